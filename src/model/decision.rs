@@ -1,0 +1,153 @@
+//! One decision: the question put to the policies and the verdict that the filter cuts by.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role};
+use super::party::{EventId, PartyFacts, PartyNo};
+use super::vocabulary::{Action, Channel, ConsentStatus, Environment, LawfulBasis};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientKind {
+    Application,
+    Agent,
+}
+
+/// On whose behalf an app calls; only ever from a verified token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Employee {
+    /// Keyed pseudonym of the token's subject, for the log; never the subject itself.
+    pub pseudonym: String,
+    /// Roles of the token that the catalogue knows; others are dropped.
+    pub roles: Vec<Role>,
+}
+
+/// Who calls, as policies see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub client: Client,
+    pub kind: ClientKind,
+    pub department: Department,
+    pub employee: Option<Employee>,
+}
+
+/// A processing activity (GDPR Art. 30): which department does what with which data on which basis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    pub id: ActivityKey,
+    pub version: u32,
+    pub department: Department,
+    pub purposes: Vec<Purpose>,
+    pub categories: Vec<Category>,
+    pub basis: LawfulBasis,
+    pub recipients: Vec<String>,
+    pub retention: String,
+}
+
+/// Everything one Cedar evaluation may depend on. All names are of the loaded vocabulary.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    pub caller: &'a Caller,
+    pub action: Action,
+    pub category: Category,
+    pub purpose: Purpose,
+    pub basis: LawfulBasis,
+    pub status: ConsentStatus,
+    pub explicit: bool,
+    pub party: PartyFacts,
+    pub channel: Channel,
+    pub environment: Environment,
+    pub gpc: bool,
+    /// Row ceiling; only for `export`.
+    pub records: Option<u32>,
+    pub now: Timestamp,
+}
+
+/// How much of a category goes out for one customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Release {
+    Withheld,
+    /// Masked forms only.
+    Reduced,
+    Full,
+}
+
+/// Why a category is released or withheld, in the order in which the reasons are looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Policies permit; they stand in [`CategoryVerdict::policies`].
+    Permitted,
+    /// The id is not in the crosswalk.
+    UnknownParty,
+    /// A hard stop, by its name (`erasure`, `restriction`, `objection`, …).
+    Stop(&'static str),
+    /// Forbidding policies stand in [`CategoryVerdict::policies`].
+    Forbidden,
+    /// No policy permits.
+    NoPermit,
+    /// Cedar reported an error; the names of the policies that erred stand in [`CategoryVerdict::policies`].
+    PolicyError,
+}
+
+/// The verdict for one (party, category), with what an auditor asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CategoryVerdict {
+    pub category: Category,
+    pub release: Release,
+    pub why: Why,
+    /// Determining policies, sorted.
+    pub policies: Vec<PolicyName>,
+    pub basis: LawfulBasis,
+    pub activity: Option<(ActivityKey, u32)>,
+    pub status: ConsentStatus,
+    /// The consent event relied on, or the one that closed.
+    pub event: Option<EventId>,
+    /// Events that lost against it.
+    pub overridden: Vec<EventId>,
+}
+
+/// The verdicts of one party for the categories of a shape, sorted by category. A category that is not here is withheld.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Verdicts(Vec<CategoryVerdict>);
+
+impl Verdicts {
+    #[must_use]
+    pub fn new(mut verdicts: Vec<CategoryVerdict>) -> Self {
+        verdicts.sort_by_key(|v| v.category);
+        Self(verdicts)
+    }
+
+    #[must_use]
+    pub fn release(&self, category: Category) -> Release {
+        self.get(category).map_or(Release::Withheld, |v| v.release)
+    }
+
+    #[must_use]
+    pub fn get(&self, category: Category) -> Option<&CategoryVerdict> {
+        self.0.iter().find(|v| v.category == category)
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, CategoryVerdict> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Verdicts {
+    type Item = &'a CategoryVerdict;
+    type IntoIter = std::slice::Iter<'a, CategoryVerdict>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// What the pipeline answers when the filter asks about a customer it found in a body.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// `None`: the id is not in the crosswalk (or does not match its grammar).
+    pub party: Option<PartyNo>,
+    /// Whether this is the customer that the request named; `None` when it named nobody.
+    pub is_requested: Option<bool>,
+    pub verdicts: Arc<Verdicts>,
+}

@@ -1,0 +1,20 @@
+//! The vocabulary every room speaks: plain data, no I/O, no clock, no policy. Rooms name this module and never each other.
+
+mod decision;
+mod finding;
+mod name;
+mod party;
+mod shape;
+mod vocabulary;
+
+pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Question, Release, Verdicts, Why};
+pub use finding::{Finding, Findings, suggest};
+pub use name::{
+    ActivityKey, ApiName, Category, Client, Department, IssuerName, Name, PolicyName, Purpose, Role, RouteKey, ShapeName, Space, UpstreamName,
+};
+pub use party::{EventId, Identifier, PartyFacts, PartyId, PartyNo, Revision};
+pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step, Subject};
+pub use vocabulary::{
+    Action, Age, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis, PurposeInfo, Segment, Sensitivity,
+    Stage, Vocabulary,
+};
