@@ -1,5 +1,6 @@
 //! The vocabulary every room speaks: plain data, no I/O, no clock, no policy. Rooms name this module and never each other.
 
+mod consent;
 mod decision;
 mod finding;
 mod name;
@@ -7,6 +8,7 @@ mod party;
 mod shape;
 mod vocabulary;
 
+pub use consent::{Author, Capture, ConflictRule, ConsentRules};
 pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Question, Release, Verdicts, Why};
 pub use finding::{Finding, Findings, suggest};
 pub use name::{
