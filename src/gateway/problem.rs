@@ -36,8 +36,6 @@ pub enum Code {
     UpstreamTimeout,
     AuditUnavailable,
     ConsentUnavailable,
-    /// The consent store has not reached the revision that the request asks for.
-    RevisionNotReached,
 }
 
 impl Code {
@@ -89,7 +87,6 @@ impl Code {
             Self::UpstreamTimeout => (504, "upstream-timeout", "the API behind the gateway was too slow", "try again later"),
             Self::AuditUnavailable => (503, "audit-unavailable", "decisions cannot be recorded, so none is made", "try again later; the gateway's readiness says why"),
             Self::ConsentUnavailable => (503, "consent-unavailable", "the consent store cannot be read, so nothing is released", "try again later; the gateway's readiness says why"),
-            Self::RevisionNotReached => (503, "revision-not-reached", "the consent store has not reached the revision asked for", "try again"),
         }
     }
 }
