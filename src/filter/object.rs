@@ -1,0 +1,1 @@
+//! Cutting one object.
