@@ -69,7 +69,7 @@ pub(super) struct Member<'a> {
 
 /// Who wrote the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
+pub enum Sender {
     /// An upstream's answer.
     Upstream,
     /// A caller's write: upstreams may fold letter case or cut at NUL, so neither may tell two names apart.
