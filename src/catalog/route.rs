@@ -29,8 +29,9 @@ pub enum Customer {
     Answer,
     /// `lookup = "GET /tickets/{id}"`: before a write the gateway reads this route of the same API, unreleased; its shape names the customer.
     Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape> },
-    /// `new:response:id`: the id answered becomes a party. `matches` are written members that look up tombstones and stops first.
-    New { id: PathPattern, space: Space, matches: Vec<PathPattern> },
+    /// `new:response:id`: the id answered becomes a party. `matches` are written members, each with its id space, that look up
+    /// tombstones and stops first.
+    New { id: PathPattern, space: Space, matches: Vec<(PathPattern, Space)> },
     /// `none`: no customer data.
     None,
 }
