@@ -1,96 +1,108 @@
 //! TLS on both sides, by rustls with aws-lc-rs: 1.2 and 1.3 only, no early data, no renegotiation, no resumption (a resumed
-//! session would carry an earlier identity).
+//! session would carry an earlier identity). Certificates arrive parsed and checked from the configuration.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-/// What is wrong with a certificate, key or trust anchor.
+use crate::config::{Certified, ClientCertificates, Roots, UpstreamTls};
+
+/// Trust or certificates that rustls does not take, although each could be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("cannot read certificates from `{path}`: {cause}; check that the file is PEM and readable")]
-    Pem { path: String, cause: rustls::pki_types::pem::Error },
-    #[error("no certificate in `{0}`; give a PEM file with at least one")]
-    Empty(String),
-    #[error("certificates in `{path}` cannot be used: {cause}")]
-    Unusable { path: String, cause: String },
-    #[error("TLS settings do not fit together: {0}")]
+    #[error("TLS settings do not fit together: {0}; check certificates and trust anchors")]
     Settings(#[from] rustls::Error),
+    #[error("trust anchors for client certificates cannot be used: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    #[error("no certificate is configured; add one to `certificates`")]
+    NoCertificate,
 }
 
-/// Whether a listener asks its clients for a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificates {
-    Require,
-    Accept,
-    Off,
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The settings of a TLS listener. `chain` and `key` are PEM files.
+/// The settings of a listener.
 ///
 /// # Errors
-/// When a file cannot be read or its content cannot be used.
-pub fn server(chain: &Path, key: &[u8], clients: ClientCertificates, client_ca: Option<&Path>, h2: bool) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match (clients, client_ca) {
-        (ClientCertificates::Off, _) | (_, None) => builder.with_no_client_auth(),
-        (mode, Some(ca)) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider);
-            let verifier = if mode == ClientCertificates::Accept { verifier.allow_unauthenticated() } else { verifier };
-            let verifier = verifier.build().map_err(|e| TlsError::Unusable { path: ca.display().to_string(), cause: e.to_string() })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+/// When certificates or trust anchors cannot be used together.
+pub fn server(certificates: &[Certified], clients: &ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let trust = |anchors| Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(Arc::new(store(anchors)?), provider()));
+    let builder = match clients {
+        ClientCertificates::Off => builder.with_no_client_auth(),
+        ClientCertificates::Require(anchors) => builder.with_client_cert_verifier(trust(anchors)?.build()?),
+        ClientCertificates::Accept(anchors) => builder.with_client_cert_verifier(trust(anchors)?.allow_unauthenticated().build()?),
     };
-    let mut config = builder.with_single_cert(certificates(chain)?, private_key(key, chain)?)?;
+    let mut config = builder.with_cert_resolver(Arc::new(ByName::new(certificates)?));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = if h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// The settings towards an upstream or another server we call.
+/// The certificate whose names fit what the client asks for; the first one for everybody else.
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ByName {
+    fn new(certificates: &[Certified]) -> Result<Self, TlsError> {
+        let provider = provider();
+        let load = |c: &Certified| CertifiedKey::from_der(c.chain.clone(), c.key.clone_key(), &provider).map(Arc::new);
+        let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(TlsError::NoCertificate) } else { Ok(Self(keys)) }
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|n| ServerName::try_from(n).ok());
+        let fits = |key: &&Arc<CertifiedKey>| {
+            let leaf = key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
+            leaf.zip(name.as_ref()).is_some_and(|(leaf, name)| verify_server_name(&leaf, name).is_ok())
+        };
+        let named = if self.0.len() > 1 { self.0.iter().find(fits) } else { None };
+        named.or_else(|| self.0.first()).cloned()
+    }
+}
+
+/// The settings towards an upstream.
 ///
 /// # Errors
-/// When a file cannot be read or its content cannot be used.
-pub fn client(ca: Option<&Path>, identity: Option<(&Path, &[u8])>) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let trusted = match ca {
-        Some(path) => roots(path)?,
-        None => system_roots(),
+/// When trust anchors or the gateway's own certificate cannot be used.
+pub fn client(settings: Option<&UpstreamTls>) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let Some(settings) = settings else {
+        return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
     };
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(trusted);
-    let config = match identity {
-        Some((chain, key)) => builder.with_client_auth_cert(certificates(chain)?, private_key(key, chain)?)?,
+    let roots = match &settings.roots {
+        Roots::System => system_roots(),
+        Roots::Ca(anchors) => store(anchors)?,
+    };
+    let builder = builder.with_root_certificates(roots);
+    Ok(match &settings.client {
         None => builder.with_no_client_auth(),
-    };
-    Ok(config)
+        Some(own) => builder.with_client_auth_cert(own.chain.clone(), own.key.clone_key())?,
+    })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |cause| TlsError::Pem { path: path.display().to_string(), cause };
-    let found = CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<Vec<_>, _>>().map_err(pem)?;
-    if found.is_empty() { Err(TlsError::Empty(path.display().to_string())) } else { Ok(found) }
-}
-
-fn private_key(pem: &[u8], chain: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|cause| TlsError::Pem { path: format!("the key of {}", chain.display()), cause })
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+fn store(anchors: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        store.add(certificate).map_err(|e| TlsError::Unusable { path: path.display().to_string(), cause: e.to_string() })?;
+    for anchor in anchors {
+        store.add(anchor.clone())?;
     }
     Ok(store)
 }
 
-fn system_roots() -> RootCertStore {
+/// The machine's own trust anchors.
+#[must_use]
+pub fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
