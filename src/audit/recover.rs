@@ -166,7 +166,6 @@ fn damaged(what: String) -> AuditError {
     AuditError::Damaged { what }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
 fn poisoned(failure: Failure) -> AuditError {
     AuditError::Poisoned { reason: failure.detail }
 }
