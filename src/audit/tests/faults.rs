@@ -157,6 +157,21 @@ fn file_unlinked_or_replaced_denies() {
 }
 
 #[test]
+fn lock_removed_denies_before_a_second_process_writes() {
+    let setup = Setup::new();
+    let log = setup.open();
+    record(&log, permit(1));
+    std::fs::remove_file(setup.dir().join("lock")).unwrap();
+    while log.healthy().is_ok() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(matches!(log.append(permit(2)), Err(AuditError::Poisoned { .. })));
+    log.close();
+    assert_eq!("permit", kinds(&setup.dir()).last().unwrap(), "nothing is written without the lock");
+    setup.verify();
+}
+
+#[test]
 fn slow_disk_refuses_after_two_seconds_and_recovers() {
     let setup = Setup::new();
     let log = setup.open();

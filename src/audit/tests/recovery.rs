@@ -110,6 +110,38 @@ fn a_log_that_lacks_signed_entries_is_not_opened() {
     setup.open().close();
 }
 
+/// Killed again and again before the first checkpoint.
+#[test]
+fn starts_alone_need_no_checkpoint_but_anything_else_does() {
+    let setup = Setup::new();
+    setup.disk.fail(double::Op::Replace, "checkpoint", 0, std::io::ErrorKind::Other);
+    for entries in 0..3 {
+        assert!(matches!(setup.try_open(), Err(AuditError::Io { .. })));
+        assert_eq!(entries + 1, read(&setup.dir()).len());
+    }
+    setup.disk.mend();
+    let log = setup.open();
+    record(&log, permit(1));
+    log.close();
+    assert!(kinds(&setup.dir()).starts_with(&["start".into(), "start".into(), "start".into(), "start".into(), "dict".into()]));
+    setup.verify();
+}
+
+/// As the gateway uses it: a key file, the machine's disk and clock.
+#[test]
+fn a_generated_key_signs_a_log_on_the_real_disk() {
+    let setup = Setup::new();
+    let path = setup.root.path().join("log-ed25519");
+    generate_signing_key(&path).unwrap();
+    let settings = LogSettings { signing_key: SigningKeySource::File(path), ..setup.settings.clone() };
+    let (log, recovery) = Log::open(settings, crate::clock::SystemClock::shared()).unwrap();
+    record(&log, permit(1));
+    assert_eq!(ORIGIN, log.origin());
+    drop(log);
+    verify(&setup.dir(), Some(&recovery.vkey)).unwrap();
+    assert_eq!("stop", kinds(&setup.dir()).last().unwrap(), "the last handle that goes closes the log");
+}
+
 #[test]
 fn a_start_reads_only_the_last_segment() {
     let setup = Setup::new();
