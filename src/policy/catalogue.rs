@@ -161,7 +161,8 @@ impl Reader<'_> {
         entity.attrs.values().for_each(|value| references(value, &mut found));
         for (kind, id) in found {
             if !TYPES.contains(&kind.as_str()) {
-                continue; // A closed vocabulary: Cedar knows its words.
+                self.closed_word(entity, &kind, &id);
+                continue;
             }
             let known = self.index.get(&kind);
             if known.is_some_and(|ids| ids.contains_key(&id)) {
@@ -171,6 +172,20 @@ impl Reader<'_> {
             let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
             let message = format!("{} `{}` refers to {kind} `{id}`, which is not in the catalogue", entity.kind, entity.id);
             self.findings.push(self.source.finding(at, message).help(did_you_mean(&id, candidates)));
+        }
+    }
+
+    /// Cedar knows these words, too, but not where they stand.
+    fn closed_word(&mut self, entity: &Entity, kind: &str, id: &str) {
+        let words: Vec<&str> = match kind {
+            "Sensitivity" => Sensitivity::ALL.iter().map(|word| word.as_str()).collect(),
+            "Channel" => Channel::ALL.iter().map(|word| word.as_str()).collect(),
+            _ => return,
+        };
+        if !words.contains(&id) {
+            let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
+            let finding = self.source.finding(at, format!("there is no {kind} `{id}`"));
+            self.findings.push(finding.help(did_you_mean(id, words)));
         }
     }
 

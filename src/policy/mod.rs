@@ -38,6 +38,8 @@ mod catalogue;
 mod entitle;
 mod explain;
 mod governed;
+#[cfg(test)]
+mod mistakes;
 mod reads;
 mod request;
 mod rules;

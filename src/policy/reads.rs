@@ -47,24 +47,22 @@ impl Reads {
             Expr::IfThenElse { cond, then_expr, else_expr } => [cond, then_expr, else_expr].into_iter().for_each(|expr| self.walk(expr)),
             Expr::Set(items) => items.iter().for_each(|expr| self.walk(expr)),
             Expr::Record(members) => members.values().for_each(|expr| self.walk(expr)),
-            _ => self.everything = true,
+            Expr::Unknown { .. } | _ => self.everything = true,
         }
     }
 }
 
 /// `context.consent.status` for a chain of attributes that starts at a variable.
 pub(super) fn path(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Var(var) => Some(
-            match var {
-                Var::Principal => "principal",
-                Var::Action => "action",
-                Var::Resource => "resource",
-                Var::Context => "context",
-            }
-            .to_owned(),
-        ),
-        Expr::GetAttr { expr, attr } => path(expr).map(|base| format!("{base}.{attr}")),
-        _ => None,
+    if let Expr::GetAttr { expr, attr } = expr {
+        return path(expr).map(|base| format!("{base}.{attr}"));
     }
+    let Expr::Var(var) = expr else { return None };
+    let name = match var {
+        Var::Principal => "principal",
+        Var::Action => "action",
+        Var::Resource => "resource",
+        Var::Context => "context",
+    };
+    Some(name.to_owned())
 }

@@ -17,6 +17,8 @@ pub(super) const CAPTURES: &str = "captures.toml";
 pub(super) const CONSENT: &str = "consent.toml";
 const REQUIRED: [&str; 5] = [SCHEMA, CATALOGUE, ACTIVITIES, CAPTURES, CONSENT];
 const LINKS_END: &str = ".cedartemplatelinks.json";
+/// Words listed when none is near.
+const SHOWN_MAX: usize = 8;
 /// Beside the governed files: they decide nothing and are not part of the id.
 const UNGOVERNED: [&str; 3] = ["README.md", "tests", "invariants"];
 
@@ -172,13 +174,15 @@ pub(super) fn list(dir: &Path) -> Result<Vec<String>, Finding> {
     Ok(names)
 }
 
-/// "did you mean …?" for a word, or all the words there are when they are few.
+/// "did you mean …?" for a word, or the first of the words there are.
 pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(near) = suggest(word, candidates.clone()) {
         return format!("did you mean `{near}`?");
     }
-    let all: Vec<&str> = candidates.into_iter().collect();
-    if all.is_empty() { "there is none yet".to_owned() } else { format!("one of {}", ticked(&all)) }
+    let mut all: Vec<&str> = candidates.into_iter().collect();
+    let more = if all.len() > SHOWN_MAX { ", …" } else { "" };
+    all.truncate(SHOWN_MAX);
+    if all.is_empty() { "there is none yet".to_owned() } else { format!("one of {}{more}", ticked(&all)) }
 }
 
 pub(super) fn ticked(words: &[&str]) -> String {

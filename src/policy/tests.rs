@@ -142,7 +142,7 @@ fn every_policy_has_a_place_and_a_link_has_its_own() {
 
 // ------------------------------------------------------------------ against plain Cedar
 
-fn any_of<T: Copy + std::fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
+fn any_of<T: Copy + fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
     (0..all.len()).prop_map(move |at| all[at])
 }
 
@@ -206,9 +206,11 @@ proptest! {
 #[test]
 fn the_request_level_says_yes_exactly_when_some_customer_would() {
     let policies = policies();
-    for (client, purpose, basis) in
-        [("crm", "sales.outreach", LawfulBasis::Consent), ("helpdesk", "service-provision.support", LawfulBasis::Contract), ("campaign-manager", "marketing.email", LawfulBasis::Consent)]
-    {
+    for (client, purpose, basis) in [
+        ("crm", "sales.outreach", LawfulBasis::Consent),
+        ("helpdesk", "service-provision.support", LawfulBasis::Contract),
+        ("campaign-manager", "marketing.email", LawfulBasis::Consent),
+    ] {
         let caller = caller(&policies, client);
         for category in ["identity", "behaviour", "billing", "health"] {
             let asked = Question { basis, ..question(&caller, Action::Read, category, purpose) };
