@@ -129,10 +129,10 @@ fn json_file(policies: &Policies, source: &Source, report: &mut CaseReport, find
     };
     for item in items {
         let span = source.range_of(item.get());
-        let case: JsonCase = match serde_json::from_str(item.get()) {
+        let case: JsonCase = match source.item(item) {
             Ok(case) => case,
-            Err(error) => {
-                findings.push(source.json(&error, span.start));
+            Err(finding) => {
+                findings.push(finding);
                 continue;
             }
         };

@@ -194,6 +194,15 @@ fn entities_that_are_not_what_they_should_be() {
 }
 
 #[test]
+fn a_key_that_stands_twice() {
+    let found = findings(&[("catalogue.cedarentities.json", "\"attrs\":{\"active\":true}", "\"attrs\":{\"active\":true,\"active\":false}")]);
+    assert!(found.len() == 1 && found[0].starts_with("catalogue.cedarentities.json:6:"), "{found:#?}");
+    let args = ("agreements.cedartemplatelinks.json", "\"args\": {", "\"args\": { \"?principal\": \"Department::\\\"sales\\\"\",");
+    let found = findings(&[args]);
+    assert!(found.len() == 1 && found[0].starts_with("agreements.cedartemplatelinks.json:3:"), "{found:#?}");
+}
+
+#[test]
 fn a_circle_of_purposes() {
     let circle = (
         "catalogue.cedarentities.json",
@@ -314,11 +323,12 @@ fn many_mistakes_are_reported_in_one_run() {
         ("00-floor.cedar", "@id(\"no-basis-no-use\")\n", ""),
         ("20-sharing.cedar", "Purpose::\"legal-compliance\"", "Purpose::\"legal\""),
         ("activities.toml", "id = \"books\"", "id = \"Books\""),
+        ("catalogue.cedarentities.json", "\"owner\":{\"type\":\"Department\",\"id\":\"it\"}", "\"owner\":{\"type\":\"Department\",\"id\":\"ti\"}"),
         ("captures.toml", "\"in-person\"", "\"in-persona\""),
         ("consent.toml", "clock_skew_s = 60", "clock_skew_s = -1"),
         ("99-x.cedar", "", "permit (principal, action, resource"),
     ]);
-    assert_eq!(found.len(), 6, "{found:#?}");
+    assert_eq!(found.len(), 7, "{found:#?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{Action, Findings, PolicyName};
 
-use super::catalogue::{TYPES, is_name, references};
+use super::catalogue::{Catalogue, TYPES, is_name, references};
 use super::reads::Reads;
 use super::source::{Folder, Source, did_you_mean};
 use super::{Effect, PolicyInfo};
@@ -65,7 +65,7 @@ struct Reader<'s> {
 pub(super) fn read(
     folder: &Folder,
     schema: Option<&Schema>,
-    entities: Option<&Entities>,
+    catalogue: Option<&Catalogue>,
     findings: &mut Findings,
 ) -> Option<(Vec<Rule>, Vec<PolicyInfo>)> {
     let before = findings.0.len();
@@ -84,11 +84,11 @@ pub(super) fn read(
     if let Some(schema) = schema {
         reader.validate(schema, findings);
     }
-    if let Some(entities) = entities {
-        reader.follow_literals(entities, findings);
+    if let Some(catalogue) = catalogue {
+        reader.follow_literals(&catalogue.known, findings);
     }
     let rules = reader.rules(findings);
-    reader.lint(&rules, entities, &folder.schema, findings);
+    reader.lint(&rules, catalogue.and_then(|c| c.entities.as_ref()), &folder.schema, findings);
     let infos = reader.infos(&rules);
     (findings.0.len() == before).then_some((rules, infos))
 }
@@ -170,10 +170,10 @@ impl<'s> Reader<'s> {
         };
         for item in items {
             let span = source.range_of(item.get());
-            let link: Link = match serde_json::from_str(item.get()) {
+            let link: Link = match source.item(item) {
                 Ok(link) => link,
-                Err(error) => {
-                    findings.push(source.json(&error, span.start));
+                Err(finding) => {
+                    findings.push(finding);
                     continue;
                 }
             };
@@ -231,10 +231,9 @@ impl<'s> Reader<'s> {
     }
 
     /// Cedar accepts `Purpose::"marketting"`: every entity that a policy names must be in the catalogue.
-    fn follow_literals(&self, entities: &Entities, findings: &mut Findings) {
+    fn follow_literals(&self, known: &BTreeSet<(String, String)>, findings: &mut Findings) {
         let policies = self.set.policies().map(|p| (p.id(), if p.is_static() { p.to_json().ok() } else { link_arguments(p) }));
         let templates = self.set.templates().map(|t: &Template| (t.id(), t.to_json().ok()));
-        let known: BTreeSet<(String, String)> = entities.iter().map(|e| (e.uid().type_name().to_string(), unescaped(&e.uid()))).collect();
         for (id, json) in policies.chain(templates) {
             let Some(place) = self.places.get(AsRef::<str>::as_ref(id)) else { continue };
             let mut named = Vec::new();

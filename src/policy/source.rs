@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use cedar_policy::ffi::DetailedError;
+use cedar_policy::ffi::{DetailedError, JsonValueWithNoDuplicateKeys};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::model::{Finding, Findings, suggest};
 
@@ -73,6 +75,13 @@ impl Source {
         for related in &error.related {
             self.cedar(related, fallback, findings);
         }
+    }
+
+    /// One element of a JSON list that was borrowed from this file. A key that stands there twice is a mistake: two
+    /// readers would take different ones.
+    pub(super) fn item<T: DeserializeOwned>(&self, item: &RawValue) -> Result<T, Finding> {
+        let unique: Result<JsonValueWithNoDuplicateKeys, _> = serde_json::from_str(item.get());
+        unique.and_then(|_| serde_json::from_str(item.get())).map_err(|error| self.json(&error, self.range_of(item.get()).start))
     }
 
     /// A mistake of a JSON file.

@@ -169,7 +169,7 @@ fn plain(policies: &Policies, question: &Question<'_>) -> Decided {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn a_slice_answers_as_the_whole_set_does(
