@@ -98,6 +98,7 @@ fn a_policy_that_can_never_apply_and_one_that_does_not_type_check() {
     assert!(found[0].starts_with("99-more.cedar:") && found[0].contains("dead"), "{found:#?}");
     let untyped = format!("@id(\"typo\")\nforbid {ALL}\nwhen {{ context.consnet.explicit }};\n");
     let found = findings(&[("99-more.cedar", "", &untyped)]);
+    assert_eq!(found.len(), 1, "one, not one for each action: {found:#?}");
     assert!(found[0].starts_with("99-more.cedar:3:") && found[0].contains("consnet"), "{found:#?}");
 }
 

@@ -1,5 +1,6 @@
 //! The Cedar files: policies, templates and their links, judged more strictly than Cedar does by itself.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -218,9 +219,21 @@ impl<'s> Reader<'s> {
     /// Strict validation; a warning (a policy that can never apply, a confusable letter) is a mistake too.
     fn validate(&self, schema: &Schema, findings: &mut Findings) {
         let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
-        let errors = result.validation_errors().map(|error| (error.policy_id().to_string(), DetailedError::from(error)));
+        let errors: Vec<_> = result.validation_errors().map(|error| (error.policy_id().to_string(), DetailedError::from(error))).collect();
         let warnings = result.validation_warnings().map(|warning| (warning.policy_id().to_string(), DetailedError::from(warning)));
-        for (name, mut error) in errors.chain(warnings) {
+        // A policy with an error is also "impossible"; that says nothing more.
+        let warnings: Vec<_> = warnings.filter(|(name, _)| !errors.iter().any(|(other, _)| other == name)).collect();
+        // Cedar repeats a mistake for every action that the policy is about, in any order.
+        let mut once: BTreeMap<(String, Option<usize>), DetailedError> = BTreeMap::new();
+        for (name, error) in errors.into_iter().chain(warnings) {
+            let key = (name, error.source_locations.first().map(|label| label.loc.start));
+            match once.entry(key) {
+                Entry::Vacant(free) => drop(free.insert(error)),
+                Entry::Occupied(mut taken) if error.message < taken.get().message => drop(taken.insert(error)),
+                Entry::Occupied(_) => {}
+            }
+        }
+        for ((name, _), mut error) in once {
             let Some(place) = self.places.get(&name) else { continue };
             // A link is judged at its template's text, but the mistake is the link's.
             if place.source.name.ends_with(".json") {

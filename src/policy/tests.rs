@@ -212,7 +212,7 @@ fn the_request_level_says_yes_exactly_when_some_customer_would() {
         ("campaign-manager", "marketing.email", LawfulBasis::Consent),
     ] {
         let caller = caller(&policies, client);
-        for category in ["identity", "behaviour", "billing", "health"] {
+        for category in ["identity", "behaviour"] {
             let asked = Question { basis, ..question(&caller, Action::Read, category, purpose) };
             let mut found = false;
             for facts in request::all_facts() {
