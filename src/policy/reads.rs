@@ -66,3 +66,41 @@ pub(super) fn path(expr: &Expr) -> Option<String> {
     };
     Some(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::Policy;
+
+    use super::*;
+
+    fn reads(condition: &str) -> Reads {
+        let policy = Policy::parse(None, format!("forbid (principal, action, resource) when {{ {condition} }};")).unwrap();
+        Reads::of(policy.to_pst().unwrap().body().clauses())
+    }
+
+    #[test]
+    fn a_path_is_read_by_itself_its_parts_and_its_whole() {
+        let one = reads("context.consent.status == ConsentStatus::\"given\"");
+        assert!(one.reads("context.consent.status") && one.reads("context.consent") && one.reads("context"));
+        assert!(!one.reads("context.consent.explicit") && !one.reads("context.customer.stage") && !one.reads("context.consent.stat"));
+        let whole = reads("context.customer == {\"stage\": Stage::\"lead\"}");
+        assert!(whole.reads("context.customer.age") && !whole.reads("context.consent.status"));
+        let everything = reads("[context].contains(context)");
+        assert!(everything.reads("context.now") && everything.reads("context.consent.status"));
+    }
+
+    #[test]
+    fn reads_are_found_wherever_they_stand() {
+        for condition in [
+            "!(context.gpc && context.now < datetime(\"2026-01-01\"))",
+            "if context.gpc then true else context.now.toDate() == datetime(\"2026-01-01\")",
+            "[context.now].contains(datetime(\"2026-01-01\"))",
+            "{\"at\": context.now}.at == datetime(\"2026-01-01\")",
+            "context has now",
+            "resource in [resource] && principal == principal && context[\"now\"] == datetime(\"2026-01-01\")",
+        ] {
+            assert!(reads(condition).reads("context.now"), "{condition}");
+            assert!(!reads(condition).reads("context.customer.stage"), "{condition}");
+        }
+    }
+}

@@ -105,26 +105,29 @@ impl<'s> Reader<'s> {
             }
         };
         // Cedar names the statements of a text `policy0`, `policy1`, … in their order.
-        for (at, span) in statements(&source.text).into_iter().enumerate() {
+        let spans = statements(&source.text);
+        // INVARIANT: no statement that Cedar parsed is left out, for it may be a prohibition.
+        if spans.len() != parsed.num_of_policies() + parsed.num_of_templates() {
+            self.is_partial = true;
+            findings
+                .push(source.finding(0..1, "the statements of this file cannot be told apart").help("end each policy with `;`, one after the other"));
+            return;
+        }
+        for (at, span) in spans.into_iter().enumerate() {
             let id = PolicyId::new(format!("policy{at}"));
             let place = Place { source, span };
-            if let Some(policy) = parsed.policy(&id) {
-                if let Some(name) = self.name(policy.annotation("id"), place, findings) {
-                    let added = self.set.add(policy.new_id(PolicyId::new(name)));
-                    self.is_partial |= added.is_err();
-                }
-            } else if let Some(template) = parsed.template(&id) {
-                if let Some(name) = self.name(template.annotation("id"), place, findings) {
-                    let added = self.set.add_template(template.new_id(PolicyId::new(name)));
-                    self.is_partial |= added.is_err();
-                }
-            } else {
+            let head = place.head();
+            let (policy, template) = (parsed.policy(&id), parsed.template(&id));
+            let annotation = policy.map(|p| p.annotation("id")).or_else(|| template.map(|t| t.annotation("id"))).flatten();
+            let Some(name) = self.name(annotation, place, findings) else { continue };
+            let added = match (policy, template) {
+                (Some(policy), _) => self.set.add(policy.new_id(PolicyId::new(name))),
+                (None, Some(template)) => self.set.add_template(template.new_id(PolicyId::new(name))),
+                (None, None) => continue,
+            };
+            if let Err(error) = added {
                 self.is_partial = true;
-                findings.push(
-                    source
-                        .finding(place.head(), "this statement could not be told apart from the next")
-                        .help("put each policy into its own statement"),
-                );
+                source.cedar(&DetailedError::from(&error), &head, findings);
             }
         }
     }

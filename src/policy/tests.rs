@@ -91,7 +91,9 @@ fn facts_that_cedar_does_not_take_deny() {
     let without_ceiling = policies.decide(&export);
     assert_eq!((without_ceiling.allow(), names(without_ceiling.errors())), (false, vec![NO_REQUEST]));
     assert!(!policies.could_permit(&Use::of(&export)));
-    assert!(policies.decide(&Question { records: Some(1), ..export }).allow());
+    let export = Question { records: Some(1), ..export };
+    assert!(policies.decide(&export).allow());
+    assert_eq!(names(policies.decide(&Question { now: Timestamp::MIN, ..export }).errors()), [NO_REQUEST]);
 }
 
 #[test]
