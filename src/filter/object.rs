@@ -1,14 +1,15 @@
 //! Cutting one object (a row, the single object of an answer, an embedded one): whose it is, whether it goes out, and what of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::Judge;
 use super::json::{Kind, Value};
 use super::mask::masked;
-use super::path::{Pattern, Trail, emit, speaking, through};
+use super::path::{Pattern, Trail, emit, find, speaking, through};
 use super::report::{Note, Notes};
-use crate::model::{Category, Field, FieldRule, Judged, OnDeny, Release, Several, Shape, ShapeName, Shapes, Step};
+use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Release, Several, Shape, ShapeName, Shapes, Step, Verdicts};
 
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +22,8 @@ pub(super) enum Rule {
 /// The part of an object that one of several customers judges alone.
 #[derive(Debug)]
 pub(super) struct Zone<'p> {
-    /// The member of the zone that holds the id; `None`: the zone's value is the id.
-    id: Option<&'p str>,
+    /// Where the id stands in it; empty: it is the id.
+    id: &'p [Step],
     /// Whether this customer also judges the object as a whole.
     main: bool,
     number: usize,
@@ -93,21 +94,20 @@ impl<'p> Compiled<'p> {
 }
 
 fn zones(shape: &Shape) -> Vec<Pattern<'_, Zone<'_>>> {
-    let mut found = Vec::new();
-    for (number, path) in shape.customer.iter().enumerate() {
-        let steps = path.0.as_slice();
-        let main = number == 0;
-        match steps.split_last() {
-            // The object itself: its main customers judge it anyway.
-            Some((Step::Member(_), [])) if main => {}
-            Some((Step::Member(name), parent)) if !parent.is_empty() => {
-                found.push(Pattern { steps: parent, rule: Zone { id: Some(name), main, number } });
-            }
-            Some(_) => found.push(Pattern { steps, rule: Zone { id: None, main, number } }),
-            None => {}
-        }
-    }
-    found
+    shape.customer.iter().enumerate().filter_map(|(number, path)| zone(number, path)).collect()
+}
+
+fn zone(number: usize, path: &PathPattern) -> Option<Pattern<'_, Zone<'_>>> {
+    let main = number == 0;
+    let length = match path.0.iter().rposition(|step| *step == Step::Items) {
+        Some(last) => last + 1,
+        None if matches!(path.0.last(), Some(Step::Member(_))) && path.0.len() > 1 => path.0.len() - 1,
+        // The object itself: its main customers judge it anyway.
+        None if main => return None,
+        None => path.0.len(),
+    };
+    let (steps, id) = path.0.split_at_checked(length)?;
+    Some(Pattern { steps, rule: Zone { id, main, number } })
 }
 
 /// Whose an object has to be.
@@ -133,6 +133,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 struct Scope {
     judged: Vec<Judged>,
+    /// Those of `judged`, equal ones once: a row may name thousands of customers, and every member asks.
+    distinct: HashSet<Arc<Verdicts>>,
     prefix: String,
     /// A member of a category of these customers goes out.
     personal: bool,
@@ -141,12 +143,13 @@ struct Scope {
 }
 
 impl Scope {
-    const fn new(judged: Vec<Judged>, prefix: String) -> Self {
-        Self { judged, prefix, personal: false, error: false }
+    fn new(judged: Vec<Judged>, prefix: String) -> Self {
+        let distinct = judged.iter().map(|j| Arc::clone(&j.verdicts)).collect();
+        Self { judged, distinct, prefix, personal: false, error: false }
     }
 
     fn release(&self, category: Category) -> Release {
-        self.judged.iter().map(|j| j.verdicts.release(category)).min().unwrap_or(Release::Withheld)
+        self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld)
     }
 
     fn is_full(&self, category: Category) -> bool {
@@ -183,7 +186,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             Err(outcome) => return outcome,
         };
         let mut scope = Scope::new(judged, prefix.to_owned());
-        let (start, mark) = (out.len(), self.notes.notes.len());
+        let (start, mark, error) = (out.len(), self.notes.notes.len(), self.error);
         let wanted = shape.shape.needs.iter().all(|c| scope.is_full(*c))
             && (matches!(whose, Whose::Embedded) || self.selection_is_permitted(value, shape, &scope));
         let (alive, zones): (Vec<_>, Vec<_>) = (shape.alive(), shape.zones.iter().collect());
@@ -193,6 +196,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         } else {
             out.truncate(start);
             self.notes.revoke_since(mark);
+            self.error = error;
         }
         // A dropped row tells nothing of itself; an embedded object stands in something that may go out, or is revoked with it.
         let told = released || self.single || matches!(whose, Whose::Embedded);
@@ -218,7 +222,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             if ids.is_empty() { Err(Unidentified) } else { Ok(ids) }
         });
         let named: Vec<Judged> = match (named, shape.shape.ids) {
-            (Ok(ids), Some(space)) => ids.iter().map(|id| self.judge.judge(space, id)).collect(),
+            (Ok(ids), Some(space)) => unique(ids).iter().map(|id| self.judge.judge(space, id)).collect(),
             (Ok(_) | Err(Unidentified), _) => Vec::new(),
         };
         let foreign = named.iter().any(|j| j.is_requested.is_some()) && !named.iter().any(|j| j.is_requested == Some(true));
@@ -243,7 +247,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let Some(space) = shape.shape.ids else {
             return identified;
         };
-        let others: Vec<Judged> = ids.iter().map(|id| self.judge.judge(space, id)).collect();
+        let others: Vec<Judged> = unique(ids).iter().map(|id| self.judge.judge(space, id)).collect();
         identified && others.iter().all(|j| self.selected_by.iter().all(|c| j.verdicts.release(*c) == Release::Full))
     }
 
@@ -253,15 +257,14 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let Some(space) = here.shape.shape.ids.filter(|_| !entered.is_empty()) else {
             return entered.is_empty() && self.inner(value, here, scope, out);
         };
-        let ids: Option<Vec<Cow<'_, str>>> =
-            entered.iter().map(|zone| zone.rule.id.map_or(Some(value), |name| value.member(name)).and_then(Value::id)).collect();
+        let ids: Option<Vec<Cow<'_, str>>> = entered.iter().map(|zone| find(value, zone.rule.id).first().and_then(|id| id.id())).collect();
         // Somebody without an id is nobody who could permit anything.
         let Some(ids) = ids else {
             return false;
         };
         let judged = ids.iter().map(|id| self.judge.judge(space, id)).collect();
         let main = entered.iter().any(|zone| zone.rule.main);
-        let mark = self.notes.notes.len();
+        let (mark, error) = (self.notes.notes.len(), self.error);
         let mut own = Scope::new(judged, scope.prefix.clone());
         let released = self.inner(value, here, &mut own, out) && own.personal;
         if released {
@@ -269,6 +272,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             scope.personal |= main;
         } else {
             self.notes.revoke_since(mark);
+            self.error = error;
         }
         if !main {
             let number = entered.first().map(|zone| zone.rule.number);
@@ -354,7 +358,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let (Some(shape), Some(pattern)) = (shapes.get(&name), speaking(here.alive, here.depth)) else {
             return false;
         };
-        let prefix = format!("{}{}.", scope.prefix, crate::model::PathPattern(pattern.steps.to_vec()));
+        let prefix = format!("{}{}.", scope.prefix, PathPattern(pattern.steps.to_vec()));
         let one = |cutter: &mut Self, value: &'t Value<'_>, out: &mut String| {
             matches!(value.kind, Kind::Object(_)) && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
         };
@@ -375,14 +379,11 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unidentified;
 
-/// The ids at a customer path, each once. A place that is not there (or `null`) names nobody; an object that stands there
+/// The ids at a customer path. A place that is not there (or `null`) names nobody; an object that stands there
 /// without its id is somebody who cannot be judged.
 pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
     let Some((step, rest)) = steps.split_first() else {
-        let id = value.id().ok_or(Unidentified)?;
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
+        ids.push(value.id().ok_or(Unidentified)?);
         return Ok(());
     };
     let next = match (step, &value.kind) {
@@ -396,4 +397,11 @@ pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: boo
         None if rest.is_empty() && !at_root => Err(Unidentified),
         None => Ok(()),
     }
+}
+
+/// Each id once, in the order of the body.
+pub(super) fn unique(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
 }

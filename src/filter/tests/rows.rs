@@ -166,3 +166,38 @@ fn embedded_customers_of_a_dropped_row_count_as_not_released() {
     assert!(cut.report.withheld.is_empty() && cut.report.groups.iter().all(|g| !g.released));
     assert_eq!(outcome(Ok(cut)), "[]");
 }
+
+#[test]
+fn an_error_member_of_an_embedded_customer_in_a_dropped_row_refuses_nothing() {
+    let strict = shape("strict", &["id"], &[], &[("name", "identity"), ("diet", "health error")]);
+    let quote = shape("quote", &["id"], &[], &[("end", "embed strict"), ("total", "order")]);
+    let body = r#"[{"id":4,"end":{"id":1,"name":"A","diet":"x"},"total":1},{"id":5,"total":2}]"#;
+    let mut judge = customers(&[("1", "identity+"), ("4", ""), ("5", "order+")]);
+    assert_eq!(outcome(run(body, &rows_plan("[]", &quote, &[], &[]), &[&strict], &mut judge)), r#"[{"id":5,"total":2}]"#);
+}
+
+#[test]
+fn thousands_of_customers_in_one_row_cost_no_square() {
+    let many: Vec<String> = (0..20_000).map(|n| format!(r#"{{"mail":"{n}","n":1}}"#)).collect();
+    let body = format!(r#"[{{"by":"1","subject":"s","cc":[{}]}}]"#, many.join(","));
+    for several in [Several::All, Several::Each] {
+        let fields = [("subject", "case"), ("cc[].**", "contact")];
+        let ticket = Shape { several, ..shape("ticket", &["by", "cc[].mail"], &[], &fields) };
+        let mut judge = customers(&[("1", "case+")]);
+        let cut = run(&body, &rows_plan("[]", &ticket, &[], &[]), &[], &mut judge).unwrap();
+        let expected = if several == Several::All { "[]" } else { r#"[{"by":"1","subject":"s"}]"# };
+        assert_eq!(outcome(Ok(cut)), expected);
+    }
+}
+
+#[test]
+fn nothing_declared_beside_the_rows_speaks_for_them() {
+    let body = r#"{"data":{"items":[{"id":4,"name":"A"},{"id":1,"name":"B"}],"n":2}}"#;
+    for free in ["data", "data.items", "data.**"] {
+        let plan = rows_plan("data.items[]", &row(), &[(free, CountRule::Free)], &[free]);
+        assert!(!outcome(run(body, &plan, &[], &mut judge())).contains("\"A\""), "{free}");
+    }
+    let nested = rows_plan("a[].rows[]", &row(), &[("a[0].rows", CountRule::Free)], &[]);
+    let body = r#"{"a":[{"rows":[{"id":4,"name":"A"}]},{"rows":[{"id":1,"name":"B"}]}]}"#;
+    assert_eq!(outcome(run(body, &nested, &[], &mut judge())), r#"{"a":[{"rows":[]},{"rows":[{"id":1,"name":"B"}]}]}"#);
+}
