@@ -178,7 +178,8 @@ impl World {
             "iss": ISSUER, "aud": AUDIENCE, "exp": now + 300, "iat": now, "nbf": now, "sub": "u-17", "azp": "crm",
             "cnf": { "x5t#S256": self.crm.thumbprint() },
         });
-        for (name, value) in changes.as_object().unwrap().clone() {
+        let Value::Object(changes) = changes else { panic!("changes are an object") };
+        for (name, value) in changes {
             if value.is_null() {
                 claims.as_object_mut().unwrap().remove(&name);
             } else {
@@ -193,7 +194,7 @@ impl World {
     }
 
     /// A well-signed token under another header.
-    fn token_under(&self, header: Value) -> String {
+    fn token_under(&self, header: &Value) -> String {
         self.signer.sign(&header.to_string(), &self.claims(json!({})).to_string()).unwrap()
     }
 

@@ -25,7 +25,7 @@ async fn good_tokens_of_each_spelling_are_taken() {
         // Ignored, never fetched: the double asserts that only the configured address is asked.
         json!({ "alg": "ES256", "kid": KID, "jku": "https://evil.example/keys", "x5u": "https://evil.example/x", "jwk": { "kty": "oct", "k": "AA" } }),
     ] {
-        world.send(&world.token_under(header.clone())).await.unwrap_or_else(|error| panic!("{header}: {error}"));
+        world.send(&world.token_under(&header)).await.unwrap_or_else(|error| panic!("{header}: {error}"));
     }
     let mut lower = HeaderMap::new();
     lower.insert(AUTHORIZATION, HeaderValue::try_from(format!("bearer {}", world.token(json!({})))).unwrap());
@@ -122,7 +122,7 @@ async fn headers_that_choose_their_own_rules_are_refused() {
         ("a logout token", json!({ "alg": "ES256", "kid": KID, "typ": "logout+jwt" }), TokenFault::Type),
         ("typ a number", json!({ "alg": "ES256", "kid": KID, "typ": 1 }), TokenFault::Type),
     ] {
-        world.refused(case, &world.token_under(header), fault).await;
+        world.refused(case, &world.token_under(&header), fault).await;
     }
 }
 

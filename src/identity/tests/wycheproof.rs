@@ -16,6 +16,7 @@ fn accepts(keys: &Value, jws: &str) -> bool {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that can be skipped says what it ran")]
 fn vectors_marked_invalid_are_refused() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora/wycheproof");
     if !folder.exists() {
@@ -49,7 +50,7 @@ fn vectors_marked_invalid_are_refused() {
         }
     }
     println!("wycheproof: {refused} refused, {accepted} accepted; {foreign} of other algorithms refused, {skipped} others skipped");
-    assert!(refused >= 80 && accepted >= 5, "{refused} refused, {accepted} accepted: the vectors were not really run");
+    assert!(refused >= 250 && accepted >= 10, "{refused} refused, {accepted} accepted: the vectors were not really run");
 }
 
 fn is_ours(keys: &Value) -> bool {
