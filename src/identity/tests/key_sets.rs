@@ -145,7 +145,7 @@ async fn a_key_file_is_read_at_start_and_again_for_an_unknown_kid() {
     let path = dir.path().join("jwks.json");
     let (first, second) = (TokenSigner::generate(KID).unwrap(), rotated());
     std::fs::write(&path, first.jwks().to_string()).unwrap();
-    let mut world = World::with(IssuerSettings { keys: KeySource::File(path.clone()), ..issuer() }, clients_after(&path));
+    let mut world = World::with(IssuerSettings { keys: KeySource::File(path.clone()), ..issuer() }, clients());
     assert_eq!(KeyState::Fresh, world.authenticator.keys_status()[0].state);
     world.signer = first;
     world.send(&world.token(json!({}))).await.expect("good");
@@ -157,12 +157,6 @@ async fn a_key_file_is_read_at_start_and_again_for_an_unknown_kid() {
     let settings = IssuerSettings { keys: KeySource::File(path), ..issuer() };
     let broken = Verifier::new(vec![settings], Arc::clone(&world.server) as _, Arc::clone(&world.clock) as _);
     assert!(matches!(broken, Err(IdentityError::KeySet { .. })));
-}
-
-/// The usual clients; the file must exist by now.
-fn clients_after(path: &std::path::Path) -> Vec<ClientSettings> {
-    assert!(path.exists());
-    clients()
 }
 
 #[tokio::test]
