@@ -75,7 +75,7 @@ fn finish(notes: Notes, config: Option<Config>) -> Result<Config, Findings> {
     match config {
         Some(config) => findings.or(config),
         None if findings.is_empty() => Err(Findings(vec![Finding::of_file(Path::new("consentry.toml"), "the configuration could not be read")])),
-        None => findings.or(()).and(Err(Findings::default())),
+        None => Err(findings.or(()).err().unwrap_or_default()),
     }
 }
 
@@ -146,7 +146,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         version.0.error_help(format!("version {} of this file is not known", version.1), "write `version = 1`");
     }
     if let Some(list) = main.opt("include") {
-        drop(list.list());
+        list.list();
     }
     main.later(&["public", "budget", "telemetry"]);
 
@@ -172,7 +172,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let upstream_table = main.opt("upstream").and_then(|v| v.table("`[upstream]`"));
     let upstreams = upstream_table.as_ref().map(upstreams::upstreams).unwrap_or_default();
     for file in included {
-        drop(file.opt("version"));
+        file.know("version");
     }
 
     let upstream_names = upstream_table.iter().flat_map(Table::named).map(|(name, _, _)| name.to_owned()).collect();
@@ -214,7 +214,8 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
     let mut spaces = BTreeMap::new();
     ids.iter().for_each(|table| shapes::spaces(table, &mut spaces));
     found.spaces = spaces;
-    let entries = shape_tables.iter().flat_map(Table::named);
+    let mut seen = BTreeSet::new();
+    let entries = shape_tables.iter().flat_map(Table::named).filter(|(name, _, _)| seen.insert(*name));
     found.shapes = shapes::link(entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect());
     let mut declared: Vec<(crate::model::ApiName, String)> = Vec::new();
     let lists: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt("api")).collect();
