@@ -94,9 +94,9 @@ fn check_letters(body: &str) -> String {
 /// A grammar of the configuration, which must match as a whole.
 pub(super) fn anchored(grammar: &str) -> Result<Regex, String> {
     // Compiled alone first: `a)|(b` would otherwise get out of the anchors.
-    let explain = |error: &regex::Error| match error {
-        regex::Error::Syntax(text) => text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned(),
-        other => other.to_string(),
+    let explain = |error: &regex::Error| {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
     };
     Regex::new(grammar).map_err(|e| explain(&e))?;
     Regex::new(&format!(r"\A(?:{grammar})\z")).map_err(|e| explain(&e))

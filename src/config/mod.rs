@@ -65,6 +65,14 @@ pub fn load(path: &Path, vocabulary_of: &VocabularyOf<'_>) -> Result<Config, Fin
     finish(notes, config)
 }
 
+/// The files of a configuration, as far as they can be told: the file itself and what it includes.
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let notes = Notes::default();
+    let included = read_file(path, &notes).map(|main| includes(&main, &notes)).unwrap_or_default();
+    std::iter::once(path.to_owned()).chain(included).collect()
+}
+
 fn finish(notes: Notes, config: Option<Config>) -> Result<Config, Findings> {
     let mut findings = notes.findings.into_inner();
     for finding in &mut findings.0 {
@@ -216,7 +224,8 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
     found.spaces = spaces;
     let mut seen = BTreeSet::new();
     let entries = shape_tables.iter().flat_map(Table::named).filter(|(name, _, _)| seen.insert(*name));
-    found.shapes = shapes::link(entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect());
+    let read: Vec<_> = entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect();
+    found.shapes = shapes::link(&read);
     let mut declared: Vec<(crate::model::ApiName, String)> = Vec::new();
     let lists: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt("api")).collect();
     for item in lists.into_iter().flat_map(|v| v.list().unwrap_or_default()) {

@@ -34,7 +34,7 @@ fn param(name: &str, value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Op
                 return None;
             }
         };
-        (accepts, selected.map_or_else(|| Some(Vec::new()), |read| read)?)
+        (accepts, selected.unwrap_or_else(|| Some(Vec::new()))?)
     } else if value.as_str() == Some("free") {
         (Accepts::Any, Vec::new())
     } else {

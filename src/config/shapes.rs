@@ -85,8 +85,11 @@ fn space(name: &str, value: Value<'_>) -> Option<IdSpace> {
 /// A shape and what is checked when all shapes are known.
 pub(super) struct ReadShape<'a> {
     pub(super) shape: Shape,
-    embeds: Vec<(ShapeName, Value<'a>)>,
+    embeds: Embeds<'a>,
 }
+
+/// Names of embedded shapes and their places.
+type Embeds<'a> = Vec<(ShapeName, Value<'a>)>;
 
 /// `[shape.NAME]`; `None` after any mistake in it, so that nothing is judged by half a shape.
 pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Option<ReadShape<'a>> {
@@ -134,7 +137,7 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
     Some(ReadShape { shape, embeds })
 }
 
-fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Option<(Vec<Field>, Vec<(ShapeName, Value<'a>)>)> {
+fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Option<(Vec<Field>, Embeds<'a>)> {
     let (mut found, mut embeds): (Vec<Field>, _) = (Vec::new(), Vec::new());
     let entries = table.named();
     let count = entries.len();
@@ -155,7 +158,7 @@ fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Opt
     (found.len() == count).then_some((found, embeds))
 }
 
-fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Vec<(ShapeName, Value<'a>)>) -> Option<FieldRule> {
+fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Embeds<'a>) -> Option<FieldRule> {
     if !value.is_table() {
         return Some(FieldRule::Category { category: names.category(value)?, on_deny: OnDeny::Remove });
     }
@@ -184,9 +187,9 @@ fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Vec<(ShapeName, Va
 }
 
 /// Checks what hangs between shapes: an embedded shape names its customer, and none embeds itself.
-pub(super) fn link(read: Vec<ReadShape<'_>>) -> Shapes {
+pub(super) fn link(read: &[ReadShape<'_>]) -> Shapes {
     let shapes: Shapes = read.iter().map(|r| (r.shape.name, Arc::new(r.shape.clone()))).collect();
-    for ReadShape { shape, embeds } in &read {
+    for ReadShape { shape, embeds } in read {
         for (embedded, place) in embeds {
             let Some(target) = shapes.get(embedded) else { continue };
             if target.customer.is_empty() {

@@ -371,6 +371,12 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "customer = \"query:party\"", "customer = \"query:party\"\ndepartments = [\"selling\"]", "unknown department `selling`"),
     (SALES, "customer = \"query:party\"", "customer = \"query:party\"\ndepartments = []", "nobody could call"),
     (SALES, "shape = \"invoice\" }", "shape = \"invoices\" }", "unknown shape `invoices`"),
+    (
+        SALES,
+        "response = { shape = \"quote\" }               #",
+        "response = { shape = \"quote\", subject = \"request\" }  #",
+        "the request names nobody",
+    ),
     (SALES, "rows = \"invoices[]\"", "rows = \"invoices\"", "`rows` does not name a list"),
     (SALES, "rows = \"invoices[]\"", "stream = \"sse\", rows = \"invoices[]\"", "`stream` is not available in this version"),
     (SALES, "rows = \"invoices[]\"", "raws = \"invoices[]\"", "unknown key `raws` in `response`"),
