@@ -362,7 +362,7 @@ fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
 fn event(row: &Row<'_>) -> Result<Event, StoreError> {
     let identifier = Identifier { space: Space::intern(&row.get::<_, String>(2)?), value: row.get(3)? };
     let body: String = row.get(5)?;
-    wire::decode(EventId(row.get(1)?), Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
+    wire::decode(&EventId(row.get(1)?), Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
 }
 
 fn change(row: &Row<'_>) -> Result<Change, StoreError> {
