@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use crate::model::{Identifier, PartyNo, Revision};
 
+use super::check::invalid;
 use super::error::ConsentError;
 use super::event::{Assurance, Normalise, PartyKind};
 use super::ledger::Ledger;
 use super::parties::{Fact, FactValue, fact_row, link_row, touch};
 use super::store::{Batch, ChangeKind, FactName};
-use super::write::{Binding, invalid};
+use super::write::Binding;
 
 /// What an import did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

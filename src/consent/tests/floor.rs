@@ -122,7 +122,7 @@ fn an_objection_comes_back_when_the_grant_that_lifted_it_is_withdrawn() {
 
 #[test]
 fn what_does_not_lift_an_objection() {
-    let spoil: [(&str, fn(&mut EventDraft)); 6] = [
+    let spoil: [Spoil<EventDraft>; 6] = [
         ("no evidence", |d| d.evidence.clear()),
         ("no event time", |d| d.event_time = None),
         ("implied", |d| d.method = Method::Implied),

@@ -1,6 +1,10 @@
 //! The room's tests, on a small catalogue and a ledger in a temporary folder. All persons are made up.
 
 mod floor;
+mod import;
+mod replay;
+mod storage;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +22,10 @@ use crate::model::{
 
 use super::store::failing::{FailingStore, Switch};
 use super::*;
+
+/// What makes a draft or a file unfit, with its reason.
+pub(super) type Spoil<T> = (&'static str, fn(&mut T));
+type Node = (&'static str, &'static [&'static str], &'static [&'static str], Option<Channel>);
 
 pub(super) const CENTRE: &str = "preference-centre";
 
@@ -44,7 +52,7 @@ pub(super) fn time(text: &str) -> Timestamp {
 
 pub(super) fn vocabulary() -> Arc<Vocabulary> {
     let mut vocabulary = Vocabulary::default();
-    let tree: [(&str, &[&str], &[&str], Option<Channel>); 10] = [
+    let tree: [Node; 10] = [
         ("marketing", &[], &[], None),
         ("marketing.email", &["marketing"], &["marketing"], Some(Channel::Email)),
         ("marketing.phone", &["marketing"], &["marketing"], Some(Channel::Phone)),
@@ -185,7 +193,7 @@ impl Bench {
     pub(super) fn floor(&self, who: &str, about: &str, basis: LawfulBasis) -> Result<(), &'static str> {
         let standing = self.ledger.standing(&id(who)).unwrap().expect("a known customer");
         let channel = self.vocabulary.channel(purpose(about));
-        super::floor(&standing.profile, &self.vocabulary, purpose(about), basis, category("contact"), channel)
+        floor(&standing.profile, &self.vocabulary, purpose(about), basis, category("contact"), channel)
     }
 }
 
