@@ -127,8 +127,8 @@ fn a_removed_replaced_or_overwritten_database_is_away() {
         ("removed", |path| fs::remove_file(path).unwrap()),
         ("replaced by a copy", |path| {
             let copy = path.with_extension("copy");
-            fs::copy(path, &copy).unwrap();
-            fs::rename(&copy, path).unwrap();
+            fs::copy(&*path, &copy).unwrap();
+            fs::rename(&copy, &*path).unwrap();
         }),
         ("overwritten", |path| fs::write(path, vec![0x5a; 20_000]).unwrap()),
         ("cut off", |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(5000).unwrap()),
