@@ -21,7 +21,7 @@ use crate::model::Findings;
 use crate::policy::Policies;
 
 /// Largest upstream answer that is read, bytes; one part holds it whole.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// How long a request body may take to arrive.
 const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Nesting of JSON, everywhere.

@@ -43,6 +43,8 @@ pub struct UpstreamSettings {
     pub name: UpstreamName,
     /// `scheme://host[:port]`, at least one; used in turn.
     pub targets: Vec<Uri>,
+    /// Empty, or a canonical path without a slash at its end.
+    pub base_path: String,
     pub tls: rustls::ClientConfig,
     pub credentials: Credentials,
     pub connect_timeout: Duration,
@@ -129,6 +131,11 @@ impl Upstream {
     }
 
     #[must_use]
+    pub fn base_path(&self) -> &str {
+        &self.settings.base_path
+    }
+
+    #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.settings.credentials
     }
@@ -184,7 +191,7 @@ impl Upstream {
         let headers = request.headers_mut();
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         headers.insert("accept-encoding", HeaderValue::from_static("identity"));
         headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));

@@ -14,7 +14,7 @@ use crate::model::{
     Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo, Purpose, Question,
     Release, Revision, Space, Verdicts, Why,
 };
-use crate::policy::Policies;
+use crate::policy::{self, Policies, Use};
 
 /// What a request asks, without whom it is about.
 #[derive(Clone, Debug)]
@@ -42,8 +42,18 @@ impl Asked {
 
     /// Whether any customer's state could permit the category.
     pub(super) fn could_permit(&self, policies: &Policies, category: Category, masked: bool) -> bool {
-        let basis = self.basis(policies, category);
-        let ask = |action| policies.could_permit(&self.caller, action, category, self.purpose, basis, self.environment, self.gpc, self.records, self.now);
+        let usage = Use {
+            caller: &self.caller,
+            action: self.action,
+            category,
+            purpose: self.purpose,
+            basis: self.basis(policies, category),
+            environment: self.environment,
+            gpc: self.gpc,
+            records: self.records,
+            now: self.now,
+        };
+        let ask = |action| policies.could_permit(&Use { action, ..usage.clone() });
         ask(self.action) || (masked && self.action == Action::Read && ask(Action::ReadReduced))
     }
 
@@ -88,6 +98,25 @@ pub(super) enum About<'a> {
 /// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
 pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
     Verdicts::new(categories.iter().map(|(category, masked)| verdict(policies, asked, about, *category, *masked)).collect())
+}
+
+/// A verdict with the policies' own account of it.
+pub(super) fn explained(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, policy::Explanation) {
+    let verdict = verdict(policies, asked, about, category, masked);
+    let (facts, gpc) = match about {
+        About::Known(standing) => (standing.facts, standing.profile.has_gpc()),
+        About::Unknown | About::New => (PartyFacts::unknown(policies.consent_rules().default_segment), false),
+    };
+    let explicit = match about {
+        About::Known(standing) => {
+            let (vocabulary, rules) = (policies.vocabulary(), policies.consent_rules());
+            standing.status(vocabulary, rules, asked.purpose, category, asked.caller.department, asked.channel).explicit
+        }
+        About::Unknown | About::New => false,
+    };
+    let seen = Seen { status: verdict.status, explicit, facts, gpc };
+    let explanation = policies.explain(&asked.question(category, verdict.basis, &seen));
+    (verdict, explanation)
 }
 
 fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> CategoryVerdict {
@@ -161,6 +190,8 @@ pub(super) struct Judging<'a> {
     /// Equal consent and facts have equal verdicts: decided once for each request.
     memo: HashMap<(usize, PartyFacts, bool), (Arc<Profile>, Arc<Verdicts>)>,
     unknown: Option<Arc<Verdicts>>,
+    /// The filter asks more than once for an id; the first answer holds for the whole body.
+    asked_for: HashMap<Identifier, Judged>,
     facts: HashMap<PartyNo, PartyFacts>,
     failed: Option<Unavailable>,
 }
@@ -193,8 +224,21 @@ impl<'a> Judging<'a> {
         requested: Option<(Identifier, Option<Standing>)>,
         pseudonym_key: &'a [u8; 32],
     ) -> Self {
-        let (decided_on, memo, facts) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { policies, catalog, ledger, asked, categories, requested, pseudonym_key, decided_on, memo, unknown: None, facts, failed: None }
+        Self {
+            policies,
+            catalog,
+            ledger,
+            asked,
+            categories,
+            requested,
+            pseudonym_key,
+            decided_on: Vec::new(),
+            memo: HashMap::new(),
+            unknown: None,
+            asked_for: HashMap::new(),
+            facts: HashMap::new(),
+            failed: None,
+        }
     }
 
     /// Ends the judging: what was decided on, or the reason why a look-up could not be answered.
@@ -249,6 +293,9 @@ impl filter::Judge for Judging<'_> {
             // Not an id of its space: nobody's, so nothing of it goes out, and not the customer that was asked for.
             return self.withhold(self.requested.as_ref().map(|_| false));
         };
+        if let Some(known) = self.asked_for.get(&id) {
+            return known.clone();
+        }
         let standing = match self.ledger.standing(&id) {
             Ok(standing) => standing,
             Err(error) => {
@@ -263,7 +310,9 @@ impl filter::Judge for Judging<'_> {
             (None, None) => *asked_id == id,
             (Some(_), None) | (None, Some(_)) => false,
         });
-        self.judged(standing.as_ref(), is_requested)
+        let judged = self.judged(standing.as_ref(), is_requested);
+        self.asked_for.insert(id, judged.clone());
+        judged
     }
 
     fn requested(&mut self) -> Option<Judged> {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -57,7 +59,7 @@ pub struct Connection {
 }
 
 /// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over.
-pub async fn serve<S, B, M>(listener: TcpListener, tls: Option<TlsAcceptor>, limits: Limits, mut stop: watch::Receiver<bool>, make_service: M)
+pub async fn serve<S, B, M>(listener: TcpListener, tls: Option<Arc<ArcSwap<ServerConfig>>>, limits: Limits, mut stop: watch::Receiver<bool>, make_service: M)
 where
     M: Fn(Connection) -> S + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
@@ -99,7 +101,9 @@ where
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     end(watcher.watch(connection).await);
                 }
-                Some(acceptor) => {
+                Some(settings) => {
+                    // As they are now: a reload may have replaced the certificate since the last connection.
+                    let acceptor = TlsAcceptor::from(settings.load_full());
                     let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout).await else { return };
                     let service = make_service(Connection { peer, certificate, tls: true });
                     let connection = builder.serve_connection(TokioIo::new(stream), service);

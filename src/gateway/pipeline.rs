@@ -69,18 +69,18 @@ impl From<AuditError> for Halt {
     }
 }
 
-/// Answers one request of the data plane.
-pub async fn handle(shared: &Arc<Shared>, connection: &Connection, request: Request<Incoming>) -> Response<Reply> {
-    match run(shared, connection, request).await {
+/// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
+pub async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+    match run(shared, connection, body_max, request).await {
         Ok(response) => response,
         Err(halt) => halted(shared, halt).await,
     }
 }
 
-async fn run(shared: &Arc<Shared>, connection: &Connection, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
+async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
     let accepted = accept(request, connection, &snapshot.hosts).map_err(Halt::Rejected)?;
-    let (call, body) = authenticate(shared, &snapshot, accepted).await.map_err(Halt::Rejected)?;
+    let (call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
     let routed = route(shared, &snapshot, &call)?;
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,

@@ -60,7 +60,7 @@ async fn request_body(call: &Authenticated, routed: &Routed, body: Incoming) -> 
         return Ok((NO_BODY, Vec::new()));
     }
     let limits = routed.snapshot.limits;
-    let raw = read_json(&call.headers, body, limits.request_body_max, limits.request_body_timeout).await?;
+    let raw = read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await?;
     let declared = routed.found.route.search.as_deref().unwrap_or_default();
     judged_search(&raw, declared)?.map_err(|error| parameter_problem(&error))
 }
@@ -166,7 +166,7 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
         Customer::Response { path, space } => {
-            let raw = filter::find_id(&unfiltered.body, path).map_err(|_unreadable| unreadable())?.ok_or_else(unreadable)?;
+            let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream).map_err(|_unreadable| unreadable())?.ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
             (subject_of_request(&routed.found.route.response), Some(id))
         }

@@ -30,13 +30,14 @@ pub struct Authenticated {
     pub(super) principal: Principal,
     pub(super) request_no: u64,
     pub(super) started: Duration,
+    pub(super) body_max: usize,
 }
 
 /// Establishes who calls.
 ///
 /// # Errors
 /// 401; not recorded one by one, since nobody is known.
-pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accepted) -> Result<(Authenticated, Incoming), Problem> {
+pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accepted, body_max: usize) -> Result<(Authenticated, Incoming), Problem> {
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
     let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
@@ -47,7 +48,7 @@ pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accept
         }
     })?;
     let Accepted { method, target, headers, body, trace, .. } = accepted;
-    Ok((Authenticated { method, target, headers, trace, principal, request_no: shared.next_request(), started }, body))
+    Ok((Authenticated { method, target, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
 }
 
 /// A request whose route, purpose and parameters are declared and registered.
@@ -183,7 +184,7 @@ impl Routed {
             Customer::Query { param, space } => (self.found.query_param(param).map(str::to_owned), *space),
             Customer::Header { name, space } => (one_header(&call.headers, name)?, *space),
             Customer::Claim { name, space } => (call.principal.claim(name).map(str::to_owned), *space),
-            Customer::Request { path, space } => (crate::filter::find_id(body, path).map_err(|_unreadable| Code::AmbiguousRequest)?, *space),
+            Customer::Request { path, space } => (crate::filter::find_id(body, path, &super::answer::limits(self), crate::filter::Sender::Caller).map_err(|_unreadable| Code::AmbiguousRequest)?, *space),
             Customer::Response { .. } | Customer::Answer | Customer::Lookup { .. } | Customer::New { .. } | Customer::None => return Ok(None),
         };
         // Declared, so it must be there: a missing one is as ambiguous as two.

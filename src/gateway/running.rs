@@ -12,7 +12,6 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use super::build::{self, BuildError, derived_key};
 use super::instance::GatewayInstance;
@@ -36,6 +35,8 @@ const LOG_QUEUE_MAX: usize = 16_384;
 const LOG_SEGMENT_BYTES: u64 = 64 << 20;
 /// Least time between two looks at rejects, expiries, metrics and clock.
 const TICK: Duration = Duration::from_secs(1);
+/// How often key sets are looked at anew.
+const KEYS_EVERY: Duration = Duration::from_secs(60);
 /// A wall clock that moved this much more or less than the monotonic one has been stepped.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
 
@@ -119,7 +120,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let addresses = sockets.addresses();
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone()));
-    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader)));
+    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), config.audit.dir.clone()));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
         ledger: Arc::clone(&shared.ledger),
@@ -133,6 +134,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
         tokio::spawn(tick(Arc::clone(&shared), outbox, stopped.clone())),
+        tokio::spawn(refresh_keys(Arc::clone(&shared), stopped.clone())),
         tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
@@ -300,11 +302,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
 
-/// A TLS acceptor from settings that may have been replaced since the last connection.
-pub(super) fn acceptor(slot: &ArcSwap<ServerConfig>) -> TlsAcceptor {
-    TlsAcceptor::from(slot.load_full())
-}
-
 /// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
 async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Receiver<bool>) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
@@ -336,6 +333,17 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Rece
         shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
         if stopping {
             return;
+        }
+    }
+}
+
+/// Key sets are confirmed in the background, so that no request waits for an issuer that is up.
+async fn refresh_keys(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        shared.snapshot().authenticator.refresh_keys().await;
+        tokio::select! {
+            () = tokio::time::sleep(KEYS_EVERY) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
         }
     }
 }

@@ -37,7 +37,6 @@ pub struct Snapshot {
 
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    pub request_body_max: usize,
     pub request_body_timeout: Duration,
     pub answer_body_max: usize,
     pub json_depth_max: u16,

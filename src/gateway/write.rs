@@ -40,7 +40,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let entitled = entitle(&routed.snapshot.policies, &routed.asked, &plan.shape).map_err(refuse)?;
     let raw = if has_body(&call.method) {
         let limits = routed.snapshot.limits;
-        read_json(&call.headers, body, limits.request_body_max, limits.request_body_timeout).await.map_err(refuse)?
+        read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
     } else {
         NO_BODY
     };
