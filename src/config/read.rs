@@ -21,7 +21,7 @@ pub(super) struct File {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) findings: RefCell<Findings>,
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(super) warnings: RefCell<Vec<Finding>>,
     /// Certificates, keys and the like, for the watcher.
     pub(super) files: RefCell<Vec<PathBuf>>,
     /// Secrets that stand in the file: a mistake, and they must not be shown with it.
@@ -70,10 +70,9 @@ impl<'a> Value<'a> {
         self.cx.push(self.cx.finding(self.span(), message).help(help));
     }
 
+    /// Not a mistake, but worth a line.
     pub(super) fn warn(self, message: &str) {
-        let place = self.cx.finding(self.span(), "");
-        let line = format!("{}:{}:{}: warning: {message}", place.file.display(), place.line, place.column);
-        self.cx.notes.warnings.borrow_mut().push(line);
+        self.cx.notes.warnings.borrow_mut().push(self.cx.finding(self.span(), message));
     }
 
     /// A value that the design foresees and this version does not obey.
