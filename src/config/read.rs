@@ -2,6 +2,7 @@
 //! reading goes on. Every key that is asked for is known; all others are mistakes, so no list of keys can go stale.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(super) struct Notes {
     pub(super) warnings: RefCell<Vec<Finding>>,
     /// Certificates, keys and the like, for the watcher.
     pub(super) files: RefCell<Vec<PathBuf>>,
+    /// Where the listeners so far are.
+    pub(super) addresses: RefCell<Vec<SocketAddr>>,
     /// Secrets that stand in the file: a mistake, and they must not be shown with it.
     pub(super) secrets: RefCell<Vec<String>>,
 }

@@ -227,6 +227,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"gw.example.com\"", "this is not a URL"),
     (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"https://me@gw.example.com\"", "this is not a URL"),
     (MAIN, "address = \"[::]:8443\"", "address = \"8443\"", "this is not an address"),
+    (MAIN, "address = \"[::]:8443\"", "address = \"[::]:8445\"", "another listener has the address `[::]:8445`"),
     (MAIN, "header_timeout = \"10s\"", "header_timeout = \"0s\"", "this is not a duration"),
     (MAIN, "header_timeout = \"10s\"", "header_timeout = 10", "expected a string, found a number"),
     (MAIN, "headers = \"64KiB\"", "headers = \"64KB\"", "this is not a size"),
@@ -470,11 +471,11 @@ fn damaged_files_are_findings_and_never_a_panic() {
     let names = [MAIN, MARKETING, SALES, SERVICE];
     let texts = names.map(|name| fs::read_to_string(example.file(name)).unwrap());
     let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config { cases: 64, ..Default::default() });
-    let strategy = (0..names.len(), 0.0..1.0_f64, 1..200_usize, "[\\[\\]{}=\\\"'a-z0-9.\n-]{0,6}");
+    let strategy = (0..names.len(), proptest::prelude::any::<proptest::sample::Index>(), 1..200_usize, "[\\[\\]{}=\\\"'a-z0-9.\n-]{0,6}");
     let run = runner.run(&strategy, |(file, start, length, inserted)| {
         let (name, text) = (names[file], &texts[file]);
         let chars: Vec<char> = text.chars().collect();
-        let start = (chars.len() as f64 * start) as usize;
+        let start = start.index(chars.len());
         let end = (start + length).min(chars.len());
         let damaged: String = chars[..start].iter().copied().chain(inserted.chars()).chain(chars[end..].iter().copied()).collect();
         fs::write(example.file(name), damaged).unwrap();
