@@ -25,6 +25,8 @@ mod upstreams;
 mod values;
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 pub use settings::*;
@@ -63,6 +65,12 @@ pub fn load(path: &Path, vocabulary_of: &VocabularyOf<'_>) -> Result<Config, Fin
     // After a syntax error the rest of a file means nothing certain: judging it would only add noise.
     let config = if documents.len() == files.len() { check(&documents, &notes, vocabulary_of) } else { None };
     finish(notes, config)
+}
+
+/// The JSON Schema (draft 2020-12) of the file, for editors: `consentry check --schema`.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("schema.json")
 }
 
 /// The files of a configuration, as far as they can be told: the file itself and what it includes.

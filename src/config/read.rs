@@ -2,6 +2,7 @@
 //! reading goes on. Every key that is asked for is known; all others are mistakes, so no list of keys can go stale.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,11 @@ pub(super) struct File {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) findings: RefCell<Findings>,
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(super) warnings: RefCell<Vec<Finding>>,
     /// Certificates, keys and the like, for the watcher.
     pub(super) files: RefCell<Vec<PathBuf>>,
+    /// Where the listeners so far are.
+    pub(super) addresses: RefCell<Vec<SocketAddr>>,
     /// Secrets that stand in the file: a mistake, and they must not be shown with it.
     pub(super) secrets: RefCell<Vec<String>>,
 }
@@ -70,10 +73,9 @@ impl<'a> Value<'a> {
         self.cx.push(self.cx.finding(self.span(), message).help(help));
     }
 
+    /// Not a mistake, but worth a line.
     pub(super) fn warn(self, message: &str) {
-        let place = self.cx.finding(self.span(), "");
-        let line = format!("{}:{}:{}: warning: {message}", place.file.display(), place.line, place.column);
-        self.cx.notes.warnings.borrow_mut().push(line);
+        self.cx.notes.warnings.borrow_mut().push(self.cx.finding(self.span(), message));
     }
 
     /// A value that the design foresees and this version does not obey.

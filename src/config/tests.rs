@@ -211,7 +211,7 @@ const MAIN: &str = "consentry.example.toml";
 const MARKETING: &str = "apis/marketing.toml";
 const SALES: &str = "apis/sales.toml";
 const SERVICE: &str = "apis/service.toml";
-const SINGLE: &[(&str, &str, &str, &str)] = &[
+pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     // the file
     (MAIN, "version = 1\n", "version = 2\n", "version 2 of this file is not known"),
     (MAIN, "version = 1\n", "version = \"1\"\n", "expected a number, found a string"),
@@ -227,6 +227,7 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"gw.example.com\"", "this is not a URL"),
     (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"https://me@gw.example.com\"", "this is not a URL"),
     (MAIN, "address = \"[::]:8443\"", "address = \"8443\"", "this is not an address"),
+    (MAIN, "address = \"[::]:8443\"", "address = \"[::]:8445\"", "another listener has the address `[::]:8445`"),
     (MAIN, "header_timeout = \"10s\"", "header_timeout = \"0s\"", "this is not a duration"),
     (MAIN, "header_timeout = \"10s\"", "header_timeout = 10", "expected a string, found a number"),
     (MAIN, "headers = \"64KiB\"", "headers = \"64KB\"", "this is not a size"),
@@ -458,5 +459,33 @@ fn what_weakens_a_default_is_a_warning() {
     example.replace(MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"none\"");
     let warnings = example.load().unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings.iter().any(|w| w.contains(":25:11: warning: the admin listener can be reached from other machines")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|w| (w.line, w.column) == (25, 11) && w.message == "the admin listener can be reached from other machines"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn damaged_files_are_findings_and_never_a_panic() {
+    let example = Example::new();
+    let names = [MAIN, MARKETING, SALES, SERVICE];
+    let texts = names.map(|name| fs::read_to_string(example.file(name)).unwrap());
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config { cases: 64, ..Default::default() });
+    let strategy = (0..names.len(), proptest::prelude::any::<proptest::sample::Index>(), 1..200_usize, "[\\[\\]{}=\\\"'a-z0-9.\n-]{0,6}");
+    let run = runner.run(&strategy, |(file, start, length, inserted)| {
+        let (name, text) = (names[file], &texts[file]);
+        let chars: Vec<char> = text.chars().collect();
+        let start = start.index(chars.len());
+        let end = (start + length).min(chars.len());
+        let damaged: String = chars[..start].iter().copied().chain(inserted.chars()).chain(chars[end..].iter().copied()).collect();
+        fs::write(example.file(name), damaged).unwrap();
+        let loaded = example.load();
+        fs::write(example.file(name), text).unwrap();
+        if let Err(findings) = loaded {
+            proptest::prop_assert!(!findings.is_empty());
+            proptest::prop_assert!(findings.0.iter().all(|f| f.message != "the configuration could not be read"), "a mistake without a place");
+        }
+        Ok(())
+    });
+    run.unwrap();
 }

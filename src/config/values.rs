@@ -37,12 +37,19 @@ impl Value<'_> {
         found
     }
 
+    /// Where something listens: no two on one address, unless the port is 0 and the system picks one.
     pub(super) fn address(self) -> Option<SocketAddr> {
-        let found = self.str()?.parse().ok();
-        if found.is_none() {
+        let Ok(found) = self.str()?.parse::<SocketAddr>() else {
             self.error_help("this is not an address", "write an IP address and a port: `127.0.0.1:8443` or `[::]:8443`");
+            return None;
+        };
+        let mut addresses = self.cx.notes.addresses.borrow_mut();
+        if found.port() != 0 && addresses.contains(&found) {
+            self.error(format!("another listener has the address `{found}`"));
+            return None;
         }
-        found
+        addresses.push(found);
+        Some(found)
     }
 
     pub(super) fn header_name(self) -> Option<HeaderName> {
