@@ -20,6 +20,8 @@ use crate::identity::PeerCertificate;
 pub struct Accepted {
     pub(super) method: Method,
     pub(super) target: Target,
+    /// Host without port, lower case; one of ours.
+    pub(super) host: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Incoming,
     pub(super) certificate: Option<Arc<PeerCertificate>>,
@@ -45,7 +47,7 @@ pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[Stri
     if !METHODS.contains(&head.method) {
         return Err(Code::NotImplemented.into());
     }
-    check_host(&head, hosts)?;
+    let host = check_host(&head, hosts)?;
     check_framing(&head, &body)?;
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = Target::parse(path_and_query).map_err(|error| {
@@ -53,7 +55,7 @@ pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[Stri
         if path_and_query.len() > TARGET_BYTES_MAX { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
     let trace = TraceContext::from_headers(&head.headers);
-    Ok(Accepted { method: head.method, target, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
+    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
 }
 
 /// Longest request target, bytes.
@@ -61,7 +63,7 @@ const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
 /// it may be mapped on the way here.
-fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<(), Problem> {
+fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, Problem> {
     let mut named = head.headers.get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (_, Some(_)) => return Err(Code::AmbiguousRequest.into()),
@@ -78,7 +80,7 @@ fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<(), Probl
         return Err(Code::AmbiguousRequest.into());
     }
     let name = host_without_port(host);
-    if hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(()) } else { Err(Code::Misdirected.into()) }
+    if hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(name.to_ascii_lowercase()) } else { Err(Code::Misdirected.into()) }
 }
 
 /// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.

@@ -1,7 +1,6 @@
 //! Why a request would be, or a logged decision was, answered as it is: the same judging as on the request path, told
 //! category by category. Nothing is sent and nothing is released.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use http::Method;
@@ -12,10 +11,18 @@ use super::permit::{categories_with_embedded, masked};
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
-use crate::console::{Explanation, Problem};
 use crate::consent::Standing;
+use crate::console::{Explanation, Problem};
 use crate::model::{Action, Caller, Category, CategoryVerdict, Identifier, Purpose, Release, Shape, Why};
 use crate::policy;
+
+/// Adds a line to a text.
+macro_rules! say {
+    ($text:ident, $($line:tt)*) => {{
+        $text.push_str(&format!($($line)*));
+        $text.push('\n');
+    }};
+}
 
 /// Explains a request that is only described.
 pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpose: Option<&str>) -> Result<Explanation, Problem> {
@@ -25,7 +32,8 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
     let info = vocabulary.clients.get(&client).ok_or_else(|| Problem::not_found(&format!("app `{app}`")))?;
     let caller = Caller { client, kind: info.kind, department: info.department, employee: None };
     let method: Method = method.parse().map_err(|_invalid| Problem::value("the method is not one of HTTP", "use GET, POST, PUT, PATCH or DELETE"))?;
-    let target = Target::parse(url).map_err(|e| Problem::value(e.to_string(), "write path and query as the app sends them, e.g. `/crm/customers/0044`"))?;
+    let target =
+        Target::parse(url).map_err(|e| Problem::value(e.to_string(), "write path and query as the app sends them, e.g. `/crm/customers/0044`"))?;
     let found = snapshot.catalog.find(&method, &target).map_err(|e| Problem::value(e.to_string(), "see the routes in the files under `apis`"))?;
     found.judge_query().map_err(|e| Problem::value(e.to_string(), "use only declared parameters"))?;
     let purpose = chosen(&snapshot, &found, &caller, purpose)?;
@@ -114,13 +122,17 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
     let set: String = snapshot.set_id.chars().take(6).collect();
     let verdict = if permitted { "permit" } else { "deny" };
     let line = |text: &mut String, label: &str, value: String| {
-        let _ = writeln!(text, "{label:<10}{value}");
+        say!(text, "{label:<10}{value}");
     };
-    let _ = writeln!(text, "{verdict} · policies {set} · config generation {} · consent revision {}\n", snapshot.generation, shared.ledger.revision());
+    say!(text, "{verdict} · policies {set} · config generation {} · consent revision {}\n", snapshot.generation, shared.ledger.revision());
     let kind = if asked.caller.kind == crate::model::ClientKind::Agent { "Agent" } else { "Application" };
     let registered = snapshot.policies.vocabulary().clients.get(&asked.caller.client).map(|c| c.registered.clone()).unwrap_or_default();
     let registered: Vec<String> = registered.iter().map(ToString::to_string).collect();
-    line(&mut text, "caller", format!("{kind} {}, department {}, registered for {}", asked.caller.client, asked.caller.department, registered.join(" and ")));
+    line(
+        &mut text,
+        "caller",
+        format!("{kind} {}, department {}, registered for {}", asked.caller.client, asked.caller.department, registered.join(" and ")),
+    );
     line(&mut text, "route", format!("{}  {}  ({}:{})", found.api.name, route.key, route.place.file.display(), route.place.line));
     line(&mut text, "purpose", purpose_line(snapshot, asked, &categories));
     customer_lines(&mut text, customer, &told);
@@ -153,20 +165,28 @@ fn purpose_line(snapshot: &Snapshot, asked: &Asked, categories: &[(Category, boo
 
 fn customer_lines(text: &mut String, customer: Option<&(Identifier, Option<Standing>)>, told: &[(CategoryVerdict, policy::Explanation)]) {
     let mut line = |label: &str, value: String| {
-        let _ = writeln!(text, "{label:<10}{value}");
+        say!(text, "{label:<10}{value}");
     };
     match customer {
         None => line("customer", "known from the answer only; each row is judged by its own customer".to_owned()),
         Some((id, None)) => line("customer", format!("{id}, not in the crosswalk: answered like a customer without consent")),
         Some((id, Some(standing))) => {
             let f = standing.facts;
-            line("customer", format!("{id}; stage {}, segment {}, age {}{}", f.stage, f.segment, f.age, if f.legal_hold { ", legal hold" } else { "" }));
+            line(
+                "customer",
+                format!("{id}; stage {}, segment {}, age {}{}", f.stage, f.segment, f.age, if f.legal_hold { ", legal hold" } else { "" }),
+            );
             let event = told.iter().find_map(|(v, _)| v.event.as_ref().map(|e| (v.status, e)));
             match event {
                 Some((status, event)) => line("consent", format!("{status} ({event}); customer-last-word/v1")),
                 None => line("consent", told.first().map_or("unknown".to_owned(), |(v, _)| v.status.to_string())),
             }
-            let overridden: Vec<String> = told.iter().flat_map(|(v, _)| v.overridden.iter().map(ToString::to_string)).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            let overridden: Vec<String> = told
+                .iter()
+                .flat_map(|(v, _)| v.overridden.iter().map(ToString::to_string))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
             if !overridden.is_empty() {
                 line("", format!("overrides: {}", overridden.join(", ")));
             }
@@ -180,10 +200,12 @@ fn customer_lines(text: &mut String, customer: Option<&(Identifier, Option<Stand
 const WIDTH: usize = 120;
 
 fn verdict_table(text: &mut String, snapshot: &Snapshot, told: &[(CategoryVerdict, policy::Explanation)], shape: Option<&Shape>) {
-    let _ = writeln!(text, "{:<13}{:<11}{:>6}  {:<9}why", "category", "owner", "fields", "verdict");
+    say!(text, "{:<13}{:<11}{:>6}  {:<9}why", "category", "owner", "fields", "verdict");
     for (verdict, explanation) in told {
         let owner = snapshot.policies.vocabulary().categories.get(&verdict.category).map_or("-", |c| c.owner.as_str());
-        let fields = shape.map_or(0, |s| s.fields.iter().filter(|f| matches!(&f.rule, crate::model::FieldRule::Category { category, .. } if *category == verdict.category)).count());
+        let fields = shape.map_or(0, |s| {
+            s.fields.iter().filter(|f| matches!(&f.rule, crate::model::FieldRule::Category { category, .. } if *category == verdict.category)).count()
+        });
         let word = match verdict.release {
             Release::Full => "permit",
             Release::Reduced => "masked",
@@ -191,11 +213,11 @@ fn verdict_table(text: &mut String, snapshot: &Snapshot, told: &[(CategoryVerdic
         };
         for (n, why) in reasons(verdict, explanation).into_iter().enumerate() {
             let why = cut(&why, WIDTH - 43);
-            let _ = if n == 0 {
-                writeln!(text, "{:<13}{owner:<11}{fields:>6}  {word:<9}{why}", verdict.category.to_string())
+            if n == 0 {
+                say!(text, "{:<13}{owner:<11}{fields:>6}  {word:<9}{why}", verdict.category);
             } else {
-                writeln!(text, "{:<43}{why}", "")
-            };
+                say!(text, "{:<43}{why}", "");
+            }
         }
     }
 }
@@ -237,14 +259,14 @@ fn changes(text: &mut String, told: &[(CategoryVerdict, policy::Explanation)], p
     }
     text.push('\n');
     if by_change.is_empty() {
-        let _ = writeln!(text, "no single change of consent or facts would open it");
+        say!(text, "no single change of consent or facts would open it");
     }
     for (n, (change, opened)) in by_change.iter().enumerate() {
         let label = if n == 0 { "smallest change: " } else { "            or: " };
-        let _ = writeln!(text, "{label}{change}; opens {}", opened.join(", "));
+        say!(text, "{label}{change}; opens {}", opened.join(", "));
     }
     if told.iter().any(|(v, _)| v.basis == crate::model::LawfulBasis::Consent) {
-        let _ = writeln!(text, "not a way out: another lawful basis; it belongs to the activity and stays when consent goes");
+        say!(text, "not a way out: another lawful basis; it belongs to the activity and stays when consent goes");
     }
 }
 
@@ -273,24 +295,32 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
     let mut text = String::new();
     let set: String = found.policy_set.chars().take(6).collect();
     let code = found.code.as_ref().map(|c| format!(" · {c}")).unwrap_or_default();
-    let _ = writeln!(text, "{}{code} · policies {set} · config generation {} · consent revision {}\n", found.outcome, found.generation, found.consent_revision);
+    say!(text, "{}{code} · policies {set} · config generation {} · consent revision {}\n", found.outcome, found.generation, found.consent_revision);
     let behalf = found.actor.as_ref().map(|a| format!(", on behalf of {a}")).unwrap_or_default();
-    let _ = writeln!(text, "{:<10}{} at {}", "decision", found.decision, found.at);
-    let _ = writeln!(text, "{:<10}{}, department {}{behalf}", "caller", found.app, found.department);
-    let _ = writeln!(text, "{:<10}{}  {}", "route", found.api, found.route);
-    let _ = writeln!(text, "{:<10}{}, action {}", "purpose", found.purpose.as_deref().unwrap_or("-"), found.action);
-    let _ = writeln!(text, "{:<10}{} known, {} not in the crosswalk, {} rows released, {} dropped\n", "customers", found.parties, found.unknown, found.rows, found.dropped);
+    say!(text, "{:<10}{} at {}", "decision", found.decision, found.at);
+    say!(text, "{:<10}{}, department {}{behalf}", "caller", found.app, found.department);
+    say!(text, "{:<10}{}  {}", "route", found.api, found.route);
+    say!(text, "{:<10}{}, action {}", "purpose", found.purpose.as_deref().unwrap_or("-"), found.action);
+    say!(
+        text,
+        "{:<10}{} known, {} not in the crosswalk, {} rows released, {} dropped\n",
+        "customers",
+        found.parties,
+        found.unknown,
+        found.rows,
+        found.dropped
+    );
     if !found.relied.is_empty() {
-        let _ = writeln!(text, "{:<13}{:<10}{:<18}{:<11}why", "category", "verdict", "basis", if consent_state { "consent" } else { "" });
+        say!(text, "{:<13}{:<10}{:<18}{:<11}why", "category", "verdict", "basis", if consent_state { "consent" } else { "" });
     }
     for r in &found.relied {
         let why = if r.policies.is_empty() { r.why.clone() } else { format!("{}: {}", r.why, r.policies.join(", ")) };
         let event = r.event.as_ref().filter(|_| consent_state).map(|e| format!(" · {e}")).unwrap_or_default();
         let status = if consent_state { r.status.as_str() } else { "" };
-        let _ = writeln!(text, "{:<13}{:<10}{:<18}{status:<11}{}{event}", r.category, r.release, r.basis, cut(&why, WIDTH - 52));
+        say!(text, "{:<13}{:<10}{:<18}{status:<11}{}{event}", r.category, r.release, r.basis, cut(&why, WIDTH - 52));
     }
     if !found.withheld.is_empty() {
-        let _ = writeln!(text, "\nwithheld  {}", found.withheld.join(", "));
+        say!(text, "\nwithheld  {}", found.withheld.join(", "));
     }
     text
 }

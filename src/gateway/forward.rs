@@ -121,7 +121,8 @@ impl Upstream {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(settings.connect_timeout));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http().enable_http1().wrap_connector(http);
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http().enable_http1().wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))

@@ -6,11 +6,9 @@ use std::sync::{Arc, PoisonError};
 use super::explain;
 use super::reload::Reloader;
 use super::state::Shared;
-use crate::console::{
-    ActivePolicies, ActivePolicy, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
-};
-use crate::model::{Activity, Identifier, Name, Space, Vocabulary};
+use crate::console::{ActivePolicies, ActivePolicy, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck};
 use crate::identity::KeyState;
+use crate::model::{Activity, Identifier, Name, Space, Vocabulary};
 use crate::policy::Effect;
 
 #[derive(Debug)]
@@ -46,8 +44,10 @@ impl GatewayInstance {
         let mut checks = vec![audit, consent, config];
         checks.extend(self.shared.snapshot().authenticator.keys_status().into_iter().map(|status| match status.state {
             KeyState::Fresh => check("keys", Health::Ok, None, None),
-            KeyState::Stale => check("keys", Health::Degraded, Some(format!("the key set of `{}` could not be refreshed", status.issuer)), None),
-            KeyState::Missing => check("keys", Health::Degraded, Some(format!("there is no key set of `{}`; its tokens are refused", status.issuer)), None),
+            KeyState::Stale(_) => check("keys", Health::Degraded, Some(format!("the key set of `{}` could not be refreshed", status.issuer)), None),
+            KeyState::Missing => {
+                check("keys", Health::Degraded, Some(format!("there is no key set of `{}`; its tokens are refused", status.issuer)), None)
+            }
         }));
         if let Some(behind) = self.shared.snapshot().authenticator.clock_behind() {
             let why = format!("the wall clock went back by {} s; tokens are judged by the later time", behind.as_secs());

@@ -11,8 +11,8 @@ use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo, Purpose, Question,
-    Release, Revision, Space, Verdicts, Why,
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo, Purpose,
+    Question, Release, Revision, Space, Verdicts, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -53,7 +53,7 @@ impl Asked {
             records: self.records,
             now: self.now,
         };
-        let ask = |action| policies.could_permit(&Use { action, ..usage.clone() });
+        let ask = |action| policies.could_permit(&Use { action, ..usage });
         ask(self.action) || (masked && self.action == Action::Read && ask(Action::ReadReduced))
     }
 
@@ -101,7 +101,13 @@ pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, cat
 }
 
 /// A verdict with the policies' own account of it.
-pub(super) fn explained(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, policy::Explanation) {
+pub(super) fn explained(
+    policies: &Policies,
+    asked: &Asked,
+    about: About<'_>,
+    category: Category,
+    masked: bool,
+) -> (CategoryVerdict, policy::Explanation) {
     let verdict = verdict(policies, asked, about, category, masked);
     let (facts, gpc) = match about {
         About::Known(standing) => (standing.facts, standing.profile.has_gpc()),
@@ -176,6 +182,9 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
     answer
 }
 
+/// What makes two customers equal to a decision: address of the interned profile, facts, and whether events are told.
+type Same = (usize, PartyFacts, bool);
+
 /// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
 #[derive(Debug)]
 pub(super) struct Judging<'a> {
@@ -188,7 +197,7 @@ pub(super) struct Judging<'a> {
     pub pseudonym_key: &'a [u8; 32],
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
-    memo: HashMap<(usize, PartyFacts, bool), (Arc<Profile>, Arc<Verdicts>)>,
+    memo: HashMap<Same, (Arc<Profile>, Arc<Verdicts>)>,
     unknown: Option<Arc<Verdicts>>,
     /// The filter asks more than once for an id; the first answer holds for the whole body.
     asked_for: HashMap<Identifier, Judged>,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -59,8 +59,13 @@ pub struct Connection {
 }
 
 /// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over.
-pub async fn serve<S, B, M>(listener: TcpListener, tls: Option<Arc<ArcSwap<ServerConfig>>>, limits: Limits, mut stop: watch::Receiver<bool>, make_service: M)
-where
+pub async fn serve<S, B, M>(
+    listener: TcpListener,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+    make_service: M,
+) where
     M: Fn(Connection) -> S + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,

@@ -8,7 +8,10 @@ use http::{Method, Response};
 use hyper::body::Incoming;
 
 use super::accept::read_json;
-use super::answer::{contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success, upstream_method};
+use super::answer::{
+    contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
+    upstream_method,
+};
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle};
@@ -84,7 +87,12 @@ struct Covered {
 }
 
 /// The permit and the head entry of a read.
-fn head(routed: &Routed, entitled: &Entitled, shape: &Arc<Shape>, requested: Option<&Requested>) -> Result<(Permitted, Entry, Option<Covered>), Halt> {
+fn head(
+    routed: &Routed,
+    entitled: &Entitled,
+    shape: &Arc<Shape>,
+    requested: Option<&Requested>,
+) -> Result<(Permitted, Entry, Option<Covered>), Halt> {
     let Some((_, standing)) = requested else {
         return Ok((Permitted::of_answer(entitled, &routed.asked), Entry::Intent { facts: Arc::clone(&routed.facts), groups: Vec::new() }, None));
     };
@@ -126,7 +134,7 @@ async fn release(
         let generation = routed.snapshot.generation;
         if generation == shared.generation() && decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
             note_drift(&routed, shared, &cut.report);
-            return Ok(let_go(shared, call, &routed, head, part, unfiltered, cut, decided_on));
+            return Ok(let_go(shared, call, &routed, head, part, &unfiltered, cut, decided_on));
         }
         // Something changed: the head's verdicts are no longer those that hold.
         covered = None;
@@ -166,11 +174,21 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
         Customer::Response { path, space } => {
-            let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream).map_err(|_unreadable| unreadable())?.ok_or_else(unreadable)?;
+            let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream)
+                .map_err(|_unreadable| unreadable())?
+                .ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
             (subject_of_request(&routed.found.route.response), Some(id))
         }
-        _ => (routed.found.route.response.clone(), customer),
+        Customer::Path { .. }
+        | Customer::Query { .. }
+        | Customer::Header { .. }
+        | Customer::Claim { .. }
+        | Customer::Request { .. }
+        | Customer::Answer
+        | Customer::Lookup { .. }
+        | Customer::New { .. }
+        | Customer::None => (routed.found.route.response.clone(), customer),
     };
     let requested = match customer {
         None => None,
@@ -181,7 +199,8 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     };
     let Some(shape) = plan.shape() else { return Err(unreadable()) };
     let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
-    let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
+    let mut judging =
+        Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
     let result = filter::cut(&unfiltered.body, &plan, &snapshot.catalog.shapes, &limits, &routed.selected_by, &mut judging);
     let (decided_on, facts) = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     match result {
@@ -199,7 +218,9 @@ fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
 
 /// Whether the cut found only the customer of the head, released on the head's verdicts, and dropped nothing.
 fn head_says_all(head: &Covered, report: &Report) -> bool {
-    let same = |group: &filter::Group| group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts;
+    let same = |group: &filter::Group| {
+        group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
+    };
     report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
 }
 
@@ -210,7 +231,7 @@ fn let_go(
     routed: &Routed,
     head: Recorded,
     part: Option<Recorded>,
-    unfiltered: Unfiltered,
+    unfiltered: &Unfiltered,
     cut: filter::Cut,
     decided_on: Vec<DecidedOn>,
 ) -> Response<Reply> {
@@ -230,7 +251,7 @@ fn let_go(
     let head_of_answer = Head {
         status: unfiltered.status,
         headers: response_headers(routed, &unfiltered.headers),
-        content_type: content_type(&routed.found.route.response, &unfiltered),
+        content_type: content_type(&routed.found.route.response, unfiltered),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,

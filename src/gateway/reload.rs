@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::build;
-use super::running::{TlsSlots, note, tls_configs};
+use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::Shared;
 use crate::audit::Entry;
@@ -76,7 +76,17 @@ impl Reloader {
     pub(super) fn new(path: &Path, config: &Config, shared: Arc<Shared>, staff: Arc<ArcSwap<Staff>>, slots: TlsSlots) -> Self {
         let loaded_at = Mutex::new(shared.clock.now());
         let watched = Mutex::new(watched(config));
-        Self { path: path.to_owned(), fixed: Fixed::of(config), shared, staff, slots, watched, stale: Mutex::new(None), loaded_at, busy: tokio::sync::Mutex::new(()) }
+        Self {
+            path: path.to_owned(),
+            fixed: Fixed::of(config),
+            shared,
+            staff,
+            slots,
+            watched,
+            stale: Mutex::new(None),
+            loaded_at,
+            busy: tokio::sync::Mutex::new(()),
+        }
     }
 
     pub(super) fn stale(&self) -> Option<Stale> {
@@ -124,7 +134,7 @@ impl Reloader {
         let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation };
         let written = self.shared.log.append(loaded).and_then(crate::audit::Pending::wait);
         written.map_err(|e| one(format!("the change cannot be recorded: {e}")))?;
-        note(&self.shared, Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation });
+        note(&self.shared, Entry::ConfigLoaded { hash: config.governed_hash, generation });
         // Nothing can fail from here on.
         self.shared.ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
         self.shared.swap(snapshot);
@@ -176,7 +186,7 @@ pub(super) async fn keep_current(reloader: Arc<Reloader>, mut stopped: watch::Re
     let mut last = taken.clone();
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stopped) => return,
             _ = hangup.recv() => {
                 taken = reloader.seen();
                 drop(reloader.reload().await);

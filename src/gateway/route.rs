@@ -9,7 +9,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
-use super::accept::{Accepted, TraceContext};
+use super::accept::{Accepted, TraceContext, host_without_port};
 use super::forward::{Credentials, Outgoing, Upstream};
 use super::judge::Asked;
 use super::pipeline::Halt;
@@ -25,6 +25,7 @@ use crate::model::{ApiName, Category, ClientKind, Identifier, Purpose, RouteKey,
 pub struct Authenticated {
     pub(super) method: Method,
     pub(super) target: Target,
+    pub(super) host: String,
     pub(super) headers: HeaderMap,
     pub(super) trace: TraceContext,
     pub(super) principal: Principal,
@@ -47,8 +48,8 @@ pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accept
             AuthError::TokenInvalid(_) | AuthError::KeysUnavailable | AuthError::CredentialsDisagree => Code::TokenInvalid,
         }
     })?;
-    let Accepted { method, target, headers, body, trace, .. } = accepted;
-    Ok((Authenticated { method, target, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
+    let Accepted { method, target, host, headers, body, trace, .. } = accepted;
+    Ok((Authenticated { method, target, host, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
 }
 
 /// A request whose route, purpose and parameters are declared and registered.
@@ -104,6 +105,10 @@ pub fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) ->
     facts.api = found.api.name;
     facts.route = found.route.key;
     facts.action = found.route.action;
+    // Two APIs may have different hosts; a path is only served under its own.
+    if found.api.host.as_deref().is_some_and(|host| host_without_port(host) != call.host) {
+        return Err(Halt::refuse(facts, Code::Misdirected));
+    }
     let purpose = match purpose(call, &found, snapshot) {
         Ok(purpose) => purpose,
         Err(problem) => return Err(Halt::refuse(facts, problem)),
@@ -184,7 +189,11 @@ impl Routed {
             Customer::Query { param, space } => (self.found.query_param(param).map(str::to_owned), *space),
             Customer::Header { name, space } => (one_header(&call.headers, name)?, *space),
             Customer::Claim { name, space } => (call.principal.claim(name).map(str::to_owned), *space),
-            Customer::Request { path, space } => (crate::filter::find_id(body, path, &super::answer::limits(self), crate::filter::Sender::Caller).map_err(|_unreadable| Code::AmbiguousRequest)?, *space),
+            Customer::Request { path, space } => (
+                crate::filter::find_id(body, path, &super::answer::limits(self), crate::filter::Sender::Caller)
+                    .map_err(|_unreadable| Code::AmbiguousRequest)?,
+                *space,
+            ),
             Customer::Response { .. } | Customer::Answer | Customer::Lookup { .. } | Customer::New { .. } | Customer::None => return Ok(None),
         };
         // Declared, so it must be there: a missing one is as ambiguous as two.

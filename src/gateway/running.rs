@@ -24,15 +24,15 @@ use super::tls::{self, TlsError};
 use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::console::{self, AdminState, Outbox};
 use crate::consent::{ConsentError, Ledger};
+use crate::console::{self, AdminState, Outbox};
 use crate::model::Findings;
 use crate::telemetry::Metrics;
 
 /// Entries that wait for the log's writer at most; a full queue is a 503.
 const LOG_QUEUE_MAX: usize = 16_384;
 /// Size of a log segment, bytes.
-const LOG_SEGMENT_BYTES: u64 = 64 << 20;
+const LOG_SEGMENT_BYTES: u64 = 16 << 20;
 /// Least time between two looks at rejects, expiries, metrics and clock.
 const TICK: Duration = Duration::from_secs(1);
 /// How often key sets are looked at anew.
@@ -302,13 +302,19 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
 }
 
+/// Waits until the gateway is told to stop.
+pub(super) async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop, too.
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
 /// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
 async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Receiver<bool>) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
     loop {
         let stopping = tokio::select! {
             () = tokio::time::sleep(TICK) => false,
-            _ = stopped.wait_for(|stop| *stop) => true,
+            () = stopping(&mut stopped) => true,
         };
         let (ledger, log, outbox, now) = (Arc::clone(&shared.ledger), shared.log.clone(), Arc::clone(&outbox), shared.clock.now());
         let work = tokio::task::spawn_blocking(move || {
@@ -343,7 +349,7 @@ async fn refresh_keys(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
         shared.snapshot().authenticator.refresh_keys().await;
         tokio::select! {
             () = tokio::time::sleep(KEYS_EVERY) => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+            () = stopping(&mut stopped) => return,
         }
     }
 }

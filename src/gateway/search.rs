@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(sent.as_ref(), br#"{"text":"printer"}"#);
         assert_eq!(categories, [Category::intern("case")]);
         assert!(judged_search(br#"{"text":"a","other":"b"}"#, &declared).unwrap().is_err());
-        for bad in [r#"{"text":"a","text":"b"}"#, r#"{"text":"a","te\u0078t":"b"}"#, r#"{"text":{"$ne":1}}"#, r#"["text"]"#, r#"{"text":"a"} x"#, ""] {
+        for bad in [r#"{"text":"a","text":"b"}"#, r#"{"text":"a","te\u0078t":"b"}"#, r#"{"text":{"$ne":1}}"#, r#"["text"]"#, r#"{"text":"a"} x"#, ""]
+        {
             assert!(judged_search(bad.as_bytes(), &declared).is_err(), "{bad}");
         }
     }

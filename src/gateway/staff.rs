@@ -67,7 +67,8 @@ impl Staff {
         };
         let held: Vec<&(AdminRole, RoleSource)> = self.roles.iter().filter(|(_, source)| holds(source)).collect();
         let by_token = token.as_ref().and_then(|t| t.pseudonym(&self.pseudonym_key));
-        let by_certificate = || certificate.uris().first().or_else(|| certificate.dns_names().first()).map(|name| pseudonym(&self.pseudonym_key, "certificate", name));
+        let by_certificate =
+            || certificate.uris().first().or_else(|| certificate.dns_names().first()).map(|name| pseudonym(&self.pseudonym_key, "certificate", name));
         Some(StaffIdentity {
             roles: held.iter().map(|(role, _)| *role).collect(),
             pseudonym: by_token.or_else(by_certificate)?,

@@ -22,14 +22,19 @@ use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
-use crate::model::{Action, Category, CategoryVerdict, FieldRule, Identifier, Judged, Release, RequestPlan, ResponsePlan, Shape, Verdicts};
+use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Shape, Verdicts};
 
 /// Whom a write is about, as far as the ledger knows.
 #[derive(Debug)]
 enum Target {
-    OnRecord { id: Identifier, standing: Option<Standing> },
+    OnRecord {
+        id: Identifier,
+        standing: Option<Standing>,
+    },
     /// A create; ids written into it that may belong to somebody known.
-    New { matches: Vec<Identifier> },
+    New {
+        matches: Vec<Identifier>,
+    },
 }
 
 pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
@@ -105,7 +110,8 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
         Customer::New { matches, .. } => {
             let mut found = Vec::new();
             for (path, space) in matches {
-                let value = filter::find_id(raw, path, &limits(routed), Sender::Caller).map_err(|_unreadable| refuse(Code::AmbiguousRequest.into()))?;
+                let value =
+                    filter::find_id(raw, path, &limits(routed), Sender::Caller).map_err(|_unreadable| refuse(Code::AmbiguousRequest.into()))?;
                 if let Some(value) = value {
                     found.push(routed.identify(*space, &value).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?);
                 }
@@ -121,7 +127,14 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
-        _ => {
+        Customer::Path { .. }
+        | Customer::Query { .. }
+        | Customer::Header { .. }
+        | Customer::Claim { .. }
+        | Customer::Request { .. }
+        | Customer::Response { .. }
+        | Customer::Answer
+        | Customer::None => {
             let id = routed.customer(call, raw).map_err(refuse)?;
             let found = look_up(shared, routed, id)?;
             found.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
@@ -130,7 +143,13 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
 }
 
 /// Reads the record that is about to change, unreleased, and takes the customer from it.
-async fn looked_up(call: &Authenticated, routed: &Routed, entitled: &Entitled, at: &crate::model::PathPattern, shape: &Shape) -> Result<Identifier, Halt> {
+async fn looked_up(
+    call: &Authenticated,
+    routed: &Routed,
+    entitled: &Entitled,
+    at: &crate::model::PathPattern,
+    shape: &Shape,
+) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
     let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);

@@ -109,6 +109,8 @@ pub struct Summary {
 
 /// Stands among the errors when the question names something that this snapshot does not know.
 const UNKNOWN_NAME: &str = "consentry-unknown-name";
+/// The role of the neutral steward.
+const STEWARD: &str = "neutral-steward";
 /// Stands among the errors when Cedar does not take the facts.
 const NO_REQUEST: &str = "consentry-no-request";
 
@@ -266,6 +268,15 @@ impl Policies {
     #[must_use]
     pub fn policies(&self) -> &[PolicyInfo] {
         &self.infos
+    }
+
+    /// Whether the caller is the neutral steward, by the role of its own or of its department: who coordinates records may
+    /// be judged about ids that the crosswalk does not know yet. Which department that is, is data.
+    #[must_use]
+    pub fn is_steward(&self, caller: &Caller) -> bool {
+        let role = request::uid("Role", STEWARD);
+        let principal = self.requests.principal(caller.client);
+        principal.zip(role.as_ref()).is_some_and(|(principal, role)| self.entities.is_ancestor_of(role, principal))
     }
 
     /// File and line of a policy or template link.
