@@ -15,6 +15,8 @@ pub enum AuditError {
     /// No entry can be written any more until the gateway is restarted.
     #[error("the decision log can not be written: {reason}; mend the disk and restart")]
     Poisoned { reason: String },
+    #[error("the decision log's checkpoint can not be written; make room on its disk")]
+    Unsigned,
     #[error("an entry of {bytes} bytes is over the limit of 65535; make the part smaller")]
     EntryTooLarge { bytes: usize },
     #[error("an entry names {parties} customers, over the limit of 8192; make the part smaller")]
@@ -27,6 +29,8 @@ pub enum AuditError {
     Locked { dir: PathBuf },
     #[error("`{path}`: {cause}")]
     Io { path: PathBuf, cause: String },
+    #[error("there is no decision log in `{dir}`; name the directory of `[audit] dir`")]
+    NoLog { dir: PathBuf },
     #[error("the log's origin `{origin}` must be a plain name like `gw-1.example.com`")]
     Origin { origin: String },
     #[error("`{path}` is not an Ed25519 key (PKCS#8 as PEM or DER, or a seed of 32 bytes)")]
