@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, Finding, IssuerName, Purpose, UpstreamName};
+use crate::model::{Client, ClientKind, Environment, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct Config {
     pub governed_hash: String,
     /// All files that were read, for the watcher; the policy folder is not among them.
     pub files: Vec<PathBuf>,
-    /// Not mistakes, but worth a line: shown by `check` and logged at start.
-    pub warnings: Vec<Finding>,
+    /// Not mistakes, but worth a line: shown by `check` and logged at start, as `file:line:column: warning: …`.
+    pub warnings: Vec<String>,
 }
 
 /// `[gateway]`
@@ -254,6 +254,8 @@ pub struct AuditSettings {
     /// Decision ids are `<origin>#<index>`.
     pub origin: String,
     pub dir: PathBuf,
+    /// Takes over when a write or sync in `dir` fails.
+    pub spare_dir: Option<PathBuf>,
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
 }
