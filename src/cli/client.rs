@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::output::{Exit, Failure};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// All but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -98,7 +99,8 @@ impl ServerArgs {
 
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::usage(format!("`{}` does not hold PEM certificates: {error}", file.display()));
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))?.collect::<Result<Vec<_>, _>>().map_err(|error| bad(&error))?;
+    let certificates =
+        CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))?.collect::<Result<Vec<_>, _>>().map_err(|error| bad(&error))?;
     if certificates.is_empty() {
         return Err(bad(&"none found"));
     }
@@ -115,7 +117,7 @@ fn read_token(file: &Path) -> Result<String, Failure> {
 pub enum Send<'a> {
     Nothing,
     Json(&'a Value),
-    Bulk { content_type: &'static str, bytes: &'a [u8], key: &'a str },
+    Bulk { content_type: &'static str, bytes: &'a [u8] },
 }
 
 /// A connection to the admin listener.
@@ -142,10 +144,11 @@ impl Admin {
     }
 
     pub fn call(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Value, Failure> {
+        let patience = if matches!(body, Send::Bulk { .. }) { IMPORT_TIMEOUT } else { TIMEOUT };
         let exchange = async {
-            match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
+            match tokio::time::timeout(patience, self.exchange(method, path, body)).await {
                 Ok(answer) => answer,
-                Err(_elapsed) => Err(Failure::unavailable(format!("`{}` did not answer within {} s", self.base, TIMEOUT.as_secs()))),
+                Err(_elapsed) => Err(Failure::unavailable(format!("`{}` did not answer within {} s", self.base, patience.as_secs()))),
             }
         };
         let (status, bytes) = self.runtime.block_on(exchange)?;
@@ -167,17 +170,17 @@ impl Admin {
                 request = request.header(header::CONTENT_TYPE, "application/json");
                 Bytes::from(value.to_string())
             }
-            Send::Bulk { content_type, bytes, .. } => {
+            Send::Bulk { content_type, bytes } => {
                 request = request.header(header::CONTENT_TYPE, content_type);
                 Bytes::copy_from_slice(bytes)
             }
         };
         if method != Method::GET {
-            let key = if let Send::Bulk { key, .. } = body { key.to_owned() } else { ulid::Ulid::new().to_string() };
-            request = request.header("idempotency-key", key);
+            request = request.header("idempotency-key", idempotency_key()?);
         }
         let request = request.body(Full::new(bytes)).map_err(|error| Failure::usage(format!("cannot ask that: {error}")))?;
-        let answer = self.http.request(request).await.map_err(|error| Failure::unavailable(format!("cannot reach `{}`: {}", self.base, chain(&error))))?;
+        let answer =
+            self.http.request(request).await.map_err(|error| Failure::unavailable(format!("cannot reach `{}`: {}", self.base, chain(&error))))?;
         let status = answer.status();
         let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
@@ -185,6 +188,13 @@ impl Admin {
             .map_err(|error| Failure::unavailable(format!("the answer of `{}` was cut: {error}", self.base)))?;
         Ok((status, bytes.to_bytes()))
     }
+}
+
+/// A new key for each command: what is typed twice is meant twice.
+fn idempotency_key() -> Result<String, Failure> {
+    let mut random = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_unspecified| Failure::new(Exit::Internal, "the machine gives no randomness"))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
 }
 
 /// An error with its causes: the outermost alone ("client error (Connect)") helps nobody.

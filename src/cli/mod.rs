@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+pub mod certs;
 mod check;
 mod client;
 mod consent;
@@ -14,6 +15,7 @@ mod party;
 mod policy;
 mod run;
 mod table;
+mod text;
 
 use std::ffi::OsString;
 use std::panic;
@@ -26,11 +28,17 @@ pub use output::{Exit, Failure, Format, Output};
 
 /// A consent and data-sharing policy gateway in front of CRM, sales and service APIs.
 #[derive(Debug, Parser)]
-#[command(name = "consentry", version, propagate_version = true, max_term_width = 100, after_help = "\
+#[command(
+    name = "consentry",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
 Exit codes: 0 yes or done · 1 a check failed · 2 the decision is a deny · 3 invalid policy or configuration
             4 not found · 64 usage · 70 internal error · 75 temporarily unavailable
 
-Example: consentry demo --once")]
+Example: consentry demo --once"
+)]
 struct Cli {
     /// How answers are printed.
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -56,6 +64,8 @@ enum Command {
     /// Searches and verifies the decision log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Certificates and keys.
+    Certs(certs::CertsArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -100,6 +110,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Consent(command) => command.execute(&output),
         Command::Party(command) => command.execute(&output),
         Command::Audit(command) => command.execute(&output),
+        Command::Certs(args) => certs::run(&args).map(|_done| Exit::Done).map_err(Failure::from),
         Command::Bench(args) => args.execute(&output),
     }
 }

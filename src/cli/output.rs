@@ -73,7 +73,7 @@ pub enum Format {
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     pub format: Format,
-    /// Colour and progress bars: only when stdout is a terminal.
+    /// Colour only when stdout is a terminal.
     pub is_terminal: bool,
 }
 
@@ -104,17 +104,15 @@ impl Output {
         self.line(value.to_string())
     }
 
-    /// A progress bar on a terminal, hidden elsewhere. Drawn on stderr, so that stdout stays data.
+    /// A sign of life on a terminal for work of unknown length, hidden elsewhere. Drawn on stderr, so that stdout stays data.
     #[must_use]
-    pub fn progress(&self, total: u64, what: &'static str) -> indicatif::ProgressBar {
+    pub fn spinner(&self, what: &'static str) -> indicatif::ProgressBar {
         if !io::stderr().is_terminal() || self.is_json() {
             return indicatif::ProgressBar::hidden();
         }
-        let bar = indicatif::ProgressBar::new(total).with_message(what);
-        match indicatif::ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {per_sec} {eta}") {
-            Ok(style) => bar.with_style(style),
-            Err(_template) => bar,
-        }
+        let bar = indicatif::ProgressBar::new_spinner().with_message(what);
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        bar
     }
 }
 

@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 
 use super::dispatch::{Access, Call, Param, Reply, Route, Takes};
 use super::problem::{Code, Problem};
-use super::record::Recording;
 use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
 use crate::audit::{self, Found, Query, Shown};
-use crate::model::PartyNo;
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 const DEVELOPERS: Access = Access::Roles(&[AdminRole::Auditor, AdminRole::AppDeveloper]);
@@ -22,50 +20,31 @@ const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
 pub const ROUTES: &[Route] = &[
-    Route {
-        method: "GET",
-        path: "/v1/decisions",
-        access: AUDITORS,
-        summary: "Search the decision log, newest first; the search itself is logged",
-        query: &[
-            Param { name: "customer", about: "`party:<id>` or `<space>:<value>`" },
-            Param { name: "app", about: "the calling app" },
-            Param { name: "decision", about: "a decision's index" },
-            Param { name: "since", about: "RFC 3339 time" },
-            Param { name: "until", about: "RFC 3339 time" },
-            Param { name: "limit", about: "1 to 1000, 100 without it" },
-            Param { name: "cursor", about: "`next` of the page before" },
-        ],
-        takes: Takes::Nothing,
-        handler: search,
-    },
-    Route {
-        method: "GET",
-        path: "/v1/decisions/{origin}/{index}",
-        access: DEVELOPERS,
-        summary: "One decision with all its entries; an app developer sees those of the own app, without consent state",
-        query: &[],
-        takes: Takes::Nothing,
-        handler: show,
-    },
-    Route {
-        method: "GET",
-        path: "/v1/decisions/{origin}/{index}/explanation",
-        access: EXPLAINERS,
-        summary: "Why a logged decision came out as it did",
-        query: &[],
-        takes: Takes::Nothing,
-        handler: explain_decision,
-    },
-    Route {
-        method: "POST",
-        path: "/v1/explain",
-        access: POLICY,
-        summary: "Decides a request without sending it and says why",
-        query: &[],
-        takes: Takes::Json(&ExplainBody::SCHEMA),
-        handler: explain,
-    },
+    Route::get("/v1/decisions", "decisions.search", AUDITORS, "Search the decision log, newest first; the search itself is logged", search).query(&[
+        Param { name: "customer", about: "`party:<id>` or `<space>:<value>`" },
+        Param { name: "app", about: "the calling app" },
+        Param { name: "decision", about: "a decision's index" },
+        Param { name: "since", about: "RFC 3339 time" },
+        Param { name: "until", about: "RFC 3339 time" },
+        Param { name: "limit", about: "1 to 1000, 100 without it" },
+        Param { name: "cursor", about: "`next` of the page before" },
+    ]),
+    Route::get(
+        "/v1/decisions/{origin}/{index}",
+        "decisions.show",
+        DEVELOPERS,
+        "One decision with all its entries; an app developer sees those of the own app, without consent state",
+        show,
+    ),
+    Route::get(
+        "/v1/decisions/{origin}/{index}/explanation",
+        "decisions.explain",
+        EXPLAINERS,
+        "Why a logged decision came out as it did",
+        explain_decision,
+    ),
+    Route::post("/v1/explain", "explain", POLICY, "Decides a request without sending it and says why", explain)
+        .takes(Takes::Json(&ExplainBody::SCHEMA)),
 ];
 
 body! {
@@ -102,7 +81,7 @@ fn search(call: &Call) -> Result<Reply, Problem> {
     found.retain(|decision| before.is_none_or(|before| decision.index < before));
     let next = (found.len() > limit).then(|| found.get(limit - 1).map(|last| last.index)).flatten();
     found.truncate(limit);
-    let entry = call.record_query("decisions.search", subject.as_ref().map(|view| view.no), found.len())?;
+    let entry = call.record_query(subject.as_ref().map(|view| view.no), found.len())?;
     let decisions: Vec<Value> = found.iter().map(found_json).collect();
     Ok(Reply::ok(&json!({
         "decisions": decisions,
@@ -114,7 +93,7 @@ fn search(call: &Call) -> Result<Reply, Problem> {
 
 fn show(call: &Call) -> Result<Reply, Problem> {
     let (index, shown) = lookup(call)?;
-    let entry = call.record_query("decisions.show", None, 1)?;
+    let entry = call.record_query(None, 1)?;
     if sees_all(call) {
         let entries: Vec<Value> = shown.entries.iter().map(|logged| json!({ "index": logged.index, "entry": logged.resolved })).collect();
         return Ok(Reply::ok(&json!({ "index": index, "decision": shown.decision.as_ref().map(found_json), "entries": entries, "entry": entry })));
@@ -130,7 +109,7 @@ fn explain_decision(call: &Call) -> Result<Reply, Problem> {
         own_decision(call, &shown)?;
     }
     let explanation = call.state.instance.explain(&ExplainQuestion::Decision { index, consent_state: full })?;
-    call.record_query("decisions.explain", None, 1)?;
+    call.record_query(None, 1)?;
     Ok(explanation_reply(&explanation))
 }
 
@@ -138,7 +117,7 @@ fn explain(call: &Call) -> Result<Reply, Problem> {
     let body: ExplainBody = call.json()?;
     let question = ExplainQuestion::Request { method: body.method, url: body.url, app: body.app, purpose: body.purpose };
     let explanation = call.state.instance.explain(&question)?;
-    call.record_query("explain", explanation.party, 1)?;
+    call.record_query(explanation.party, 1)?;
     Ok(explanation_reply(&explanation))
 }
 
@@ -210,9 +189,4 @@ fn without_consent(found: &Found) -> Value {
         "action": found.action, "api": found.api, "route": found.route, "purpose": found.purpose, "policy_set": found.policy_set,
         "outcome": found.outcome, "status": found.status, "code": found.code, "categories": categories, "policies": found.policies,
     })
-}
-
-/// The numbers of a customer and what the log calls them.
-pub fn party_number(no: PartyNo) -> u64 {
-    no.0
 }

@@ -11,17 +11,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Code, Problem};
 use super::role::{AdminRole, CaptureIdentity, StaffIdentity};
 use super::target::{self, Query};
 use super::throttle::Throttle;
-use super::{AdminState, schema::Schema};
+use super::{AdminState, record, schema::Schema};
 
-/// A body is refused beyond this; bulk imports are sent in pieces.
+/// A body is refused beyond this.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// An import is one body, since rows of one customer may stand anywhere in it.
+pub const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
+/// 2 imports of 32 MiB.
+const IMPORTS_MAX: usize = 2;
 /// Requests of one listener that work at the same time: 64 bodies of 1 MiB at most.
 const AT_WORK_MAX: usize = 64;
 const WAIT_FOR_WORK: Duration = Duration::from_secs(5);
@@ -62,6 +67,8 @@ pub struct Route {
     pub method: &'static str,
     /// E.g. `/v1/parties/{id}:erase`; each `{…}` is one segment.
     pub path: &'static str,
+    /// The name in the decision log and in the OpenAPI document.
+    pub operation: &'static str,
     pub access: Access,
     pub summary: &'static str,
     pub query: &'static [Param],
@@ -70,6 +77,28 @@ pub struct Route {
 }
 
 impl Route {
+    pub const fn get(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+        Self { method: "GET", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+    }
+
+    pub const fn post(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+        Self { method: "POST", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+    }
+
+    pub const fn put(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+        Self { method: "PUT", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+    }
+
+    pub const fn query(mut self, query: &'static [Param]) -> Self {
+        self.query = query;
+        self
+    }
+
+    pub const fn takes(mut self, takes: Takes) -> Self {
+        self.takes = takes;
+        self
+    }
+
     /// Whether it changes something: then it takes an `Idempotency-Key`.
     pub fn is_write(&self) -> bool {
         self.method != "GET"
@@ -132,6 +161,14 @@ impl Call {
     pub fn sees_identifiers(&self) -> bool {
         matches!(&self.caller, Caller::Staff(staff) if staff.sees_identifiers())
     }
+
+    pub fn holds_one_of(&self, roles: &[AdminRole]) -> bool {
+        matches!(&self.caller, Caller::Staff(staff) if staff.holds_one_of(roles))
+    }
+
+    pub fn is_own_app(&self, app: &str) -> bool {
+        matches!(&self.caller, Caller::Staff(staff) if staff.app.is_some_and(|own| own.as_str() == app))
+    }
 }
 
 /// Strict JSON; the message names members and places, never values.
@@ -154,7 +191,11 @@ fn member_trouble(message: &str) -> String {
         let end = message.find(" at line").unwrap_or(message.len());
         let text = message.get(..end).unwrap_or_default();
         // What was typed stands in the first quotes; a known word is safe to repeat, an unknown one is not when it is long.
-        return if text.len() <= 400 && !text.starts_with("unknown variant") { text.to_owned() } else { "a word is not one of those declared".to_owned() };
+        return if text.len() <= 400 && !text.starts_with("unknown variant") {
+            text.to_owned()
+        } else {
+            "a word is not one of those declared".to_owned()
+        };
     }
     "a member has another type than declared".to_owned()
 }
@@ -209,6 +250,7 @@ pub struct Listener {
     state: AdminState,
     tables: &'static [&'static [Route]],
     at_work: Semaphore,
+    imports: Semaphore,
     throttle: Throttle,
 }
 
@@ -220,7 +262,7 @@ impl fmt::Debug for Listener {
 
 impl Listener {
     pub fn new(state: AdminState, tables: &'static [&'static [Route]]) -> Arc<Self> {
-        Arc::new(Self { state, tables, at_work: Semaphore::new(AT_WORK_MAX), throttle: Throttle::default() })
+        Arc::new(Self { state, tables, at_work: Semaphore::new(AT_WORK_MAX), imports: Semaphore::new(IMPORTS_MAX), throttle: Throttle::default() })
     }
 
     pub fn router(self: Arc<Self>) -> axum::Router {
@@ -234,12 +276,15 @@ impl Listener {
         let (parts, body) = request.into_parts();
         let (route, raw_params) = self.route(&parts.method, &parts.uri)?;
         let caller = identify(route, &parts.extensions)?;
-        let bucket = self.bucket(&caller);
-        self.throttle.admit(&bucket, self.state.clock.monotonic())?;
+        // Only people guess; an app's stops are never slowed by its mistakes.
+        let Caller::Staff(staff) = &caller else { return self.judge(route, raw_params, caller, &parts, body).await };
+        let (actor, role) = (staff.pseudonym.clone(), staff.first_role());
+        self.throttle.admit(&actor, self.state.clock.monotonic())?;
         let answer = self.judge(route, raw_params, caller, &parts, body).await;
         if let Err(problem) = &answer {
             if problem.code.status().is_client_error() {
-                self.throttle.count_refusal(&bucket, self.state.clock.monotonic());
+                self.throttle.count_refusal(&actor, self.state.clock.monotonic());
+                record::refused(&self.state.log, actor, role, route.operation, problem.code.status());
             }
         }
         answer
@@ -259,16 +304,14 @@ impl Listener {
         let query = Query::parse(parts.uri.query().unwrap_or_default(), route.query)?;
         let content_type = content_type(route, &parts.headers)?;
         let idempotency_key = idempotency_key(route, &parts.headers)?;
+        let _import = if matches!(route.takes, Takes::Bulk(_)) { Some(wait_for(&self.imports).await?) } else { None };
         let body = read_body(route, body).await?;
         let state = self.state.clone();
         let call = Call { state, route, caller, params, query, body, content_type, idempotency_key };
         if matches!(route.access, Access::Open) {
             return (route.handler)(&call).map(IntoResponse::into_response);
         }
-        let permit = tokio::time::timeout(WAIT_FOR_WORK, self.at_work.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            return Err(Problem::new(Code::Unavailable, "repeat in a few seconds with the same idempotency key").detail("too much work at once"));
-        };
+        let _at_work = wait_for(&self.at_work).await?;
         // Handlers wait for the disk (store and log); they must not hold up the reactor.
         let handled = tokio::task::spawn_blocking(move || (route.handler)(&call)).await;
         match handled {
@@ -292,12 +335,13 @@ impl Listener {
         }
         Err(Problem::new(Code::MethodNotAllowed, format!("use {}", others.join(" or "))))
     }
+}
 
-    fn bucket(&self, caller: &Caller) -> String {
-        match caller {
-            Caller::Staff(staff) => format!("staff {}", staff.pseudonym),
-            Caller::App(app) => format!("app {}", app.client),
-            Caller::Anybody => String::new(),
+async fn wait_for(places: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    match tokio::time::timeout(WAIT_FOR_WORK, places.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) | Err(_) => {
+            Err(Problem::new(Code::Unavailable, "repeat in a few seconds with the same idempotency key").detail("too much work at once"))
         }
     }
 }
@@ -378,16 +422,18 @@ fn idempotency_key(route: &Route, headers: &HeaderMap) -> Result<Option<String>,
 }
 
 async fn read_body(route: &Route, body: Body) -> Result<Bytes, Problem> {
-    let limit = if matches!(route.takes, Takes::Nothing) { 0 } else { BODY_BYTES_MAX };
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let (limit, patience) = match route.takes {
+        Takes::Nothing => (0, BODY_TIMEOUT),
+        Takes::Json(_) => (BODY_BYTES_MAX, BODY_TIMEOUT),
+        Takes::Bulk(_) => (IMPORT_BYTES_MAX, IMPORT_TIMEOUT),
+    };
+    let collected = tokio::time::timeout(patience, Limited::new(body, limit).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() && limit == 0 => Err(Problem::invalid("this path takes no body")),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::PayloadTooLarge, format!("send at most {BODY_BYTES_MAX} bytes; split an import into pieces")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(Code::PayloadTooLarge, format!("send at most {limit} bytes"))),
         Ok(Err(_cut)) => Err(Problem::invalid("the body was cut")),
-        Err(_elapsed) => Err(Problem::new(Code::RequestTimeout, "send the whole body within ten seconds")),
+        Err(_elapsed) => Err(Problem::new(Code::RequestTimeout, format!("send the whole body within {} seconds", patience.as_secs()))),
     }
 }
 

@@ -3,23 +3,18 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::dispatch::{Access, Call, Reply, Route, Takes};
+use super::dispatch::{Access, Call, Reply, Route};
 use super::problem::Problem;
 use super::{Health, openapi};
 
 pub const ROUTES: &[Route] = &[
-    Route { method: "GET", path: "/livez", access: Access::Open, summary: "The process runs", query: &[], takes: Takes::Nothing, handler: livez },
-    Route {
-        method: "GET",
-        path: "/readyz",
-        access: Access::Open,
-        summary: "Whether requests are served now, and why not: 200 or 503",
-        query: &[],
-        takes: Takes::Nothing,
-        handler: readyz,
-    },
-    Route { method: "GET", path: "/metrics", access: Access::Open, summary: "Prometheus text", query: &[], takes: Takes::Nothing, handler: metrics },
+    Route::get("/livez", "livez", Access::Open, "The process runs", livez),
+    Route::get("/readyz", "readyz", Access::Open, "Whether requests are served now, and why not: 200 or 503", readyz),
+    Route::get("/metrics", "metrics", Access::Open, "Prometheus text", metrics),
 ];
+
+pub const ADMIN_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", admin_openapi)];
+pub const CAPTURE_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", capture_openapi)];
 
 fn livez(_call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&json!({ "live": true })))
@@ -57,10 +52,10 @@ const fn health_word(health: Health) -> &'static str {
 }
 
 /// The table of one listener as OpenAPI; each listener has its own handler since it describes itself only.
-pub fn admin_openapi(_call: &Call) -> Result<Reply, Problem> {
+fn admin_openapi(_call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&openapi::document("consentry admin", super::ADMIN_TABLES)))
 }
 
-pub fn capture_openapi(_call: &Call) -> Result<Reply, Problem> {
+fn capture_openapi(_call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&openapi::document("consentry capture", super::CAPTURE_TABLES)))
 }

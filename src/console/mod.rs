@@ -5,21 +5,81 @@
 //! A request goes through the same list of steps on every route ([`dispatch`]): route, identity, role, origin, body,
 //! handler. Identity comes from the request's extensions, where the listener put what it verified ([`role`]).
 
+mod capture;
+mod catalogue;
+mod consents;
+mod decisions;
 mod dispatch;
 mod health;
+mod openapi;
+mod parties;
 mod problem;
+mod record;
 mod role;
+mod schema;
+mod stops;
+mod target;
+mod throttle;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{Activity, Client, Identifier, Vocabulary};
+use crate::audit::Log;
+use crate::clock::Clock;
+use crate::consent::Ledger;
+use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
 
+use dispatch::{Listener, Route};
+use schema::Schema;
+
+pub use decisions::found_json;
 pub use problem::{Code, Problem};
+pub use record::Outbox;
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
+
+/// What the listeners work on; a clone shares it.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    pub ledger: Arc<Ledger>,
+    pub log: Log,
+    /// Where the log is read from for searches.
+    pub log_dir: Arc<Path>,
+    /// The log's own origin: decisions are `<origin>#<index>`.
+    pub origin: Arc<str>,
+    /// Brings the ledger's changes into the log; the gateway drains it each second as well.
+    pub outbox: Arc<Outbox>,
+    pub instance: Arc<dyn Instance>,
+    pub clock: Arc<dyn Clock>,
+}
+
+const ADMIN_TABLES: &[&[Route]] =
+    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
+const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
+const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
+/// Bodies that stand inside other bodies.
+const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
+
+/// The admin listener. Wants a [`StaffIdentity`] in the request's extensions.
+pub fn admin_router(state: AdminState) -> axum::Router {
+    Listener::new(state, ADMIN_TABLES).router()
+}
+
+/// The capture listener. Wants a [`CaptureIdentity`] in the request's extensions.
+pub fn capture_router(state: AdminState) -> axum::Router {
+    Listener::new(state, CAPTURE_TABLES).router()
+}
+
+/// The health listener: probes and metrics without identities.
+pub fn health_router(state: AdminState) -> axum::Router {
+    Listener::new(state, HEALTH_TABLES).router()
+}
 
 /// What the running gateway tells its console. The gateway implements it; tests have a double.
 pub trait Instance: fmt::Debug + Send + Sync {
@@ -45,22 +105,31 @@ pub trait Instance: fmt::Debug + Send + Sync {
     fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem>;
 }
 
-/// `explain METHOD URL --as APP --purpose P`.
+/// What is to be explained.
 #[derive(Clone, Debug)]
-pub struct ExplainQuestion {
-    pub method: String,
-    pub url: String,
-    pub app: String,
-    pub purpose: Option<String>,
+pub enum ExplainQuestion {
+    /// `explain METHOD URL --as APP --purpose P`.
+    Request { method: String, url: String, app: String, purpose: Option<String> },
+    /// A logged decision by its index; without `consent_state` only categories and policies may be told.
+    Decision { index: u64, consent_state: bool },
 }
 
 /// An explanation in both forms; the text is that of the terminal.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Explanation {
     /// Whether anything would be released.
     pub permitted: bool,
     pub text: String,
     pub document: Value,
+    /// The customer it is about, for the log.
+    pub party: Option<PartyNo>,
+}
+
+impl fmt::Debug for Explanation {
+    /// The text may carry an id that its user typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explanation").field("permitted", &self.permitted).finish_non_exhaustive()
+    }
 }
 
 /// Why (not) ready: every part that can fail, each with its state.
@@ -110,10 +179,4 @@ pub struct ActivePolicy {
     pub effect: &'static str,
     /// File and line, e.g. `10-ownership.cedar:1`.
     pub at: String,
-}
-
-/// The app that a logged decision was made for; `app-developer` sees only those of the own app.
-#[must_use]
-pub fn is_own_app(staff: &StaffIdentity, app: &str) -> bool {
-    staff.app.map(Client::as_str) == Some(app)
 }

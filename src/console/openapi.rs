@@ -42,6 +42,7 @@ fn operation(route: &Route) -> Value {
         }));
     }
     let mut operation = json!({
+        "operationId": route.operation,
         "summary": route.summary,
         "parameters": parameters,
         "responses": {

@@ -2,40 +2,8 @@
 //! [`StaffIdentity`] or [`CaptureIdentity`] into the request's extensions; here it is only compared with the route's roles.
 //! A request without it is refused: the routers are safe even when a listener forgets its part.
 
+pub use crate::config::AdminRole;
 use crate::model::Client;
-
-/// A role of `[admin.roles]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AdminRole {
-    Auditor,
-    ConsentDesk,
-    PolicyAuthor,
-    PolicyApprover,
-    Operator,
-    AppDeveloper,
-}
-
-impl AdminRole {
-    pub const ALL: &'static [Self] =
-        &[Self::Auditor, Self::ConsentDesk, Self::PolicyAuthor, Self::PolicyApprover, Self::Operator, Self::AppDeveloper];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auditor => "auditor",
-            Self::ConsentDesk => "consent-desk",
-            Self::PolicyAuthor => "policy-author",
-            Self::PolicyApprover => "policy-approver",
-            Self::Operator => "operator",
-            Self::AppDeveloper => "app-developer",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|role| role.as_str() == text)
-    }
-}
 
 /// A member of staff whose certificate and token the admin listener has verified.
 #[derive(Clone, Debug)]
@@ -58,6 +26,12 @@ impl StaffIdentity {
     #[must_use]
     pub fn sees_identifiers(&self) -> bool {
         self.holds_one_of(&[AdminRole::ConsentDesk])
+    }
+
+    /// What the log calls a refused caller.
+    #[must_use]
+    pub fn first_role(&self) -> &'static str {
+        self.roles.first().map_or("none", |role| role.as_str())
     }
 
     fn is_effective(&self, role: AdminRole) -> bool {
@@ -91,8 +65,7 @@ mod tests {
 
     #[test]
     fn no_role_holds_nothing() {
-        assert!(!staff(&[]).holds_one_of(AdminRole::ALL));
+        assert!(!staff(&[]).holds_one_of(&AdminRole::ALL));
         assert!(!staff(&[AdminRole::Auditor]).sees_identifiers());
-        assert_eq!(None, AdminRole::parse("Auditor"));
     }
 }

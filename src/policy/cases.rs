@@ -358,9 +358,9 @@ fn facts(section: &mut Section<'_>, policies: &Policies, given: &Facts, findings
     }
     let vocabulary = &policies.vocabulary;
     let role_words = || vocabulary.roles.iter().map(|role| role.as_str()).collect();
-    let roles = section.optional_words("roles", findings).map(|words| {
-        words.iter().filter_map(|word| one(source, word, "role", |w| vocabulary.role(w), role_words, findings)).collect::<Vec<_>>()
-    });
+    let roles = section
+        .optional_words("roles", findings)
+        .map(|words| words.iter().filter_map(|word| one(source, word, "role", |w| vocabulary.role(w), role_words, findings)).collect::<Vec<_>>());
     let now = section.optional_text("now", findings).and_then(|word| {
         let example = || vec!["2026-03-01T10:00:00Z"];
         one(source, &word, "time", |text| text.parse().ok(), example, findings)

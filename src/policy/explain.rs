@@ -88,10 +88,8 @@ impl Policies {
     }
 
     fn changes(&self, question: &Question<'_>) -> Vec<Change> {
-        let mut candidates = vec![
-            Change::Consent { status: ConsentStatus::Given, explicit: false },
-            Change::Consent { status: ConsentStatus::Given, explicit: true },
-        ];
+        let mut candidates =
+            vec![Change::Consent { status: ConsentStatus::Given, explicit: false }, Change::Consent { status: ConsentStatus::Given, explicit: true }];
         candidates.extend(self.vocabulary.roles.iter().map(|role| Change::EmployeeRole(*role)));
         candidates.extend(Stage::ALL.iter().map(|stage| Change::Stage(*stage)));
         candidates.extend(Segment::ALL.iter().map(|segment| Change::Segment(*segment)));
@@ -179,7 +177,9 @@ impl Trace<'_> {
             BinaryOp::In => self.membership(left, right),
             BinaryOp::Eq => format!("{} is {}, needs {}", label(left), self.value(left), self.value(right)),
             BinaryOp::NotEq => format!("{} is {}", label(left), self.value(left)),
-            BinaryOp::Contains if matches!(**left, Expr::Set(_)) => format!("{} is {}, needs one of {}", label(right), self.value(right), self.value(left)),
+            BinaryOp::Contains if matches!(**left, Expr::Set(_)) => {
+                format!("{} is {}, needs one of {}", label(right), self.value(right), self.value(left))
+            }
             BinaryOp::Contains => format!("{} lacks {}", label(left), self.value(right)),
             BinaryOp::Less | BinaryOp::LessEq => format!("{} is {}, which is above {}", label(left), self.value(left), self.value(right)),
             BinaryOp::Greater | BinaryOp::GreaterEq => format!("{} is {}, which is below {}", label(left), self.value(left), self.value(right)),
@@ -243,6 +243,8 @@ fn shown(value: &EvalResult) -> String {
             items.sort();
             items.join(", ")
         }
-        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::Record(_) | EvalResult::ExtensionValue(_) => value.to_string(),
+        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::Record(_) | EvalResult::ExtensionValue(_) => {
+            value.to_string()
+        }
     }
 }

@@ -78,10 +78,14 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
         }
     }
     if let Some(word) = id.as_ref().filter(|word| !super::catalogue::is_name(word.text)) {
-        findings.push(source.finding(word.span.clone(), format!("`{}` is not a name", word.text)).help("use lower-case letters, digits, `.`, `-` and `_`"));
+        findings.push(
+            source.finding(word.span.clone(), format!("`{}` is not a name", word.text)).help("use lower-case letters, digits, `.`, `-` and `_`"),
+        );
     }
     if let Some(word) = retention.as_ref().filter(|word| !is_period(word.text)) {
-        findings.push(source.finding(word.span.clone(), format!("`{}` is not a period", word.text)).help("write a number and `days`, `months` or `years`"));
+        findings.push(
+            source.finding(word.span.clone(), format!("`{}` is not a period", word.text)).help("write a number and `days`, `months` or `years`"),
+        );
     }
     let purposes = purposes_of(source, &purposes, vocabulary, findings);
     let categories = pick(source, &categories, "category", |w| vocabulary.category(w), || names(&vocabulary.categories, Category::as_str), findings);

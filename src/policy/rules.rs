@@ -62,7 +62,12 @@ struct Reader<'s> {
 }
 
 /// Reads all policies. What they say is checked against the schema and the catalogue when those could be read.
-pub(super) fn read(folder: &Folder, schema: Option<&Schema>, entities: Option<&Entities>, findings: &mut Findings) -> Option<(Vec<Rule>, Vec<PolicyInfo>)> {
+pub(super) fn read(
+    folder: &Folder,
+    schema: Option<&Schema>,
+    entities: Option<&Entities>,
+    findings: &mut Findings,
+) -> Option<(Vec<Rule>, Vec<PolicyInfo>)> {
     let before = findings.0.len();
     let mut reader = Reader::default();
     for source in &folder.cedar {
@@ -114,7 +119,11 @@ impl<'s> Reader<'s> {
                 }
             } else {
                 self.is_partial = true;
-                findings.push(source.finding(place.head(), "this statement could not be told apart from the next").help("put each policy into its own statement"));
+                findings.push(
+                    source
+                        .finding(place.head(), "this statement could not be told apart from the next")
+                        .help("put each policy into its own statement"),
+                );
             }
         }
     }
@@ -188,8 +197,14 @@ impl<'s> Reader<'s> {
                 };
                 match (slot_id, entity.parse()) {
                     (Some(slot_id), Ok(entity)) => drop(slots.insert(slot_id, entity)),
-                    (None, _) => findings.push(source.finding(source.span_of(&span, slot), format!("a template has no slot `{slot}`")).help("one of `?principal`, `?resource`")),
-                    (Some(_), Err(_)) => findings.push(source.finding(source.span_of(&span, slot), format!("`{entity}` is not an entity")).help("write `Department::\\\"sales\\\"`")),
+                    (None, _) => findings.push(
+                        source
+                            .finding(source.span_of(&span, slot), format!("a template has no slot `{slot}`"))
+                            .help("one of `?principal`, `?resource`"),
+                    ),
+                    (Some(_), Err(_)) => findings.push(
+                        source.finding(source.span_of(&span, slot), format!("`{entity}` is not an entity")).help("write `Department::\\\"sales\\\"`"),
+                    ),
                 }
             }
             if slots.len() == link.args.len()
@@ -275,7 +290,8 @@ impl<'s> Reader<'s> {
             for rule in rules.iter().filter(|rule| rule.effect == Effect::Permit && !is_bound(&rule.reads)) {
                 let Some(place) = self.places.get(rule.name.as_str()) else { continue };
                 let finding = place.source.finding(place.head(), format!("permit `{}` holds for every purpose", rule.name));
-                findings.push(finding.help("read `context.purpose`, or forbid purposes that are not in `principal.registered_purposes` for everybody"));
+                findings
+                    .push(finding.help("read `context.purpose`, or forbid purposes that are not in `principal.registered_purposes` for everybody"));
             }
         }
         let Some(entities) = entities else { return };
@@ -380,15 +396,13 @@ mod tests {
     fn statements_end_at_semicolons_outside_of_texts_and_comments() {
         let text = "// a; b\n@id(\"x;\\\";\")\npermit (principal, action, resource); // c;\nforbid (\n principal, action, resource\n);";
         let found: Vec<&str> = statements(text).into_iter().map(|span| &text[span]).collect();
-        assert_eq!(
-            found,
-            ["@id(\"x;\\\";\")\npermit (principal, action, resource);", "forbid (\n principal, action, resource\n);"]
-        );
+        assert_eq!(found, ["@id(\"x;\\\";\")\npermit (principal, action, resource);", "forbid (\n principal, action, resource\n);"]);
     }
 
     #[test]
     fn cedar_numbers_policies_and_templates_in_the_order_of_the_text() {
-        let text = "permit (principal, action, resource);\npermit (principal in ?principal, action, resource);\nforbid (principal, action, resource);";
+        let text =
+            "permit (principal, action, resource);\npermit (principal in ?principal, action, resource);\nforbid (principal, action, resource);";
         let set: PolicySet = text.parse().unwrap();
         assert!(set.policy(&PolicyId::new("policy0")).is_some());
         assert!(set.template(&PolicyId::new("policy1")).is_some());

@@ -121,8 +121,7 @@ impl<'s> Section<'s> {
     pub(super) fn tables(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Section<'s>> {
         let Some(value) = self.optional(key) else { return Vec::new() };
         let items = value.get_ref().as_array().into_iter().flatten();
-        let tables: Vec<_> =
-            items.filter_map(|item| item.get_ref().as_table().map(|table| Section::new(self.source, table, item.span()))).collect();
+        let tables: Vec<_> = items.filter_map(|item| item.get_ref().as_table().map(|table| Section::new(self.source, table, item.span()))).collect();
         if value.get_ref().as_array().is_none_or(|items| items.len() != tables.len()) {
             self.wrong(value, key, "a list of tables", findings);
         }
@@ -134,8 +133,7 @@ impl<'s> Section<'s> {
         let mut entries = Vec::new();
         for (key, value) in self.table {
             match value.get_ref().as_str() {
-                Some(text) => entries
-                    .push((Word { text: key.get_ref().as_ref(), span: key.span() }, Word { text, span: value.span() })),
+                Some(text) => entries.push((Word { text: key.get_ref().as_ref(), span: key.span() }, Word { text, span: value.span() })),
                 None => self.wrong(value, key.get_ref(), "a text", findings),
             }
         }

@@ -206,9 +206,11 @@ proptest! {
 #[test]
 fn the_request_level_says_yes_exactly_when_some_customer_would() {
     let policies = policies();
-    for (client, purpose, basis) in
-        [("crm", "sales.outreach", LawfulBasis::Consent), ("helpdesk", "service-provision.support", LawfulBasis::Contract), ("campaign-manager", "marketing.email", LawfulBasis::Consent)]
-    {
+    for (client, purpose, basis) in [
+        ("crm", "sales.outreach", LawfulBasis::Consent),
+        ("helpdesk", "service-provision.support", LawfulBasis::Contract),
+        ("campaign-manager", "marketing.email", LawfulBasis::Consent),
+    ] {
         let caller = caller(&policies, client);
         for category in ["identity", "behaviour", "billing", "health"] {
             let asked = Question { basis, ..question(&caller, Action::Read, category, purpose) };
