@@ -17,7 +17,7 @@ use crate::console::found_json;
 use crate::model::PartyNo;
 
 #[derive(Debug, clap::Subcommand)]
-pub enum AuditCommand {
+pub(super) enum AuditCommand {
     /// Searches decisions: who accessed whose data, why, on which consent. The search itself is logged.
     #[command(after_help = "Example: consentry audit search --customer crm:0044 --since 30d")]
     Search(SearchArgs),
@@ -30,7 +30,7 @@ pub enum AuditCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct SearchArgs {
+pub(super) struct SearchArgs {
     /// A customer: `party:<id>` or `<space>:<value>`.
     #[arg(long, conflicts_with = "offline")]
     customer: Option<String>,
@@ -57,7 +57,7 @@ pub struct SearchArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// `<origin>#<index>` or the index alone.
     id: String,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct ShowArgs {
 
 /// Where the log is read.
 #[derive(Debug, clap::Args)]
-pub struct Place {
+pub(super) struct Place {
     /// Read the log's files in this folder instead of asking a gateway.
     #[arg(long, value_name = "DIR")]
     offline: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub struct Place {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
+pub(super) struct VerifyArgs {
     /// The log's folder.
     dir: PathBuf,
     /// The log's verifier key, kept elsewhere; without it the key beside the log is used.
@@ -87,7 +87,7 @@ pub struct VerifyArgs {
 }
 
 impl AuditCommand {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Search(args) => search(output, args),
             Self::Show(args) => show(output, args),
@@ -97,7 +97,7 @@ impl AuditCommand {
 }
 
 /// Reads `<origin>#<index>`, `#<index>` or `<index>`; without an origin it is `-`, the log that is asked.
-pub fn decision_id(text: &str) -> Result<(String, u64), Failure> {
+pub(super) fn decision_id(text: &str) -> Result<(String, u64), Failure> {
     let (origin, index) = text.rsplit_once('#').unwrap_or(("", text));
     let index =
         index.parse().map_err(|_not_a_number| Failure::usage(format!("`{text}` is not a decision; write `<origin>#<index>` or the index")))?;

@@ -15,13 +15,13 @@ use crate::policy::Policies;
 /// Checks configuration and policies without starting or writing anything.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: consentry check --config consentry.toml")]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
 }
 
 impl CheckArgs {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         let policies: RefCell<Option<Policies>> = RefCell::default();
         let loaded = crate::config::load(&self.config.config, &|folder| {
             let loaded = Policies::load(folder)?;
@@ -60,7 +60,7 @@ fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) ->
 }
 
 /// Every finding with its place, then one line that sums up.
-pub fn report_findings(output: &Output, findings: &Findings, files: Option<usize>, consequence: &str) -> Result<Exit, Failure> {
+pub(super) fn report_findings(output: &Output, findings: &Findings, files: Option<usize>, consequence: &str) -> Result<Exit, Failure> {
     if output.is_json() {
         let list: Vec<_> = findings.0.iter().map(finding_json).collect();
         output.json(&json!({ "ok": false, "errors": list }))?;
@@ -96,12 +96,12 @@ fn matching(pattern: &Path) -> usize {
     glob::glob(&pattern.to_string_lossy()).map_or(0, |paths| paths.filter_map(Result::ok).filter(|path| path.is_file()).count())
 }
 
-pub fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// The first characters of a hash: enough to recognise it.
-pub fn short(hash: &str) -> &str {
+pub(super) fn short(hash: &str) -> &str {
     hash.get(..6).unwrap_or(hash)
 }
 

@@ -27,7 +27,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Where the gateway's admin listener is and who asks.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Admin listener")]
-pub struct ServerArgs {
+pub(super) struct ServerArgs {
     /// The admin listener.
     #[arg(long, env = "CONSENTRY_SERVER", value_name = "URL")]
     server: Option<String>,
@@ -47,7 +47,7 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// Makes the client; nothing is sent yet.
-    pub fn connect(&self) -> Result<Admin, Failure> {
+    pub(super) fn connect(&self) -> Result<Admin, Failure> {
         let server = self.server.as_deref().ok_or_else(|| {
             Failure::usage("this command asks a running gateway: name its admin listener with `--server https://…` or `CONSENTRY_SERVER`")
         })?;
@@ -114,14 +114,14 @@ fn read_token(file: &Path) -> Result<String, Failure> {
 
 /// What a request carries.
 #[derive(Clone, Copy, Debug)]
-pub enum Send<'a> {
+pub(super) enum Send<'a> {
     Nothing,
     Json(&'a Value),
     Bulk { content_type: &'static str, bytes: &'a [u8] },
 }
 
 /// A connection to the admin listener.
-pub struct Admin {
+pub(super) struct Admin {
     base: String,
     token: Option<String>,
     http: Client<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -135,15 +135,15 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(&Method::GET, path, Send::Nothing)
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(&Method::POST, path, Send::Json(body))
     }
 
-    pub fn call(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Value, Failure> {
+    pub(super) fn call(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Value, Failure> {
         let patience = if matches!(body, Send::Bulk { .. }) { IMPORT_TIMEOUT } else { TIMEOUT };
         let exchange = async {
             match tokio::time::timeout(patience, self.exchange(method, path, body)).await {
@@ -225,12 +225,12 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
 }
 
 /// One path segment, whatever it holds.
-pub fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// A query string of the parameters that are there.
-pub fn query(params: &[(&str, Option<String>)]) -> String {
+pub(super) fn query(params: &[(&str, Option<String>)]) -> String {
     let pairs: Vec<String> = params.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?)))).collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }

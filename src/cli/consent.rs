@@ -8,7 +8,7 @@ use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
 
 #[derive(Debug, clap::Subcommand)]
-pub enum ConsentCommand {
+pub(super) enum ConsentCommand {
     /// Records a consent event: given, refused, withdrawn, …
     #[command(after_help = "Example: consentry consent event crm:0044 --state withdrawn --purpose sales.outreach --evidence letter=scan-881")]
     Event(EventArgs),
@@ -24,7 +24,7 @@ pub enum ConsentCommand {
 }
 
 #[derive(Debug, clap::Subcommand)]
-pub enum StopCommand {
+pub(super) enum StopCommand {
     /// Records a stop; it binds at once and needs no known id.
     #[command(after_help = "Example: consentry consent stop add crm:0044 --kind objection-marketing --evidence letter=scan-882")]
     Add(StopAddArgs),
@@ -34,7 +34,7 @@ pub enum StopCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct EventArgs {
+pub(super) struct EventArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     /// given, renewed, refused, withdrawn, revoked, requested, …
@@ -66,7 +66,7 @@ pub struct EventArgs {
 
 /// What events and stops have in common.
 #[derive(Debug, clap::Args)]
-pub struct Statement {
+pub(super) struct Statement {
     /// Where it was said: email, sms, post, phone, push, in-person, system.
     #[arg(long)]
     channel: Option<String>,
@@ -79,7 +79,7 @@ pub struct Statement {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct StopAddArgs {
+pub(super) struct StopAddArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     /// What kind of stop.
@@ -118,7 +118,7 @@ const KINDS: [(&str, &str); 10] = [
 ];
 
 #[derive(Debug, clap::Args)]
-pub struct StopLiftArgs {
+pub(super) struct StopLiftArgs {
     /// The stop's event id, from `consent history`.
     stop: String,
     /// Why it ends.
@@ -132,7 +132,7 @@ pub struct StopLiftArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct EffectiveArgs {
+pub(super) struct EffectiveArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     /// Only this purpose, whether or not anything was said about it.
@@ -149,7 +149,7 @@ pub struct EffectiveArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct HistoryArgs {
+pub(super) struct HistoryArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     #[command(flatten)]
@@ -157,7 +157,7 @@ pub struct HistoryArgs {
 }
 
 impl ConsentCommand {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Event(args) => {
                 let body = event_body(args)?;

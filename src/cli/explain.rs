@@ -9,7 +9,7 @@ use super::{Exit, Failure, Output, audit};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: consentry explain GET /crm/customers/0044 --as crm --purpose sales.outreach
          consentry explain --decision 88120")]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// The request's method.
     #[arg(required_unless_present = "decision", conflicts_with = "decision")]
     method: Option<String>,
@@ -30,7 +30,7 @@ pub struct ExplainArgs {
 }
 
 impl ExplainArgs {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         let admin = self.server.connect()?;
         let answer = match &self.decision {
             Some(id) => {

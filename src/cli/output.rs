@@ -126,7 +126,7 @@ fn write_line(to: &mut impl Write, text: &str) -> Result<(), Failure> {
 }
 
 /// Prints a failure to stderr. A failure without a message is silent.
-pub fn complain(failure: &Failure) {
+pub(super) fn complain(failure: &Failure) {
     if !failure.message.is_empty() {
         // When stderr is closed too, the exit code is all that is left to say.
         drop(writeln!(io::stderr().lock(), "error: {}", failure.message));

@@ -11,7 +11,7 @@ use super::text::{list, number, text};
 use super::{Exit, Failure, Output};
 
 #[derive(Debug, clap::Subcommand)]
-pub enum PartyCommand {
+pub(super) enum PartyCommand {
     /// Imports customers, their ids and facts from CSV or NDJSON.
     ///
     /// Columns: party (rows with the same key are one customer), identifiers (`<space>:<value>`, several separated by
@@ -27,7 +27,7 @@ pub enum PartyCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ImportArgs {
+pub(super) struct ImportArgs {
     /// The file; CSV with a header, or NDJSON.
     file: PathBuf,
     /// Say what would be done and do nothing.
@@ -38,7 +38,7 @@ pub struct ImportArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub struct ShowArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct LinkArgs {
+pub(super) struct LinkArgs {
     /// `party:<id>` or `<space>:<value>`.
     party: String,
     /// The id to link, `<space>:<value>`.
@@ -59,7 +59,7 @@ pub struct LinkArgs {
 }
 
 impl PartyCommand {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Import(args) => import(output, args),
             Self::Show(args) => {

@@ -9,7 +9,7 @@ use super::{Exit, Failure, Output};
 use crate::policy;
 
 #[derive(Debug, clap::Subcommand)]
-pub enum PolicyCommand {
+pub(super) enum PolicyCommand {
     /// Validates schema, catalogue, activities and policies strictly.
     #[command(after_help = "Example: consentry policy check --dir policies")]
     Check(FolderArg),
@@ -19,14 +19,14 @@ pub enum PolicyCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct FolderArg {
+pub(super) struct FolderArg {
     /// The policy folder.
     #[arg(long, default_value = "policies", value_name = "DIR")]
     dir: PathBuf,
 }
 
 impl PolicyCommand {
-    pub fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Check(folder) => check(output, folder),
             Self::Test(folder) => test(output, folder),

@@ -5,13 +5,13 @@ use super::{ConfigArg, Exit, Failure, Output};
 /// Runs the gateway until SIGTERM; SIGHUP reloads.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: consentry run --config /etc/consentry/consentry.toml")]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArg,
 }
 
 impl RunArgs {
-    pub fn execute(&self, _output: &Output) -> Result<Exit, Failure> {
+    pub(super) fn execute(&self, _output: &Output) -> Result<Exit, Failure> {
         Err(Failure::new(Exit::Internal, format!("cannot run `{}`: the gateway is not in this build", self.config.config.display())))
     }
 }

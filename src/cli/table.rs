@@ -2,7 +2,7 @@
 
 /// Rows under a head; every row has as many cells as the head.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
@@ -12,17 +12,17 @@ const CELL_CHARS_MAX: usize = 40;
 const LINE_CHARS_MAX: usize = 120;
 
 impl Table {
-    pub fn new(head: &[&'static str]) -> Self {
+    pub(super) fn new(head: &[&'static str]) -> Self {
         Self { head: head.to_vec(), rows: Vec::new() }
     }
 
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let mut row: Vec<String> = cells.into_iter().map(|cell| cut(&cell, CELL_CHARS_MAX)).collect();
         row.resize(self.head.len(), String::new());
         self.rows.push(row);
     }
 
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
         let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
         let widths: Vec<usize> =
@@ -38,7 +38,7 @@ fn render_line(cells: &[String], widths: &[usize]) -> String {
 }
 
 /// At most `chars_max` characters; control characters of foreign text are replaced, so that a value cannot move the cursor.
-pub fn cut(text: &str, chars_max: usize) -> String {
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
     let clean: Vec<char> = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if clean.len() <= chars_max {
         return clean.into_iter().collect();

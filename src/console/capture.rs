@@ -6,7 +6,7 @@ use super::{consents, stops};
 
 const STOP: Takes = Takes::Json(&stops::StopBody::SCHEMA);
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/consents", "consents.record", Access::Capture, "Record a consent event", consents::record)
         .takes(Takes::Json(&consents::EventBody::SCHEMA)),
     Route::post("/v1/objections", "objections.add", Access::Capture, "Record an objection", stops::object).takes(STOP),

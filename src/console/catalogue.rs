@@ -10,7 +10,7 @@ use crate::model::{Activity, Category, Channel, Purpose};
 const STAFF: Access = Access::Roles(&AdminRole::ALL);
 const POLICY: Access = Access::Roles(&[AdminRole::PolicyAuthor, AdminRole::PolicyApprover]);
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::get("/v1/purposes", "purposes.list", STAFF, "What data is used for", purposes),
     Route::get("/v1/categories", "categories.list", STAFF, "Categories of data with their owners", categories),
     Route::get("/v1/activities", "activities.list", STAFF, "Processing activities with their lawful basis (GDPR Art. 30)", activities),

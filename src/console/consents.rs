@@ -18,7 +18,7 @@ use crate::model::{ActivityKey, Author, Category, Channel, Department, Identifie
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/consents", "consents.record", DESK, "Record a consent event; a withdrawal binds every later release once acknowledged", record)
         .takes(Takes::Json(&EventBody::SCHEMA)),
     Route::get("/v1/consents", "consents.current", DESK_AND_AUDITOR, "Every use about which the customer has said something", current).query(&[
@@ -89,7 +89,7 @@ body! {
 }
 
 /// `POST /v1/consents`, for the desk and for registered apps.
-pub fn record(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
     let draft = draft(call, call.json()?)?;
     let weight = if draft.state.closes() { Weight::Stops } else { Weight::Opens };
     call.may_write(weight)?;
@@ -99,7 +99,7 @@ pub fn record(call: &Call) -> Result<Reply, Problem> {
 }
 
 /// What a recorded event is answered with: it is in force.
-pub fn acknowledgement(acknowledged: &Acknowledged) -> Reply {
+pub(super) fn acknowledgement(acknowledged: &Acknowledged) -> Reply {
     let mut document = json!({
         "event": acknowledged.event.0,
         "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),
@@ -165,11 +165,11 @@ fn names<T>(field: &str, list: Option<Vec<String>>, known: impl Fn(&str) -> Opti
     list.unwrap_or_default().iter().map(|text| known(text).ok_or_else(unknown)).collect()
 }
 
-pub fn purposes(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Purpose>, Problem> {
+pub(super) fn purposes(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Purpose>, Problem> {
     names("purposes", list, |text| vocabulary.purpose(text))
 }
 
-pub fn categories(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Category>, Problem> {
+pub(super) fn categories(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Category>, Problem> {
     names("categories", list, |text| vocabulary.category(text))
 }
 
@@ -177,19 +177,19 @@ fn recipients(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<
     names("recipients", list, |text| vocabulary.department(text))
 }
 
-pub fn channels(list: Option<Vec<String>>) -> Result<Vec<Channel>, Problem> {
+pub(super) fn channels(list: Option<Vec<String>>) -> Result<Vec<Channel>, Problem> {
     names("channels", list, Channel::parse)
 }
 
-pub fn channel(text: Option<&str>) -> Result<Channel, Problem> {
+pub(super) fn channel(text: Option<&str>) -> Result<Channel, Problem> {
     Ok(word("channel", text, Channel::parse, &words(Channel::ALL, Channel::as_str))?.unwrap_or(Channel::System))
 }
 
-pub fn author(text: Option<&str>) -> Result<Author, Problem> {
+pub(super) fn author(text: Option<&str>) -> Result<Author, Problem> {
     Ok(word("author", text, Author::parse, &["customer", "guardian", "staff", "system"])?.unwrap_or(Author::Customer))
 }
 
-pub fn evidence(list: Option<Vec<EvidenceBody>>) -> Result<BTreeMap<String, String>, Problem> {
+pub(super) fn evidence(list: Option<Vec<EvidenceBody>>) -> Result<BTreeMap<String, String>, Problem> {
     let mut found = BTreeMap::new();
     for piece in list.unwrap_or_default() {
         if piece.kind.trim().is_empty() || found.insert(piece.kind, piece.reference).is_some() {
@@ -199,7 +199,7 @@ pub fn evidence(list: Option<Vec<EvidenceBody>>) -> Result<BTreeMap<String, Stri
     Ok(found)
 }
 
-pub fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     let parse = |text: &str| {
         text.parse::<Timestamp>().map_err(|_other| Problem::value(format!("`{field}` is not a time"), "write `2026-07-24T10:00:00+02:00`"))
     };
@@ -231,7 +231,7 @@ fn history(call: &Call) -> Result<Reply, Problem> {
 }
 
 /// One page of a list; the cursor is where the page before ended.
-pub fn page<T>(call: &Call, rows: &[T], render: impl Fn(&T) -> Value) -> Result<(Vec<Value>, Option<String>), Problem> {
+pub(super) fn page<T>(call: &Call, rows: &[T], render: impl Fn(&T) -> Value) -> Result<(Vec<Value>, Option<String>), Problem> {
     let limit = call.query.parsed::<usize>("limit", "a number")?.unwrap_or(PAGE_DEFAULT);
     if limit == 0 || limit > PAGE_MAX {
         return Err(Problem::invalid(format!("`limit` must be 1 to {PAGE_MAX}")));
@@ -243,7 +243,7 @@ pub fn page<T>(call: &Call, rows: &[T], render: impl Fn(&T) -> Value) -> Result<
 }
 
 /// One use and its state.
-pub fn effective_json(row: &EffectiveRow) -> Value {
+pub(super) fn effective_json(row: &EffectiveRow) -> Value {
     let overridden: Vec<&str> = row.consent.overridden.iter().map(|event| event.0.as_str()).collect();
     json!({
         "purpose": row.purpose.as_str(), "category": row.category.as_str(), "recipient": row.recipient.as_str(), "channel": row.channel.as_str(),
@@ -253,7 +253,7 @@ pub fn effective_json(row: &EffectiveRow) -> Value {
 }
 
 /// One event; the identifier as given is masked unless `full`.
-pub fn history_json(row: &HistoryRow, full: bool) -> Value {
+pub(super) fn history_json(row: &HistoryRow, full: bool) -> Value {
     let event = &row.event;
     let texts = |list: &[crate::model::EventId]| list.iter().map(|id| id.0.clone()).collect::<Vec<_>>();
     let (kind, what) = what_json(&event.what);
@@ -300,6 +300,6 @@ fn texts<T: Copy>(list: &[T], name: impl Fn(T) -> Name) -> Vec<&'static str> {
 }
 
 /// An identifier for those who may see it; for others only its system.
-pub fn shown(identifier: &Identifier, full: bool) -> String {
+pub(super) fn shown(identifier: &Identifier, full: bool) -> String {
     if full { identifier.to_string() } else { format!("{}:…", identifier.space) }
 }

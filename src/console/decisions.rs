@@ -19,7 +19,7 @@ const POLICY: Access = Access::Roles(&[AdminRole::PolicyAuthor, AdminRole::Polic
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::get("/v1/decisions", "decisions.search", AUDITORS, "Search the decision log, newest first; the search itself is logged", search).query(&[
         Param { name: "customer", about: "`party:<id>` or `<space>:<value>`" },
         Param { name: "app", about: "the calling app" },

@@ -20,9 +20,9 @@ use super::throttle::Throttle;
 use super::{AdminState, record, schema::Schema};
 
 /// A body is refused beyond this.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An import is one body, since rows of one customer may stand anywhere in it.
-pub const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(super) const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// 2 imports of 32 MiB.
@@ -34,7 +34,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug)]
-pub enum Access {
+pub(super) enum Access {
     /// Anybody who reaches the listener: counts only, no identities.
     Open,
     /// Staff with one of these roles.
@@ -45,7 +45,7 @@ pub enum Access {
 
 /// What a route takes as body.
 #[derive(Clone, Copy, Debug)]
-pub enum Takes {
+pub(super) enum Takes {
     Nothing,
     Json(&'static Schema),
     /// One JSON object, or many as NDJSON or CSV.
@@ -54,16 +54,16 @@ pub enum Takes {
 
 /// A query parameter and what it means.
 #[derive(Clone, Copy, Debug)]
-pub struct Param {
+pub(super) struct Param {
     pub name: &'static str,
     pub about: &'static str,
 }
 
-pub type Handler = fn(&Call) -> Result<Reply, Problem>;
+pub(super) type Handler = fn(&Call) -> Result<Reply, Problem>;
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Route {
+pub(super) struct Route {
     pub method: &'static str,
     /// E.g. `/v1/parties/{id}:erase`; each `{…}` is one segment.
     pub path: &'static str,
@@ -77,37 +77,37 @@ pub struct Route {
 }
 
 impl Route {
-    pub const fn get(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+    pub(super) const fn get(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
         Self { method: "GET", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
     }
 
-    pub const fn post(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+    pub(super) const fn post(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
         Self { method: "POST", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
     }
 
-    pub const fn put(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+    pub(super) const fn put(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
         Self { method: "PUT", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
     }
 
-    pub const fn query(mut self, query: &'static [Param]) -> Self {
+    pub(super) const fn query(mut self, query: &'static [Param]) -> Self {
         self.query = query;
         self
     }
 
-    pub const fn takes(mut self, takes: Takes) -> Self {
+    pub(super) const fn takes(mut self, takes: Takes) -> Self {
         self.takes = takes;
         self
     }
 
     /// Whether it changes something: then it takes an `Idempotency-Key`.
-    pub fn is_write(&self) -> bool {
+    pub(super) fn is_write(&self) -> bool {
         self.method != "GET"
     }
 }
 
 /// Who calls.
 #[derive(Clone, Debug)]
-pub enum Caller {
+pub(super) enum Caller {
     Anybody,
     Staff(StaffIdentity),
     App(CaptureIdentity),
@@ -115,7 +115,7 @@ pub enum Caller {
 
 /// A request that has passed every step before the handler.
 #[derive(Debug)]
-pub struct Call {
+pub(super) struct Call {
     pub state: AdminState,
     pub route: &'static Route,
     pub caller: Caller,
@@ -129,17 +129,17 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn param(&self, index: usize) -> Result<&str, Problem> {
+    pub(super) fn param(&self, index: usize) -> Result<&str, Problem> {
         self.params.get(index).map(String::as_str).ok_or_else(|| Problem::not_found("path"))
     }
 
     /// The body as JSON: no unknown and no duplicate member, nothing after it.
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problem> {
         parse_json(&self.body)
     }
 
     /// The role under which this is done, for the log.
-    pub fn role(&self) -> &'static str {
+    pub(super) fn role(&self) -> &'static str {
         match (&self.caller, self.route.access) {
             (Caller::Staff(staff), Access::Roles(wanted)) => {
                 wanted.iter().find(|role| staff.holds_one_of(&[**role])).map_or("none", |role| role.as_str())
@@ -150,7 +150,7 @@ impl Call {
     }
 
     /// The caller as the log names it: a pseudonym, or the app.
-    pub fn actor(&self) -> &str {
+    pub(super) fn actor(&self) -> &str {
         match &self.caller {
             Caller::Staff(staff) => &staff.pseudonym,
             Caller::App(app) => app.client.as_str(),
@@ -158,21 +158,21 @@ impl Call {
         }
     }
 
-    pub fn sees_identifiers(&self) -> bool {
+    pub(super) fn sees_identifiers(&self) -> bool {
         matches!(&self.caller, Caller::Staff(staff) if staff.sees_identifiers())
     }
 
-    pub fn holds_one_of(&self, roles: &[AdminRole]) -> bool {
+    pub(super) fn holds_one_of(&self, roles: &[AdminRole]) -> bool {
         matches!(&self.caller, Caller::Staff(staff) if staff.holds_one_of(roles))
     }
 
-    pub fn is_own_app(&self, app: &str) -> bool {
+    pub(super) fn is_own_app(&self, app: &str) -> bool {
         matches!(&self.caller, Caller::Staff(staff) if staff.app.is_some_and(|own| own.as_str() == app))
     }
 }
 
 /// Strict JSON; the message names members and places, never values.
-pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => member_trouble(&error.to_string()),
@@ -202,7 +202,7 @@ fn member_trouble(message: &str) -> String {
 
 /// What a handler answers.
 #[derive(Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     status: StatusCode,
     content_type: &'static str,
     body: String,
@@ -210,24 +210,24 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn ok(document: &Value) -> Self {
+    pub(super) fn ok(document: &Value) -> Self {
         Self::json(StatusCode::OK, document)
     }
 
-    pub fn created(document: &Value) -> Self {
+    pub(super) fn created(document: &Value) -> Self {
         Self::json(StatusCode::CREATED, document)
     }
 
-    pub fn json(status: StatusCode, document: &Value) -> Self {
+    pub(super) fn json(status: StatusCode, document: &Value) -> Self {
         Self { status, content_type: "application/json", body: document.to_string(), revision: None }
     }
 
-    pub fn text(content_type: &'static str, body: String) -> Self {
+    pub(super) fn text(content_type: &'static str, body: String) -> Self {
         Self { status: StatusCode::OK, content_type, body, revision: None }
     }
 
     /// The consent store's revision that this answer knows.
-    pub fn revision(mut self, revision: u64) -> Self {
+    pub(super) fn revision(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
     }
@@ -246,7 +246,7 @@ impl IntoResponse for Reply {
 }
 
 /// A listener: its table and its bounds.
-pub struct Listener {
+pub(super) struct Listener {
     state: AdminState,
     tables: &'static [&'static [Route]],
     at_work: Semaphore,
@@ -261,11 +261,11 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    pub fn new(state: AdminState, tables: &'static [&'static [Route]]) -> Arc<Self> {
+    pub(super) fn new(state: AdminState, tables: &'static [&'static [Route]]) -> Arc<Self> {
         Arc::new(Self { state, tables, at_work: Semaphore::new(AT_WORK_MAX), imports: Semaphore::new(IMPORTS_MAX), throttle: Throttle::default() })
     }
 
-    pub fn router(self: Arc<Self>) -> axum::Router {
+    pub(super) fn router(self: Arc<Self>) -> axum::Router {
         axum::Router::new().fallback(move |request: Request<Body>| {
             let listener = Arc::clone(&self);
             async move { harden(listener.answer(request).await.unwrap_or_else(IntoResponse::into_response)) }

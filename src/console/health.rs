@@ -7,14 +7,14 @@ use super::dispatch::{Access, Call, Reply, Route};
 use super::problem::Problem;
 use super::{Health, openapi};
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::get("/livez", "livez", Access::Open, "The process runs", livez),
     Route::get("/readyz", "readyz", Access::Open, "Whether requests are served now, and why not: 200 or 503", readyz),
     Route::get("/metrics", "metrics", Access::Open, "Prometheus text", metrics),
 ];
 
-pub const ADMIN_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", admin_openapi)];
-pub const CAPTURE_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", capture_openapi)];
+pub(super) const ADMIN_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", admin_openapi)];
+pub(super) const CAPTURE_OPENAPI: &[Route] = &[Route::get("/openapi.json", "openapi", Access::Open, "This document", capture_openapi)];
 
 fn livez(_call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&json!({ "live": true })))

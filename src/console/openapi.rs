@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::dispatch::{Access, Route, Takes};
 
 /// A listener's table as OpenAPI 3.1.
-pub fn document(title: &str, tables: &[&[Route]]) -> Value {
+pub(super) fn document(title: &str, tables: &[&[Route]]) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut schemas: Map<String, Value> = Map::new();
     for route in tables.iter().copied().flatten() {

@@ -14,13 +14,13 @@ use super::stops;
 use crate::consent::{Assurance, Capturer, FactsDraft, PartyRef, PartyView, StopDraft, StopKind};
 use crate::model::{Age, Segment, Stage};
 
-pub const DESK: Access = Access::Roles(&[AdminRole::ConsentDesk]);
-pub const DESK_AND_AUDITOR: Access = Access::Roles(&[AdminRole::ConsentDesk, AdminRole::Auditor]);
+pub(super) const DESK: Access = Access::Roles(&[AdminRole::ConsentDesk]);
+pub(super) const DESK_AND_AUDITOR: Access = Access::Roles(&[AdminRole::ConsentDesk, AdminRole::Auditor]);
 
-pub const PAGING: [Param; 2] =
+pub(super) const PAGING: [Param; 2] =
     [Param { name: "limit", about: "1 to 1000, 100 without it" }, Param { name: "cursor", about: "`next` of the page before" }];
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/parties", "parties.import", DESK, "Create one customer (JSON) or import many (NDJSON, CSV); known ones are completed", import)
         .query(&[Param { name: "dry_run", about: "`true`: say what would be done and do nothing" }])
         .takes(Takes::Bulk(&PartyBody::SCHEMA)),
@@ -106,17 +106,17 @@ body! {
 }
 
 /// Reads `party:<id>` or `<space>:<value>`; the refusal does not repeat the value.
-pub fn reference(call: &Call, text: &str) -> Result<PartyRef, Problem> {
+pub(super) fn reference(call: &Call, text: &str) -> Result<PartyRef, Problem> {
     PartyRef::parse(text, &|space, value| call.state.instance.identifier(space, value))
         .map_err(|what| Problem::value(what, "write `party:<id>` or `<space>:<value>` with a declared id space"))
 }
 
-pub fn find(call: &Call, text: &str) -> Result<PartyView, Problem> {
+pub(super) fn find(call: &Call, text: &str) -> Result<PartyView, Problem> {
     call.state.ledger.show_party(&reference(call, text)?).map_err(|error| consent_problem(&error))
 }
 
 /// Staff as the ledger knows them.
-pub fn capturer(call: &Call) -> Capturer {
+pub(super) fn capturer(call: &Call) -> Capturer {
     match &call.caller {
         Caller::App(app) => Capturer::Client(app.client),
         Caller::Staff(_) | Caller::Anybody => Capturer::Staff { pseudonym: call.actor().to_owned() },
@@ -124,7 +124,7 @@ pub fn capturer(call: &Call) -> Capturer {
 }
 
 /// A word of a closed vocabulary.
-pub fn word<T>(field: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> Result<Option<T>, Problem> {
+pub(super) fn word<T>(field: &str, text: Option<&str>, parse: impl Fn(&str) -> Option<T>, words: &[&str]) -> Result<Option<T>, Problem> {
     text.map(|text| parse(text).ok_or_else(|| Problem::value(format!("`{field}` is not a declared word"), format!("use {}", words.join(", ")))))
         .transpose()
 }
@@ -251,7 +251,7 @@ fn erase(call: &Call) -> Result<Reply, Problem> {
 }
 
 /// A customer without values of identifiers unless `full`.
-pub fn view_json(view: &PartyView, full: bool) -> Value {
+pub(super) fn view_json(view: &PartyView, full: bool) -> Value {
     let facts: Vec<Value> = view
         .facts
         .iter()

@@ -75,7 +75,7 @@ fn state_word(change: &Change) -> &'static str {
 
 /// Whether a write may wait for the log or must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
+pub(super) enum Weight {
     /// Raises permission or changes the crosswalk: refused while the log is down.
     Opens,
     /// Lowers permission: taken whatever else is down.
@@ -84,7 +84,7 @@ pub enum Weight {
 
 impl Call {
     /// Asked before a write: what raises permission is not even stored while the log cannot record it.
-    pub fn may_write(&self, weight: Weight) -> Result<(), Problem> {
+    pub(super) fn may_write(&self, weight: Weight) -> Result<(), Problem> {
         match weight {
             Weight::Stops => Ok(()),
             Weight::Opens => self.state.log.healthy().map_err(|error| log_away(&error)),
@@ -92,7 +92,7 @@ impl Call {
     }
 
     /// After a write, before the answer: the change and who did it are durable in the log.
-    pub fn record_write(&self, weight: Weight, party: Option<PartyNo>, revision: Option<Revision>, status: StatusCode) -> Result<(), Problem> {
+    pub(super) fn record_write(&self, weight: Weight, party: Option<PartyNo>, revision: Option<Revision>, status: StatusCode) -> Result<(), Problem> {
         let entry = Entry::Admin {
             actor: self.actor().to_owned(),
             role: self.role(),
@@ -114,7 +114,7 @@ impl Call {
     }
 
     /// After a search, before its answer. Returns the entry's `<origin>#<index>`.
-    pub fn record_query(&self, party: Option<PartyNo>, found: usize) -> Result<String, Problem> {
+    pub(super) fn record_query(&self, party: Option<PartyNo>, found: usize) -> Result<String, Problem> {
         let entry = Entry::Query {
             actor: self.actor().to_owned(),
             role: self.role(),
@@ -128,7 +128,7 @@ impl Call {
 }
 
 /// A refused request of somebody who is known. Nothing waits for it: nothing was done.
-pub fn refused(log: &Log, actor: String, role: &'static str, operation: &'static str, status: StatusCode) {
+pub(super) fn refused(log: &Log, actor: String, role: &'static str, operation: &'static str, status: StatusCode) {
     let entry = Entry::Admin { actor, role, operation, party: None, revision: None, status: status.as_u16() };
     if let Err(error) = log.append_unwaited(entry) {
         tracing::error!(error = %error, operation, "a refused request could not be logged");
@@ -141,7 +141,7 @@ fn log_away(error: &dyn std::error::Error) -> Problem {
 }
 
 /// The ledger's refusals as problems. Their sentences name kinds and fields, never a customer.
-pub fn consent_problem(error: &ConsentError) -> Problem {
+pub(super) fn consent_problem(error: &ConsentError) -> Problem {
     let text = error.to_string();
     let (detail, remedy) = text.split_once("; ").map_or((text.as_str(), None), |(detail, remedy)| (detail, Some(remedy)));
     let remedy = remedy.unwrap_or("see `/openapi.json` for what this path takes");

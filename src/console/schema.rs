@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 /// The members of a body.
 #[derive(Clone, Copy, Debug)]
-pub struct Schema {
+pub(super) struct Schema {
     pub name: &'static str,
     pub about: &'static str,
     pub members: &'static [Member],
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Member {
+pub(super) struct Member {
     pub name: &'static str,
     /// `string`, `boolean`, `string[]` or the name of another body followed by `[]` or nothing.
     pub kind: &'static str,
@@ -21,7 +21,7 @@ pub struct Member {
 
 impl Schema {
     /// JSON Schema 2020-12, as OpenAPI 3.1 takes it.
-    pub fn to_json(self) -> Value {
+    pub(super) fn to_json(self) -> Value {
         let properties: serde_json::Map<String, Value> = self
             .members
             .iter()

@@ -30,7 +30,7 @@ const OF_PARTY: &[Param] = &[Param { name: "party", about: "`party:<id>` or `<sp
 const STOP: Takes = Takes::Json(&StopBody::SCHEMA);
 const LIFT: Takes = Takes::Json(&LiftBody::SCHEMA);
 
-pub const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/objections", "objections.add", DESK, "Record an objection: objection-marketing or objection", object).takes(STOP),
     Route::get("/v1/objections", "objections.list", DESK_AND_AUDITOR, "A customer's objections", objections).query(OF_PARTY),
     Route::post("/v1/objections/{id}:lift", "objections.lift", DESK, "Lift an objection: refused, only the customer's own later grant does", lift)
@@ -88,19 +88,19 @@ body! {
     }
 }
 
-pub fn object(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn object(call: &Call) -> Result<Reply, Problem> {
     record(call, &OBJECTIONS)
 }
 
-pub fn restrict(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn restrict(call: &Call) -> Result<Reply, Problem> {
     record(call, &RESTRICTIONS)
 }
 
-pub fn opt_out(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn opt_out(call: &Call) -> Result<Reply, Problem> {
     record(call, &OPT_OUTS)
 }
 
-pub fn suppress(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn suppress(call: &Call) -> Result<Reply, Problem> {
     record(call, &SUPPRESSIONS)
 }
 
@@ -149,7 +149,7 @@ fn record(call: &Call, group: &Group) -> Result<Reply, Problem> {
 }
 
 /// Stores a stop and acknowledges it.
-pub fn add(call: &Call, mut draft: StopDraft) -> Result<Reply, Problem> {
+pub(super) fn add(call: &Call, mut draft: StopDraft) -> Result<Reply, Problem> {
     draft.idempotency_key.clone_from(&call.idempotency_key);
     let acknowledged = call.state.ledger.add_stop(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Stops, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;

@@ -8,7 +8,7 @@ const QUERY_BYTES_MAX: usize = 4096;
 
 /// The raw segments that stand for the template's `{…}`, when the path matches. A template may end a segment with a verb
 /// (`{id}:erase`); without one the segment is taken whole, and so are ids with a colon in them.
-pub fn matched(template: &str, path: &str) -> Option<Vec<String>> {
+pub(super) fn matched(template: &str, path: &str) -> Option<Vec<String>> {
     let mut params = Vec::new();
     let mut given = path.split('/');
     for wanted in template.split('/') {
@@ -28,7 +28,7 @@ pub fn matched(template: &str, path: &str) -> Option<Vec<String>> {
 }
 
 /// Decodes a segment once.
-pub fn decode_segment(raw: &str) -> Result<String, Problem> {
+pub(super) fn decode_segment(raw: &str) -> Result<String, Problem> {
     if raw.len() > SEGMENT_BYTES_MAX {
         return Err(Problem::invalid("an id in the path is too long"));
     }
@@ -53,10 +53,10 @@ fn decode(raw: &str) -> Result<String, Problem> {
 
 /// Query parameters: each declared, each once.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(&'static str, String)>);
+pub(super) struct Query(Vec<(&'static str, String)>);
 
 impl Query {
-    pub fn parse(raw: &str, declared: &'static [Param]) -> Result<Self, Problem> {
+    pub(super) fn parse(raw: &str, declared: &'static [Param]) -> Result<Self, Problem> {
         if raw.len() > QUERY_BYTES_MAX {
             return Err(Problem::invalid("the query is too long"));
         }
@@ -78,12 +78,12 @@ impl Query {
         Ok(Self(found))
     }
 
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// A parameter in its own type; the value is not repeated in the refusal.
-    pub fn parsed<T: std::str::FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Problem> {
+    pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Problem> {
         self.get(name).map(|text| text.parse().map_err(|_other| Problem::invalid(format!("`{name}` must be {what}")))).transpose()
     }
 }

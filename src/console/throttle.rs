@@ -13,12 +13,12 @@ const CALLERS_MAX: usize = 4096;
 
 /// Refusals of each caller in the current minute.
 #[derive(Debug, Default)]
-pub struct Throttle {
+pub(super) struct Throttle {
     minute: Mutex<(u64, HashMap<String, u32>)>,
 }
 
 impl Throttle {
-    pub fn admit(&self, caller: &str, now: Duration) -> Result<(), Problem> {
+    pub(super) fn admit(&self, caller: &str, now: Duration) -> Result<(), Problem> {
         let refused = self.with_minute(now, |counts| counts.get(caller).copied().unwrap_or(0));
         if refused >= REFUSALS_PER_MINUTE_MAX {
             return Err(Problem::new(Code::OverBudget, "wait a minute; too many of your requests were refused"));
@@ -26,7 +26,7 @@ impl Throttle {
         Ok(())
     }
 
-    pub fn count_refusal(&self, caller: &str, now: Duration) {
+    pub(super) fn count_refusal(&self, caller: &str, now: Duration) {
         self.with_minute(now, |counts| {
             if counts.len() < CALLERS_MAX || counts.contains_key(caller) {
                 let count = counts.entry(caller.to_owned()).or_insert(0);
