@@ -161,6 +161,18 @@ fn a_file_that_is_no_database_does_not_open() {
 }
 
 #[test]
+fn a_second_process_does_not_get_the_database() {
+    let bench = empty_bench();
+    let path = bench.dir.path().join("consent.db");
+    let open = || Ledger::open(&path, Arc::clone(&bench.clock) as Arc<dyn Clock>);
+    let first = open().unwrap();
+    let second = open().unwrap_err();
+    assert!(second.to_string().contains("another process"), "{second}");
+    drop(first);
+    assert!(open().is_ok());
+}
+
+#[test]
 fn nothing_is_answered_before_policies_are_adopted() {
     let bench = bench();
     let bare = Ledger::open(&bench.dir.path().join("consent.db"), Arc::clone(&bench.clock) as Arc<dyn Clock>).unwrap();
