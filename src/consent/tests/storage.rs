@@ -122,6 +122,19 @@ fn a_commit_in_doubt_is_settled_by_reading_anew() {
 }
 
 #[test]
+fn a_stop_that_was_stored_although_the_store_said_no_is_not_stored_twice() {
+    let bench = bench();
+    bench.switch.in_doubt();
+    let stop = bench.ledger.add_stop(StopDraft::new(id("crm:1"), StopKind::Restriction), &centre());
+    assert!(matches!(stop, Err(ConsentError::AppliedNotStored { .. })));
+    bench.switch.up();
+    assert_eq!(bench.ledger.tick(bench.now()), Ok(0));
+    assert_eq!(bench.ledger.history(&id("crm:1").into()).unwrap().len(), 1);
+    bench.say("crm:1", "marketing.email", State::Given);
+    assert_eq!(bench.reopened().history(&id("crm:1").into()).unwrap().len(), 2);
+}
+
+#[test]
 fn a_removed_replaced_or_overwritten_database_is_away() {
     let spoil: [Spoil<PathBuf>; 4] = [
         ("removed", |path| fs::remove_file(path).unwrap()),
