@@ -1,1 +1,182 @@
-//! console
+//! The listeners beside the data plane: admin (parties, consents, stops, decisions, policies), capture (registered apps
+//! record consent) and health. Each is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
+//! document. Pages follow later; this is the API.
+//!
+//! A request goes through the same list of steps on every route ([`dispatch`]): route, identity, role, origin, body,
+//! handler. Identity comes from the request's extensions, where the listener put what it verified ([`role`]).
+
+mod capture;
+mod catalogue;
+mod consents;
+mod decisions;
+mod dispatch;
+mod health;
+mod openapi;
+mod parties;
+mod problem;
+mod record;
+mod role;
+mod schema;
+mod stops;
+mod target;
+mod throttle;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::audit::Log;
+use crate::clock::Clock;
+use crate::consent::Ledger;
+use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
+
+use dispatch::{Listener, Route};
+use schema::Schema;
+
+pub use decisions::found_json;
+pub use problem::{Code, Problem};
+pub use record::Outbox;
+pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
+
+/// What the listeners work on; a clone shares it.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    pub ledger: Arc<Ledger>,
+    pub log: Log,
+    /// Where the log is read from for searches.
+    pub log_dir: Arc<Path>,
+    /// The log's own origin: decisions are `<origin>#<index>`.
+    pub origin: Arc<str>,
+    /// Brings the ledger's changes into the log; the gateway drains it each second as well.
+    pub outbox: Arc<Outbox>,
+    pub instance: Arc<dyn Instance>,
+    pub clock: Arc<dyn Clock>,
+}
+
+const ADMIN_TABLES: &[&[Route]] =
+    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
+const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
+const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
+/// Bodies that stand inside other bodies.
+const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
+
+/// The admin listener. Wants a [`StaffIdentity`] in the request's extensions.
+pub fn admin_router(state: AdminState) -> axum::Router {
+    Listener::new(state, ADMIN_TABLES).router()
+}
+
+/// The capture listener. Wants a [`CaptureIdentity`] in the request's extensions.
+pub fn capture_router(state: AdminState) -> axum::Router {
+    Listener::new(state, CAPTURE_TABLES).router()
+}
+
+/// The health listener: probes and metrics without identities.
+pub fn health_router(state: AdminState) -> axum::Router {
+    Listener::new(state, HEALTH_TABLES).router()
+}
+
+/// What the running gateway tells its console. The gateway implements it; tests have a double.
+pub trait Instance: fmt::Debug + Send + Sync {
+    /// The truth about readiness, with reasons.
+    fn readiness(&self) -> Readiness;
+    /// Prometheus text; counts only, no identities.
+    fn metrics(&self) -> String;
+    /// The configuration's generation; increases with every reload that was taken.
+    fn generation(&self) -> u64;
+    /// Names of the policy set that decides now.
+    fn vocabulary(&self) -> Arc<Vocabulary>;
+    fn activities(&self) -> Arc<[Activity]>;
+    fn policies(&self) -> ActivePolicies;
+    /// An id as its user typed it, matched against the space's grammar and normalised.
+    ///
+    /// # Errors
+    /// A sentence without the value: unknown space, or the id does not match the grammar.
+    fn identifier(&self, space: &str, value: &str) -> Result<Identifier, String>;
+    /// Decides a request without sending it and says why.
+    ///
+    /// # Errors
+    /// A refusal of the question itself (unknown route, app, purpose).
+    fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem>;
+}
+
+/// What is to be explained.
+#[derive(Clone, Debug)]
+pub enum ExplainQuestion {
+    /// `explain METHOD URL --as APP --purpose P`.
+    Request { method: String, url: String, app: String, purpose: Option<String> },
+    /// A logged decision by its index; without `consent_state` only categories and policies may be told.
+    Decision { index: u64, consent_state: bool },
+}
+
+/// An explanation in both forms; the text is that of the terminal.
+#[derive(Clone)]
+pub struct Explanation {
+    /// Whether anything would be released.
+    pub permitted: bool,
+    pub text: String,
+    pub document: Value,
+    /// The customer it is about, for the log.
+    pub party: Option<PartyNo>,
+}
+
+impl fmt::Debug for Explanation {
+    /// The text may carry an id that its user typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explanation").field("permitted", &self.permitted).finish_non_exhaustive()
+    }
+}
+
+/// Why (not) ready: every part that can fail, each with its state.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    pub checks: Vec<ReadinessCheck>,
+}
+
+impl Readiness {
+    /// Not ready as soon as one part has failed; degraded parts still serve.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|check| check.state != Health::Failed)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ReadinessCheck {
+    /// E.g. `audit`, `consent`, `policies`, `config`.
+    pub name: &'static str,
+    pub state: Health,
+    /// One sentence without identities; what an operator looks at next.
+    pub why: Option<String>,
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Ok,
+    Degraded,
+    Failed,
+}
+
+/// The policies that decide now.
+#[derive(Clone, Debug)]
+pub struct ActivePolicies {
+    /// The policy set's id (hash over policies, catalogue and governed configuration).
+    pub id: String,
+    pub loaded_at: Timestamp,
+    pub policies: Vec<ActivePolicy>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ActivePolicy {
+    pub name: String,
+    /// `permit` or `forbid`.
+    pub effect: &'static str,
+    /// File and line, e.g. `10-ownership.cedar:1`.
+    pub at: String,
+}

@@ -122,6 +122,19 @@ fn a_commit_in_doubt_is_settled_by_reading_anew() {
 }
 
 #[test]
+fn a_stop_that_was_stored_although_the_store_said_no_is_not_stored_twice() {
+    let bench = bench();
+    bench.switch.in_doubt();
+    let stop = bench.ledger.add_stop(StopDraft::new(id("crm:1"), StopKind::Restriction), &centre());
+    assert!(matches!(stop, Err(ConsentError::AppliedNotStored { .. })));
+    bench.switch.up();
+    assert_eq!(bench.ledger.tick(bench.now()), Ok(0));
+    assert_eq!(bench.ledger.history(&id("crm:1").into()).unwrap().len(), 1);
+    bench.say("crm:1", "marketing.email", State::Given);
+    assert_eq!(bench.reopened().history(&id("crm:1").into()).unwrap().len(), 2);
+}
+
+#[test]
 fn a_removed_replaced_or_overwritten_database_is_away() {
     let spoil: [Spoil<PathBuf>; 4] = [
         ("removed", |path| fs::remove_file(path).unwrap()),
@@ -158,6 +171,18 @@ fn a_file_that_is_no_database_does_not_open() {
     fs::write(&path, b"not a database at all, but long enough to look at").unwrap();
     assert!(Ledger::open(&path, Arc::clone(&bench.clock) as Arc<dyn Clock>).is_err());
     assert!(Ledger::open(&bench.dir.path().join("no/such/folder.db"), Arc::clone(&bench.clock) as Arc<dyn Clock>).is_err());
+}
+
+#[test]
+fn a_second_process_does_not_get_the_database() {
+    let bench = empty_bench();
+    let path = bench.dir.path().join("consent.db");
+    let open = || Ledger::open(&path, Arc::clone(&bench.clock) as Arc<dyn Clock>);
+    let first = open().unwrap();
+    let second = open().unwrap_err();
+    assert!(second.to_string().contains("another process"), "{second}");
+    drop(first);
+    assert!(open().is_ok());
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! `consentry party`: customers and their ids in the departments' systems.
+
+use std::path::PathBuf;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{Send, ServerArgs, segment};
+use super::table::Table;
+use super::text::{list, number, text};
+use super::{Exit, Failure, Output};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum PartyCommand {
+    /// Imports customers, their ids and facts from CSV or NDJSON.
+    ///
+    /// Columns: party (rows with the same key are one customer), identifiers (`<space>:<value>`, several separated by
+    /// spaces; a list in NDJSON), kind, stage, segment, age, legal_hold. Importing a file twice changes nothing.
+    #[command(after_help = "Example: consentry party import customers.csv --dry-run")]
+    Import(ImportArgs),
+    /// Shows a customer: ids, facts and stops.
+    #[command(after_help = "Example: consentry party show crm:0044")]
+    Show(ShowArgs),
+    /// Links an id in another system to a customer.
+    #[command(after_help = "Example: consentry party link crm:0044 email:ada@example.com --assurance verified")]
+    Link(LinkArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// The file; CSV with a header, or NDJSON.
+    file: PathBuf,
+    /// Say what would be done and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// `party:<id>` or `<space>:<value>`.
+    party: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LinkArgs {
+    /// `party:<id>` or `<space>:<value>`.
+    party: String,
+    /// The id to link, `<space>:<value>`.
+    identifier: String,
+    /// asserted, matched (carries stops, never grants) or verified.
+    #[arg(long, default_value = "asserted")]
+    assurance: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl PartyCommand {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+        match self {
+            Self::Import(args) => import(output, args),
+            Self::Show(args) => {
+                let party = args.server.connect()?.get(&format!("/v1/parties/{}", segment(&args.party)))?;
+                print_party(output, &party)
+            }
+            Self::Link(args) => {
+                let body = json!({ "identifier": args.identifier, "assurance": args.assurance });
+                let linked = args.server.connect()?.post(&format!("/v1/parties/{}/identifiers", segment(&args.party)), &body)?;
+                if output.is_json() {
+                    output.json(&linked)?;
+                } else {
+                    output.line(format!("linked to party {} · revision {}", text(&linked, "party"), number(&linked, "revision")))?;
+                }
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+fn import(output: &Output, args: &ImportArgs) -> Result<Exit, Failure> {
+    let bytes = std::fs::read(&args.file).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", args.file.display())))?;
+    let content_type = if bytes.trim_ascii_start().starts_with(b"{") { "application/x-ndjson" } else { "text/csv" };
+    let admin = args.server.connect()?;
+    let progress = output.spinner("importing");
+    let path = if args.dry_run { "/v1/parties?dry_run=true" } else { "/v1/parties" };
+    let report = admin.call(&Method::POST, path, Send::Bulk { content_type, bytes: &bytes });
+    progress.finish_and_clear();
+    let report = report?;
+    let errors = list(&report, "errors");
+    if output.is_json() {
+        output.json(&report)?;
+    } else {
+        for error in errors {
+            output.line(format!("{}:{}: error: {}", args.file.display(), number(error, "line"), text(error, "message")))?;
+        }
+        let would = if args.dry_run { " · nothing was changed" } else { "" };
+        output.line(format!(
+            "{} created, {} ids linked, {} facts, {} rows unchanged, {} refused{would}",
+            number(&report, "created"),
+            number(&report, "linked"),
+            number(&report, "facts"),
+            number(&report, "unchanged"),
+            errors.len()
+        ))?;
+    }
+    Ok(if errors.is_empty() { Exit::Done } else { Exit::CheckFailed })
+}
+
+fn print_party(output: &Output, party: &Value) -> Result<Exit, Failure> {
+    if output.is_json() {
+        output.json(party)?;
+        return Ok(Exit::Done);
+    }
+    output.line(render_party(party))?;
+    Ok(Exit::Done)
+}
+
+fn render_party(party: &Value) -> String {
+    let stops: Vec<&str> = list(party, "stops").iter().filter_map(Value::as_str).collect();
+    let stops = if stops.is_empty() { "none".to_owned() } else { stops.join(", ") };
+    let head = format!("party {} · {} · revision {} · stops: {stops}", text(party, "party"), text(party, "kind"), number(party, "revision"));
+    let mut ids = Table::new(&["id", "assurance", "since", "source"]);
+    for link in list(party, "identifiers") {
+        ids.row([text(link, "identifier"), text(link, "assurance"), text(link, "valid_from"), text(link, "source")]);
+    }
+    let mut facts = Table::new(&["fact", "value", "since", "source"]);
+    for fact in list(party, "facts") {
+        facts.row([text(fact, "name"), text(fact, "value"), text(fact, "time"), text(fact, "source")]);
+    }
+    format!("{head}\n\n{}\n\n{}", ids.render(), facts.render())
+}

@@ -1,0 +1,156 @@
+//! What administrators do is evidence too: every write and every search is an entry of the decision log, durable before the
+//! answer. With the log down grants and searches are refused; a stop is taken even so, and its entry follows from the
+//! ledger's outbox.
+
+use std::sync::{Mutex, PoisonError};
+
+use http::StatusCode;
+
+use super::dispatch::Call;
+use super::problem::{Code, Problem};
+use crate::audit::{AuditError, Entry, Log};
+use crate::consent::{Change, ChangeKind, ConsentError, Ledger, State, StopKind};
+use crate::model::{EventId, PartyNo, Revision};
+
+/// Changes taken from the outbox at a time.
+const DRAIN_MAX: usize = 512;
+
+/// Brings the ledger's changes into the decision log, each once and in order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    one_at_a_time: Mutex<()>,
+}
+
+/// Why the outbox could not be emptied; what is left is taken the next time.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OutboxError {
+    #[error(transparent)]
+    Log(#[from] AuditError),
+    #[error(transparent)]
+    Store(#[from] crate::consent::Unavailable),
+}
+
+impl Outbox {
+    /// Writes what is waiting and returns how many changes that were. Blocks on the disk. After a crash between writing and
+    /// noting it, a change may stand in the log twice, with the same revision; never not at all.
+    ///
+    /// # Errors
+    /// When log or store is away.
+    pub fn drain(&self, ledger: &Ledger, log: &Log) -> Result<u64, OutboxError> {
+        let _one = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drained = 0;
+        let mut after = Revision::default();
+        loop {
+            let changes = ledger.pending_changes(after, DRAIN_MAX)?;
+            let Some(last) = changes.last().map(|change| change.revision) else { return Ok(drained) };
+            let pending = changes.iter().map(|change| log.append(entry_of(change))).collect::<Result<Vec<_>, _>>()?;
+            for written in pending {
+                written.wait()?;
+                drained += 1;
+            }
+            ledger.mark_logged(last)?;
+            after = last;
+        }
+    }
+}
+
+fn entry_of(change: &Change) -> Entry {
+    Entry::ConsentChanged {
+        event: change.event.clone().unwrap_or_else(|| EventId("none".to_owned())),
+        party: change.party,
+        revision: change.revision,
+        state: state_word(change),
+        purpose: change.purposes.first().copied(),
+    }
+}
+
+/// A word of the closed vocabularies; other text never reaches the log.
+fn state_word(change: &Change) -> &'static str {
+    match change.kind {
+        ChangeKind::Consent | ChangeKind::Expiry => State::parse(&change.state).map_or(change.kind.as_str(), State::as_str),
+        ChangeKind::Stop => StopKind::parse(&change.state).map_or(change.kind.as_str(), StopKind::as_str),
+        ChangeKind::Lift | ChangeKind::Party | ChangeKind::Link | ChangeKind::Facts => change.kind.as_str(),
+    }
+}
+
+/// Whether a write may wait for the log or must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// Raises permission or changes the crosswalk: refused while the log is down.
+    Opens,
+    /// Lowers permission: taken whatever else is down.
+    Stops,
+}
+
+impl Call {
+    /// Asked before a write: what raises permission is not even stored while the log cannot record it.
+    pub(super) fn may_write(&self, weight: Weight) -> Result<(), Problem> {
+        match weight {
+            Weight::Stops => Ok(()),
+            Weight::Opens => self.state.log.healthy().map_err(|error| log_away(&error)),
+        }
+    }
+
+    /// After a write, before the answer: the change and who did it are durable in the log.
+    pub(super) fn record_write(&self, weight: Weight, party: Option<PartyNo>, revision: Option<Revision>, status: StatusCode) -> Result<(), Problem> {
+        let entry = Entry::Admin {
+            actor: self.actor().to_owned(),
+            role: self.role(),
+            operation: self.route.operation,
+            party,
+            revision,
+            status: status.as_u16(),
+        };
+        let recorded = self.state.log.append(entry).and_then(|pending| pending.wait().map(|_recorded| ()));
+        let drained = recorded.map_err(OutboxError::from).and_then(|()| self.state.outbox.drain(&self.state.ledger, &self.state.log));
+        match (drained, weight) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), Weight::Stops) => {
+                tracing::error!(error = %error, "a stop is in force before its entry in the decision log; it follows from the outbox");
+                Ok(())
+            }
+            (Err(error), Weight::Opens) => Err(log_away(&error)),
+        }
+    }
+
+    /// After a search, before its answer. Returns the entry's `<origin>#<index>`.
+    pub(super) fn record_query(&self, party: Option<PartyNo>, found: usize) -> Result<String, Problem> {
+        let entry = Entry::Query {
+            actor: self.actor().to_owned(),
+            role: self.role(),
+            operation: self.route.operation,
+            party,
+            found: u64::try_from(found).unwrap_or(u64::MAX),
+        };
+        let recorded = self.state.log.append(entry).and_then(crate::audit::Pending::wait).map_err(|error| log_away(&error))?;
+        Ok(recorded.decision_id().to_string())
+    }
+}
+
+/// A refused request of somebody who is known. Nothing waits for it: nothing was done.
+pub(super) fn refused(log: &Log, actor: String, role: &'static str, operation: &'static str, status: StatusCode) {
+    let entry = Entry::Admin { actor, role, operation, party: None, revision: None, status: status.as_u16() };
+    if let Err(error) = log.append_unwaited(entry) {
+        tracing::error!(error = %error, operation, "a refused request could not be logged");
+    }
+}
+
+fn log_away(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(error = %error, "the decision log cannot be written");
+    Problem::new(Code::AuditUnavailable, "repeat with the same idempotency key once `/readyz` says ready")
+}
+
+/// The ledger's refusals as problems. Their sentences name kinds and fields, never a customer.
+pub(super) fn consent_problem(error: &ConsentError) -> Problem {
+    let text = error.to_string();
+    let (detail, remedy) = text.split_once("; ").map_or((text.as_str(), None), |(detail, remedy)| (detail, Some(remedy)));
+    let remedy = remedy.unwrap_or("see `/openapi.json` for what this path takes");
+    let code = match error {
+        ConsentError::Unavailable(_) | ConsentError::AppliedNotStored { .. } => Code::ConsentUnavailable,
+        ConsentError::Invalid(_) => Code::InvalidValue,
+        ConsentError::NotFound | ConsentError::NoSuchStop => Code::NotFound,
+        ConsentError::Erased | ConsentError::LinkedElsewhere | ConsentError::NotPermitted(_) => Code::Conflict,
+        ConsentError::IdempotencyMismatch => Code::IdempotencyMismatch,
+    };
+    Problem::new(code, remedy).detail(detail)
+}
