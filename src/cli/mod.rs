@@ -1,1 +1,3 @@
-//! cli
+//! The command line: one file (or folder) a subcommand.
+
+pub mod demo;
