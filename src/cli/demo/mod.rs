@@ -2,5 +2,8 @@
 //! ports, and a tour of requests through it. Everything is real but the customers: TLS, tokens, SQLite, the decision log.
 
 mod gateway;
+pub mod sample_apis;
+mod serve;
 
 pub use gateway::{Addresses, DemoGateway, Explanation, RunningGateway, Verified};
+pub use serve::Seen;
