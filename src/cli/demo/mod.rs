@@ -4,6 +4,7 @@
 mod gateway;
 pub mod sample_apis;
 mod serve;
+mod show;
 
 pub use gateway::{Addresses, DemoGateway, Explanation, RunningGateway, Verified};
 pub use serve::Seen;
