@@ -1,0 +1,1 @@
+//! `consentry certs dev`: throw-away certificates and keys for development, the demo and tests.

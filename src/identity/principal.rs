@@ -1,0 +1,89 @@
+//! The one who calls, after every check was passed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+
+use super::token::Claims;
+use crate::model::{Caller, IssuerName, Purpose};
+
+/// A recognised caller. Only [`super::Authenticator`] makes one.
+#[derive(Clone)]
+pub struct Principal {
+    pub(super) caller: Caller,
+    pub(super) purposes: Vec<Purpose>,
+    pub(super) credentials: Credentials,
+    pub(super) inner_actors: Vec<String>,
+    pub(super) claims: Option<Arc<Claims>>,
+}
+
+/// By what a principal was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The SAN of the certificate under which the client is registered.
+    pub certificate: Option<String>,
+    /// The issuer of the token.
+    pub token: Option<IssuerName>,
+}
+
+impl Principal {
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Registered purposes with their descendants ∩ the client's narrowing ∩ the token's purposes if it names any;
+    /// sorted. The route's purposes are not in it: see [`super::choose_purpose`].
+    #[must_use]
+    pub fn purposes(&self) -> &[Purpose] {
+        &self.purposes
+    }
+
+    /// By what the caller was recognised.
+    #[must_use]
+    pub const fn registered_as(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// A string claim of the verified token, for route sources `claim:NAME`; the exact name, else a dotted path.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.as_deref()?.text(name)
+    }
+
+    /// Keyed pseudonyms of the actors (RFC 8693 `act`) that did not decide who the principal is, outermost first. For the
+    /// record only.
+    #[must_use]
+    pub fn inner_actors(&self) -> &[String] {
+        &self.inner_actors
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The claims are personal data and stay out.
+        f.debug_struct("Principal")
+            .field("caller", &self.caller)
+            .field("purposes", &self.purposes)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keyed pseudonym of an employee: `emp_` and 128 bits of HMAC-SHA256 in hex. Without the key neither the person nor
+/// the equality with another deployment's pseudonym can be found out.
+#[must_use]
+pub fn pseudonym(key: &[u8; 32], issuer: &str, subject: &str) -> String {
+    keyed("emp", key, issuer, subject)
+}
+
+pub(super) fn keyed(kind: &str, key: &[u8; 32], issuer: &str, subject: &str) -> String {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    // The length keeps (`ab`, `c`) and (`a`, `bc`) apart.
+    context.update(format!("{kind}:{}:{issuer}:", issuer.len()).as_bytes());
+    context.update(subject.as_bytes());
+    let tag = context.sign();
+    let hex: String = tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{kind}_{hex}")
+}
