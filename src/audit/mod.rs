@@ -1,1 +1,44 @@
-//! audit
+//! The evidence: one entry for each decision, durable before anything of it leaves, in a log that proves its own order and
+//! completeness (RFC 6962 tree, C2SP signed checkpoints) and names customers only by their dense numbers.
+//!
+//! ```text
+//! Entry -> canonical JSON -> bounded queue -> one writer thread: [len|crc32c|entry] into a preallocated segment
+//!       -> one fdatasync a batch -> Recorded, which only the writer can make -> the response may leave
+//!       -> every second a signed checkpoint over what is synced
+//! ```
+//!
+//! A log is one directory: `segment-*` (see [`segment`]), `checkpoint` (signed note), `log.vkey` (its verifier key),
+//! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//!
+//! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
+//! - Reading, also while the log is being written: [`Reader`], [`search`], [`show`], [`verify`].
+
+mod disk;
+mod encode;
+mod entry;
+mod error;
+mod json;
+mod key;
+mod log;
+mod note;
+mod parties;
+mod queue;
+mod read;
+mod recover;
+mod search;
+mod segment;
+mod tree;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Outcome};
+pub use error::AuditError;
+pub use key::{SigningKeySource, generate_signing_key};
+pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
+pub use queue::DecisionId;
+pub use read::{Logged, Reader};
+pub use search::{Found, Query, Relied, Shown, search, show};
+pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};

@@ -1,0 +1,189 @@
+//! What may be written into the log. An allow-list: every field is a number, a name that a file declared, a word of a closed
+//! vocabulary or a pseudonym. There is no field that could take a body, a URL, a header, a name or a token.
+
+use std::sync::Arc;
+
+use crate::model::{
+    Action, ApiName, Channel, Client, Department, Environment, EventId, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Verdicts,
+};
+
+/// Customers in one entry at most; a part of an answer closes there.
+pub const GROUP_PARTIES_MAX: usize = 8_192;
+
+/// The facts of a decision that stand in its head entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionFacts {
+    /// The gateway's own request number.
+    pub rid: u64,
+    /// The trace id of `traceparent`.
+    pub traceparent: Option<[u8; 16]>,
+    pub app: Client,
+    pub department: Department,
+    /// Keyed pseudonym of the employee.
+    pub actor: Option<String>,
+    pub agent: Option<Client>,
+    pub action: Action,
+    pub api: ApiName,
+    /// The route's template, never the target that was asked for.
+    pub route: RouteKey,
+    pub purpose: Option<Purpose>,
+    /// Hash of the policy set.
+    pub policy_set: Arc<str>,
+    /// Generation of the configuration.
+    pub generation: u64,
+    pub consent_revision: Revision,
+    pub environment: Environment,
+    pub channel: Channel,
+    pub gpc: bool,
+    pub roles: Vec<Role>,
+}
+
+/// How a decision ended for a group of customers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    Permit,
+    /// Released without the members whose categories were refused.
+    Redact,
+    /// Rows were dropped.
+    Filter,
+    Deny,
+    Error,
+    /// Report mode: decided, but not enforced.
+    Unenforced,
+}
+
+impl Outcome {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Redact => "redact",
+            Self::Filter => "filter",
+            Self::Deny => "deny",
+            Self::Error => "error",
+            Self::Unenforced => "unenforced",
+        }
+    }
+}
+
+/// Customers with the same outcome and verdicts. Groups of one entry that differ only in their consent events are written
+/// as one; the events themselves are written when the entry is about a single customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// In any order; written sorted and without duplicates.
+    pub parties: Vec<PartyNo>,
+    /// Ids that are not in the crosswalk: counted, never written.
+    pub unknown: u32,
+    pub outcome: Outcome,
+    pub verdicts: Arc<Verdicts>,
+    /// What the policies saw of these customers.
+    pub facts: Option<PartyFacts>,
+}
+
+/// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
+/// the decision's number, and every other entry of the request carries it as `of`.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Deny {
+        facts: Arc<DecisionFacts>,
+        /// A denial known only from the answer belongs to a head that is already written; the facts stand there.
+        of: Option<u64>,
+        status: u16,
+        code: &'static str,
+        groups: Vec<Group>,
+        /// Paths of the shape or declared parameters that were refused.
+        paths: Vec<String>,
+    },
+    /// One known party; written while the upstream works.
+    Permit {
+        facts: Arc<DecisionFacts>,
+        groups: Vec<Group>,
+    },
+    /// Durable before a write is forwarded; also the head of an answer that names its parties itself.
+    Intent {
+        facts: Arc<DecisionFacts>,
+        groups: Vec<Group>,
+    },
+    /// Durable before the first byte of that part of the answer.
+    Part {
+        of: u64,
+        /// Rows released.
+        rows: u64,
+        /// Rows dropped.
+        dropped: u64,
+        groups: Vec<Group>,
+        /// Paths of the shape, never what was found in the data.
+        withheld: Vec<String>,
+    },
+    End {
+        of: u64,
+        status: u16,
+        bytes: u64,
+        rows: u64,
+        /// False when the answer was cut.
+        complete: bool,
+        latency_us: u64,
+    },
+    Admin {
+        /// Keyed pseudonym.
+        actor: String,
+        role: &'static str,
+        operation: &'static str,
+        party: Option<PartyNo>,
+        revision: Option<Revision>,
+        status: u16,
+    },
+    /// An officer's search of this log.
+    Query {
+        actor: String,
+        role: &'static str,
+        operation: &'static str,
+        party: Option<PartyNo>,
+        found: u64,
+    },
+    ConsentChanged {
+        event: EventId,
+        party: Option<PartyNo>,
+        revision: Revision,
+        state: &'static str,
+        purpose: Option<Purpose>,
+    },
+    PolicyLoaded {
+        /// Hash of the policy set.
+        id: Arc<str>,
+        generation: u64,
+    },
+    PolicyRejected {
+        findings: u32,
+    },
+    ConfigLoaded {
+        hash: String,
+        generation: u64,
+    },
+    ConfigRejected {
+        findings: u32,
+    },
+    /// Requests refused before anybody was authenticated, coalesced.
+    Rejects {
+        count: u64,
+        code: &'static str,
+        /// A network, never a single address: `192.0.2.0/24`.
+        network: Option<String>,
+    },
+    /// A step of the wall clock.
+    Clock {
+        step_ms: i64,
+    },
+    /// Written by the log itself when it opens.
+    Start {
+        /// Bytes of an unfinished write that were removed from the end.
+        torn_bytes: u64,
+        /// Whether the run before ended with a `stop`.
+        clean: bool,
+        origin: Arc<str>,
+    },
+    /// Written by the log itself when it closes or can no longer write.
+    Stop {
+        reason: &'static str,
+    },
+}
