@@ -16,9 +16,9 @@ pub(super) enum JsonFault {
 /// Reads one JSON object, whole, RFC 8259, depth 128 at most, no member twice.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonFault> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict.deserialize(&mut reader).map_err(|error| {
-        if error.to_string().starts_with(DUPLICATE) { JsonFault::Duplicate } else { JsonFault::Malformed }
-    })?;
+    let value = Strict
+        .deserialize(&mut reader)
+        .map_err(|error| if error.to_string().starts_with(DUPLICATE) { JsonFault::Duplicate } else { JsonFault::Malformed })?;
     reader.end().map_err(|_trailing| JsonFault::Malformed)?;
     match value {
         Value::Object(map) => Ok(map),

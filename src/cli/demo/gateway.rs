@@ -1,5 +1,5 @@
-//! What the demo needs of a gateway. The tour drives it from outside, over its real ports; only what has no listener
-//! (start, stop, bulk import) and what an operator would type (`explain`, `audit verify`) is asked here.
+//! What the demo needs of a gateway. The tour drives it from outside, over its real ports, and reads its log; only what has
+//! no listener (start, stop, bulk import) and `explain` are asked here.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,24 +21,11 @@ pub trait RunningGateway: Send + Sync {
     /// Where the listeners are; `/readyz` is true when this value exists.
     fn addresses(&self) -> Addresses;
 
-    /// Why a decision came out as it did, in a few words for one table cell, read from the log: `owner-access`,
-    /// `consent withdrawn`, `1 dropped: marketing-refused`, `not-entitled: billing`. Names of policies and codes only.
-    ///
-    /// # Errors
-    /// The decision is not in the log.
-    fn why(&self, decision: &str) -> impl Future<Output = anyhow::Result<String>> + Send;
-
     /// What `consentry explain --decision ID` prints.
     ///
     /// # Errors
     /// The decision is not in the log.
     fn explain(&self, decision: &str) -> impl Future<Output = anyhow::Result<Explanation>> + Send;
-
-    /// What `consentry audit verify` finds, over everything that was answered before this call.
-    ///
-    /// # Errors
-    /// The log does not verify; the text says which entry.
-    fn verify(&self) -> impl Future<Output = anyhow::Result<Verified>> + Send;
 
     /// Drains and stops.
     ///
@@ -65,12 +52,4 @@ pub struct Explanation {
     pub because: String,
     /// The whole text, as printed.
     pub text: String,
-}
-
-/// The answer of `consentry audit verify`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    pub entries: u64,
-    /// Lower-case hexadecimal root of the tree.
-    pub root: String,
 }

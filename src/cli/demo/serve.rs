@@ -1,4 +1,4 @@
-//! A small HTTPS server for the sample APIs and the issuer's key set: HTTP/1.1 and HTTP/2, whole bodies in memory. Each
+//! A small server for the sample APIs (over TLS) and the issuer's key set: HTTP/1.1 and HTTP/2, whole bodies in memory. Each
 //! request is remembered, so that a test can say what an upstream saw, and that it saw nothing.
 
 use std::convert::Infallible;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -135,12 +136,20 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Binds a free port of 127.0.0.1 and serves `api` on it.
+    /// Binds a free port of 127.0.0.1 and serves `api` on it, over TLS.
     pub(super) async fn start(tls: rustls::ServerConfig, api: Arc<dyn Answers>) -> std::io::Result<Self> {
+        Self::bind(Some(TlsAcceptor::from(Arc::new(tls))), api).await
+    }
+
+    /// The same in the clear, for what is public anyway.
+    pub(super) async fn start_in_the_clear(api: Arc<dyn Answers>) -> std::io::Result<Self> {
+        Self::bind(None, api).await
+    }
+
+    async fn bind(acceptor: Option<TlsAcceptor>, api: Arc<dyn Answers>) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let seen = Arc::new(Log::default());
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
         let accepting = tokio::spawn(accept(listener, acceptor, api, Arc::clone(&seen))).abort_handle();
         Ok(Self { address, seen, accepting })
     }
@@ -156,7 +165,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, api: Arc<dyn Answers>, seen: Arc<Log>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, api: Arc<dyn Answers>, seen: Arc<Log>) {
     // Connections end with this task.
     let mut connections = JoinSet::new();
     loop {
@@ -170,12 +179,18 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, api: Arc<dyn Answe
     }
 }
 
-async fn converse(stream: TcpStream, acceptor: TlsAcceptor, api: Arc<dyn Answers>, seen: Arc<Log>) {
+async fn converse(stream: TcpStream, acceptor: Option<TlsAcceptor>, api: Arc<dyn Answers>, seen: Arc<Log>) {
+    let Some(acceptor) = acceptor else { return speak(stream, false, api, seen).await };
     // A failed handshake is the peer's trouble: it sees the alert.
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+    speak(stream, has_certificate, api, seen).await;
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, has_certificate: bool, api: Arc<dyn Answers>, seen: Arc<Log>) {
     let service = service_fn(move |request| respond(request, has_certificate, Arc::clone(&api), Arc::clone(&seen)));
-    let _closed = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    // However a connection ends, the next one is served.
+    drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
 }
 
 async fn respond(request: Request<Incoming>, has_certificate: bool, api: Arc<dyn Answers>, log: Arc<Log>) -> Result<Response<Body>, Infallible> {
