@@ -1,3 +1,4 @@
 //! The command line: one file (or folder) a subcommand.
 
+pub mod certs;
 pub mod demo;

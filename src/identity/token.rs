@@ -1,21 +1,223 @@
-//! skeleton
+//! A compact JWS ([RFC 7515](https://www.rfc-editor.org/rfc/rfc7515)) taken apart, and what its claims must say.
+//! Nothing here believes anything: a [`Token`] is only text until [`super::Verifier`] has checked its signature.
+//!
+//! ```text
+//! base64url(header) "." base64url(claims) "." base64url(signature)      no padding, canonical
+//! ```
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-pub(super) const TOKEN_BYTES_MAX: usize = 16 * 1024;
+use super::json::{self, JsonFault};
+use super::{Algorithm, AuthError, IssuerSettings, PeerCertificate, SenderConstraint, TokenFault};
 
-pub(super) struct Claims(pub(super) Map<String, Value>);
+/// Longer tokens are refused before anything is decoded.
+pub(super) const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// How far the issuer's clock may be off.
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
+/// A longer key id is nobody's.
+const KID_BYTES_MAX: usize = 256;
+
+/// The one bearer token of a request; `None` without an `Authorization` header. Nowhere else is looked for one.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(TokenFault::TwoHeaders.into());
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(TokenFault::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(TokenFault::Scheme.into());
+    }
+    Ok(Some(token))
+}
+
+/// A token that could be read. Its signature has not been looked at.
+pub(super) struct Token<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    typ: Option<String>,
+    pub(super) claims: Claims,
+    /// What is signed: the first two parts with their dot.
+    pub(super) signed: &'a str,
+    pub(super) signature: &'a str,
+}
+
+impl<'a> Token<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, TokenFault> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(TokenFault::TooLong);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenFault::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenFault::Malformed)?;
+        // A payload with a dot in it (five parts: JWE) is no base64url.
+        let header = decoded(header)?;
+        refuse_extensions(&header)?;
+        let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse).ok_or(TokenFault::Algorithm)?;
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid.clone()),
+            Some(_) => return Err(TokenFault::UnknownKey),
+        };
+        let typ = match header.get("typ") {
+            None => None,
+            Some(Value::String(typ)) => Some(typ.to_ascii_lowercase()),
+            Some(_) => return Err(TokenFault::Type),
+        };
+        if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
+            return Err(TokenFault::Malformed);
+        }
+        Ok(Self { algorithm, kid, typ, claims: Claims(decoded(payload)?), signed, signature })
+    }
+
+    /// What the claims must say, whatever was cached: type, audience, times, binding.
+    pub(super) fn judge(&self, settings: &IssuerSettings, times: Times, peer: Option<&PeerCertificate>) -> Result<(), TokenFault> {
+        self.refuse_other_types()?;
+        if !is_exactly(self.claims.0.get("aud"), &settings.audience) {
+            return Err(TokenFault::Audience);
+        }
+        self.claims.judge_times(times)?;
+        self.claims.judge_binding(settings.sender_constraint, peer)
+    }
+
+    /// ID tokens, refresh tokens, logout tokens, proofs: signed by the same issuer, often for the same audience, and
+    /// not meant for an API. [RFC 8725, 3.11](https://www.rfc-editor.org/rfc/rfc8725#section-3.11) asks for `typ`; issuers
+    /// that leave it out are told by the claims that only other kinds carry.
+    fn refuse_other_types(&self) -> Result<(), TokenFault> {
+        let access = match self.typ.as_deref() {
+            Some("at+jwt" | "application/at+jwt") => true,
+            None | Some("jwt" | "application/jwt") => false,
+            Some(_) => return Err(TokenFault::Type),
+        };
+        // Keycloak says `typ`, Cognito says `token_use` inside.
+        let bearer = match (self.claims.0.get("typ"), self.claims.0.get("token_use")) {
+            (None, None) => false,
+            (Some(Value::String(kind)), None) if kind == "Bearer" => true,
+            (None, Some(Value::String(kind))) if kind == "access" => true,
+            _ => return Err(TokenFault::Type),
+        };
+        let foreign = ["at_hash", "c_hash", "s_hash", "events"].iter().any(|name| self.claims.0.contains_key(*name));
+        let of_a_sign_in = self.claims.0.contains_key("nonce") && !access && !bearer;
+        if foreign || of_a_sign_in { Err(TokenFault::Type) } else { Ok(()) }
+    }
+}
+
+/// `jwk`, `jku`, `x5u` and `x5c` are not even looked at: keys come from the configuration alone.
+fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenFault> {
+    if ["crit", "b64", "zip", "enc", "cty"].iter().any(|name| header.contains_key(*name)) {
+        return Err(TokenFault::Extension);
+    }
+    Ok(())
+}
+
+fn decoded(part: &str) -> Result<Map<String, Value>, TokenFault> {
+    // The engine refuses padding, foreign characters and stray bits in the last character: one token, one spelling.
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_not_canonical| TokenFault::Malformed)?;
+    json::object(&bytes).map_err(|fault| match fault {
+        JsonFault::Malformed => TokenFault::Malformed,
+        JsonFault::Duplicate => TokenFault::DuplicateMember,
+    })
+}
+
+/// This text, or a list of nothing but this text. A list with others is refused: such a token is good elsewhere too.
+fn is_exactly(claim: Option<&Value>, wanted: &str) -> bool {
+    match claim {
+        Some(Value::String(one)) => one == wanted,
+        Some(Value::Array(list)) => matches!(list.as_slice(), [Value::String(one)] if one == wanted),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => false,
+    }
+}
+
+/// The stricter clock for each end of a token's life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// For `exp`: never goes back.
+    pub(super) latest: Timestamp,
+    /// For `nbf` and `iat`: the wall clock.
+    pub(super) wall: Timestamp,
+}
+
+/// The claims of a token. No `Debug`: they are personal data.
+pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
+    /// A claim by its exact name, else by a dotted path.
     pub(super) fn at(&self, name: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(name) {
             return Some(value);
         }
         let mut parts = name.split('.');
         let first = self.0.get(parts.next()?)?;
-        parts.try_fold(first, |value, part| value.get(part))
+        parts.try_fold(first, |value, part| value.as_object()?.get(part))
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.at(name)?.as_str()
+    }
+
+    /// A claim that may be missing, but must be a text of some length when it is there.
+    pub(super) fn optional_text(&self, name: &str) -> Result<Option<&str>, TokenFault> {
+        match self.at(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(_) => Err(TokenFault::Claim),
+        }
+    }
+
+    /// A claim that is a text or a list of texts.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<&str>, TokenFault> {
+        match self.at(name) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text]),
+            Some(Value::Array(list)) => list.iter().map(|item| item.as_str().ok_or(TokenFault::Claim)).collect(),
+            Some(_) => Err(TokenFault::Claim),
+        }
+    }
+
+    fn judge_times(&self, times: Times) -> Result<(), TokenFault> {
+        let leeway = i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
+        let latest = times.latest.as_second();
+        let ahead = times.wall.as_second().saturating_add(leeway);
+        let expires = self.seconds("exp")?.ok_or(TokenFault::Time)?;
+        let begins = self.seconds("nbf")?.unwrap_or(i64::MIN);
+        let issued = self.seconds("iat")?.unwrap_or(i64::MIN);
+        if latest >= expires.saturating_add(leeway) || begins > ahead || issued > ahead {
+            return Err(TokenFault::Time);
+        }
+        Ok(())
+    }
+
+    /// A NumericDate in whole seconds, rounded down.
+    fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let whole = value.as_i64().or_else(|| {
+            let seconds = Duration::try_from_secs_f64(value.as_f64()?).ok()?.as_secs();
+            i64::try_from(seconds).ok()
+        });
+        whole.map(Some).ok_or(TokenFault::Time)
+    }
+
+    /// RFC 8705: a token is bound to the certificate of the connection. A `cnf` of another kind cannot be checked here and
+    /// is refused even where no binding is asked for.
+    fn judge_binding(&self, constraint: SenderConstraint, peer: Option<&PeerCertificate>) -> Result<(), TokenFault> {
+        let bound = match (self.0.get("cnf"), constraint) {
+            (None, SenderConstraint::None) => return Ok(()),
+            (None, SenderConstraint::Mtls) => return Err(TokenFault::Confirmation),
+            (Some(cnf), SenderConstraint::None | SenderConstraint::Mtls) => cnf.get("x5t#S256").and_then(Value::as_str),
+        };
+        match (bound, peer) {
+            (Some(bound), Some(peer)) if bound == peer.thumbprint() => Ok(()),
+            _ => Err(TokenFault::Confirmation),
+        }
+    }
+
+    pub(super) fn is_bound(&self) -> bool {
+        self.0.contains_key("cnf")
     }
 }
