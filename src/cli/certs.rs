@@ -56,8 +56,8 @@ struct DevArgs {
 pub fn run(args: &CertsArgs) -> anyhow::Result<ExitCode> {
     let CertsCommand::Dev(args) = &args.command;
     let catalogue = args.policies.join("catalogue.cedarentities.json");
-    let text = fs::read_to_string(&catalogue)
-        .with_context(|| format!("cannot read `{}`; name the policy folder with --policies", catalogue.display()))?;
+    let text =
+        fs::read_to_string(&catalogue).with_context(|| format!("cannot read `{}`; name the policy folder with --policies", catalogue.display()))?;
     let (apps, agents) = catalogue_clients(&text).with_context(|| format!("`{}`", catalogue.display()))?;
     let names = DevNames { apps, agents, upstreams: args.upstreams.clone(), overwrite: args.force, ..DevNames::default() };
     let made = dev(&args.dir, &names)?;

@@ -19,7 +19,7 @@ use crate::identity::{SignError, TokenSigner};
 /// How long a token is good for.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// The running issuer; its key lives in memory only.
+/// The running issuer.
 pub struct Issuer {
     server: Server,
     signer: TokenSigner,
@@ -49,12 +49,11 @@ pub struct TokenFor<'a> {
 }
 
 impl Issuer {
-    /// Makes a key and serves its public half on a free loopback port.
+    /// Serves the public half of the key on a free loopback port.
     ///
     /// # Errors
-    /// No key can be made, or no port bound.
-    pub async fn start() -> anyhow::Result<Self> {
-        let signer = TokenSigner::generate("demo-1")?;
+    /// No port can be bound.
+    pub async fn start(signer: TokenSigner) -> std::io::Result<Self> {
         let server = Server::start_in_the_clear(Arc::new(KeySet(signer.jwks()))).await?;
         Ok(Self { server, signer })
     }
@@ -132,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_of_an_app_is_bound_and_names_no_employee() {
-        let issuer = Issuer::start().await.unwrap();
+        let issuer = Issuer::start(TokenSigner::generate("test").unwrap()).await.unwrap();
         let claims = claims(&issuer.mint(&example()).unwrap());
         assert_eq!(claims["iss"], issuer.issuer());
         assert_eq!(claims["aud"], "https://gw.test");
@@ -147,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agents_token_names_the_employee_and_the_agent() {
-        let issuer = Issuer::start().await.unwrap();
+        let issuer = Issuer::start(TokenSigner::generate("test").unwrap()).await.unwrap();
         let token =
             TokenFor { client: "sales-copilot", employee: Some("e-7"), roles: &["key-account-care"], agent: Some("sales-copilot"), ..example() };
         let claims = claims(&issuer.mint(&token).unwrap());

@@ -9,36 +9,30 @@
 mod crm;
 mod desk;
 mod sales;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::{StatusCode, header};
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
+use super::client::{certificates, provider};
 use super::serve::{Answer, Answers, Seen, Server};
+use crate::cli::certs::DevCerts;
 
 /// The header by which the CRM and the desk know the gateway.
 pub const API_KEY_HEADER: &str = "x-api-key";
 
 /// How long `GET /slow/customers/{id}` of the CRM takes unless [`SampleApis::set_slow`] says otherwise.
 const SLOW_DEFAULT: Duration = Duration::from_secs(2);
-
-/// What the servers need: a certificate, whom they trust, and the key that the gateway shows.
-#[derive(Clone)]
-pub struct SampleTls {
-    /// Presents the upstream certificate; accepts, but does not demand, a client certificate.
-    pub server: rustls::ServerConfig,
-    pub api_key: String,
-}
-
-impl std::fmt::Debug for SampleTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SampleTls").finish_non_exhaustive()
-    }
-}
 
 /// One of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,20 +53,21 @@ pub struct SampleApis {
 }
 
 impl SampleApis {
-    /// Starts all three.
+    /// Starts all three with the upstream certificates `crm`, `sales` and `desk`. `api_key` is what the CRM and the desk
+    /// want to see in `x-api-key`; sales wants a certificate of the internal authority.
     ///
     /// # Errors
-    /// A port cannot be bound, or the sample data cannot be read.
-    pub async fn start(tls: SampleTls) -> anyhow::Result<Self> {
+    /// A certificate is missing, a port cannot be bound, or the sample data cannot be read.
+    pub async fn start(certs: &DevCerts, api_key: &str) -> anyhow::Result<Self> {
         let slow_ms = Arc::new(AtomicU64::new(u64::try_from(SLOW_DEFAULT.as_millis())?));
-        let key = Some(tls.api_key);
+        let key = Some(api_key.to_owned());
         let crm = Guarded { key: key.clone(), api: crm::Crm::new(Arc::clone(&slow_ms))? };
         let sales = Guarded { key: None, api: sales::Sales::new()? };
         let desk = Guarded { key, api: desk::Desk::new()? };
         let servers = [
-            Server::start(tls.server.clone(), Arc::new(crm)).await?,
-            Server::start(tls.server.clone(), Arc::new(sales)).await?,
-            Server::start(tls.server, Arc::new(desk)).await?,
+            Server::start(tls(certs, "crm")?, Arc::new(crm)).await?,
+            Server::start(tls(certs, "sales")?, Arc::new(sales)).await?,
+            Server::start(tls(certs, "desk")?, Arc::new(desk)).await?,
         ];
         let [crm, sales, desk] = servers.each_ref().map(|server| server.address);
         Ok(Self { crm, sales, desk, servers, slow_ms })
@@ -103,6 +98,22 @@ impl SampleApis {
             SampleApi::Desk => desk,
         }
     }
+}
+
+/// Presents the certificate made for `name`; takes, but does not demand, one of the internal authority.
+fn tls(certs: &DevCerts, name: &str) -> anyhow::Result<rustls::ServerConfig> {
+    let pair = certs.upstreams.get(name).with_context(|| format!("no certificate was made for the upstream `{name}`"))?;
+    let mut trusted = rustls::RootCertStore::empty();
+    for authority in certificates(&certs.internal_ca)? {
+        trusted.add(authority)?;
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), provider()).allow_unauthenticated().build()?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(certificates(&pair.chain)?, PrivateKeyDer::from_pem_file(&pair.key)?)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// Lets in who shows the key, or, without a key, who shows a certificate.
