@@ -1,1 +1,129 @@
-//! catalog
+//! What is asked: APIs, routes, id spaces and shapes, all from the governed configuration, and the strict reading of a
+//! request target. Pure: no I/O, no clock. The pipeline asks in this order:
+//!
+//! ```text
+//! Target::parse -> Catalog::find -> Found::judge_query -> (id of the customer) IdSpace::identify -> Found::upstream_target
+//! ```
+//!
+//! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
+
+mod ids;
+mod param;
+mod route;
+mod target;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+
+use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
+
+pub use ids::{IdError, IdSpace, Normalise};
+pub use param::{Accepts, Param, ParamError, Selection, judge};
+pub use route::{Customer, Found, Route};
+pub use target::{TARGET_BYTES_MAX, Target, TargetError};
+pub use template::Template;
+
+/// Where something is declared, for explanations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub file: PathBuf,
+    pub line: usize,
+}
+
+/// Which purposes calls to an API may have, besides what the caller is registered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiPurpose {
+    Any,
+    /// The call names one of these (or one that stands below them).
+    Allow(Vec<Purpose>),
+    /// For apps that cannot send a purpose; the caller must still be registered for it.
+    Fixed(Purpose),
+}
+
+/// An `[[api]]`: one department's API behind the gateway.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub name: ApiName,
+    pub owner: Department,
+    /// Path of `at`: empty, or `/crm`, without a slash at its end.
+    pub prefix: String,
+    /// Host (with port if one is written) of `at`, lower case; `None` when `at` is only a path.
+    pub host: Option<String>,
+    pub upstream: UpstreamName,
+    /// Named in the remedy of a 403.
+    pub contact: Option<String>,
+    pub purpose: ApiPurpose,
+    /// Passed to the upstream; all others are dropped.
+    pub request_headers: Vec<HeaderName>,
+    /// Passed to the caller; all others are dropped.
+    pub response_headers: Vec<HeaderName>,
+    pub routes: Vec<Arc<Route>>,
+    pub place: Place,
+}
+
+/// All that is declared. What is not here is not released.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    pub apis: Vec<Arc<Api>>,
+    pub spaces: BTreeMap<Space, Arc<IdSpace>>,
+    pub shapes: Shapes,
+}
+
+/// No route for this request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("no api or route is declared for this path")]
+    NotDeclared,
+    #[error("the path is declared, but not for this method")]
+    MethodNotAllowed { allowed: Vec<Method> },
+}
+
+impl Catalog {
+    /// The one route for a method and target. HEAD is judged as GET unless a HEAD route is declared.
+    ///
+    /// # Errors
+    /// [`RouteError`]; unknown methods are never matched.
+    pub fn find(&self, method: &Method, target: &Target) -> Result<Found, RouteError> {
+        let api = self.apis.iter().filter(|api| target.rest(&api.prefix).is_some()).max_by_key(|api| api.prefix.len());
+        let Some((api, rest)) = api.and_then(|api| Some((api, target.rest(&api.prefix)?))) else {
+            return Err(RouteError::NotDeclared);
+        };
+        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
+        let best = |wanted: &Method| {
+            let of_method = matching.iter().filter(|route| route.method == *wanted);
+            of_method.max_by(|a, b| a.template.specificity().cmp(&b.template.specificity()))
+        };
+        let head_as_get = || (*method == Method::HEAD).then(|| best(&Method::GET)).flatten();
+        let found = best(method).or_else(head_as_get);
+        if let Some((route, params)) = found.and_then(|route| Some((route, route.template.captures(rest)?))) {
+            return Ok(Found::new(Arc::clone(api), Arc::clone(route), params, rest, target));
+        }
+        if matching.is_empty() {
+            return Err(RouteError::NotDeclared);
+        }
+        let mut allowed: Vec<Method> = matching.iter().map(|route| route.method.clone()).collect();
+        if allowed.contains(&Method::GET) {
+            allowed.push(Method::HEAD);
+        }
+        allowed.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        allowed.dedup();
+        Err(RouteError::MethodNotAllowed { allowed })
+    }
+
+    #[must_use]
+    pub fn space(&self, space: Space) -> Option<&Arc<IdSpace>> {
+        self.spaces.get(&space)
+    }
+
+    #[must_use]
+    pub fn api(&self, name: ApiName) -> Option<&Arc<Api>> {
+        self.apis.iter().find(|api| api.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

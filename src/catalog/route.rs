@@ -1,0 +1,137 @@
+//! Routes, and what a request found: the judged target is written anew for the upstream from here.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+
+use super::param::{Param, ParamError, Selection, judge};
+use super::target::{Target, canonical_path, canonical_query};
+use super::template::Template;
+use super::{Api, Place};
+use crate::model::{Action, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
+
+/// Where the id of the customer stands.
+#[derive(Clone, Debug)]
+pub enum Customer {
+    /// `path:id`
+    Path { param: String, space: Space },
+    /// `query:customer`
+    Query { param: String, space: Space },
+    /// `header:x-customer`
+    Header { name: HeaderName, space: Space },
+    /// `claim:customer_id`, of the verified token
+    Claim { name: String, space: Space },
+    /// `request:customer.id`; only for creates and reads
+    Request { path: PathPattern, space: Space },
+    /// `response:owner.id`: one place in the answer, outside what the shape says
+    Response { path: PathPattern, space: Space },
+    /// Not in the request: the shape finds it in the answer, object or rows.
+    Answer,
+    /// `lookup = "GET /tickets/{id}"`: before a write the gateway reads this route of the same API, unreleased; its shape names the customer.
+    Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape> },
+    /// `new:response:id`: the id answered becomes a party. `matches` are written members, each with its id space, that look up
+    /// tombstones and stops first.
+    New { id: PathPattern, space: Space, matches: Vec<(PathPattern, Space)> },
+    /// `none`: no customer data.
+    None,
+}
+
+/// An `[[api.route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `GET /sobjects/Contact/{id}`
+    pub key: RouteKey,
+    pub method: Method,
+    pub template: Template,
+    pub action: Action,
+    pub customer: Customer,
+    /// Parameters of the query; the one that names the customer is among them.
+    pub params: Vec<Param>,
+    /// A written body.
+    pub request: Option<RequestPlan>,
+    /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
+    pub search: Option<Vec<Param>>,
+    pub response: ResponsePlan,
+    /// Departments that may call; empty = all (policies decide).
+    pub departments: Vec<Department>,
+    /// Row ceiling; always there for `export`.
+    pub records_max: Option<u32>,
+    pub place: Place,
+}
+
+/// A route that matched, and the judged parts of the target. `Debug` hides the values.
+#[derive(Clone)]
+pub struct Found {
+    pub api: Arc<Api>,
+    pub route: Arc<Route>,
+    params: Vec<(String, String)>,
+    /// Decoded segments below the prefix.
+    rest: Vec<String>,
+    query: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found").field("api", &self.api.name).field("route", &self.route.key).finish_non_exhaustive()
+    }
+}
+
+impl Found {
+    pub(super) fn new(api: Arc<Api>, route: Arc<Route>, params: Vec<(String, String)>, rest: &[String], target: &Target) -> Self {
+        Self { api, route, params, rest: rest.to_vec(), query: target.query().to_vec() }
+    }
+
+    /// A parameter of the path, decoded once; give it to [`super::IdSpace::identify`].
+    #[must_use]
+    pub fn path_param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of the query, decoded once. Only after [`Found::judge_query`], which refuses repeated ones.
+    #[must_use]
+    pub fn query_param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All parameters of the path.
+    #[must_use]
+    pub fn params(&self) -> &[(String, String)] {
+        &self.params
+    }
+
+    /// The query against the route's declared parameters.
+    ///
+    /// # Errors
+    /// [`ParamError`]
+    pub fn judge_query(&self) -> Result<Vec<Selection>, ParamError> {
+        judge(&self.route.params, &self.query)
+    }
+
+    /// Path and query for the upstream: `base_path`, the path without the API's prefix, and the declared parameters, all in
+    /// canonical form.
+    #[must_use]
+    pub fn upstream_target(&self, base_path: &str) -> String {
+        let declared = |name: &str| self.route.params.iter().any(|p| p.name == name);
+        let query = canonical_query(self.query.iter().filter(|(n, _)| declared(n)).map(|(n, v)| (n.as_str(), v.as_str())));
+        let path = join(base_path, &self.rest);
+        if query.is_empty() { path } else { format!("{path}?{query}") }
+    }
+
+    /// Path of the read that finds the customer of a write; `None` unless the route's customer is [`Customer::Lookup`].
+    #[must_use]
+    pub fn lookup_target(&self, base_path: &str) -> Option<String> {
+        let Customer::Lookup { template, .. } = &self.route.customer else { return None };
+        let segments = template.fill(&self.params)?;
+        // `Quotes(..)` is a fine segment, but its parameter alone would climb.
+        let climbs = segments.iter().any(|s| s == "." || s == "..");
+        (!climbs).then(|| join(base_path, &segments))
+    }
+}
+
+/// `base_path` is checked by the configuration: empty, or canonical and without a slash at its end.
+fn join(base_path: &str, segments: &[String]) -> String {
+    if segments.is_empty() && !base_path.is_empty() {
+        return base_path.to_owned();
+    }
+    format!("{base_path}{}", canonical_path(segments))
+}

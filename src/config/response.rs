@@ -1,0 +1,110 @@
+//! Governed: what may come back.
+
+use std::sync::Arc;
+
+use super::read::{Table, Value};
+use super::shapes::{Names, path};
+use crate::catalog::Catalog;
+use crate::model::{CountRule, PathPattern, ResponsePlan, Shape, Step, Subject};
+
+const COUNTS: [(&str, CountRule); 3] = [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free)];
+
+/// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open` or `content_types`.
+pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    if let Some(word) = value.as_str() {
+        return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| ResponsePlan::Empty);
+    }
+    let mut table = value.table("`response`")?;
+    table.later(&["stream", "error", "counts_from"]);
+    let read = match (table.opt("shape"), table.opt("rows"), table.opt("content_types")) {
+        (Some(shape), Some(rows), None) => self::rows(&mut table, shape, rows, names, catalog),
+        (Some(shape), None, None) => object(&mut table, shape, names, catalog),
+        (None, None, Some(types)) => content_types(types).map(|content_types| ResponsePlan::Free { content_types }),
+        (None, None, None) => match table.opt("open") {
+            Some(open) => open.each(path).map(|open| ResponsePlan::Open { open }),
+            None => {
+                value.error_help("this does not say what comes back", "write `{ shape = … }`, `{ open = […] }` or `\"empty\"`");
+                None
+            }
+        },
+        (None, Some(rows), _) => {
+            rows.error_help("these rows have no `shape`", "without one no field is released");
+            None
+        }
+        (Some(_), _, Some(types)) => {
+            types.error_help("`content_types` stands beside a shape", "it belongs to `customer = \"none\"`; what a shape cuts is JSON");
+            None
+        }
+    };
+    table.finish();
+    read
+}
+
+fn shape_of(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<Arc<Shape>> {
+    names.shape(value).and_then(|name| catalog.shapes.get(&name).cloned())
+}
+
+fn object(table: &mut Table<'_>, shape: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let shape = shape_of(shape, names, catalog);
+    let at = table.opt("at").map_or_else(
+        || Some(PathPattern::default()),
+        |v| {
+            let at = path(v)?;
+            let plain = at.0.iter().all(|step| matches!(step, Step::Member(_) | Step::Index(_)));
+            if !plain {
+                v.error_help("`at` names one object", "for a list write `rows = \"…[]\"`");
+            }
+            plain.then_some(at)
+        },
+    );
+    let subject =
+        table.opt("subject").map_or(Some(Subject::default()), |v| v.word("subject", &[("answer", Subject::Answer), ("request", Subject::Request)]));
+    Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject? })
+}
+
+fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let shape = shape_of(shape, names, catalog);
+    let rows_path = path(rows).filter(|p| {
+        let list = p.0.last() == Some(&Step::Items);
+        if !list {
+            rows.error_help("`rows` does not name a list", "write `items[]`, or `[]` when the body itself is the list");
+        }
+        list
+    });
+    let counts = table.opt("counts").map_or_else(|| Some(Vec::new()), counts);
+    let open = table.opt("open").map_or_else(|| Some(Vec::new()), |v| v.each(path));
+    let rows_max = table.opt("rows_max").map(|v| v.count(10_000_000));
+    let rows_max = match rows_max {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max })
+}
+
+fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
+    let table = value.table("`counts`")?;
+    let entries = table.named();
+    let read = |(text, span, v): &(&str, std::ops::Range<usize>, Value<'_>)| {
+        let path = PathPattern::parse(text).map_err(|problem| table.cx.push(table.cx.finding(span.clone(), problem))).ok();
+        Some((path?, v.word("rule", &COUNTS)?))
+    };
+    let found: Vec<_> = entries.iter().filter_map(read).collect();
+    (found.len() == entries.len()).then_some(found)
+}
+
+fn content_types(value: Value<'_>) -> Option<Vec<String>> {
+    let found = value.each(|item| {
+        let text = item.str()?;
+        let plain = text.split_once('/').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty())
+            && text.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !matches!(b, b';' | b'*' | b','));
+        if !plain {
+            item.error_help("this is not a content type", "write it in lower case and without parameters: `application/json`");
+        }
+        plain.then(|| text.to_owned())
+    })?;
+    if value.list()?.is_empty() {
+        value.error("at least one content type is needed");
+        return None;
+    }
+    Some(found)
+}

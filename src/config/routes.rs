@@ -1,0 +1,196 @@
+//! Governed: one route. Its method and path, what is done, whose data it is, which parameters it takes, what comes back.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use super::apis::{department, place};
+use super::customer::Rules;
+use super::params;
+use super::read::Value;
+use super::response;
+use super::shapes::Names;
+use crate::catalog::{Accepts, Catalog, Customer, Param, Route, Template};
+use crate::model::{Action, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
+
+const METHODS: [(&str, Method); 5] =
+    [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
+const ACTIONS: [(&str, Action); 5] =
+    [("read", Action::Read), ("create", Action::Create), ("update", Action::Update), ("delete", Action::Delete), ("export", Action::Export)];
+
+/// A route whose `lookup`, if it has one, is not resolved yet. `route` is `None` after a mistake.
+pub(super) struct Draft<'a> {
+    /// The value of `match`.
+    pub(super) head: Value<'a>,
+    pub(super) method: Method,
+    pub(super) template: Template,
+    pub(super) key: RouteKey,
+    pub(super) lookup: Option<Value<'a>>,
+    pub(super) route: Option<Route>,
+}
+
+/// `request = { shape = … }` or `{ params = … }`.
+pub(super) struct Request<'a> {
+    pub(super) plan: Option<RequestPlan>,
+    pub(super) params: Option<Value<'a>>,
+}
+
+pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
+    let mut table = value.table("`[[api.route]]`")?;
+    let head = table.need("match");
+    let parsed = head.and_then(parse_head);
+    let action = table.opt("action");
+    let request_place = table.opt("request");
+    let request = request_place.map(|v| request(v, names, catalog));
+    let response_place = table.opt("response");
+    let response = response_place.and_then(|v| response::read(v, names, catalog));
+    // Without a response that can be read, field names of parameters cannot be judged.
+    let known = response.as_ref().map(ResponsePlan::shape);
+    let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, known));
+    let searched = request.as_ref().and_then(Option::as_ref).and_then(|r| r.params);
+    let search = searched.map(|v| params::read(v, known));
+    let ids = table.opt("ids").map(|v| names.space(v));
+    let customer_place = table.opt("customer");
+    let lookup = table.opt("lookup");
+    let departments_place = table.opt("departments");
+    let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
+    table.later(&["when", "dialect", "stream", "budget", "mode", "report"]);
+    let place = place(table.cx, table.span.clone());
+    table.finish();
+    if let Some(empty) = departments_place.filter(|v| v.list().is_some_and(|list| list.is_empty())) {
+        empty.error_help("`departments` is empty: nobody could call", "leave it out, or name the departments");
+    }
+
+    let head = head?;
+    let (method, template) = parsed?;
+    let key = RouteKey::intern(&format!("{method} {template}"));
+    let action = match action {
+        Some(written) => written.word("action", &ACTIONS).filter(|action| fits(written, &method, *action)),
+        None => Some(default_action(&method)),
+    };
+    let rules = Rules {
+        route: value,
+        key,
+        method: &method,
+        template: &template,
+        action: action.unwrap_or_else(|| default_action(&method)),
+        request_place,
+        request: request.as_ref().and_then(Option::as_ref),
+        response_place,
+        response: response.as_ref(),
+        has_departments: departments_place.is_some(),
+        ids,
+        names,
+    };
+    let customer = rules.customer(customer_place, lookup);
+    rules.bodies(customer.as_ref());
+
+    let route = (|| {
+        let (mut params, mut search) = (query?, search.map_or(Some(None), |read| read.map(Some))?);
+        let (customer, mut plan) = (customer?, response?);
+        // The parameter that names the customer is declared by doing so; its value is judged by the id space.
+        if let Customer::Query { param, .. } = &customer {
+            declare(&mut params, param);
+        }
+        if let (Customer::Request { path: PathPattern(steps), .. }, Some(search)) = (&customer, &mut search)
+            && let [Step::Member(name)] = steps.as_slice()
+        {
+            declare(search, name);
+        }
+        if let (Customer::Response { .. }, ResponsePlan::Object { subject, .. }) = (&customer, &mut plan) {
+            *subject = Subject::Request;
+        }
+        let records_max = if let ResponsePlan::Rows { rows_max, .. } = &plan { *rows_max } else { None };
+        let request = request.map_or(Some(None), |read| read.map(|r| r.plan))?;
+        Some(Route {
+            key,
+            method: method.clone(),
+            template: template.clone(),
+            action: action?,
+            customer,
+            params,
+            request,
+            search,
+            response: plan,
+            departments: departments?,
+            records_max,
+            place,
+        })
+    })();
+    Some(Draft { head, method, template, key, lookup, route })
+}
+
+fn declare(params: &mut Vec<Param>, name: &str) {
+    if !params.iter().any(|param| param.name == name) {
+        params.push(Param { name: name.to_owned(), accepts: Accepts::Any, categories: Vec::new() });
+    }
+}
+
+fn parse_head(value: Value<'_>) -> Option<(Method, Template)> {
+    let text = value.str()?;
+    let Some((method, path)) = text.split_once(' ') else {
+        value.error_help("this is not a method and a path", "write `GET /customers/{id}`");
+        return None;
+    };
+    let Some((_, method)) = METHODS.iter().find(|(name, _)| *name == method) else {
+        let help = if method == "HEAD" { "HEAD is answered by the GET route" } else { "known here: GET, POST, PUT, PATCH, DELETE" };
+        value.error_help(format!("unknown method `{method}`"), help);
+        return None;
+    };
+    let template = Template::parse(path).map_err(|problem| value.error(problem)).ok()?;
+    Some((method.clone(), template))
+}
+
+fn default_action(method: &Method) -> Action {
+    match method.as_str() {
+        "POST" => Action::Create,
+        "PUT" | "PATCH" => Action::Update,
+        "DELETE" => Action::Delete,
+        _ => Action::Read,
+    }
+}
+
+/// A method that changes something cannot be judged as a read, but a POST may ask.
+fn fits(place: Value<'_>, method: &Method, action: Action) -> bool {
+    let allowed: &[Action] = match method.as_str() {
+        "GET" => &[Action::Read, Action::Export],
+        "PUT" => &[Action::Update, Action::Create],
+        "PATCH" => &[Action::Update],
+        "DELETE" => &[Action::Delete],
+        _ => &[Action::Create, Action::Read, Action::Export, Action::Update, Action::Delete],
+    };
+    let fits = allowed.contains(&action);
+    if !fits {
+        let names: Vec<String> = allowed.iter().map(|a| format!("`{a}`")).collect();
+        place.error_help(format!("`{method}` cannot be judged as `{action}`"), format!("possible: {}", names.join(", ")));
+    }
+    fits
+}
+
+fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
+    let mut table = value.table("`request`")?;
+    let shape = table.opt("shape");
+    let params = table.opt("params");
+    let masked = table.opt("masked");
+    let put = table.opt("put");
+    table.finish();
+    let masked_drop = masked.map_or(Some(false), |v| v.word("rule", &[("refuse", false), ("drop", true)]));
+    let put_merge = put.map_or(Some(false), |v| v.word("rule", &[("replace", false), ("merge", true)]));
+    match (shape, params) {
+        (Some(shape), None) => {
+            let name = names.shape(shape)?;
+            let shape = Arc::clone(catalog.shapes.get(&name)?);
+            Some(Request { plan: Some(RequestPlan { shape, masked_drop: masked_drop?, put_merge: put_merge? }), params: None })
+        }
+        (None, Some(params)) => {
+            for place in [masked, put].into_iter().flatten() {
+                place.error("this belongs to a written `shape`, not to `params`");
+            }
+            Some(Request { plan: None, params: Some(params) })
+        }
+        _ => {
+            value.error("a request has either a `shape`, which is written, or `params`, which only select");
+            None
+        }
+    }
+}

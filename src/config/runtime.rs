@@ -1,0 +1,242 @@
+//! The runtime part: listeners, admin, health, capture, policy folder, consent store, audit log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::callers::Callers;
+use super::read::{Table, Value};
+use super::settings::{
+    Admin, AdminRole, AuditSettings, CaptureListener, ClientCertificates, ConsentStore, GatewaySettings, Health, Limits, Listener, RoleHolder,
+    RoleSource,
+};
+use crate::model::Environment;
+
+pub(super) fn gateway(value: Value<'_>) -> Option<GatewaySettings> {
+    let mut table = value.table("`[gateway]`")?;
+    let name = table.need("name").and_then(Value::str);
+    let public_url = table.need("public_url").and_then(|v| Some(v).zip(v.url())).and_then(|(v, (origin, path))| {
+        let path = v.plain_path(&path)?;
+        Some(format!("{origin}{path}"))
+    });
+    let environments: Vec<_> = Environment::ALL.iter().map(|e| (e.as_str(), *e)).collect();
+    let environment = table.need("environment").and_then(|v| v.word("environment", &environments));
+    table.finish();
+    Some(GatewaySettings { name: name?.to_owned(), public_url: public_url?, environment: environment? })
+}
+
+pub(super) fn listeners(value: Option<Value<'_>>, document: &Table<'_>) -> Vec<Listener> {
+    let Some(value) = value else {
+        document.error_help("no `[[listener]]`: nothing could be asked", "add one with `name`, `address` and `certificates`");
+        return Vec::new();
+    };
+    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut found = Vec::new();
+    for item in value.list().unwrap_or_default() {
+        let Some(mut table) = item.table("`[[listener]]`") else { continue };
+        let name_value = table.need("name");
+        let name = name_value.and_then(Value::str);
+        if let (Some(value), Some(name)) = (name_value, name)
+            && seen.insert(name, ()).is_some()
+        {
+            value.error(format!("two listeners have the name `{name}`"));
+        }
+        let address = table.need("address").and_then(Value::address);
+        let certificates = server_certificates(&mut table);
+        let client_certificates = table.need("client_certificates").and_then(client_certificates);
+        let limits = table.opt("limits").map_or(Some(Limits::default()), limits);
+        table.later(&["protocol", "upstream"]);
+        table.finish();
+        let listener = (|| {
+            Some(Listener {
+                name: name?.to_owned(),
+                address: address?,
+                certificates: certificates?,
+                client_certificates: client_certificates?,
+                limits: limits?,
+            })
+        })();
+        found.extend(listener);
+    }
+    found
+}
+
+fn server_certificates(table: &mut Table<'_>) -> Option<Vec<super::settings::Certified>> {
+    let value = table.need("certificates")?;
+    let items = value.list()?;
+    if items.is_empty() {
+        value.error("at least one certificate is needed");
+    }
+    let count = items.len();
+    let read: Vec<_> = items.into_iter().filter_map(Value::certified).collect();
+    (count > 0 && read.len() == count).then_some(read)
+}
+
+fn client_certificates(value: Value<'_>) -> Option<ClientCertificates> {
+    if value.as_str() == Some("off") {
+        return Some(ClientCertificates::Off);
+    }
+    let mut table = value.table("`client_certificates`")?;
+    let mode = table.need("mode").and_then(|v| v.word("mode", &[("require", 0), ("accept", 1), ("off", 2)]));
+    let ca = if mode == Some(2) { table.opt("ca") } else { table.need("ca") };
+    let anchors = ca.and_then(Value::certificates);
+    table.finish();
+    match mode? {
+        0 => Some(ClientCertificates::Require(anchors?)),
+        1 => Some(ClientCertificates::Accept(anchors?)),
+        _ => Some(ClientCertificates::Off),
+    }
+}
+
+fn limits(value: Value<'_>) -> Option<Limits> {
+    let mut table = value.table("`limits`")?;
+    let defaults = Limits::default();
+    let headers = table.opt("headers").map_or(Some(defaults.headers_bytes_max), Value::bytes);
+    let timeout = table.opt("header_timeout").map_or(Some(defaults.header_timeout), Value::duration);
+    let body = table.opt("request_body").map_or(Some(defaults.request_body_bytes_max), Value::bytes);
+    let streams = table.opt("streams").map_or(Some(defaults.streams_max), |v| v.count(10_000));
+    table.finish();
+    Some(Limits { headers_bytes_max: headers?, header_timeout: timeout?, request_body_bytes_max: body?, streams_max: streams? })
+}
+
+pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
+    let mut table = value.table("`[admin]`")?;
+    let place = table.need("address");
+    let address = place.and_then(Value::address);
+    if let Some(place) = place.filter(|_| address.is_some_and(|a| !a.ip().is_loopback())) {
+        place.warn("the admin listener can be reached from other machines");
+    }
+    let certificates = server_certificates(&mut table);
+    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    let roles = table.need("roles").and_then(|v| roles(v, callers));
+    table.finish();
+    Some(Admin { address: address?, certificates: certificates?, client_ca: client_ca?, roles: roles? })
+}
+
+fn roles(value: Value<'_>, callers: &Callers<'_>) -> Option<BTreeMap<AdminRole, Vec<RoleSource>>> {
+    let table = value.table("`[admin.roles]`")?;
+    let words: Vec<_> = AdminRole::ALL.iter().map(|role| (role.as_str(), *role)).collect();
+    let mut found: BTreeMap<AdminRole, Vec<RoleSource>> = BTreeMap::new();
+    let mut places = Vec::new();
+    for (name, span, sources) in table.named() {
+        let Some((_, role)) = words.iter().find(|(word, _)| *word == name) else {
+            let near = crate::model::suggest(name, words.iter().map(|(word, _)| *word));
+            let help = near.map_or_else(|| "the roles are fixed".to_owned(), |near| format!("did you mean `{near}`?"));
+            table.cx.push(table.cx.finding(span, format!("unknown role `{name}`")).help(help));
+            continue;
+        };
+        for source in sources.list().unwrap_or_default() {
+            if let Some(read) = role_source(source, *role, callers) {
+                places.push((*role, read.who.clone(), source));
+                found.entry(*role).or_default().push(read);
+            }
+        }
+    }
+    for (role, who, source) in &places {
+        let is_author = |(role, other, _): &&(AdminRole, RoleHolder, Value<'_>)| *role == AdminRole::PolicyAuthor && other == who;
+        if *role == AdminRole::PolicyApprover && places.iter().any(|place| is_author(&place)) {
+            source.error_help("this holder is `policy-author` and `policy-approver`", "nobody may be both: a change needs a second pair of eyes");
+        }
+    }
+    Some(found)
+}
+
+fn role_source(value: Value<'_>, role: AdminRole, callers: &Callers<'_>) -> Option<RoleSource> {
+    let mut table = value.table("a role")?;
+    let certificate = table.opt("certificate");
+    let (issuer, group) = (table.opt("issuer"), table.opt("group"));
+    let who = match (certificate, issuer, group) {
+        (Some(name), None, None) => name.str().map(|name| RoleHolder::Certificate(name.to_owned())),
+        (None, Some(issuer), Some(group)) => {
+            callers.issuer(issuer).zip(group.str()).map(|(issuer, group)| RoleHolder::Group { issuer, group: group.to_owned() })
+        }
+        _ => {
+            value.error("a role is held by `{ certificate = … }` or by `{ issuer = …, group = … }`");
+            None
+        }
+    };
+    let app = if role == AdminRole::AppDeveloper { table.need("app").map(|v| callers.client(v)) } else { None };
+    table.finish();
+    let app = match app {
+        Some(read) => Some(read?),
+        None if role == AdminRole::AppDeveloper => return None,
+        None => None,
+    };
+    Some(RoleSource { who: who?, app })
+}
+
+pub(super) fn health(value: Value<'_>) -> Option<Health> {
+    let mut table = value.table("`[health]`")?;
+    let address = table.need("address").and_then(Value::address);
+    table.finish();
+    Some(Health { address: address? })
+}
+
+pub(super) fn capture(value: Value<'_>) -> Option<CaptureListener> {
+    let mut table = value.table("`[capture]`")?;
+    let address = table.need("address").and_then(Value::address);
+    let certificates = server_certificates(&mut table);
+    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    table.finish();
+    Some(CaptureListener { address: address?, certificates: certificates?, client_ca: client_ca? })
+}
+
+/// The policy folder. Only the unsigned form exists, and that must be written out.
+pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Value<'_>)> {
+    let mut table = value.table("`[policy]`")?;
+    let bundled = ["bundle", "trust", "max_age"].into_iter().any(|key| table.named().iter().any(|(name, _, _)| *name == key));
+    table.later(&["bundle", "trust", "max_age"]);
+    let (folder, unsigned) = if bundled { (table.opt("folder"), table.opt("unsigned")) } else { (table.need("folder"), table.need("unsigned")) };
+    table.finish();
+    if let Some(unsigned) = unsigned
+        && unsigned.bool() == Some(false)
+    {
+        unsigned.error_help("signed policies are not available in this version", "write `unsigned = true` and guard the folder");
+    }
+    let folder = folder?;
+    let path = folder.cx.resolve(folder.str()?);
+    if !path.is_dir() {
+        folder.error(format!("the folder `{}` does not exist", path.display()));
+        return None;
+    }
+    Some((path, folder))
+}
+
+pub(super) fn consent(value: Value<'_>) -> Option<ConsentStore> {
+    let mut table = value.table("`[consent]`")?;
+    let store = table.need("store").and_then(|v| v.table("`store`"));
+    table.finish();
+    let mut store = store?;
+    store.later(&["postgres"]);
+    let sqlite = store.need("sqlite").and_then(Value::new_path);
+    store.finish();
+    Some(ConsentStore { sqlite: sqlite? })
+}
+
+pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
+    let mut table = value.table("`[audit]`")?;
+    let origin = table.need("origin").and_then(|v| {
+        let text = v.str()?;
+        let plain = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/'));
+        if !plain {
+            v.error_help("this is not a name for a log", "write a name without spaces, `#` and `+`, such as `gw-1.example.com`");
+        }
+        plain.then(|| text.to_owned())
+    });
+    let dir = table.need("dir").and_then(Value::new_path);
+    let spare_dir = table.opt("spare_dir").map(Value::new_path);
+    if let Some(mode) = table.opt("mode") {
+        match mode.as_str() {
+            Some("strict") => {}
+            _ if mode.is_table() => mode.not_available("`bounded`"),
+            _ => mode.error_help("unknown mode", "write `\"strict\"`, or nothing"),
+        }
+    }
+    let signing_key = table.need("signing_key").and_then(Value::secret);
+    table.later(&["witnesses", "retention", "export"]);
+    table.finish();
+    let spare_dir = match spare_dir {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key? })
+}

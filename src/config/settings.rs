@@ -1,0 +1,359 @@
+//! What a checked configuration says: plain data, read from the file by the other modules of this room and never changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::catalog::Catalog;
+use crate::model::{Client, ClientKind, Environment, IssuerName, Purpose, UpstreamName};
+
+/// A whole configuration without a mistake.
+#[derive(Debug)]
+pub struct Config {
+    pub gateway: GatewaySettings,
+    pub listeners: Vec<Listener>,
+    pub admin: Option<Admin>,
+    pub health: Option<Health>,
+    pub capture: Option<CaptureListener>,
+    pub issuers: Vec<Issuer>,
+    pub clients: Vec<ClientSettings>,
+    pub policy_folder: PathBuf,
+    pub consent: ConsentStore,
+    pub audit: AuditSettings,
+    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    pub catalog: Catalog,
+    /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
+    pub governed_hash: String,
+    /// All files that were read, for the watcher; the policy folder is not among them.
+    pub files: Vec<PathBuf>,
+    /// Not mistakes, but worth a line: shown by `check` and logged at start, as `file:line:column: warning: …`.
+    pub warnings: Vec<String>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    pub name: String,
+    /// Without a slash at its end; never taken from the Host header.
+    pub public_url: String,
+    pub environment: Environment,
+}
+
+/// `[[listener]]`: the data plane.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub name: String,
+    pub address: SocketAddr,
+    pub certificates: Vec<Certified>,
+    pub client_certificates: ClientCertificates,
+    pub limits: Limits,
+}
+
+/// Trust anchors for the certificates of callers.
+#[derive(Clone, Debug)]
+pub enum ClientCertificates {
+    Require(Vec<CertificateDer<'static>>),
+    Accept(Vec<CertificateDer<'static>>),
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub headers_bytes_max: usize,
+    /// Until all headers have arrived.
+    pub header_timeout: Duration,
+    pub request_body_bytes_max: usize,
+    /// Concurrent HTTP/2 streams of a connection.
+    pub streams_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { headers_bytes_max: 64 << 10, header_timeout: Duration::from_secs(10), request_body_bytes_max: 1 << 20, streams_max: 100 }
+    }
+}
+
+/// A certificate chain, end entity first, with its key. Parsed, and the key fits.
+pub struct Certified {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Certified {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl fmt::Debug for Certified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certified").field("chain", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// `[admin]`: own trust; loopback unless written otherwise.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub address: SocketAddr,
+    pub certificates: Vec<Certified>,
+    pub client_ca: Vec<CertificateDer<'static>>,
+    pub roles: BTreeMap<AdminRole, Vec<RoleSource>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AdminRole {
+    Auditor,
+    ConsentDesk,
+    PolicyAuthor,
+    PolicyApprover,
+    AppDeveloper,
+    Operator,
+}
+
+impl AdminRole {
+    pub const ALL: [Self; 6] = [Self::Auditor, Self::ConsentDesk, Self::PolicyAuthor, Self::PolicyApprover, Self::AppDeveloper, Self::Operator];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::ConsentDesk => "consent-desk",
+            Self::PolicyAuthor => "policy-author",
+            Self::PolicyApprover => "policy-approver",
+            Self::AppDeveloper => "app-developer",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Who has an admin role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSource {
+    pub who: RoleHolder,
+    /// Only for `app-developer`: decisions of this app.
+    pub app: Option<Client>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleHolder {
+    /// A SAN URI or DNS name, exact.
+    Certificate(String),
+    /// A group of a verified token.
+    Group { issuer: IssuerName, group: String },
+}
+
+/// `[health]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub address: SocketAddr,
+}
+
+/// `[capture]`: registered apps record consent here.
+#[derive(Clone, Debug)]
+pub struct CaptureListener {
+    pub address: SocketAddr,
+    pub certificates: Vec<Certified>,
+    pub client_ca: Vec<CertificateDer<'static>>,
+}
+
+/// `[[issuer]]` of tokens.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    pub name: IssuerName,
+    /// Compared exactly.
+    pub issuer: String,
+    pub audience: String,
+    pub keys: KeySource,
+    pub keys_max_age: Duration,
+    pub algorithms: Vec<Algorithm>,
+    pub sender_constraint: SenderConstraint,
+    pub claims: Claims,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    File(PathBuf),
+    /// `https://`, or `http://` to a loopback address.
+    Url(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Rs256,
+    Es256,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub const ALL: [(&'static str, Self); 3] = [("RS256", Self::Rs256), ("ES256", Self::Es256), ("EdDSA", Self::EdDsa)];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderConstraint {
+    /// RFC 8705: `cnf.x5t#S256` must be the client certificate's.
+    Mtls,
+    /// Written out.
+    None,
+}
+
+/// Names of claims; a dot goes one level down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    pub client: String,
+    pub employee: String,
+    pub agent: String,
+    pub roles: String,
+    pub purpose: String,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            client: "azp".to_owned(),
+            employee: "sub".to_owned(),
+            agent: "act.sub".to_owned(),
+            roles: "roles".to_owned(),
+            purpose: "authorization_details".to_owned(),
+        }
+    }
+}
+
+/// `[client]`: what ties credentials to a principal of the catalogue.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub client: Client,
+    pub kind: ClientKind,
+    /// A SAN URI or DNS name, exact.
+    pub certificate: Option<String>,
+    pub token: Option<TokenClient>,
+    /// Narrower than what the catalogue registers; `None` = all of that.
+    pub purposes: Option<Vec<Purpose>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenClient {
+    pub issuer: IssuerName,
+    /// Value of the issuer's `client` claim.
+    pub client: String,
+}
+
+/// `[consent]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentStore {
+    pub sqlite: PathBuf,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// Decision ids are `<origin>#<index>`.
+    pub origin: String,
+    pub dir: PathBuf,
+    /// Takes over when a write or sync in `dir` fails.
+    pub spare_dir: Option<PathBuf>,
+    /// An Ed25519 key: PKCS#8, PEM or DER.
+    pub signing_key: Secret,
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: UpstreamName,
+    /// Exactly one in this version.
+    pub targets: Vec<Origin>,
+    /// Empty, or `/services/data`, canonical and without a slash at its end.
+    pub base_path: String,
+    /// `None` for `http://`.
+    pub tls: Option<UpstreamTls>,
+    pub credentials: Credentials,
+    pub timeouts: Timeouts,
+    pub in_flight_max: usize,
+}
+
+/// `https://host:port` without a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub tls: bool,
+    /// Lower case; an IPv6 address in brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Origin {
+    /// `host`, or `host:port` when the port is not the scheme's: the Host header.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let usual = if self.tls { 443 } else { 80 };
+        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    pub roots: Roots,
+    pub client: Option<Certified>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Roots {
+    System,
+    Ca(Vec<CertificateDer<'static>>),
+}
+
+/// What the gateway shows the upstream.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    None,
+    /// The caller's `Authorization` goes on.
+    Forward,
+    /// The value is marked sensitive.
+    Header {
+        name: HeaderName,
+        value: HeaderValue,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub first_byte: Duration,
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(10), total: Duration::from_secs(60) }
+    }
+}
+
+/// A secret from a file or the environment; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    pub(super) const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

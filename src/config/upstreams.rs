@@ -1,0 +1,123 @@
+//! Where requests go.
+
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+
+use super::read::{Table, Value};
+use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTls};
+use crate::model::UpstreamName;
+
+const IN_FLIGHT_DEFAULT: usize = 200;
+
+/// All upstreams that could be read. The names of all that are declared are the table's keys.
+pub(super) fn upstreams(table: &Table<'_>) -> BTreeMap<UpstreamName, Upstream> {
+    let read = |(name, _, value): (&str, _, Value<'_>)| upstream(name, value).map(|upstream| (upstream.name, upstream));
+    table.named().into_iter().filter_map(read).collect()
+}
+
+fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
+    let mut table = value.table(format!("`[upstream.{name}]`"))?;
+    let targets = table.need("targets").and_then(targets);
+    let base_path = table.opt("base_path").map_or_else(|| Some(String::new()), |v| v.plain_path(v.str()?));
+    let secure = targets.as_ref().is_none_or(|targets| targets.iter().all(|t| t.tls));
+    let tls = match table.opt("tls") {
+        Some(written) if !secure => {
+            written.error_help("`tls` stands beside an `http://` target", "write `https://`, or remove `tls`");
+            None
+        }
+        Some(written) => tls(written).map(Some),
+        None => Some(secure.then_some(UpstreamTls { roots: Roots::System, client: None })),
+    };
+    let credentials = table.opt("credentials").map_or(Some(Credentials::None), credentials);
+    let timeouts = table.opt("timeouts").map_or(Some(Timeouts::default()), timeouts);
+    let in_flight_max = table.opt("in_flight_max").map_or(Some(IN_FLIGHT_DEFAULT), |v| v.count(100_000).and_then(|n| usize::try_from(n).ok()));
+    table.later(&["via", "health", "protocol"]);
+    table.finish();
+    Some(Upstream {
+        name: UpstreamName::intern(name),
+        targets: targets?,
+        base_path: base_path?,
+        tls: tls?,
+        credentials: credentials?,
+        timeouts: timeouts?,
+        in_flight_max: in_flight_max?,
+    })
+}
+
+fn targets(value: Value<'_>) -> Option<Vec<Origin>> {
+    let items = value.list()?;
+    if items.is_empty() {
+        value.error("one target is needed");
+        return None;
+    }
+    if let Some(second) = items.get(1) {
+        second.not_available("a second target");
+    }
+    let read: Vec<Origin> = items.iter().filter_map(|item| item.origin()).collect();
+    (read.len() == items.len()).then_some(read)
+}
+
+fn tls(value: Value<'_>) -> Option<UpstreamTls> {
+    let mut table = value.table("`tls`")?;
+    let system = table.opt("roots").map(|v| v.word("roots", &[("system", ())]));
+    let ca = table.opt("ca");
+    let client = table.opt("client").map(Value::certified);
+    table.finish();
+    let roots = match (system, ca) {
+        (Some(_), Some(ca)) => {
+            ca.error_help("`ca` and `roots` stand beside each other", "keep the one that is to be trusted");
+            None
+        }
+        (None, Some(ca)) => ca.certificates().map(Roots::Ca),
+        (Some(read), None) => read.map(|()| Roots::System),
+        (None, None) => Some(Roots::System),
+    };
+    let client = match client {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(UpstreamTls { roots: roots?, client })
+}
+
+fn credentials(value: Value<'_>) -> Option<Credentials> {
+    match value.as_str() {
+        Some("none") => return Some(Credentials::None),
+        Some("forward") => return Some(Credentials::Forward),
+        // Whatever else stands there may be a token.
+        Some(text) => {
+            value.secret_in_file(text);
+            return None;
+        }
+        None => {}
+    }
+    let mut table = value.table("`credentials`")?;
+    table.later(&["oauth2"]);
+    let header = table.opt("header");
+    let empty = header.is_none() && table.named().is_empty();
+    table.finish();
+    if empty {
+        value.error_help("no credential stands there", "write `\"none\"`, `\"forward\"` or `{ header = { name = …, value = { file = … } } }`");
+    }
+    let mut header = header?.table("`header`")?;
+    let name = header.need("name").and_then(Value::header_name);
+    let secret_place = header.need("value");
+    let secret = secret_place.and_then(Value::secret);
+    header.finish();
+    let Ok(mut header_value) = HeaderValue::from_bytes(secret?.expose()) else {
+        secret_place?.error("the secret holds bytes that cannot stand in a header");
+        return None;
+    };
+    header_value.set_sensitive(true);
+    Some(Credentials::Header { name: name?, value: header_value })
+}
+
+fn timeouts(value: Value<'_>) -> Option<Timeouts> {
+    let mut table = value.table("`timeouts`")?;
+    let defaults = Timeouts::default();
+    let connect = table.opt("connect").map_or(Some(defaults.connect), Value::duration);
+    let first_byte = table.opt("first_byte").map_or(Some(defaults.first_byte), Value::duration);
+    let total = table.opt("total").map_or(Some(defaults.total), Value::duration);
+    table.finish();
+    Some(Timeouts { connect: connect?, first_byte: first_byte?, total: total? })
+}
