@@ -14,30 +14,63 @@
 //!
 //! Language: <https://docs.cedarpolicy.com/>, Cedar 4.14.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, PolicyId, PolicySet, Response, Schema};
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Findings, LawfulBasis, PolicyName, Purpose, Question,
-    Vocabulary,
+    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, PolicyName, Purpose,
+    Question, Vocabulary,
 };
 
+use entitle::Remembered;
+use governed::Activities;
+use request::Requests;
+use rules::Rule;
+use slices::{Slice, Slices};
+use source::Folder;
+
 pub mod cases;
+mod catalogue;
+mod entitle;
 mod explain;
+mod governed;
+mod reads;
+mod request;
+mod rules;
+mod slices;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 
 /// One loaded, validated policy folder.
-#[derive(Debug)]
 pub struct Policies {
     id: String,
+    files: usize,
     vocabulary: Arc<Vocabulary>,
-    activities: Vec<Activity>,
+    activities: Activities,
     captures: Vec<Capture>,
     consent_rules: ConsentRules,
     infos: Vec<PolicyInfo>,
+    schema: Schema,
+    entities: Entities,
+    authorizer: Authorizer,
+    rules: Vec<Rule>,
+    requests: Requests,
+    slices: Slices,
+    remembered: Remembered,
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policies").field("id", &self.id).field("policies", &self.infos.len()).finish_non_exhaustive()
+    }
 }
 
 /// A policy as people speak of it.
@@ -72,6 +105,11 @@ pub struct Summary {
     pub activities: usize,
 }
 
+/// Stands among the errors when the question names something that this snapshot does not know.
+const UNKNOWN_NAME: &str = "consentry-unknown-name";
+/// Stands among the errors when Cedar does not take the facts.
+const NO_REQUEST: &str = "consentry-no-request";
+
 /// The answer to one question. Only [`Policies::decide`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
@@ -81,6 +119,22 @@ pub struct Decided {
 }
 
 impl Decided {
+    fn failed(reason: &str) -> Self {
+        Self { allow: false, policies: Vec::new(), errors: vec![PolicyName::intern(reason)] }
+    }
+
+    /// INVARIANT: an error of any policy denies, whatever Cedar decided without that policy.
+    fn of(response: &Response) -> Self {
+        let name = |id: &PolicyId| PolicyName::intern(id.as_ref());
+        let mut policies: Vec<_> = response.diagnostics().reason().map(name).collect();
+        let guilty = |AuthorizationError::PolicyEvaluationError(error): &AuthorizationError| name(error.policy_id());
+        let mut errors: Vec<_> = response.diagnostics().errors().map(guilty).collect();
+        policies.sort();
+        errors.sort();
+        let allow = response.decision() == Decision::Allow && errors.is_empty();
+        Self { allow, policies, errors }
+    }
+
     #[must_use]
     pub fn allow(&self) -> bool {
         self.allow
@@ -113,8 +167,48 @@ impl Policies {
     ///
     /// # Errors
     /// Every mistake of every file, warnings included.
-    pub fn load(_dir: &Path) -> Result<Self, Findings> {
-        Err(Findings::default())
+    pub fn load(dir: &Path) -> Result<Self, Findings> {
+        let mut findings = Findings::default();
+        let loaded = Folder::read(dir, &mut findings).and_then(|folder| Self::build(&folder, &mut findings));
+        if let Some(loaded) = loaded {
+            return findings.or(loaded);
+        }
+        if findings.is_empty() {
+            findings.push(Finding::of_file(dir, "the policy folder cannot be used"));
+        }
+        Err(findings.or(()).err().unwrap_or_default())
+    }
+
+    /// Every file is read as far as the others allow, so that one run reports as much as possible.
+    fn build(folder: &Folder, findings: &mut Findings) -> Option<Self> {
+        let schema = request::schema(&folder.schema, findings);
+        let catalogue = catalogue::read(&folder.catalogue, schema.as_ref(), findings);
+        let rules = rules::read(folder, schema.as_ref(), catalogue.as_ref().map(|c| &c.entities), findings);
+        let catalogue::Catalogue { vocabulary, entities } = catalogue?;
+        let activities = governed::activities(&folder.activities, &vocabulary, findings);
+        let captures = governed::captures(&folder.captures, &vocabulary, findings);
+        let consent_rules = governed::consent_rules(&folder.consent, &vocabulary, findings);
+        let requests = Requests::new(&vocabulary)?;
+        let schema = schema?;
+        requests.check(&schema, &vocabulary, &folder.schema, findings);
+        let (rules, infos) = rules?;
+        let slices = Slices::new(&vocabulary);
+        Some(Self {
+            id: folder.id(),
+            files: folder.files().len(),
+            vocabulary: Arc::new(vocabulary),
+            activities,
+            captures,
+            consent_rules: consent_rules?,
+            infos,
+            schema,
+            entities,
+            authorizer: Authorizer::new(),
+            rules,
+            requests,
+            slices,
+            remembered: Remembered::default(),
+        })
     }
 
     /// SHA-256, in hex, over the name and the bytes of every governed file.
@@ -125,16 +219,17 @@ impl Policies {
 
     #[must_use]
     pub fn summary(&self) -> Summary {
+        let permits = self.infos.iter().filter(|info| info.effect == Effect::Permit).count();
         Summary {
             id: self.id.clone(),
-            files: 0,
-            permits: 0,
-            forbids: 0,
-            purposes: 0,
-            categories: 0,
-            departments: 0,
-            clients: 0,
-            activities: self.activities.len(),
+            files: self.files,
+            permits,
+            forbids: self.infos.len() - permits,
+            purposes: self.vocabulary.purposes.len(),
+            categories: self.vocabulary.categories.len(),
+            departments: self.vocabulary.departments.len(),
+            clients: self.vocabulary.clients.len(),
+            activities: self.activities.all.len(),
         }
     }
 
@@ -145,14 +240,14 @@ impl Policies {
 
     /// The one active activity for this use. A purpose is meant exactly: an activity says nothing about what stands below it.
     #[must_use]
-    pub fn activity(&self, _department: Department, _purpose: Purpose, _category: Category) -> Option<&Activity> {
-        None
+    pub fn activity(&self, department: Department, purpose: Purpose, category: Category) -> Option<&Activity> {
+        self.activities.find(department, purpose, category)
     }
 
     /// The active activities.
     #[must_use]
     pub fn activities(&self) -> &[Activity] {
-        &self.activities
+        &self.activities.all
     }
 
     #[must_use]
@@ -179,21 +274,48 @@ impl Policies {
 
     /// Puts one question to the policies. Anything unknown or erring is a deny.
     #[must_use]
-    pub fn decide(&self, _question: &Question<'_>) -> Decided {
-        Decided { allow: false, policies: Vec::new(), errors: Vec::new() }
+    pub fn decide(&self, question: &Question<'_>) -> Decided {
+        if !self.knows(question) {
+            return Decided::failed(UNKNOWN_NAME);
+        }
+        let (Some(slice), Some(request)) = (self.slice(question), self.requests.build(question)) else {
+            return Decided::failed(NO_REQUEST);
+        };
+        Decided::of(&self.authorizer.is_authorized(&request, &slice.set, &self.entities))
     }
 
     /// Whether any consent, stage, segment, age and hold of any customer could open this category for this use. Looks at
     /// no customer, so that the answer may be told to the caller.
     #[must_use]
-    pub fn could_permit(&self, _use_of: &Use<'_>) -> bool {
-        false
+    pub fn could_permit(&self, wanted: &Use<'_>) -> bool {
+        self.entitled(wanted, self.vocabulary.channel(wanted.purpose))
     }
 
-    /// Why a question is answered as it is, and which single changes would open it.
-    #[must_use]
-    pub fn explain(&self, _question: &Question<'_>) -> Explanation {
-        Explanation { decided: self.decide(_question), permits: Vec::new(), forbids: Vec::new(), changes: Vec::new() }
+    /// Whether every name of the question is of this snapshot. A name that is not makes `in` false, and a prohibition
+    /// that ought to strike would not.
+    fn knows(&self, question: &Question<'_>) -> bool {
+        let Vocabulary { purposes, categories, departments, roles, clients } = &*self.vocabulary;
+        let Caller { client, kind, department, employee } = question.caller;
+        let is_registered = clients.get(client).is_some_and(|info| info.kind == *kind && info.department == *department);
+        is_registered
+            && departments.contains_key(department)
+            && purposes.contains_key(&question.purpose)
+            && categories.contains_key(&question.category)
+            && employee.iter().flat_map(|employee| &employee.roles).all(|role| roles.contains(role))
+    }
+
+    fn slice(&self, question: &Question<'_>) -> Option<&Arc<Slice>> {
+        let key = (question.caller.client, question.action, question.category);
+        self.slices.find(key, &self.rules, &self.requests, &self.entities)
+    }
+
+    /// All policies in one set, as other Cedar tools would have it.
+    fn whole_set(&self) -> PolicySet {
+        PolicySet::from_policies(self.rules.iter().map(|rule| rule.policy.clone())).unwrap_or_default()
+    }
+
+    fn in_scope(&self, question: &Question<'_>) -> Option<Vec<&Rule>> {
+        self.slice(question).map(|slice| slice.members.iter().filter_map(|at| self.rules.get(*at)).collect())
     }
 }
 
@@ -211,4 +333,13 @@ pub struct Use<'a> {
     /// Row ceiling; only for [`Action::Export`].
     pub records: Option<u32>,
     pub now: Timestamp,
+}
+
+impl<'a> Use<'a> {
+    /// The use that a question is about, without the customer.
+    #[must_use]
+    pub fn of(question: &Question<'a>) -> Self {
+        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, .. } = *question;
+        Self { caller, action, category, purpose, basis, environment, gpc, records, now }
+    }
 }

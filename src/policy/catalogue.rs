@@ -1,0 +1,261 @@
+//! `catalogue.cedarentities.json`: departments, roles, categories, purposes and apps, as Cedar entities and as the
+//! [`Vocabulary`] of the other rooms. Cedar stops at the first mistake and accepts references into nothing; here every
+//! reference is followed and every mistake reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{Entities, Schema};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::model::{
+    Category, CategoryInfo, Channel, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Findings, Purpose, PurposeInfo, Role, Sensitivity,
+    Vocabulary,
+};
+
+use super::source::{Source, did_you_mean};
+
+/// The entity types of the catalogue; every other type of the schema is a closed vocabulary.
+pub(super) const TYPES: [&str; 7] = ["Role", "Department", "CategoryGroup", "Category", "Purpose", "Application", "Agent"];
+
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    pub(super) vocabulary: Vocabulary,
+    pub(super) entities: Entities,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    uid: Value,
+    attrs: Map<String, Value>,
+    parents: Vec<Value>,
+}
+
+struct Entity {
+    kind: String,
+    id: String,
+    attrs: Map<String, Value>,
+    parents: Vec<(String, String)>,
+    span: Range<usize>,
+}
+
+/// Reads the catalogue; `None` with findings when it holds a mistake.
+pub(super) fn read(source: &Source, schema: Option<&Schema>, findings: &mut Findings) -> Option<Catalogue> {
+    let before = findings.0.len();
+    let entities = entities(source, findings)?;
+    let mut reader = Reader { source, index: BTreeMap::new(), findings };
+    for entity in &entities {
+        reader.declare(entity);
+    }
+    for entity in &entities {
+        reader.follow(entity);
+    }
+    let vocabulary = reader.vocabulary(&entities);
+    if findings.0.len() > before {
+        return None;
+    }
+    match Entities::from_json_str(&source.text, Some(schema?)) {
+        Ok(entities) => Some(Catalogue { vocabulary, entities }),
+        Err(error) => {
+            let error = DetailedError::from(&error);
+            // Cedar names the entity but not its place.
+            let guilty = entities.iter().find(|e| error.message.contains(&format!("{}::\"{}\"", e.kind, e.id)));
+            let span = guilty.map_or(0..1, |entity| entity.span.start..entity.span.start + 1);
+            source.cedar(&error, &span, findings);
+            None
+        }
+    }
+}
+
+fn entities(source: &Source, findings: &mut Findings) -> Option<Vec<Entity>> {
+    let items: Vec<&RawValue> = match serde_json::from_str(&source.text) {
+        Ok(items) => items,
+        Err(error) => {
+            findings.push(source.json(&error, 0));
+            return None;
+        }
+    };
+    let mut entities = Vec::new();
+    for item in items {
+        let span = source.range_of(item.get());
+        let raw: Raw = match serde_json::from_str(item.get()) {
+            Ok(raw) => raw,
+            Err(error) => {
+                findings.push(source.json(&error, span.start));
+                continue;
+            }
+        };
+        let parents: Option<Vec<_>> = raw.parents.iter().map(reference).collect();
+        let (Some((kind, id)), Some(parents)) = (reference(&raw.uid), parents) else {
+            findings.push(source.finding(span, "an entity's `uid` and `parents` are `{\"type\": …, \"id\": …}`"));
+            continue;
+        };
+        entities.push(Entity { kind, id, attrs: raw.attrs, parents, span });
+    }
+    Some(entities)
+}
+
+/// `{"type", "id"}`, also inside Cedar's `__entity` escape.
+pub(super) fn reference(value: &Value) -> Option<(String, String)> {
+    let object = value.as_object()?;
+    let object = object.get("__entity").and_then(Value::as_object).unwrap_or(object);
+    match (object.get("type"), object.get("id")) {
+        (Some(Value::String(kind)), Some(Value::String(id))) if object.len() == 2 => Some((kind.clone(), id.clone())),
+        _ => None,
+    }
+}
+
+/// Every entity reference in a value, at any depth.
+pub(super) fn references(value: &Value, found: &mut Vec<(String, String)>) {
+    if let Some(reference) = reference(value) {
+        found.push(reference);
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(members) => members.values().for_each(|item| references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Names travel in headers, logs and file names: lower case, digits, dots, dashes.
+pub(super) fn is_name(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    starts && text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c))
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    index: BTreeMap<String, BTreeMap<String, Range<usize>>>,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    fn declare(&mut self, entity: &Entity) {
+        let Entity { kind, id, span, .. } = entity;
+        let quoted = format!("\"{id}\"");
+        if !TYPES.contains(&kind.as_str()) {
+            let at = self.source.span_of(span, &format!("\"{kind}\""));
+            let finding = self.source.finding(at, format!("a catalogue has no `{kind}`"));
+            self.findings.push(finding.help(did_you_mean(kind, TYPES)));
+            return;
+        }
+        if !is_name(id) {
+            let finding = self.source.finding(self.source.span_of(span, &quoted), format!("`{id}` is not a name"));
+            self.findings.push(finding.help("use lower-case letters, digits, `.`, `-` and `_`, at most 64"));
+        }
+        if let Some(first) = self.index.entry(kind.clone()).or_default().insert(id.clone(), span.clone()) {
+            let line = self.source.line_of(first.start);
+            let finding = self.source.finding(self.source.span_of(span, &quoted), format!("{kind} `{id}` is declared twice"));
+            self.findings.push(finding.help(format!("the first stands in line {line}; remove one")));
+        }
+    }
+
+    /// Every parent and every reference in an attribute leads somewhere.
+    fn follow(&mut self, entity: &Entity) {
+        let mut found = entity.parents.clone();
+        entity.attrs.values().for_each(|value| references(value, &mut found));
+        for (kind, id) in found {
+            if !TYPES.contains(&kind.as_str()) {
+                continue; // A closed vocabulary: Cedar knows its words.
+            }
+            let known = self.index.get(&kind);
+            if known.is_some_and(|ids| ids.contains_key(&id)) {
+                continue;
+            }
+            let candidates: Vec<&str> = known.into_iter().flatten().map(|(id, _)| id.as_str()).collect();
+            let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
+            let message = format!("{} `{}` refers to {kind} `{id}`, which is not in the catalogue", entity.kind, entity.id);
+            self.findings.push(self.source.finding(at, message).help(did_you_mean(&id, candidates)));
+        }
+    }
+
+    fn vocabulary(&mut self, entities: &[Entity]) -> Vocabulary {
+        let mut vocabulary = Vocabulary::default();
+        for entity in entities {
+            let id = entity.id.as_str();
+            match entity.kind.as_str() {
+                "Role" => {
+                    vocabulary.roles.insert(Role::intern(id));
+                }
+                "Department" => {
+                    let active = self.attribute(entity, "active").and_then(|value| value.as_bool());
+                    vocabulary.departments.insert(Department::intern(id), DepartmentInfo { active: active.unwrap_or(false) });
+                }
+                "Category" => vocabulary.categories.extend(self.category(entity).map(|info| (Category::intern(id), info))),
+                "Purpose" => vocabulary.purposes.extend([(Purpose::intern(id), self.purpose(entity))]),
+                "Application" | "Agent" => self.client(entity, entities, &mut vocabulary),
+                _ => {}
+            }
+        }
+        let parents: BTreeMap<Purpose, Vec<Purpose>> = vocabulary.purposes.iter().map(|(p, info)| (*p, info.parents.clone())).collect();
+        for (purpose, info) in &mut vocabulary.purposes {
+            let (mut seen, mut open) = (BTreeSet::new(), vec![*purpose]);
+            while let Some(next) = open.pop() {
+                if seen.insert(next) {
+                    info.ancestors.push(next);
+                    open.extend(parents.get(&next).into_iter().flatten());
+                }
+            }
+        }
+        vocabulary
+    }
+
+    fn attribute<'e>(&mut self, entity: &'e Entity, name: &str) -> Option<&'e Value> {
+        let value = entity.attrs.get(name);
+        if value.is_none() {
+            let message = format!("{} `{}` lacks the attribute `{name}`", entity.kind, entity.id);
+            self.findings.push(self.source.finding(self.source.span_of(&entity.span, &format!("\"{}\"", entity.id)), message));
+        }
+        value
+    }
+
+    fn category(&mut self, entity: &Entity) -> Option<CategoryInfo> {
+        let owner = self.attribute(entity, "owner").and_then(reference);
+        let contributors = self.list(entity, "contributors");
+        let sensitivity = self.attribute(entity, "sensitivity").and_then(reference);
+        // A wrong type or word is reported by Cedar, which knows the schema.
+        Some(CategoryInfo {
+            owner: Department::intern(&owner?.1),
+            contributors: contributors.iter().map(|id| Department::intern(id)).collect(),
+            sensitivity: Sensitivity::parse(&sensitivity?.1)?,
+        })
+    }
+
+    fn purpose(&mut self, entity: &Entity) -> PurposeInfo {
+        let channel = entity.attrs.get("channel").and_then(reference).and_then(|(_, id)| Channel::parse(&id));
+        let parents = entity.parents.iter().filter(|(kind, _)| kind == "Purpose").map(|(_, id)| Purpose::intern(id)).collect();
+        PurposeInfo { channel, parents, ancestors: Vec::new() }
+    }
+
+    fn client(&mut self, entity: &Entity, entities: &[Entity], vocabulary: &mut Vocabulary) {
+        let at = self.source.span_of(&entity.span, &format!("\"{}\"", entity.id));
+        let departments: Vec<&str> = entity.parents.iter().filter(|(kind, _)| kind == "Department").map(|(_, id)| id.as_str()).collect();
+        let [department] = departments.as_slice() else {
+            let message = format!("{} `{}` belongs to {} departments", entity.kind, entity.id, departments.len());
+            self.findings.push(self.source.finding(at, message).help("name exactly one Department among its `parents`"));
+            return;
+        };
+        let sleeps = |e: &Entity| e.kind == "Department" && e.id == *department && e.attrs.get("active") == Some(&Value::Bool(false));
+        if entities.iter().any(sleeps) {
+            let message = format!("{} `{}` belongs to department `{department}`, which is not active", entity.kind, entity.id);
+            self.findings.push(self.source.finding(at.clone(), message).help("remove the app, or give it to another department"));
+        }
+        let kind = if entity.kind == "Agent" { ClientKind::Agent } else { ClientKind::Application };
+        let registered = self.list(entity, "registered_purposes").iter().map(|id| Purpose::intern(id)).collect();
+        let info = ClientInfo { kind, department: Department::intern(department), registered };
+        if vocabulary.clients.insert(Client::intern(&entity.id), info).is_some_and(|other| other.kind != kind) {
+            let message = format!("`{}` is the name of an Application and of an Agent", entity.id);
+            self.findings.push(self.source.finding(at, message).help("credentials name one principal: rename one"));
+        }
+    }
+
+    fn list(&mut self, entity: &Entity, name: &str) -> Vec<String> {
+        let items = self.attribute(entity, name).and_then(Value::as_array);
+        items.into_iter().flatten().filter_map(reference).map(|(_, id)| id).collect()
+    }
+}

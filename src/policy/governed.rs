@@ -1,0 +1,215 @@
+//! `activities.toml`, `captures.toml` and `consent.toml`: governed rules beside the Cedar policies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use crate::model::{
+    Activity, ActivityKey, Author, Capture, Category, Channel, ConflictRule, ConsentRules, Department, Findings, LawfulBasis, Purpose, Segment,
+    Vocabulary,
+};
+
+use super::source::{Source, did_you_mean};
+use super::table::{Section, Word, parse};
+
+/// The active activities of a folder. Found by (department, purpose, category), each meant exactly.
+#[derive(Debug, Default)]
+pub(super) struct Activities {
+    pub(super) all: Vec<Activity>,
+    by_use: HashMap<(Department, Purpose, Category), usize>,
+}
+
+impl Activities {
+    pub(super) fn find(&self, department: Department, purpose: Purpose, category: Category) -> Option<&Activity> {
+        self.all.get(*self.by_use.get(&(department, purpose, category))?)
+    }
+}
+
+pub(super) fn activities(source: &Source, vocabulary: &Vocabulary, findings: &mut Findings) -> Activities {
+    let table = parse(source, findings);
+    let mut file = Section::new(source, table.get_ref(), 0..1);
+    let mut found = Activities::default();
+    let mut versions: BTreeMap<(ActivityKey, u32), usize> = BTreeMap::new();
+    for section in file.tables("activity", findings) {
+        let span = section.span.clone();
+        let Some((activity, is_active)) = activity(section, vocabulary, findings) else { continue };
+        let line = source.line_of(span.start);
+        if let Some(first) = versions.insert((activity.id, activity.version), line) {
+            let message = format!("activity `{}` version {} is declared twice", activity.id, activity.version);
+            findings.push(source.finding(span.clone(), message).help(format!("the first stands in line {first}; raise the version")));
+        }
+        if !is_active {
+            continue;
+        }
+        let at = found.all.len();
+        for &purpose in &activity.purposes {
+            for &category in &activity.categories {
+                let Some(other) = found.by_use.insert((activity.department, purpose, category), at).filter(|other| *other != at) else { continue };
+                let other = found.all.get(other).map_or_else(String::new, |other| format!("{} v{}", other.id, other.version));
+                let message = format!(
+                    "activities `{other}` and `{} v{}` both cover {}, {purpose}, {category}",
+                    activity.id, activity.version, activity.department
+                );
+                findings.push(source.finding(span.clone(), message).help("one lawful basis for one use: narrow one, or set `active = false`"));
+            }
+        }
+        found.all.push(activity);
+    }
+    file.finish(findings);
+    found
+}
+
+fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<(Activity, bool)> {
+    let source = section.source;
+    let id = section.text("id", findings);
+    let version = section.number("version", findings);
+    let department = section.text("department", findings);
+    let purposes = section.words("purposes", findings);
+    let categories = section.words("categories", findings);
+    let basis = section.text("basis", findings);
+    let recipients = section.words("recipients", findings);
+    let retention = section.text("retention", findings);
+    let is_active = section.optional_bool("active", findings).unwrap_or(true);
+    let span = section.span.clone();
+    section.finish(findings);
+
+    for (words, key) in [(&purposes, "purposes"), (&categories, "categories")] {
+        if words.is_empty() && !findings.0.iter().any(|f| f.message.contains(key)) {
+            findings.push(source.finding(span.clone(), format!("`{key}` is empty")));
+        }
+    }
+    if let Some(word) = id.as_ref().filter(|word| !super::catalogue::is_name(word.text)) {
+        findings.push(source.finding(word.span.clone(), format!("`{}` is not a name", word.text)).help("use lower-case letters, digits, `.`, `-` and `_`"));
+    }
+    if let Some(word) = retention.as_ref().filter(|word| !is_period(word.text)) {
+        findings.push(source.finding(word.span.clone(), format!("`{}` is not a period", word.text)).help("write a number and `days`, `months` or `years`"));
+    }
+    let purposes = purposes_of(source, &purposes, vocabulary, findings);
+    let categories = pick(source, &categories, "category", |w| vocabulary.category(w), || names(&vocabulary.categories, Category::as_str), findings);
+    let department = department_of(source, department?, vocabulary, findings);
+    let bases = || LawfulBasis::ALL.iter().filter(|b| **b != LawfulBasis::None).map(|b| b.as_str()).collect();
+    let basis = one(source, &basis?, "lawful basis", |w| LawfulBasis::parse(w).filter(|b| *b != LawfulBasis::None), bases, findings);
+    let activity = Activity {
+        id: ActivityKey::intern(id?.text),
+        version: version?,
+        department: department?,
+        purposes,
+        categories,
+        basis: basis?,
+        recipients: recipients.iter().map(|word| word.text.to_owned()).collect(),
+        retention: retention?.text.to_owned(),
+    };
+    Some((activity, is_active))
+}
+
+pub(super) fn captures(source: &Source, vocabulary: &Vocabulary, findings: &mut Findings) -> Vec<Capture> {
+    let table = parse(source, findings);
+    let mut file = Section::new(source, table.get_ref(), 0..1);
+    let mut captures: Vec<Capture> = Vec::new();
+    for mut section in file.tables("capture", findings) {
+        let client = section.text("app", findings);
+        let channels = section.words("channels", findings);
+        let purposes = section.words("purposes", findings);
+        let authors = section.words("authors", findings);
+        let evidence = section.words("evidence", findings);
+        section.finish(findings);
+        let clients = || names(&vocabulary.clients, |client| client.as_str());
+        let word = client.clone();
+        let client = client.and_then(|word| one(source, &word, "app", |w| vocabulary.client(w), clients, findings));
+        let channel_words = || Channel::ALL.iter().map(|channel| channel.as_str()).collect();
+        let channels = pick(source, &channels, "channel", Channel::parse, channel_words, findings);
+        let purposes = purposes_of(source, &purposes, vocabulary, findings);
+        let author_words = || [Author::Customer, Author::Guardian, Author::Staff, Author::System].map(Author::as_str).to_vec();
+        let authors = pick(source, &authors, "author", Author::parse, author_words, findings);
+        let evidence: Vec<String> = evidence.iter().map(|word| word.text.to_owned()).collect();
+        if let Some(client) = client {
+            if let Some(word) = word.filter(|_| captures.iter().any(|other| other.client == client)) {
+                let finding = source.finding(word.span, format!("app `{client}` has two registrations"));
+                findings.push(finding.help("one `[[capture]]` an app: put them together"));
+            }
+            captures.push(Capture { client, channels, purposes, authors, evidence });
+        }
+    }
+    file.finish(findings);
+    captures
+}
+
+pub(super) fn consent_rules(source: &Source, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<ConsentRules> {
+    let table = parse(source, findings);
+    let mut file = Section::new(source, table.get_ref(), 0..1);
+    let rule = file.text("rule", findings);
+    let clock_skew_s = file.number("clock_skew_s", findings);
+    let rules = file.optional_table("rules", findings);
+    let defaults = file.optional_table("defaults", findings);
+    file.finish(findings);
+
+    let rule_words = || [ConflictRule::CustomerLastWord, ConflictRule::MostRestrictive].map(ConflictRule::as_str).to_vec();
+    let rule = rule.and_then(|word| one(source, &word, "conflict rule", ConflictRule::parse, rule_words, findings));
+    let mut by_purpose = BTreeMap::new();
+    for (key, value) in rules.map(|section| section.entries(findings)).unwrap_or_default() {
+        let purpose = purposes_of(source, &[key], vocabulary, findings).pop();
+        let rule = one(source, &value, "conflict rule", ConflictRule::parse, rule_words, findings);
+        by_purpose.extend(purpose.zip(rule));
+    }
+    if defaults.is_none() && !findings.0.iter().any(|f| f.file == source.path) {
+        let finding = source.finding(0..1, "`defaults` is missing");
+        findings.push(finding.help("write out `defaults = { segment = \"standard\" }`: policies rely on it"));
+    }
+    let mut defaults = defaults?;
+    let segment = defaults.text("segment", findings);
+    defaults.finish(findings);
+    let segments = || Segment::ALL.iter().map(|segment| segment.as_str()).collect();
+    let default_segment = one(source, &segment?, "segment", Segment::parse, segments, findings)?;
+    Some(ConsentRules { rule: rule?, rules: by_purpose, clock_skew_s: clock_skew_s?, default_segment })
+}
+
+fn is_period(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(n, unit)| n.parse::<u32>().is_ok_and(|n| n > 0) && ["days", "months", "years"].contains(&unit))
+}
+
+fn department_of(source: &Source, word: Word<'_>, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<Department> {
+    one(source, &word, "department", |w| vocabulary.department(w), || names(&vocabulary.departments, |d| d.as_str()), findings)
+}
+
+fn purposes_of(source: &Source, words: &[Word<'_>], vocabulary: &Vocabulary, findings: &mut Findings) -> Vec<Purpose> {
+    pick(source, words, "purpose", |w| vocabulary.purpose(w), || names(&vocabulary.purposes, |p| p.as_str()), findings)
+}
+
+/// The known words of a list; the others, and those that stand there twice, are reported.
+fn pick<'v, T: PartialEq>(
+    source: &Source,
+    words: &[Word<'_>],
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    candidates: impl Fn() -> Vec<&'v str>,
+    findings: &mut Findings,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    for word in words {
+        let Some(value) = one(source, word, what, &parse, &candidates, findings) else { continue };
+        if found.contains(&value) {
+            findings.push(source.finding(word.span.clone(), format!("{what} `{}` stands here twice", word.text)).help("remove one"));
+        }
+        found.push(value);
+    }
+    found
+}
+
+pub(super) fn one<'v, T>(
+    source: &Source,
+    word: &Word<'_>,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    candidates: impl Fn() -> Vec<&'v str>,
+    findings: &mut Findings,
+) -> Option<T> {
+    let value = parse(word.text);
+    if value.is_none() {
+        let finding = source.finding(Range::clone(&word.span), format!("unknown {what} `{}`", word.text));
+        findings.push(finding.help(did_you_mean(word.text, candidates())));
+    }
+    value
+}
+
+pub(super) fn names<K: Copy, V>(map: &BTreeMap<K, V>, text: impl Fn(K) -> &'static str) -> Vec<&'static str> {
+    map.keys().map(|key| text(*key)).collect()
+}
