@@ -15,6 +15,8 @@ pub enum AuditError {
     /// No entry can be written any more until the gateway is restarted.
     #[error("the decision log can not be written: {reason}; mend the disk and restart")]
     Poisoned { reason: String },
+    #[error("the decision log's checkpoint can not be written; make room on its disk")]
+    Unsigned,
     #[error("an entry of {bytes} bytes is over the limit of 65535; make the part smaller")]
     EntryTooLarge { bytes: usize },
     #[error("an entry names {parties} customers, over the limit of 8192; make the part smaller")]

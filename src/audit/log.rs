@@ -1,14 +1,24 @@
 //! The handle by which the gateway writes the log.
 
-use std::path::PathBuf;
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
+use std::thread::JoinHandle;
 
+use super::disk::{Disk, RealDisk};
+use super::encode;
 use super::entry::Entry;
 use super::error::AuditError;
-use super::key::SigningKeySource;
-use super::queue::DecisionId;
+use super::key::{SigningKey, SigningKeySource, is_name};
+use super::queue::{DecisionId, Job, Queue, Slot, lock};
+use super::recover;
+use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
+use super::tape;
+use super::writer::{self, Progress, Shared, Signed};
 use crate::clock::Clock;
 
 /// When an entry counts as recorded.
@@ -29,7 +39,7 @@ pub struct LogSettings {
     pub signing_key: SigningKeySource,
     /// Entries waiting at most; more are refused.
     pub queue_max: usize,
-    /// Size of a segment file.
+    /// Size of a segment file; at least 262,144.
     pub segment_bytes: u64,
     pub mode: Mode,
 }
@@ -39,6 +49,7 @@ pub struct LogSettings {
 pub struct Recovery {
     /// Entries before this start.
     pub entries: u64,
+    /// Bytes of an unfinished write that were removed from the end.
     pub torn_bytes: u64,
     /// Whether the run before ended with a `stop` (or there was none).
     pub clean: bool,
@@ -58,9 +69,11 @@ pub struct LogMetrics {
     pub checkpoint_root: String,
 }
 
-/// The decision log of this process.
+/// The decision log of this process. Clones are handles of the same log; the last one that goes closes it.
 #[derive(Clone, Debug)]
-pub struct Log {}
+pub struct Log {
+    handle: Arc<Handle>,
+}
 
 impl Log {
     /// Opens or creates the log, repairs a torn end, writes `start` and signs a checkpoint.
@@ -68,8 +81,64 @@ impl Log {
     /// # Errors
     /// When the directory is in use, can not be written or holds a damaged log.
     pub fn open(settings: LogSettings, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), AuditError> {
-        let _ = (settings, clock);
-        Err(AuditError::Closed)
+        Self::open_on(Arc::new(RealDisk), settings, clock)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, settings: LogSettings, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), AuditError> {
+        let LogSettings { dir, spare_dir, origin, signing_key, queue_max, segment_bytes, mode: Mode::Strict } = settings;
+        if !is_name(&origin) {
+            return Err(AuditError::Origin { origin });
+        }
+        if segment_bytes < SEGMENT_BYTES_MIN {
+            return Err(AuditError::SegmentTooSmall { bytes: segment_bytes, min: SEGMENT_BYTES_MIN });
+        }
+        let key = SigningKey::load(&signing_key, &origin)?;
+        let mut locks = vec![own(&dir)?];
+        if let Some(spare) = &spare_dir {
+            locks.push(own(spare)?);
+            remember_spare(&*disk, &dir, spare)?;
+        }
+        let dirs = segment::directories(&dir);
+        if spare_dir.is_none()
+            && let Some(spare) = dirs.get(1)
+        {
+            locks.push(own(spare)?);
+        }
+        remember_key(&*disk, &dir, &key)?;
+        let vkey = key.vkey().to_string();
+        for dir in &dirs {
+            remove_temporary(dir);
+        }
+        let found = recover::recover(&disk, &dirs, segment_bytes, key.vkey())?;
+        let mut tape = found.tape;
+        let recovery = Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, vkey };
+
+        let origin: Arc<str> = origin.into();
+        let now = clock.now();
+        let start = writer::start_entry(origin.clone(), found.torn_bytes, found.clean, now);
+        tape.put(&start, now).and_then(|_| tape.sync()).map_err(|f| AuditError::Poisoned { reason: f.detail })?;
+        let progress = Progress { tree: tape.synced().clone(), dir: tape.dir(), syncs: tape.syncs(), ..Progress::default() };
+        let shared = Arc::new(Shared {
+            queue: Queue::new(queue_max),
+            clock,
+            origin,
+            disk,
+            dirs,
+            segment_bytes,
+            key,
+            progress: Mutex::new(progress),
+            progressed: Condvar::new(),
+            signed: Mutex::new(Signed { size: found.signed, root: String::new() }),
+            unsigned: AtomicBool::new(false),
+        });
+        writer::checkpoint(&shared, tape.synced(), tape.dir())?;
+        for path in &shared.dirs {
+            // The reserve, before anything else can take the space.
+            tape::prepare(&*shared.disk, path, segment_bytes, false).map_err(|e| AuditError::io(path, &e))?;
+        }
+        let handle = Handle { shared, locks: Mutex::new(locks), threads: Mutex::default() };
+        handle.start(tape)?;
+        Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 
     /// Queues an entry. Only what [`Pending`] yields proves that it is durable.
@@ -77,8 +146,9 @@ impl Log {
     /// # Errors
     /// At once when the queue is full, the disk hangs or the log is poisoned or closed: refuse the request.
     pub fn append(&self, entry: Entry) -> Result<Pending, AuditError> {
-        let _ = entry;
-        Err(AuditError::Closed)
+        let slot = Arc::new(Slot::default());
+        self.push(entry, Some(slot.clone()))?;
+        Ok(Pending { slot })
     }
 
     /// Queues an entry on which nothing waits: `end` entries.
@@ -86,8 +156,16 @@ impl Log {
     /// # Errors
     /// As [`Log::append`].
     pub fn append_unwaited(&self, entry: Entry) -> Result<(), AuditError> {
-        let _ = entry;
-        Err(AuditError::Closed)
+        self.push(entry, None)
+    }
+
+    fn push(&self, entry: Entry, slot: Option<Arc<Slot>>) -> Result<(), AuditError> {
+        let shared = &self.handle.shared;
+        if shared.unsigned.load(Ordering::Relaxed) {
+            return Err(AuditError::Unsigned);
+        }
+        let (draft, of) = encode::draft(entry, shared.clock.now())?;
+        shared.queue.push(Job { draft, of, slot })
     }
 
     /// Whether entries can be written now.
@@ -95,21 +173,86 @@ impl Log {
     /// # Errors
     /// The reason why not, for readiness.
     pub fn healthy(&self) -> Result<(), AuditError> {
-        Err(AuditError::Closed)
+        let shared = &self.handle.shared;
+        shared.queue.healthy()?;
+        if shared.unsigned.load(Ordering::Relaxed) { Err(AuditError::Unsigned) } else { Ok(()) }
     }
 
     #[must_use]
     pub fn metrics(&self) -> LogMetrics {
-        LogMetrics::default()
+        let shared = &self.handle.shared;
+        let queue_depth = shared.queue.depth();
+        let (checkpoint_size, checkpoint_root) = {
+            let signed = lock(&shared.signed);
+            (signed.size, signed.root.clone())
+        };
+        let progress = lock(&shared.progress);
+        LogMetrics { entries: progress.tree.size(), batches: progress.batches, syncs: progress.syncs, queue_depth, checkpoint_size, checkpoint_root }
+    }
+
+    /// The log's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.handle.shared.origin
     }
 
     /// Writes what is queued, then `stop`, then a last checkpoint. Later appends on any clone are refused. Blocks.
-    pub fn close(self) {}
+    pub fn close(self) {
+        self.handle.close();
+    }
 }
 
-/// An entry on its way to the disk. A future; in a thread without a runtime use [`Pending::wait`].
+/// The threads and locks of an open log.
 #[derive(Debug)]
-pub struct Pending {}
+struct Handle {
+    shared: Arc<Shared>,
+    locks: Mutex<Vec<File>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn start(&self, tape: tape::Tape) -> Result<(), AuditError> {
+        self.spawn("audit-writer", move |shared| writer::write(shared, tape))?;
+        self.spawn("audit-signer", writer::sign)?;
+        self.spawn("audit-watch", writer::watch)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce(&Shared) + Send + 'static) -> Result<(), AuditError> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared));
+        lock(&self.threads).push(thread.map_err(|e| AuditError::io(name, &e))?);
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.shared.queue.close();
+        let threads: Vec<_> = lock(&self.threads).drain(..).collect();
+        for (i, thread) in threads.into_iter().enumerate() {
+            // A thread that panicked has already ended the log.
+            thread.join().unwrap_or_default();
+            if i == 0 {
+                // The writer is done: what it wrote last is signed.
+                lock(&self.shared.progress).closed = true;
+                self.shared.progressed.notify_all();
+            }
+        }
+        lock(&self.locks).clear();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// An entry on its way to the disk. A future; in a thread without a runtime use [`Pending::wait`]. Answers within some two
+/// seconds, whatever the disk does.
+#[derive(Debug)]
+#[must_use = "the entry is not durable before this says so"]
+pub struct Pending {
+    slot: Arc<Slot>,
+}
 
 impl Pending {
     /// Blocks until the entry is durable.
@@ -117,15 +260,15 @@ impl Pending {
     /// # Errors
     /// When it could not be made durable.
     pub fn wait(self) -> Result<Recorded, AuditError> {
-        Err(AuditError::Closed)
+        self.slot.wait().map(|id| Recorded { id })
     }
 }
 
 impl Future for Pending {
     type Output = Result<Recorded, AuditError>;
 
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(AuditError::Closed))
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.slot.poll(context.waker()).map_ok(|id| Recorded { id })
     }
 }
 
@@ -145,5 +288,50 @@ impl Recorded {
     #[must_use]
     pub fn decision_id(&self) -> DecisionId {
         self.id.clone()
+    }
+}
+
+/// Makes the directory, for its owner only, and takes it for this process.
+fn own(dir: &Path) -> Result<File, AuditError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| AuditError::io(dir, &e))?;
+    let path = dir.join("lock");
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| AuditError::io(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AuditError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(AuditError::io(&path, &e)),
+    }
+}
+
+/// Readers of `dir` find the segments in the spare directory by this file.
+fn remember_spare(disk: &dyn Disk, dir: &Path, spare: &Path) -> Result<(), AuditError> {
+    let spare = spare.canonicalize().map_err(|e| AuditError::io(spare, &e))?;
+    let path = dir.join(SPARE_FILE);
+    if let Some(before) = segment::directories(dir).get(1).filter(|before| **before != spare)
+        && !segment::list(std::slice::from_ref(before))?.is_empty()
+    {
+        return Err(AuditError::Damaged { what: format!("a part of it is in `{}`, which must stay its spare directory", before.display()) });
+    }
+    disk.replace(&path, &format!("{}\n", spare.display())).map_err(|e| AuditError::io(&path, &e))
+}
+
+fn remember_key(disk: &dyn Disk, dir: &Path, key: &SigningKey) -> Result<(), AuditError> {
+    let path = dir.join(VKEY_FILE);
+    let vkey = format!("{}\n", key.vkey());
+    match recover::read_if_there(&path)? {
+        Some(before) if before == vkey => Ok(()),
+        Some(_) => Err(AuditError::OtherKey { path }),
+        None => disk.replace(&path, &vkey).map_err(|e| AuditError::io(&path, &e)),
+    }
+}
+
+pub(super) const VKEY_FILE: &str = "log.vkey";
+
+/// Files that were being made when the process was killed.
+fn remove_temporary(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|e| e == "new" || e == "tmp") {
+            fs::remove_file(entry.path()).unwrap_or_default();
+        }
     }
 }

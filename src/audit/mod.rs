@@ -27,6 +27,7 @@ mod read;
 mod recover;
 mod search;
 mod segment;
+mod tape;
 mod tree;
 mod verify;
 mod writer;

@@ -1,7 +1,13 @@
-//! The queue between the gateway and the writer.
+//! Between the gateway's threads and the writer: a bounded queue, and one answer slot for each entry that is waited for.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::error::AuditError;
+use super::json::Draft;
 
 /// `<origin>#<index>` of a head entry: what the caller of the gateway gets to see.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +17,10 @@ pub struct DecisionId {
 }
 
 impl DecisionId {
+    pub(super) fn new(origin: Arc<str>, index: u64) -> Self {
+        Self { origin, index }
+    }
+
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
@@ -25,5 +35,246 @@ impl DecisionId {
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.origin, self.index)
+    }
+}
+
+/// An entry on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) draft: Draft,
+    /// The decision it belongs to.
+    pub(super) of: Option<u64>,
+    pub(super) slot: Option<Arc<Slot>>,
+}
+
+pub(super) type Answer = Result<DecisionId, AuditError>;
+
+/// Where one answer is put and waited for. The first answer stays.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    state: Mutex<SlotState>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    answer: Option<Answer>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    pub(super) fn put(&self, answer: Answer) {
+        let waker = {
+            let mut state = lock(&self.state);
+            if state.answer.is_some() {
+                return;
+            }
+            state.answer = Some(answer);
+            state.waker.take()
+        };
+        self.answered.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn wait(&self) -> Answer {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(answer) = &state.answer {
+                return answer.clone();
+            }
+            state = self.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn poll(&self, waker: &Waker) -> Poll<Answer> {
+        let mut state = lock(&self.state);
+        if let Some(answer) = &state.answer {
+            return Poll::Ready(answer.clone());
+        }
+        state.waker = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+/// The queue itself. Whoever is refused or failed here was not recorded.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    jobs_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Who waits for the batch that is being written.
+    in_flight: Vec<Arc<Slot>>,
+    /// Monotonic time at which the batch was taken.
+    busy_since: Option<Duration>,
+    /// The batch takes longer than [`SYNC_MAX`].
+    is_slow: bool,
+    closing: bool,
+    /// Nothing is taken any more.
+    ended: Option<AuditError>,
+}
+
+/// The disk must confirm a batch within this time, else whoever waits is refused.
+pub(super) const SYNC_MAX: Duration = Duration::from_secs(2);
+/// Entries of one batch at most: keeps the buffer at a few MiB for entries of usual size.
+const BATCH_JOBS_MAX: usize = 4_096;
+
+impl Queue {
+    pub(super) fn new(jobs_max: usize) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), jobs_max }
+    }
+
+    pub(super) fn push(&self, job: Job) -> Result<(), AuditError> {
+        let mut state = lock(&self.state);
+        state.refusal()?;
+        if state.jobs.len() >= self.jobs_max {
+            return Err(AuditError::QueueFull);
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn healthy(&self) -> Result<(), AuditError> {
+        let state = lock(&self.state);
+        state.refusal()?;
+        if state.jobs.len() >= self.jobs_max { Err(AuditError::QueueFull) } else { Ok(()) }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        lock(&self.state).jobs.len()
+    }
+
+    /// The next batch; waits for one. `None` when the log closes and nothing is left, or it has ended.
+    pub(super) fn take(&self, monotonic: impl Fn() -> Duration) -> Option<Vec<Job>> {
+        let mut state = lock(&self.state);
+        while state.jobs.is_empty() && !state.closing && state.ended.is_none() {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.jobs.is_empty() || state.ended.is_some() {
+            return None;
+        }
+        let n = state.jobs.len().min(BATCH_JOBS_MAX);
+        let batch: Vec<Job> = state.jobs.drain(..n).collect();
+        state.in_flight = batch.iter().filter_map(|job| job.slot.clone()).collect();
+        state.busy_since = Some(monotonic());
+        Some(batch)
+    }
+
+    /// The batch is done; its answers were put.
+    pub(super) fn done(&self) {
+        let mut state = lock(&self.state);
+        state.in_flight.clear();
+        state.busy_since = None;
+        state.is_slow = false;
+    }
+
+    /// Called from time to time: when the batch in flight is overdue, it and all that wait behind it are refused.
+    pub(super) fn watch(&self, now: Duration) {
+        let mut state = lock(&self.state);
+        if state.busy_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_MAX) {
+            state.is_slow = true;
+            // Entries on which nobody waits stay: what they tell has happened.
+            let (unwaited, waited) = std::mem::take(&mut state.jobs).into_iter().partition(|job| job.slot.is_none());
+            state.jobs = waited;
+            state.fail(&AuditError::Slow);
+            state.jobs = unwaited;
+        }
+    }
+
+    /// Takes nothing more; what is queued is still written.
+    pub(super) fn close(&self) {
+        lock(&self.state).closing = true;
+        self.filled.notify_all();
+    }
+
+    /// Nothing is written any more; whoever waits is refused.
+    pub(super) fn end(&self, why: AuditError) {
+        let mut state = lock(&self.state);
+        state.fail(&why);
+        state.busy_since = None;
+        state.ended.get_or_insert(why);
+        drop(state);
+        self.filled.notify_all();
+    }
+}
+
+impl State {
+    fn refusal(&self) -> Result<(), AuditError> {
+        match &self.ended {
+            Some(why) => Err(why.clone()),
+            None if self.closing => Err(AuditError::Closed),
+            None if self.is_slow => Err(AuditError::Slow),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, why: &AuditError) {
+        let queued = self.jobs.drain(..).filter_map(|job| job.slot);
+        for slot in self.in_flight.drain(..).chain(queued) {
+            slot.put(Err(why.clone()));
+        }
+    }
+}
+
+/// A poisoned lock only says that another thread panicked; the data are whole after every statement.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(slot: Option<&Arc<Slot>>) -> Job {
+        Job { draft: Draft::default(), of: None, slot: slot.cloned() }
+    }
+
+    #[test]
+    fn queue_full_refuses_at_once() {
+        let queue = Queue::new(2);
+        queue.push(job(None)).unwrap();
+        queue.healthy().unwrap();
+        queue.push(job(None)).unwrap();
+        assert!(matches!(queue.push(job(None)), Err(AuditError::QueueFull)));
+        assert!(matches!(queue.healthy(), Err(AuditError::QueueFull)));
+        assert_eq!(2, queue.take(|| Duration::ZERO).unwrap().len());
+        queue.push(job(None)).unwrap();
+    }
+
+    #[test]
+    fn slow_disk_refuses_those_who_wait_and_those_who_come_until_it_answers() {
+        let queue = Queue::new(9);
+        let (first, second) = (Arc::new(Slot::default()), Arc::new(Slot::default()));
+        queue.push(job(Some(&first))).unwrap();
+        let batch = queue.take(|| Duration::from_secs(100)).unwrap();
+        queue.push(job(Some(&second))).unwrap();
+        queue.watch(Duration::from_millis(101_999));
+        queue.healthy().unwrap();
+        queue.watch(Duration::from_secs(102));
+        assert!(matches!((first.wait(), second.wait()), (Err(AuditError::Slow), Err(AuditError::Slow))));
+        assert!(matches!(queue.push(job(None)), Err(AuditError::Slow)));
+        // The disk answers after all: too late for the first.
+        batch[0].slot.as_ref().unwrap().put(Ok(DecisionId::new("a".into(), 0)));
+        queue.done();
+        assert!(matches!(first.wait(), Err(AuditError::Slow)));
+        queue.push(job(None)).unwrap();
+    }
+
+    #[test]
+    fn closing_writes_what_is_queued_and_takes_nothing_more() {
+        let queue = Queue::new(9);
+        queue.push(job(None)).unwrap();
+        queue.close();
+        assert!(matches!(queue.push(job(None)), Err(AuditError::Closed)));
+        assert_eq!(1, queue.take(|| Duration::ZERO).unwrap().len());
+        assert!(queue.take(|| Duration::ZERO).is_none());
     }
 }

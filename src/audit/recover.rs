@@ -1,1 +1,172 @@
-//! recover
+//! Finding the end of the log at a start: checks what is there against the newest checkpoint, removes an unfinished write
+//! from the end and makes the rest durable once more.
+//!
+//! Only entries that nobody was told of can be torn: what is after the last frame that is whole, in the last segment, and
+//! not signed. Anything else that does not fit is damage, and the log is not opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::error::AuditError;
+use super::key::Vkey;
+use super::note::Checkpoint;
+use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use super::tape::{Failure, OpenSegment, Tape};
+use super::tree::Tree;
+use super::writer::CHECKPOINT_FILE;
+
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) tape: Tape,
+    pub(super) torn_bytes: u64,
+    pub(super) clean: bool,
+    /// Size of the newest checkpoint.
+    pub(super) signed: u64,
+}
+
+pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkey: &Vkey) -> Result<Recovered, AuditError> {
+    let segments = segment::list(dirs)?;
+    let checkpoint = newest_checkpoint(dirs, vkey)?;
+    let signed = checkpoint.as_ref().map_or(0, |c| c.size);
+    if segments.is_empty() {
+        if signed > 0 {
+            return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
+        }
+        let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
+        return Ok(Recovered { tape, torn_bytes: 0, clean: true, signed });
+    }
+    let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
+    let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES };
+    let mut rest = segments.iter().skip(from).peekable();
+    while let Some(file) = rest.next() {
+        let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+        let end = scan.segment(file, &data, rest.peek().map(|next| next.name.first))?;
+        if rest.peek().is_none() {
+            return scan.finish(disk, dirs, segment_bytes, signed, file, &data, end);
+        }
+    }
+    Err(damaged("there is no last segment".to_owned()))
+}
+
+struct Scan<'a> {
+    tree: Option<Tree>,
+    checkpoint: Option<&'a Checkpoint>,
+    last_entry: Vec<u8>,
+    /// Where the first entry of the last segment that is not signed begins.
+    unsigned_from: usize,
+}
+
+impl Scan<'_> {
+    /// Reads a segment up to `limit`, the first index of the next; returns the offset after its last entry.
+    fn segment(&mut self, file: &SegmentFile, data: &[u8], limit: Option<u64>) -> Result<usize, AuditError> {
+        let place = file.path.display();
+        let header = segment::parse_header(data).ok_or_else(|| damaged(format!("`{place}` has no whole header")))?;
+        let tree = self.tree.get_or_insert_with(|| header.clone());
+        if *tree != header || tree.size() != file.name.first {
+            return Err(damaged(format!("`{place}` does not go on where the segment before it ends")));
+        }
+        let mut at = HEADER_BYTES;
+        self.unsigned_from = at;
+        loop {
+            if let Some(checkpoint) = self.checkpoint
+                && checkpoint.size == tree.size()
+            {
+                self.unsigned_from = at;
+                if checkpoint.root != tree.root() {
+                    return Err(damaged(format!("the entries before {} are not those that the checkpoint signs", checkpoint.size)));
+                }
+            }
+            if limit == Some(tree.size()) {
+                return Ok(at);
+            }
+            match segment::frame_at(data, at, tree.size()) {
+                Frame::Entry { entry, end } => {
+                    tree.push(entry);
+                    self.last_entry = entry.to_vec();
+                    at = end;
+                }
+                Frame::None if limit.is_none() => return Ok(at),
+                Frame::None => return Err(damaged(format!("`{place}` lacks entry {}", tree.size()))),
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "called once, with what was just read")]
+    fn finish(
+        self,
+        disk: &Arc<dyn Disk>,
+        dirs: &[PathBuf],
+        segment_bytes: u64,
+        signed: u64,
+        file: &SegmentFile,
+        data: &[u8],
+        end: usize,
+    ) -> Result<Recovered, AuditError> {
+        let tree = self.tree.unwrap_or_default();
+        if tree.size() < signed {
+            return Err(damaged(format!("the checkpoint signs {signed} entries, but only {} are there", tree.size())));
+        }
+        // The first checkpoint is written before the first `append` is taken.
+        if signed == 0 && tree.size() > 1 {
+            return Err(damaged("the checkpoint is missing".to_owned()));
+        }
+        let torn_bytes = segment::leftover(data, end);
+        let failed = |e: std::io::Error| AuditError::io(&file.path, &e);
+        let open = disk.open(&file.path).map_err(failed)?;
+        // The end may be in the page cache only, of a run that was killed or whose sync failed: written again, so that
+        // the sync has something to do.
+        let mut tail = data.get(self.unsigned_from.min(end)..end).unwrap_or_default().to_vec();
+        tail.resize(tail.len() + usize::try_from(torn_bytes).unwrap_or_default(), 0);
+        if !tail.is_empty() {
+            open.write_at(&tail, u64::try_from(self.unsigned_from.min(end)).unwrap_or(u64::MAX)).map_err(failed)?;
+        }
+        open.sync().map_err(failed)?;
+        let capacity = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let offset = u64::try_from(end).unwrap_or(u64::MAX);
+        let clean = torn_bytes == 0 && (tree.size() == 0 || is_shutdown(&self.last_entry));
+        let segment = OpenSegment { name: file.name, path: file.path.clone(), dir: file.dir, file: open, capacity, offset };
+        let mut tape = Tape::resume(disk.clone(), dirs.to_vec(), segment_bytes, segment, tree);
+        if file.dir != 0 {
+            tape.begin_in(0).map_err(poisoned)?;
+        }
+        Ok(Recovered { tape, torn_bytes, clean, signed })
+    }
+}
+
+/// The largest of the directories' checkpoints, each of which must verify.
+pub(super) fn newest_checkpoint(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<Checkpoint>, AuditError> {
+    let mut newest: Option<Checkpoint> = None;
+    for path in dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)) {
+        if let Some(note) = read_if_there(&path)? {
+            let checkpoint =
+                Checkpoint::verified(&note, vkey).map_err(|_reason| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
+            if newest.as_ref().is_none_or(|n| n.size < checkpoint.size) {
+                newest = Some(checkpoint);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, AuditError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(AuditError::io(path, &e)),
+    }
+}
+
+pub(super) fn is_shutdown(entry: &[u8]) -> bool {
+    let value: serde_json::Value = serde_json::from_slice(entry).unwrap_or_default();
+    value.get("kind").is_some_and(|k| k == "stop") && value.get("reason").is_some_and(|r| r == "shutdown")
+}
+
+fn damaged(what: String) -> AuditError {
+    AuditError::Damaged { what }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
+fn poisoned(failure: Failure) -> AuditError {
+    AuditError::Poisoned { reason: failure.detail }
+}

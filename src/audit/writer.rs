@@ -1,1 +1,212 @@
-//! writer
+//! The threads of the log: the writer, which alone touches the segments; the signer of checkpoints, which also keeps
+//! zeroed files in waiting; and the watch over a disk that hangs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::disk::Disk;
+use super::entry::Entry;
+use super::error::AuditError;
+use super::json::Draft;
+use super::key::SigningKey;
+use super::note::Checkpoint;
+use super::queue::{DecisionId, Job, Queue, lock};
+use super::tape::{self, Failure, Tape};
+use super::tree::{Tree, hex};
+use crate::clock::Clock;
+
+/// What the threads and the handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) origin: Arc<str>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dirs: Vec<PathBuf>,
+    pub(super) segment_bytes: u64,
+    pub(super) key: SigningKey,
+    pub(super) progress: Mutex<Progress>,
+    pub(super) progressed: Condvar,
+    pub(super) signed: Mutex<Signed>,
+    /// The last checkpoint could not be written.
+    pub(super) unsigned: AtomicBool,
+}
+
+/// How far the writer is.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What is durable.
+    pub(super) tree: Tree,
+    pub(super) dir: usize,
+    pub(super) batches: u64,
+    pub(super) syncs: u64,
+    /// The writer is gone.
+    pub(super) finished: bool,
+    /// The other threads shall go.
+    pub(super) closed: bool,
+}
+
+/// The newest checkpoint on the disk.
+#[derive(Debug, Default)]
+pub(super) struct Signed {
+    pub(super) size: u64,
+    /// Hex.
+    pub(super) root: String,
+}
+
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+const CHECKPOINT_ENTRIES_MAX: u64 = 65_536;
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// The writer thread.
+pub(super) fn write(shared: &Shared, mut tape: Tape) {
+    let _at_exit = Finish(shared);
+    while let Some(jobs) = shared.queue.take(|| shared.clock.monotonic()) {
+        match commit(&mut tape, &jobs, &shared.origin, || shared.clock.now()) {
+            Ok(placed) => {
+                publish(shared, &tape, 1);
+                for (job, answer) in jobs.iter().zip(placed) {
+                    if let Some(slot) = &job.slot {
+                        slot.put(answer.map(|index| DecisionId::new(shared.origin.clone(), index)));
+                    }
+                }
+                shared.queue.done();
+            }
+            Err(failure) => return poison(shared, &mut tape, &failure),
+        }
+    }
+    let now = shared.clock.now();
+    let last = tape.put(&tape::stop("shutdown", now), now).and_then(|_| tape.sync());
+    match last {
+        Ok(()) => publish(shared, &tape, 1),
+        Err(failure) => poison(shared, &mut tape, &failure),
+    }
+}
+
+type Placed = Vec<Result<u64, AuditError>>;
+
+/// Writes a batch and makes it durable, in another directory if it must. `Err`: nothing can be written any more.
+fn commit(tape: &mut Tape, jobs: &[Job], origin: &Arc<str>, now: impl Fn() -> Timestamp) -> Result<Placed, Failure> {
+    let mut placed = Placed::with_capacity(jobs.len());
+    loop {
+        let Err(failure) = place(tape, jobs, &mut placed, now()) else { return Ok(placed) };
+        tracing::error!(cause = %failure.detail, "the decision log lost its disk");
+        let durable = tape.synced().size();
+        placed.truncate(placed.iter().position(|p| p.as_ref().is_ok_and(|&index| index >= durable)).unwrap_or(placed.len()));
+        let start = start_entry(origin.clone(), 0, false, now());
+        tape.take_over(&failure, &start, now())?;
+    }
+}
+
+fn place(tape: &mut Tape, jobs: &[Job], placed: &mut Placed, now: Timestamp) -> Result<(), Failure> {
+    for job in jobs.iter().skip(placed.len()) {
+        placed.push(match job.of {
+            Some(of) if of >= tape.size() => Err(AuditError::NoSuchDecision { of }),
+            _ => Ok(tape.put(&job.draft, now)?),
+        });
+    }
+    tape.sync()
+}
+
+/// Callers are refused first; then the end itself is logged.
+fn poison(shared: &Shared, tape: &mut Tape, failure: &Failure) {
+    shared.queue.end(AuditError::Poisoned { reason: failure.detail.clone() });
+    match tape.stop_in_reserve(failure, shared.clock.now()) {
+        Ok(()) => publish(shared, tape, 0),
+        Err(second) => tracing::error!(cause = %second.detail, "the end of the decision log could not be logged"),
+    }
+}
+
+fn publish(shared: &Shared, tape: &Tape, batches: u64) {
+    let mut progress = lock(&shared.progress);
+    progress.tree = tape.synced().clone();
+    progress.dir = tape.dir();
+    progress.batches += batches;
+    progress.syncs = tape.syncs();
+    let size = progress.tree.size();
+    drop(progress);
+    if size.saturating_sub(lock(&shared.signed).size) >= CHECKPOINT_ENTRIES_MAX {
+        shared.progressed.notify_all();
+    }
+}
+
+/// Whatever ends the writer, a panic too: nobody waits for it in vain.
+struct Finish<'a>(&'a Shared);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let why = if std::thread::panicking() { AuditError::Poisoned { reason: "the writer failed".to_owned() } } else { AuditError::Closed };
+        self.0.queue.end(why);
+        lock(&self.0.progress).finished = true;
+        self.0.progressed.notify_all();
+    }
+}
+
+/// The signer's thread. It outlives a poisoned writer, so that a full disk that is freed still gets its checkpoint.
+pub(super) fn sign(shared: &Shared) {
+    loop {
+        let (tree, dir, closed) = {
+            let signed = lock(&shared.signed).size;
+            let failing = shared.unsigned.load(Ordering::Relaxed);
+            let idle = |p: &mut Progress| !p.closed && (failing || p.tree.size().saturating_sub(signed) < CHECKPOINT_ENTRIES_MAX);
+            let progress = lock(&shared.progress);
+            let (progress, _) = shared.progressed.wait_timeout_while(progress, CHECKPOINT_EVERY, idle).unwrap_or_else(PoisonError::into_inner);
+            (progress.tree.clone(), progress.dir, progress.closed)
+        };
+        let signed = checkpoint(shared, &tree, dir);
+        shared.unsigned.store(signed.is_err(), Ordering::Relaxed);
+        if closed {
+            return;
+        }
+        for (at, path) in shared.dirs.iter().enumerate() {
+            // A failure here shows, with its reason, when the file is needed.
+            tape::prepare(&*shared.disk, path, shared.segment_bytes, at == dir).unwrap_or_default();
+        }
+    }
+}
+
+/// Signs what is durable, if it is more than before.
+pub(super) fn checkpoint(shared: &Shared, tree: &Tree, dir: usize) -> Result<(), AuditError> {
+    if tree.size() <= lock(&shared.signed).size {
+        return Ok(());
+    }
+    let root = tree.root();
+    let note = Checkpoint { origin: shared.origin.to_string(), size: tree.size(), root }.sign(&shared.key);
+    let write = |dir: &Path| shared.disk.replace(&dir.join(CHECKPOINT_FILE), &note).map_err(|e| AuditError::io(dir.join(CHECKPOINT_FILE), &e));
+    // Where the entries are, else wherever it can be written: readers take the largest.
+    let others = shared.dirs.iter().enumerate().filter(|(at, _)| *at != dir).map(|(_, path)| path);
+    let mut result = Err(AuditError::Closed);
+    for path in shared.dirs.get(dir).into_iter().chain(others) {
+        result = write(path);
+        match &result {
+            Ok(()) => break,
+            Err(cause) => tracing::error!(%cause, "the decision log's checkpoint could not be written"),
+        }
+    }
+    result?;
+    *lock(&shared.signed) = Signed { size: tree.size(), root: hex(&root) };
+    Ok(())
+}
+
+/// The watch's thread: never touches the disk.
+pub(super) fn watch(shared: &Shared) {
+    loop {
+        let progress = lock(&shared.progress);
+        let (progress, _) = shared.progressed.wait_timeout_while(progress, WATCH_EVERY, |p| !p.finished).unwrap_or_else(PoisonError::into_inner);
+        let finished = progress.finished;
+        drop(progress);
+        if finished {
+            return;
+        }
+        shared.queue.watch(shared.clock.monotonic());
+    }
+}
+
+pub(super) fn start_entry(origin: Arc<str>, torn_bytes: u64, clean: bool, now: Timestamp) -> Draft {
+    tape::own(Entry::Start { torn_bytes, clean, origin }, now)
+}
