@@ -1,6 +1,8 @@
 //! A key set (JWKS, [RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)), read strictly. Each key has one algorithm, given
 //! by its kind: what a token's header says is compared with it and never chooses it.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +16,6 @@ use super::{Algorithm, json};
 const KEYS_MAX: usize = 100;
 
 /// A public key and the one algorithm it is good for.
-#[derive(Clone)]
 pub(super) struct Key {
     kid: Option<String>,
     pub(super) algorithm: Algorithm,
@@ -37,7 +38,7 @@ impl Key {
 }
 
 /// The usable keys of a set.
-pub(super) struct KeySet(Vec<Key>);
+pub(super) struct KeySet(Vec<Arc<Key>>);
 
 impl KeySet {
     /// Reads a set. Keys of other kinds, uses and algorithms are passed over, as issuers publish them side by side; a set
@@ -48,7 +49,7 @@ impl KeySet {
         if list.len() > KEYS_MAX {
             return Err(format!("the key set has more than {KEYS_MAX} keys"));
         }
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
         for jwk in list {
             let Value::Object(jwk) = jwk else { return Err("the key set lists something that is no key".to_owned()) };
             if jwk.contains_key("d") || jwk.contains_key("k") {
@@ -58,7 +59,7 @@ impl KeySet {
             if keys.iter().any(|other| other.kid == key.kid) {
                 return Err("the key set has two keys with the same `kid`".to_owned());
             }
-            keys.push(key);
+            keys.push(Arc::new(key));
         }
         if keys.is_empty() {
             return Err("the key set has no usable key (RSA of 2048 bits or more, P-256, Ed25519)".to_owned());
@@ -67,10 +68,10 @@ impl KeySet {
     }
 
     /// The key of this id. A token without one can only mean the only key.
-    pub(super) fn key(&self, kid: Option<&str>) -> Option<&Key> {
+    pub(super) fn key(&self, kid: Option<&str>) -> Option<Arc<Key>> {
         match (kid, self.0.as_slice()) {
-            (Some(kid), keys) => keys.iter().find(|key| key.kid.as_deref() == Some(kid)),
-            (None, [only]) => Some(only),
+            (Some(kid), keys) => keys.iter().find(|key| key.kid.as_deref() == Some(kid)).cloned(),
+            (None, [only]) => Some(Arc::clone(only)),
             (None, _) => None,
         }
     }

@@ -11,14 +11,18 @@
 //! Department and registered purposes come from the catalogue, never from a credential.
 
 mod authenticator;
+mod cache;
 mod certificate;
 mod dev;
 mod error;
 mod fetch;
 mod json;
+mod keyring;
+mod keys;
 mod principal;
 mod purpose;
 mod settings;
+mod time;
 mod token;
 mod verifier;
 

@@ -1,84 +1,174 @@
-//! skeleton
+//! From the text in a header to claims that can be believed.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::token::Claims;
-use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate};
+use super::cache::SignatureCache;
+use super::keyring::KeyRing;
+use super::time::Guard;
+use super::token::{self, Claims, Token};
+use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, TokenFault, principal};
 use crate::clock::Clock;
 use crate::model::IssuerName;
 
 /// Verifies tokens of the configured issuers. The data plane's [`super::Authenticator`] has one; the admin listener makes
-/// its own, from its own issuers.
+/// its own, from its own issuers and audience, so that a token for the one is none for the other.
 #[derive(Debug)]
-pub struct Verifier {}
+pub struct Verifier {
+    issuers: Vec<Issuer>,
+    signatures: SignatureCache,
+    guard: Guard,
+}
+
+#[derive(Debug)]
+struct Issuer {
+    settings: Arc<IssuerSettings>,
+    keys: Arc<KeyRing>,
+}
 
 impl Verifier {
     /// Reads key files at once; keys behind a URL are fetched on first use or by [`Self::refresh_keys`].
     ///
     /// # Errors
     /// [`IdentityError`] for settings that cannot be used.
-    pub fn new(issuers: Vec<IssuerSettings>, fetch: Arc<dyn KeyFetch>, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
-        drop((issuers, fetch, clock));
-        Ok(Self {})
+    pub fn new(settings: Vec<IssuerSettings>, fetch: Arc<dyn KeyFetch>, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
+        let guard = Guard::new(Arc::clone(&clock));
+        let with_keys = move |settings: IssuerSettings| -> Result<Issuer, IdentityError> {
+            check(&settings)?;
+            let settings = Arc::new(settings);
+            let keys = KeyRing::new(Arc::clone(&settings), Arc::clone(&fetch), Arc::clone(&clock))?;
+            Ok(Issuer { settings, keys })
+        };
+        let mut issuers: Vec<Issuer> = Vec::new();
+        for settings in settings {
+            if issuers.iter().any(|other| other.settings.name == settings.name || other.settings.issuer == settings.issuer) {
+                return Err(IdentityError::DuplicateIssuer(settings.name));
+            }
+            issuers.push(with_keys(settings)?);
+        }
+        Ok(Self { issuers, signatures: SignatureCache::default(), guard })
     }
 
-    /// The verified token of a request.
+    /// The verified token of a request. `peer` is the certificate of its connection.
     ///
     /// # Errors
     /// [`AuthError::Unauthenticated`] when there is no `Authorization` header, else what is wrong with it.
     pub async fn verify_token(&self, headers: &HeaderMap, peer: Option<&PeerCertificate>) -> Result<VerifiedToken, AuthError> {
-        let _unused = (headers, peer);
-        Err(AuthError::Unauthenticated)
+        self.token(headers, peer).await?.ok_or(AuthError::Unauthenticated)
     }
 
-    /// Asks every key source once, now; for start-up and `check --online`.
-    pub async fn refresh_keys(&self) {}
+    /// As [`Self::verify_token`], but no header is no error.
+    pub(super) async fn token(&self, headers: &HeaderMap, peer: Option<&PeerCertificate>) -> Result<Option<VerifiedToken>, AuthError> {
+        match token::bearer(headers)? {
+            Some(text) => self.verify(text, peer).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn verify(&self, text: &str, peer: Option<&PeerCertificate>) -> Result<VerifiedToken, AuthError> {
+        let token = Token::read(text)?;
+        let named = token.claims.text("iss").ok_or(TokenFault::Issuer)?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == named).ok_or(TokenFault::Issuer)?;
+        if !issuer.settings.algorithms.contains(&token.algorithm) {
+            return Err(TokenFault::Algorithm.into());
+        }
+        // Before the signature, so that a stale or misdirected token never makes anybody fetch keys.
+        token.judge(&issuer.settings, self.guard.times(), peer)?;
+
+        let key = issuer.keys.key(token.kid.as_deref()).await?;
+        if key.algorithm != token.algorithm {
+            return Err(TokenFault::Algorithm.into());
+        }
+        let name = SignatureCache::name(&key, text);
+        if !self.signatures.knows(&name) {
+            if !key.verifies(&token) {
+                return Err(TokenFault::Signature.into());
+            }
+            self.signatures.keep(name);
+        }
+        Ok(VerifiedToken { settings: Arc::clone(&issuer.settings), claims: Arc::new(token.claims) })
+    }
+
+    /// Reads the keys again that are missing or due (10 minutes old, or half their maximum age). To be called at start and
+    /// then about once a minute: that is what keeps readiness true and makes a key that its issuer withdrew stop counting.
+    pub async fn refresh_keys(&self) {
+        for issuer in &self.issuers {
+            issuer.keys.refresh().await;
+        }
+    }
 
     /// The state of each issuer's keys, for readiness.
     #[must_use]
     pub fn keys_status(&self) -> Vec<KeyStatus> {
-        Vec::new()
+        self.issuers.iter().map(|issuer| KeyStatus { issuer: issuer.settings.name, state: issuer.keys.state() }).collect()
     }
 
     /// How far the wall clock has been set back behind what it had shown before; readiness is degraded while it is.
     #[must_use]
     pub fn clock_behind(&self) -> Option<Duration> {
-        None
+        self.guard.behind()
     }
+}
+
+fn check(settings: &IssuerSettings) -> Result<(), IdentityError> {
+    let claims = &settings.claims;
+    let texts = [
+        ("issuer", &settings.issuer),
+        ("audience", &settings.audience),
+        ("claims.client", &claims.client),
+        ("claims.employee", &claims.employee),
+        ("claims.agent", &claims.agent),
+        ("claims.roles", &claims.roles),
+        ("claims.purpose", &claims.purpose),
+    ];
+    if let Some((name, _)) = texts.iter().find(|(_, text)| text.is_empty()) {
+        return Err(IdentityError::EmptyIssuerSetting(settings.name, name));
+    }
+    if settings.algorithms.is_empty() {
+        return Err(IdentityError::NoAlgorithm(settings.name));
+    }
+    Ok(())
 }
 
 /// A token whose signature, issuer, audience, times and binding were judged good for this request.
 #[derive(Clone)]
 pub struct VerifiedToken {
-    issuer: IssuerName,
-    claims: Arc<Claims>,
+    pub(super) settings: Arc<IssuerSettings>,
+    pub(super) claims: Arc<Claims>,
 }
 
 impl VerifiedToken {
     #[must_use]
-    pub const fn issuer(&self) -> IssuerName {
-        self.issuer
+    pub fn issuer(&self) -> IssuerName {
+        self.settings.name
     }
 
     /// The employee claim (usually `sub`): personal data.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        None
+        self.claims.text(&self.settings.claims.employee)
+    }
+
+    /// The keyed pseudonym of [`Self::subject`], for the record.
+    #[must_use]
+    pub fn pseudonym(&self, key: &[u8; 32]) -> Option<String> {
+        self.subject().map(|subject| principal::pseudonym(key, &self.settings.issuer, subject))
     }
 
     /// The client claim.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
-        None
+        self.claims.text(&self.settings.claims.client)
     }
 
-    /// The strings of the roles claim: roles for the data plane, groups for staff. Not compared with any vocabulary yet.
+    /// The texts of the roles claim: roles on the data plane, groups of staff. Nobody has compared them with any
+    /// vocabulary yet. Empty when the claim is anything but texts.
     #[must_use]
     pub fn groups(&self) -> Vec<&str> {
-        Vec::new()
+        self.claims.texts(&self.settings.claims.roles).unwrap_or_default()
     }
 
     /// A string claim; the exact name, else a dotted path.
@@ -90,7 +180,7 @@ impl VerifiedToken {
 
 impl fmt::Debug for VerifiedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedToken").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("VerifiedToken").field("issuer", &self.settings.name).finish_non_exhaustive()
     }
 }
 
@@ -103,10 +193,10 @@ pub struct KeyStatus {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// Confirmed by their source recently.
+    /// Their source answered when it was last asked.
     Fresh,
-    /// Still used, but the source has not confirmed them for so long: degraded.
+    /// Still used, but their source failed when it was last asked; the age since it confirmed them: degraded.
     Stale(Duration),
-    /// Never read, or older than their maximum age: every token of this issuer is refused.
+    /// Never read, or older than their maximum age: tokens of this issuer are refused.
     Missing,
 }
