@@ -42,6 +42,7 @@ macro_rules! policies {
 
 /// The policy folder that is shipped.
 const POLICIES: &[(&str, &str)] = policies![
+    "README.md",
     "00-floor.cedar",
     "10-ownership.cedar",
     "20-sharing.cedar",
@@ -58,6 +59,7 @@ const POLICIES: &[(&str, &str)] = policies![
     "consentry.cedarschema",
     "tests/basic.json",
     "tests/probes.toml",
+    "tests/tour.toml",
 ];
 
 /// The demo's folder while the demo runs.
@@ -272,6 +274,17 @@ mod tests {
         let mut carried: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
         carried.sort_unstable();
         assert_eq!(carried, found);
+    }
+
+    #[test]
+    fn the_configuration_is_accepted_as_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
+        let config = state.write_config(&places()).unwrap();
+        let vocabulary_of = |folder: &Path| crate::policy::Policies::load(folder).map(|policies| policies.vocabulary().clone());
+        let loaded = crate::config::load(&config, &vocabulary_of).unwrap_or_else(|findings| panic!("{findings}"));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        assert_eq!(loaded.audit.dir, state.log());
     }
 
     #[test]
