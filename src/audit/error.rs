@@ -29,6 +29,8 @@ pub enum AuditError {
     Locked { dir: PathBuf },
     #[error("`{path}`: {cause}")]
     Io { path: PathBuf, cause: String },
+    #[error("there is no decision log in `{dir}`; name the directory of `[audit] dir`")]
+    NoLog { dir: PathBuf },
     #[error("the log's origin `{origin}` must be a plain name like `gw-1.example.com`")]
     Origin { origin: String },
     #[error("`{path}` is not an Ed25519 key (PKCS#8 as PEM or DER, or a seed of 32 bytes)")]

@@ -1,10 +1,13 @@
 //! Reading a log, closed or while it is being written.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::error::AuditError;
+use super::parties;
+use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
 
 /// One entry as it stands in the log.
 #[derive(Clone, Debug)]
@@ -14,19 +17,87 @@ pub struct Logged {
     pub raw: Vec<u8>,
     /// `Null` when the bytes are not JSON (an entry of a version to come).
     pub value: Value,
-    /// `value` with dictionary references replaced by what they stand for and parties as a list of numbers.
+    /// `value` with dictionary references replaced by what they stand for and parties as a list of numbers. The same as
+    /// `value` for versions that are not known.
     pub resolved: Value,
 }
 
-/// Entries in order from the first; ends at the last whole one. An `Err` is the last item.
+impl Logged {
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.value.get("kind").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The decision to which the entry belongs: its own index for a head. `None` for entries that are no decision.
+    #[must_use]
+    pub fn decision(&self) -> Option<u64> {
+        match (self.kind(), self.value.get("of").and_then(Value::as_u64)) {
+            ("deny" | "part" | "end", Some(of)) => Some(of),
+            ("deny" | "permit" | "intent", None) => Some(self.index),
+            _ => None,
+        }
+    }
+}
+
+/// Entries in order from the first; ends at the last whole one. An `Err` is the last item. Holds one segment in memory.
 #[derive(Debug)]
-pub struct Reader {}
+pub struct Reader {
+    segments: std::iter::Peekable<std::vec::IntoIter<SegmentFile>>,
+    /// The segment that is read.
+    data: Vec<u8>,
+    at: usize,
+    index: u64,
+    /// First index of the segment after it.
+    limit: Option<u64>,
+    /// Dictionary entries of the segment by index.
+    dictionary: HashMap<u64, Value>,
+    ended: bool,
+}
 
 impl Reader {
     /// # Errors
     /// When there is no log in `dir`.
     pub fn open(dir: &Path) -> Result<Self, AuditError> {
-        Err(AuditError::Damaged { what: dir.display().to_string() })
+        let segments = segment::list(&segment::directories(dir))?;
+        let Some(first) = segments.first() else { return Err(AuditError::NoLog { dir: dir.to_owned() }) };
+        Ok(Self {
+            index: first.name.first,
+            limit: Some(first.name.first),
+            segments: segments.into_iter().peekable(),
+            data: Vec::new(),
+            at: 0,
+            dictionary: HashMap::new(),
+            ended: false,
+        })
+    }
+
+    fn step(&mut self) -> Result<Option<Logged>, AuditError> {
+        while self.limit == Some(self.index) {
+            let Some(file) = self.segments.next() else { return Ok(None) };
+            self.begin(&file)?;
+        }
+        match segment::frame_at(&self.data, self.at, self.index) {
+            Frame::Entry { entry, end } => {
+                let logged = resolve(self.index, entry.to_vec(), &mut self.dictionary);
+                self.at = end;
+                self.index += 1;
+                Ok(Some(logged))
+            }
+            Frame::None if self.limit.is_none() => Ok(None),
+            Frame::None => Err(AuditError::Damaged { what: format!("entry {} is missing or changed", self.index) }),
+        }
+    }
+
+    fn begin(&mut self, file: &SegmentFile) -> Result<(), AuditError> {
+        self.data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+        let first = segment::parse_header(&self.data).map(|tree| tree.size());
+        if first != Some(self.index) || file.name.first != self.index {
+            return Err(AuditError::Damaged { what: format!("`{}` does not begin with entry {}", file.path.display(), self.index) });
+        }
+        self.at = HEADER_BYTES;
+        self.limit = self.segments.peek().map(|next| next.name.first);
+        self.dictionary.clear();
+        Ok(())
     }
 }
 
@@ -34,6 +105,46 @@ impl Iterator for Reader {
     type Item = Result<Logged, AuditError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        None
+        if self.ended {
+            return None;
+        }
+        let item = self.step().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
+    let value: Value = serde_json::from_slice(&raw).unwrap_or_default();
+    let mut resolved = value.clone();
+    if value.get("v") == Some(&Value::from(1)) {
+        if value.get("kind").is_some_and(|k| k == "dict") {
+            dictionary.insert(index, value.get("value").cloned().unwrap_or_default());
+        } else {
+            replace(&mut resolved, dictionary);
+        }
+    }
+    Logged { index, raw, value, resolved }
+}
+
+/// A reference that leads nowhere and a list that can not be read stay as they are.
+fn replace(value: &mut Value, dictionary: &HashMap<u64, Value>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, dictionary)),
+        Value::Object(members) => {
+            if members.len() == 1
+                && let Some(found) = members.get("dict").and_then(Value::as_u64).and_then(|index| dictionary.get(&index))
+            {
+                *value = found.clone();
+                return;
+            }
+            for (key, member) in members.iter_mut() {
+                match member.as_str().filter(|_| key == "parties").and_then(parties::decode) {
+                    Some(list) => *member = list.into_iter().map(|p| p.0).collect(),
+                    None => replace(member, dictionary),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -1,11 +1,13 @@
 //! Questions of officers, by a linear scan.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::error::AuditError;
-use super::read::Logged;
+use super::read::{Logged, Reader};
 use crate::model::PartyNo;
 
 /// All conditions that are given must hold.
@@ -97,8 +99,11 @@ pub struct Shown {
 /// # Errors
 /// When the log can not be read.
 pub fn search(dir: &Path, query: &Query) -> Result<Vec<Found>, AuditError> {
-    let _ = (dir, query);
-    Ok(Vec::new())
+    let mut join = Join::new(query.clone());
+    for logged in Reader::open(dir)? {
+        join.add(&logged?);
+    }
+    Ok(join.finish())
 }
 
 /// The decision to which entry `index` belongs, or that entry alone; `None` when the log has no such entry.
@@ -106,6 +111,274 @@ pub fn search(dir: &Path, query: &Query) -> Result<Vec<Found>, AuditError> {
 /// # Errors
 /// When the log can not be read.
 pub fn show(dir: &Path, index: u64) -> Result<Option<Shown>, AuditError> {
-    let _ = (dir, index);
-    Ok(None)
+    let Some(entry) = Reader::open(dir)?.find(|item| item.as_ref().map_or(true, |logged| logged.index == index)).transpose()? else {
+        return Ok(None);
+    };
+    let Some(head) = entry.decision() else { return Ok(Some(Shown { decision: None, entries: vec![entry] })) };
+    let mut join = Join::new(Query { decision: Some(head), ..Query::default() });
+    let mut entries = Vec::new();
+    for logged in Reader::open(dir)? {
+        let logged = logged?;
+        join.add(&logged);
+        if logged.decision() == Some(head) {
+            entries.push(logged);
+        }
+    }
+    Ok(Some(Shown { decision: join.finish().pop(), entries }))
+}
+
+/// Joins heads with what follows them. Only decisions that can still match are kept.
+struct Join {
+    query: Query,
+    origin: String,
+    open: BTreeMap<u64, Decision>,
+    found: Vec<Found>,
+}
+
+impl Join {
+    fn new(query: Query) -> Self {
+        Self { query, origin: String::new(), open: BTreeMap::new(), found: Vec::new() }
+    }
+
+    fn add(&mut self, logged: &Logged) {
+        let entry = &logged.resolved;
+        if logged.kind() == "start"
+            && let Some(origin) = text(entry, "origin")
+        {
+            self.origin = origin;
+        }
+        let Some(head) = logged.decision() else { return };
+        if head == logged.index {
+            if let Some(decision) = self.head(logged) {
+                self.open.insert(head, decision);
+            }
+        }
+        let Some(decision) = self.open.get_mut(&head) else { return };
+        decision.add(logged, self.query.customer);
+        if decision.is_over
+            && let Some(decision) = self.open.remove(&head)
+        {
+            self.keep(decision);
+        }
+    }
+
+    /// A decision that the query may ask for.
+    fn head(&self, logged: &Logged) -> Option<Decision> {
+        let (query, entry) = (&self.query, &logged.resolved);
+        let at = entry.get("t").and_then(Value::as_i64).and_then(|t| Timestamp::from_microsecond(t).ok())?;
+        let asked = query.decision.is_none_or(|index| index == logged.index)
+            && query.app.as_ref().is_none_or(|app| text(entry, "app").as_ref() == Some(app))
+            && query.since.is_none_or(|since| at >= since)
+            && query.until.is_none_or(|until| at < until);
+        asked.then(|| Decision::new(logged.index, &self.origin, at, entry))
+    }
+
+    fn keep(&mut self, decision: Decision) {
+        if self.query.customer.is_none() || decision.names_customer {
+            self.found.push(decision.finish());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Found> {
+        for decision in std::mem::take(&mut self.open).into_values() {
+            self.keep(decision);
+        }
+        self.found.sort_by_key(|f| std::cmp::Reverse(f.index));
+        self.found.truncate(self.query.limit.unwrap_or(usize::MAX));
+        self.found
+    }
+}
+
+/// A decision while its entries are gathered.
+struct Decision {
+    found: Found,
+    names_customer: bool,
+    /// Its `end` or its denial was seen.
+    is_over: bool,
+    denied: bool,
+    parts: u64,
+    outcomes: BTreeSet<String>,
+    released: BTreeSet<String>,
+    reduced: BTreeSet<String>,
+    relied: BTreeSet<Relied>,
+    policies: BTreeSet<String>,
+    withheld: BTreeSet<String>,
+}
+
+impl Decision {
+    fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
+        let facts = head.get("facts").cloned().unwrap_or_default();
+        let found = Found {
+            index,
+            decision: format!("{origin}#{index}"),
+            at,
+            app: text(head, "app").unwrap_or_default(),
+            department: text(head, "department").unwrap_or_default(),
+            actor: text(head, "actor"),
+            agent: text(head, "agent"),
+            action: text(head, "action").unwrap_or_default(),
+            api: text(head, "api").unwrap_or_default(),
+            route: text(head, "route").unwrap_or_default(),
+            purpose: text(&facts, "purpose"),
+            policy_set: text(&facts, "policy_set").unwrap_or_default(),
+            generation: number(head, "generation"),
+            consent_revision: number(head, "revision"),
+            outcome: String::new(),
+            status: None,
+            code: None,
+            released: Vec::new(),
+            reduced: Vec::new(),
+            relied: Vec::new(),
+            policies: Vec::new(),
+            withheld: Vec::new(),
+            parties: 0,
+            unknown: 0,
+            rows: 0,
+            dropped: 0,
+            bytes: None,
+            unresolved: false,
+            complete: None,
+            entries: Vec::new(),
+        };
+        Self {
+            found,
+            names_customer: false,
+            is_over: false,
+            denied: false,
+            parts: 0,
+            outcomes: BTreeSet::new(),
+            released: BTreeSet::new(),
+            reduced: BTreeSet::new(),
+            relied: BTreeSet::new(),
+            policies: BTreeSet::new(),
+            withheld: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, logged: &Logged, customer: Option<PartyNo>) {
+        let entry = &logged.resolved;
+        self.found.entries.push(logged.index);
+        match logged.kind() {
+            "deny" => {
+                self.denied = true;
+                self.is_over = true;
+                self.found.code = text(entry, "code");
+                self.found.status = entry.get("status").and_then(Value::as_u64);
+            }
+            "part" => {
+                self.parts += 1;
+                self.found.rows += number(entry, "rows");
+                self.found.dropped += number(entry, "dropped");
+            }
+            "end" => {
+                self.is_over = true;
+                self.found.status = entry.get("status").and_then(Value::as_u64);
+                self.found.bytes = entry.get("bytes").and_then(Value::as_u64);
+                self.found.complete = entry.get("complete").and_then(Value::as_bool);
+            }
+            _ => {}
+        }
+        self.withheld.extend(texts(entry, "withheld").chain(texts(entry, "paths")));
+        for group in list(entry, "groups") {
+            self.group(group, entry, customer);
+        }
+    }
+
+    fn group(&mut self, group: &Value, entry: &Value, customer: Option<PartyNo>) {
+        let parties = list(group, "parties");
+        if let Some(PartyNo(number)) = customer {
+            if !parties.iter().any(|p| p.as_u64() == Some(number)) {
+                return;
+            }
+            self.names_customer = true;
+            self.found.parties = 1;
+        } else {
+            self.found.parties += u64::try_from(parties.len()).unwrap_or(u64::MAX);
+            self.found.unknown += number(group, "unknown");
+        }
+        let outcome = text(group, "outcome").unwrap_or_default();
+        let goes_out = outcome != "deny" && outcome != "error";
+        self.outcomes.insert(outcome);
+        for verdict in group.get("verdicts").map(|class| list(class, "verdicts")).unwrap_or_default() {
+            let relied = relied(verdict, list(entry, "events"));
+            match relied.release.as_str() {
+                "full" if goes_out => self.released.insert(relied.category.clone()),
+                "reduced" if goes_out => self.reduced.insert(relied.category.clone()),
+                _ => false,
+            };
+            self.policies.extend(relied.policies.iter().cloned());
+            self.relied.insert(relied);
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        let mut found = self.found;
+        found.outcome = outcome(&self.outcomes, self.denied).to_owned();
+        found.unresolved = !self.is_over;
+        if self.denied && self.parts == 0 {
+            // What was permitted at first did not go out.
+            self.released.clear();
+            self.reduced.clear();
+        }
+        found.released = self.released.into_iter().collect();
+        found.reduced = self.reduced.into_iter().collect();
+        found.relied = self.relied.into_iter().collect();
+        found.policies = self.policies.into_iter().collect();
+        found.withheld = self.withheld.into_iter().collect();
+        found
+    }
+}
+
+/// One word for all groups of a decision.
+fn outcome(outcomes: &BTreeSet<String>, denied: bool) -> &'static str {
+    let has = |word: &str| outcomes.contains(word);
+    let goes_out = has("permit") || has("redact") || has("filter");
+    if denied {
+        "deny"
+    } else if has("error") {
+        "error"
+    } else if has("unenforced") {
+        "unenforced"
+    } else if has("filter") || (has("deny") && goes_out) {
+        "filter"
+    } else if has("redact") {
+        "redact"
+    } else if has("deny") {
+        "deny"
+    } else {
+        "permit"
+    }
+}
+
+fn relied(verdict: &Value, events: &[Value]) -> Relied {
+    let category = text(verdict, "category").unwrap_or_default();
+    let event = events.iter().find(|e| text(e, "category").as_ref() == Some(&category));
+    let why = text(verdict, "why").unwrap_or_default();
+    Relied {
+        release: text(verdict, "release").unwrap_or_default(),
+        why: text(verdict, "stop").map_or(why, |stop| format!("stop:{stop}")),
+        basis: text(verdict, "basis").unwrap_or_default(),
+        activity: text(verdict, "activity").map(|key| (key, number(verdict, "activity_version"))),
+        status: text(verdict, "status").unwrap_or_default(),
+        policies: texts(verdict, "policies").collect(),
+        event: event.and_then(|e| text(e, "event")),
+        overridden: event.into_iter().flat_map(|e| texts(e, "overridden")).collect(),
+        category,
+    }
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned)
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn texts<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = String> + use<'a> {
+    list(value, key).iter().filter_map(|v| v.as_str().map(str::to_owned))
 }
