@@ -1,1 +1,52 @@
-//! consent
+//! What the customer allows: consent events, hard stops, the crosswalk from ids to customers, and the projection that the
+//! request path reads. Events are append-only; everything else is derived from them and can be rebuilt (test).
+//!
+//! The pure part is [`floor`] and [`status`]: no clock, no store. The acting part is [`Ledger`]: one writer at a time,
+//! stored durably, then applied in memory, then acknowledged; reads never wait for the database.
+//!
+//! **A stop is never refused because something is down**: it binds in memory and is answered with
+//! [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
+
+mod draft;
+mod error;
+mod event;
+mod floor;
+mod health;
+mod import;
+mod ledger;
+mod parties;
+mod profile;
+mod projection;
+mod report;
+mod status;
+mod store;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, StopDraft};
+pub use error::{ConsentError, Unavailable};
+pub use event::{Assurance, Consent, Event, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
+pub use floor::floor;
+pub use import::{ImportError, ImportReport};
+pub use ledger::{ChangeListener, Ledger, Standing};
+pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, PartyView};
+pub use profile::{Position, Profile};
+pub use report::{EffectiveRow, HistoryRow};
+pub use status::{Effective, rule_for, status};
+pub use store::{Answered, Batch, Change, ChangeKind, FactName, FactRow, Head, LinkRow, Loaded, PartyRow, SqliteStore, Store, StoreError, Tombstone};
+
+use crate::model::{Purpose, Space};
+
+/// The root of direct marketing in every catalogue.
+fn marketing() -> Purpose {
+    static NAME: std::sync::LazyLock<Purpose> = std::sync::LazyLock::new(|| Purpose::intern("marketing"));
+    *NAME
+}
+
+/// The space of `party:<id>`; no configuration can declare it.
+fn party_space() -> Space {
+    static NAME: std::sync::LazyLock<Space> = std::sync::LazyLock::new(|| Space::intern("party"));
+    *NAME
+}

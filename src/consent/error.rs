@@ -1,0 +1,48 @@
+//! What can go wrong in the ledger. Messages name kinds and fields, never a customer's identifier.
+
+use crate::model::EventId;
+
+use super::store::StoreError;
+
+/// The store cannot be reached, or what it holds is not what this process read from it. Nothing may be released on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the consent store is away ({0}); restore it, the gateway tries again each second")]
+pub struct Unavailable(pub String);
+
+impl From<StoreError> for Unavailable {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Why a write or an administrative read was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsentError {
+    /// Nothing was changed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The stop binds from now on but would not survive a restart yet.
+    #[error("the stop is in force but not stored yet; repeat the request with the same `Idempotency-Key`")]
+    AppliedNotStored { event: EventId },
+    #[error("{0}")]
+    Invalid(String),
+    #[error("no customer is known under this id; link or import it first")]
+    NotFound,
+    #[error("no such stop; list the stops of this customer with `consentry consent history`")]
+    NoSuchStop,
+    /// The person was erased: nothing is created, linked or granted under the id again.
+    #[error("this id belongs to an erased person and is not taken in again")]
+    Erased,
+    #[error("the id already belongs to another customer; nothing was changed")]
+    LinkedElsewhere,
+    #[error("this `Idempotency-Key` was used with another body; use a new key")]
+    IdempotencyMismatch,
+    #[error("{0}")]
+    NotPermitted(&'static str),
+}
+
+impl From<StoreError> for ConsentError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}

@@ -1,0 +1,74 @@
+//! The hard stops that no policy can loosen (GDPR Art. 17, 18, 21; opt-outs; suppression). Built in and pure.
+//!
+//! | stop | still open | lifted by |
+//! |---|---|---|
+//! | erasure | legal-obligation | never |
+//! | restriction | legal-obligation, vital-interest | explicit lift with a reason |
+//! | deceased, legal | legal-obligation | correction |
+//! | objection to direct marketing | everything outside `marketing` and its profiling | a grant, below |
+//! | other objection | all bases but legitimate-interest and public-task within its scope | a grant, below |
+//! | opt-out, suppression | everything outside its purposes, categories and channels | a grant, below |
+//!
+//! A later, evidenced grant by the customer that names a purpose lifts the last three for that purpose only, for as long as
+//! the grant itself holds.
+
+use crate::model::{Category, Channel, LawfulBasis, Purpose, Vocabulary};
+
+use super::event::StopKind;
+use super::profile::{HardStop, Position, Profile};
+use super::status::Use;
+
+/// Whether the floor is open for a use.
+///
+/// # Errors
+/// The name of the stop that closes it.
+pub fn floor(
+    profile: &Profile,
+    vocabulary: &Vocabulary,
+    purpose: Purpose,
+    basis: LawfulBasis,
+    category: Category,
+    channel: Channel,
+) -> Result<(), &'static str> {
+    let usage = Use { vocabulary, purpose, category, recipient: None, channel };
+    let closing = profile.stops.iter().find(|stop| closes(stop, &usage, basis) && lifted_by(stop, &usage, profile).is_none());
+    closing.map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
+}
+
+fn closes(stop: &HardStop, usage: &Use<'_>, basis: LawfulBasis) -> bool {
+    match stop.kind {
+        StopKind::Erasure | StopKind::Deceased | StopKind::Legal => basis != LawfulBasis::LegalObligation,
+        StopKind::Restriction => !matches!(basis, LawfulBasis::LegalObligation | LawfulBasis::VitalInterest),
+        StopKind::ObjectionMarketing => is_direct_marketing(usage.vocabulary, usage.purpose),
+        StopKind::Objection => {
+            matches!(basis, LawfulBasis::LegitimateInterest | LawfulBasis::PublicTask) && usage.stopped_by(&stop.purposes, &stop.scope)
+        }
+        StopKind::OptOutSale | StopKind::OptOutSensitive | StopKind::OptOutGpc | StopKind::Suppression => {
+            usage.stopped_by(&stop.purposes, &stop.scope)
+        }
+    }
+}
+
+/// The grant that lifts a stop for this use, if the stop concerns it and is of a kind that yields.
+pub(super) fn lifted_by(stop: &HardStop, usage: &Use<'_>, profile: &Profile) -> Option<Position> {
+    let concerned = match stop.kind {
+        StopKind::Erasure | StopKind::Restriction | StopKind::Deceased | StopKind::Legal => false,
+        StopKind::ObjectionMarketing => is_direct_marketing(usage.vocabulary, usage.purpose),
+        StopKind::Objection | StopKind::OptOutSale | StopKind::OptOutSensitive | StopKind::OptOutGpc | StopKind::Suppression => {
+            usage.stopped_by(&stop.purposes, &stop.scope)
+        }
+    };
+    if !concerned {
+        return None;
+    }
+    usage.reopened_after(stop.at, |grant| grant.origin.later_than(stop.at, stop.origin), profile)
+}
+
+/// Direct marketing is `marketing` with all below it, and its profiling: a wider purpose under which the catalogue places
+/// a marketing purpose (`profiling` over `marketing.personalised`) would otherwise be the way around an objection.
+fn is_direct_marketing(vocabulary: &Vocabulary, purpose: Purpose) -> bool {
+    let root = super::marketing();
+    purpose == root
+        || vocabulary.is_within(purpose, root)
+        || vocabulary.purposes.values().any(|info| info.ancestors.contains(&root) && info.ancestors.contains(&purpose))
+}

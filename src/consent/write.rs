@@ -1,0 +1,595 @@
+//! Writing: checked, committed as one transaction, applied in memory, then acknowledged — in this order, one at a time.
+//! What the store could not take is known to be in doubt: before the next write everything is read anew from it.
+
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use jiff::{SignedDuration, Timestamp};
+use ulid::Ulid;
+
+use crate::model::{Author, Capture, Channel, EventId, Identifier, PartyNo, Purpose, Revision, Vocabulary};
+
+use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, StopDraft};
+use super::error::{ConsentError, Unavailable};
+use super::event::{Assurance, Consent, Event, Method, PartyRef, Scope, Stop, StopKind, What};
+use super::health::lock;
+use super::ledger::{Adopted, Ledger, read};
+use super::store::{Answered, Batch, Change, ChangeKind, StoreError, fingerprint};
+
+/// The one who writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// The last revision that was handed out; one that failed is not handed out again.
+    last: Revision,
+    /// The last revision that is surely stored.
+    stored: Revision,
+    /// A commit failed: the store may or may not hold it.
+    in_doubt: bool,
+    /// Stops that are in force and not stored, in order.
+    unstored: Vec<Batch>,
+}
+
+impl Writer {
+    pub(super) const fn after(revision: Revision) -> Self {
+        Self { last: revision, stored: revision, in_doubt: false, unstored: Vec::new() }
+    }
+
+    pub(super) fn next_revision(&mut self) -> Revision {
+        self.last = Revision(self.last.0 + 1);
+        self.last
+    }
+}
+
+/// What becomes of a batch that the store does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binding {
+    /// It lowers permission: it binds at once and is stored later.
+    Anyway,
+    OnlyIfStored,
+}
+
+impl Ledger {
+    /// Records a consent event.
+    ///
+    /// # Errors
+    /// What is wrong with the draft; [`ConsentError::Unavailable`] for what opens while the store is away;
+    /// [`ConsentError::AppliedNotStored`] for what closes.
+    pub fn record(&self, draft: EventDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
+        let start = self.clock.monotonic();
+        let adopted = self.adopted()?;
+        check_event(&draft, &adopted.vocabulary)?;
+        let statement = Statement { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
+        let author = author(&adopted, caller, &statement);
+        let event = self.event(
+            &draft.subject,
+            caller,
+            author,
+            Given {
+                event_time: draft.event_time,
+                channel: draft.channel,
+                method: draft.method,
+                evidence: draft.evidence,
+                source_system: draft.source_system,
+            },
+            What::Consent(Consent {
+                purposes: draft.purposes,
+                activity: draft.activity,
+                notice: draft.notice,
+                state: draft.state,
+                scope: draft.scope,
+                expires: draft.expires,
+            }),
+        )?;
+        self.store_event(event, draft.claims, draft.idempotency_key, start)
+    }
+
+    /// Records a hard stop. Needs no grant and no known id; it binds when the id is linked.
+    ///
+    /// # Errors
+    /// As [`Self::record`]; never [`ConsentError::Unavailable`] because the store is down.
+    pub fn add_stop(&self, draft: StopDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
+        let start = self.clock.monotonic();
+        let adopted = self.adopted()?;
+        check_stop(&draft, &adopted.vocabulary)?;
+        let statement = Statement { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
+        let author = author(&adopted, caller, &statement);
+        let event = self.event(
+            &draft.subject,
+            caller,
+            author,
+            Given {
+                event_time: draft.event_time,
+                channel: draft.channel,
+                method: Method::Expressed,
+                evidence: draft.evidence,
+                source_system: draft.source_system,
+            },
+            What::Stop(Stop { kind: draft.kind, purposes: draft.purposes, scope: draft.scope, reason: draft.reason }),
+        )?;
+        self.store_event(event, draft.claims, draft.idempotency_key, start)
+    }
+
+    /// Ends a restriction, or corrects a deceased or legal flag. All other stops yield to the customer's own later grant or
+    /// to nothing.
+    ///
+    /// # Errors
+    /// When the stop is unknown or cannot be lifted, when the caller is not staff, or no reason is given.
+    pub fn lift_stop(&self, draft: LiftDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
+        let start = self.clock.monotonic();
+        self.adopted()?;
+        if !matches!(caller, Capturer::Staff { .. }) {
+            return Err(ConsentError::NotPermitted("only the consent desk lifts a stop"));
+        }
+        check_text("reason", &draft.reason, REASON_CHARS_MAX)?;
+        if draft.reason.trim().is_empty() {
+            return Err(invalid("`reason` is missing: say why the stop ends"));
+        }
+        check_evidence(&draft.evidence)?;
+        let (kind, identifier) = {
+            let projection = self.reading();
+            let kind = projection.stop_kind(&draft.stop).ok_or(ConsentError::NoSuchStop)?;
+            (kind, projection.kept_under(&draft.stop).cloned().ok_or(ConsentError::NoSuchStop)?)
+        };
+        match kind {
+            StopKind::Restriction | StopKind::Deceased | StopKind::Legal => {}
+            StopKind::Erasure => return Err(ConsentError::NotPermitted("an erasure is never lifted")),
+            StopKind::ObjectionMarketing
+            | StopKind::Objection
+            | StopKind::OptOutSale
+            | StopKind::OptOutSensitive
+            | StopKind::OptOutGpc
+            | StopKind::Suppression => {
+                return Err(ConsentError::NotPermitted(
+                    "only a later grant of the customer that names the purpose lifts this; record that grant instead",
+                ));
+            }
+        }
+        let given = Given { event_time: None, channel: Channel::System, method: Method::Expressed, evidence: draft.evidence, source_system: None };
+        let what = What::Lift { stop: draft.stop, reason: draft.reason };
+        let event = self.event(&PartyRef::Identifier(identifier), caller, Author::Staff, given, what)?;
+        self.store_event(event, Author::Staff, draft.idempotency_key, start)
+    }
+
+    /// Fires what has run out by `now`; called each second. Also brings to the store what it could not take before. Returns how
+    /// many consents ran out.
+    ///
+    /// # Errors
+    /// When the store is away; what has run out is closed even so.
+    pub fn tick(&self, now: Timestamp) -> Result<usize, Unavailable> {
+        let mut writer = lock(&self.writer);
+        let recovered = if writer.in_doubt { self.recover(&mut writer) } else { Ok(()) };
+        let due = self.reading().due(now);
+        for id in &due {
+            let mut batch = Batch { lapsed: vec![id.clone()], ..Batch::default() };
+            let identifier = self.reading().kept_under(id).cloned();
+            if let Some(identifier) = identifier {
+                self.change(&mut writer, &mut batch, now, ChangeKind::Expiry, &identifier, |change| {
+                    change.event = Some(id.clone());
+                    "expired".clone_into(&mut change.state);
+                });
+            }
+            self.commit(&mut writer, batch, Binding::Anyway).or_else(|error| match error {
+                Failed::AppliedNotStored => Ok(()),
+                Failed::NotDone(unavailable) => Err(unavailable),
+            })?;
+        }
+        recovered?;
+        Ok(due.len())
+    }
+
+    /// The one writer. If the store was away and is back, what waited is stored first; if it is not, the commit will say so.
+    pub(super) fn begin(&self) -> MutexGuard<'_, Writer> {
+        let mut writer = lock(&self.writer);
+        if writer.in_doubt {
+            drop(self.recover(&mut writer));
+        }
+        writer
+    }
+
+    fn event(&self, subject: &PartyRef, caller: &Capturer, author: Author, given: Given, what: What) -> Result<Event, ConsentError> {
+        let record_time = self.record_time();
+        let latest = record_time.checked_add(FUTURE_MAX).unwrap_or(Timestamp::MAX);
+        if given.event_time.is_some_and(|t| t > latest) {
+            return Err(invalid("`event_time` lies in the future: say when the person acted"));
+        }
+        check_evidence(&given.evidence)?;
+        if let Some(source) = &given.source_system {
+            check_text("source_system", source, NAME_CHARS_MAX)?;
+        }
+        let captured_by = captured_by(caller);
+        Ok(Event {
+            id: EventId(format!("ev_{}", fresh_id(record_time)?)),
+            revision: Revision(0),
+            identifier: subject.identifier(),
+            event_time: given.event_time,
+            record_time,
+            channel: given.channel,
+            source_system: given.source_system.unwrap_or_else(|| captured_by.clone()),
+            captured_by,
+            method: given.method,
+            author,
+            evidence: given.evidence,
+            what,
+        })
+    }
+
+    fn store_event(&self, mut event: Event, claims: Author, key: Option<String>, start: Duration) -> Result<Acknowledged, ConsentError> {
+        if let Some(key) = &key {
+            check_text("idempotency_key", key, NAME_CHARS_MAX)?;
+        }
+        let binding = binding(&event.what);
+        // The author is left out: policies may have changed between a request and its repetition.
+        let body = fingerprint(&Event { author: claims, ..event.clone() })?;
+        let mut writer = self.begin();
+        if let Some(key) = &key
+            && let Some(first) = self.first_answer(&writer, &event, key, binding)?
+        {
+            return self.repeat(first, body);
+        }
+        if self.reading().resolve(&event.identifier).is_none() && event.identifier.space == super::party_space() {
+            return Err(ConsentError::NotFound);
+        }
+        if binding == Binding::OnlyIfStored && matches!(event.what, What::Consent(_)) && self.reading().is_erased(&event.identifier) {
+            return Err(ConsentError::Erased);
+        }
+        let mut batch = Batch::default();
+        let revision = self.change(&mut writer, &mut batch, event.record_time, kind_of(&event.what), &event.identifier, |change| {
+            change.event = Some(event.id.clone());
+            change.author = Some(event.author);
+            (change.purposes, change.state) = match &event.what {
+                What::Consent(consent) => (consent.purposes.clone(), consent.state.to_string()),
+                What::Stop(stop) => (stop.purposes.clone(), stop.kind.to_string()),
+                What::Lift { stop, reason: _ } => (Vec::new(), stop.to_string()),
+            };
+        });
+        event.revision = revision;
+        if let What::Stop(Stop { kind: StopKind::Erasure, .. }) = event.what {
+            batch.tombstones = self.tombstones_of(&event.identifier);
+        }
+        let (party, party_id) = self.whose(&event.identifier);
+        batch.answered = key.map(|key| Answered {
+            caller: event.captured_by.clone(),
+            key,
+            body,
+            event: event.id.clone(),
+            party,
+            revision,
+            author: event.author,
+            at: event.record_time,
+        });
+        let (id, author) = (event.id.clone(), event.author);
+        batch.events.push(event);
+        match self.commit(&mut writer, batch, binding) {
+            Ok(()) => {}
+            Err(Failed::AppliedNotStored) => return Err(ConsentError::AppliedNotStored { event: id }),
+            Err(Failed::NotDone(error)) => return Err(error.into()),
+        }
+        let in_force_after = Some(self.clock.monotonic().saturating_sub(start));
+        Ok(Acknowledged { event: id, party, party_id, revision, in_force_after, author })
+    }
+
+    fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
+        let caller = &event.captured_by;
+        let waiting = writer.unstored.iter().filter_map(|batch| batch.answered.as_ref());
+        if let Some(answered) = waiting.into_iter().find(|a| a.caller == *caller && a.key == key).cloned() {
+            return Ok(Some(First { answered, stored: false }));
+        }
+        let day_ago = event.record_time.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+        match self.store.answered(caller, key, day_ago) {
+            Ok(found) => Ok(found.map(|answered| First { answered, stored: true })),
+            // Twice is better than not at all, for a stop.
+            Err(_) if binding == Binding::Anyway => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn repeat(&self, First { answered, stored }: First, body: [u8; 32]) -> Result<Acknowledged, ConsentError> {
+        if answered.body != body {
+            return Err(ConsentError::IdempotencyMismatch);
+        }
+        if !stored {
+            return Err(ConsentError::AppliedNotStored { event: answered.event });
+        }
+        let party_id = answered.party.and_then(|no| self.reading().party(no).map(|party| party.id.clone()));
+        let Answered { event, party, revision, author, .. } = answered;
+        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author })
+    }
+
+    /// Adds a change to a batch, with its revision for every customer whom it reaches.
+    pub(super) fn change(
+        &self,
+        writer: &mut Writer,
+        batch: &mut Batch,
+        at: Timestamp,
+        kind: ChangeKind,
+        identifier: &Identifier,
+        fill: impl FnOnce(&mut Change),
+    ) -> Revision {
+        let revision = writer.next_revision();
+        let projection = self.reading();
+        let mut change = Change {
+            revision,
+            at,
+            kind,
+            party: projection.resolve(identifier),
+            event: None,
+            purposes: Vec::new(),
+            state: String::new(),
+            author: None,
+        };
+        fill(&mut change);
+        batch.changes.push(change);
+        batch.touched.extend(projection.reached_by(identifier).into_iter().map(|no| (no, revision)));
+        revision
+    }
+
+    /// Stores a batch, applies it, tells the listener.
+    pub(super) fn commit(&self, writer: &mut Writer, batch: Batch, binding: Binding) -> Result<(), Failed> {
+        let stored = if writer.in_doubt { self.recover(writer) } else { Ok(()) }.and_then(|()| {
+            let committed = self.store.commit(&batch).map_err(Unavailable::from);
+            // Whether a commit that failed took place after all is not known.
+            writer.in_doubt |= committed.is_err();
+            committed
+        });
+        match stored {
+            Ok(()) => {
+                writer.stored = writer.last;
+                self.apply(writer, &batch).map_err(Failed::NotDone)?;
+                self.tell(&batch);
+                Ok(())
+            }
+            Err(error) => {
+                self.health.set(self.clock.monotonic(), Err(error.clone()));
+                if binding == Binding::OnlyIfStored {
+                    return Err(Failed::NotDone(error));
+                }
+                self.apply(writer, &batch).map_err(Failed::NotDone)?;
+                writer.unstored.push(batch);
+                Err(Failed::AppliedNotStored)
+            }
+        }
+    }
+
+    fn apply(&self, writer: &mut Writer, batch: &Batch) -> Result<(), Unavailable> {
+        self.writing().apply(batch).map_err(|error| {
+            writer.in_doubt = true;
+            error.into()
+        })
+    }
+
+    fn tell(&self, batch: &Batch) {
+        let listener = self.listener.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(listener) = &*listener {
+            batch.changes.iter().for_each(listener);
+        }
+    }
+
+    /// After a failure: checks that it is the same store with nothing lost, stores what is waiting, and reads it anew.
+    fn recover(&self, writer: &mut Writer) -> Result<(), Unavailable> {
+        let head = self.store.head()?;
+        if head.id != self.store_id || head.revision < writer.stored {
+            return Err(Unavailable("it is another database or an older copy than before".to_owned()));
+        }
+        while let Some(batch) = writer.unstored.first() {
+            if !self.holds(batch)? {
+                self.store.commit(batch)?;
+            }
+            self.tell(batch);
+            writer.unstored.remove(0);
+        }
+        let skew = self.reading().skew();
+        let (fresh, head) = read(&*self.store, skew)?;
+        let mut projection = self.writing();
+        // INVARIANT: a revision once shown is never shown again for another state.
+        writer.last = writer.last.max(head.revision);
+        writer.stored = head.revision;
+        *projection = fresh;
+        drop(projection);
+        writer.in_doubt = false;
+        self.health.set(self.clock.monotonic(), Ok(()));
+        Ok(())
+    }
+
+    fn holds(&self, batch: &Batch) -> Result<bool, StoreError> {
+        batch.changes.first().map_or(Ok(true), |change| self.store.holds(change.revision))
+    }
+
+    fn tombstones_of(&self, identifier: &Identifier) -> Vec<super::store::Tombstone> {
+        let projection = self.reading();
+        let party = projection.resolve(identifier).and_then(|no| projection.party(no));
+        // An id that is only matched may be somebody else's.
+        let linked = party.into_iter().flat_map(|p| &p.links).filter(|link| link.assurance != Assurance::Matched);
+        let mut hashes: Vec<_> = linked.map(|link| projection.tombstone(&link.identifier)).collect();
+        if identifier.space != super::party_space() {
+            hashes.push(projection.tombstone(identifier));
+        }
+        hashes
+    }
+
+    fn whose(&self, identifier: &Identifier) -> (Option<PartyNo>, Option<crate::model::PartyId>) {
+        let projection = self.reading();
+        let party = projection.resolve(identifier);
+        (party, party.and_then(|no| projection.party(no)).map(|p| p.id.clone()))
+    }
+
+    /// Now, to the precision that is stored.
+    pub(super) fn record_time(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+}
+
+/// Why a batch was not acknowledged.
+#[derive(Debug)]
+pub(super) enum Failed {
+    AppliedNotStored,
+    NotDone(Unavailable),
+}
+
+impl From<Failed> for ConsentError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            // Only stops bind unstored, and they name their event themselves.
+            Failed::AppliedNotStored => Self::Unavailable(Unavailable("the change was not stored".to_owned())),
+            Failed::NotDone(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
+}
+
+struct First {
+    answered: Answered,
+    stored: bool,
+}
+
+/// The fields that every kind of event takes from its draft.
+struct Given {
+    event_time: Option<Timestamp>,
+    channel: Channel,
+    method: Method,
+    evidence: BTreeMap<String, String>,
+    source_system: Option<String>,
+}
+
+/// What a capture registration is compared with.
+struct Statement<'a> {
+    purposes: &'a [Purpose],
+    channel: Channel,
+    claims: Author,
+    evidence: &'a BTreeMap<String, String>,
+}
+
+/// Whose statement it is. An app may claim what its registration lists, with all evidence there; the consent desk may
+/// record what a customer said, with evidence. Everything else is the system's.
+fn author(adopted: &Adopted, caller: &Capturer, statement: &Statement<'_>) -> Author {
+    let evidenced = statement.evidence.values().any(|reference| !reference.trim().is_empty());
+    match caller {
+        Capturer::Client(client) => {
+            let registered = adopted.captures.iter().any(|capture| capture.client == *client && covers(capture, statement, &adopted.vocabulary));
+            if registered { statement.claims } else { Author::System }
+        }
+        Capturer::Staff { .. } if evidenced => statement.claims,
+        Capturer::Staff { .. } if statement.claims == Author::Staff => Author::Staff,
+        Capturer::Staff { .. } => Author::System,
+    }
+}
+
+fn covers(capture: &Capture, statement: &Statement<'_>, vocabulary: &Vocabulary) -> bool {
+    let registered = |purpose: &Purpose| capture.purposes.iter().any(|above| above == purpose || vocabulary.is_within(*purpose, *above));
+    let shown = |kind: &String| statement.evidence.get(kind).is_some_and(|reference| !reference.trim().is_empty());
+    capture.channels.contains(&statement.channel)
+        && capture.authors.contains(&statement.claims)
+        && statement.purposes.iter().all(registered)
+        && capture.evidence.iter().all(shown)
+}
+
+fn captured_by(caller: &Capturer) -> String {
+    match caller {
+        Capturer::Client(client) => format!("client:{client}"),
+        Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
+    }
+}
+
+fn binding(what: &What) -> Binding {
+    match what {
+        What::Stop(_) => Binding::Anyway,
+        What::Consent(consent) if consent.state.closes() => Binding::Anyway,
+        What::Consent(_) | What::Lift { .. } => Binding::OnlyIfStored,
+    }
+}
+
+const fn kind_of(what: &What) -> ChangeKind {
+    match what {
+        What::Consent(_) => ChangeKind::Consent,
+        What::Stop(_) => ChangeKind::Stop,
+        What::Lift { .. } => ChangeKind::Lift,
+    }
+}
+
+fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
+    let notice = draft.notice.clone().unwrap_or_default();
+    check_names(vocabulary, &draft.purposes, &draft.scope)?;
+    let named = Scope { categories: notice.categories.clone(), recipients: notice.recipients.clone(), channels: Vec::new() };
+    check_names(vocabulary, &notice.purposes, &named)?;
+    check_text("notice", &notice.id, NAME_CHARS_MAX)?;
+    check_text("notice", &notice.version, NAME_CHARS_MAX)?;
+    if !draft.state.closes() && draft.purposes.is_empty() {
+        return Err(invalid("`purposes` is empty: only a refusal may cover every purpose"));
+    }
+    if draft.state.opens() {
+        if draft.scope.categories.is_empty() && notice.categories.is_empty() {
+            return Err(invalid("a grant must say which categories it covers: in `scope`, or by the notice it was given on"));
+        }
+        if draft.scope.recipients.is_empty() && notice.recipients.is_empty() {
+            return Err(invalid("a grant must say which recipients it covers: in `scope`, or by the notice it was given on"));
+        }
+    } else if draft.expires.is_some() {
+        return Err(invalid("`expires` belongs to a grant: what closes stays until a later grant"));
+    }
+    Ok(())
+}
+
+fn check_stop(draft: &StopDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
+    check_names(vocabulary, &draft.purposes, &draft.scope)?;
+    if let Some(reason) = &draft.reason {
+        check_text("reason", reason, REASON_CHARS_MAX)?;
+    }
+    let whole = matches!(draft.kind, StopKind::Erasure | StopKind::Restriction | StopKind::Deceased | StopKind::Legal | StopKind::ObjectionMarketing);
+    if whole && (!draft.purposes.is_empty() || draft.scope != Scope::default()) {
+        return Err(ConsentError::Invalid(format!("`{}` has its own extent: leave out `purposes` and `scope`", draft.kind)));
+    }
+    if !draft.scope.recipients.is_empty() {
+        return Err(invalid("a hard stop holds for every recipient: leave out `recipients`"));
+    }
+    Ok(())
+}
+
+fn check_names(vocabulary: &Vocabulary, purposes: &[Purpose], scope: &Scope) -> Result<(), ConsentError> {
+    if let Some(unknown) = purposes.iter().find(|p| !vocabulary.purposes.contains_key(p)) {
+        return Err(ConsentError::Invalid(format!("unknown purpose `{unknown}`; the catalogue lists them")));
+    }
+    if let Some(unknown) = scope.categories.iter().find(|c| !vocabulary.categories.contains_key(c)) {
+        return Err(ConsentError::Invalid(format!("unknown category `{unknown}`; the catalogue lists them")));
+    }
+    if let Some(unknown) = scope.recipients.iter().find(|r| !vocabulary.departments.contains_key(r)) {
+        return Err(ConsentError::Invalid(format!("unknown recipient `{unknown}`; the catalogue lists the departments")));
+    }
+    Ok(())
+}
+
+fn check_evidence(evidence: &BTreeMap<String, String>) -> Result<(), ConsentError> {
+    if evidence.len() > EVIDENCE_MAX {
+        return Err(ConsentError::Invalid(format!("more than {EVIDENCE_MAX} kinds of evidence")));
+    }
+    for (kind, reference) in evidence {
+        check_text("evidence", kind, NAME_CHARS_MAX)?;
+        check_text("evidence", reference, REASON_CHARS_MAX)?;
+    }
+    Ok(())
+}
+
+/// A lower-case ULID: 48 bits of time, 80 of randomness.
+pub(super) fn fresh_id(at: Timestamp) -> Result<String, ConsentError> {
+    let mut random = [0_u8; 16];
+    rand::fill(&mut random).map_err(|_unspecified| Unavailable("the machine gives no randomness".to_owned()))?;
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+    Ok(Ulid::from_parts(millis, u128::from_be_bytes(random)).to_string().to_lowercase())
+}
+
+pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), ConsentError> {
+    if text.chars().count() > chars_max || text.chars().any(char::is_control) {
+        return Err(ConsentError::Invalid(format!("`{field}` is longer than {chars_max} characters or holds control characters")));
+    }
+    Ok(())
+}
+
+pub(super) fn invalid(message: &str) -> ConsentError {
+    ConsentError::Invalid(message.to_owned())
+}
+
+/// An event cannot have happened later than this after it was recorded.
+const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
+const EVIDENCE_MAX: usize = 16;
+pub(super) const NAME_CHARS_MAX: usize = 200;
+const REASON_CHARS_MAX: usize = 1000;
