@@ -83,7 +83,8 @@ impl Requests {
         self.request(question, None)
     }
 
-    fn request(&self, q: &Question<'_>, schema: Option<&Schema>) -> Option<Request> {
+    /// With a schema, validated against it.
+    pub(super) fn request(&self, q: &Question<'_>, schema: Option<&Schema>) -> Option<Request> {
         let mut facts = vec![
             ("purpose", self.purposes.get(&q.purpose)?.clone()),
             ("consent", self.consents.get(&(q.status, q.explicit))?.clone()),
