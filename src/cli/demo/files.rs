@@ -289,7 +289,8 @@ mod tests {
 
     #[test]
     fn every_customer_of_the_crm_is_in_the_crosswalk() {
-        let ids: Vec<&str> = PARTIES.lines().skip(1).filter_map(|line| line.split(',').next()).filter(|id| !id.is_empty()).collect();
+        let crm = |line: &'static str| line.split([' ', ',']).find_map(|id| id.strip_prefix("crm:"));
+        let ids: Vec<&str> = PARTIES.lines().filter_map(crm).collect();
         assert_eq!(ids, ["0012", "0031", "0044", "0058", "0070"]);
         let columns = PARTIES.lines().map(|line| line.split(',').count()).collect::<Vec<_>>();
         assert!(columns.iter().all(|n| Some(n) == columns.first()), "{columns:?}");

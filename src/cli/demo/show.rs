@@ -1,9 +1,12 @@
 //! How the tour is shown: a table of at most 120 columns for people, one object a line for machines.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use super::gateway::Addresses;
 
 /// One step of the tour, as it went. Empty cells are shown as `–`.
 #[derive(Clone, Debug)]
@@ -106,6 +109,29 @@ pub(super) fn closing(rows: &[Row], took: Duration, state: &str) -> String {
     let deed =
         if wrong.iter().all(|row| row.complaint.as_ref().is_some_and(|c| c.is_leak)) { "released what it should not have" } else { "went otherwise" };
     let _written = write!(text, " · {word} {} {deed} · state kept in {state}", steps.join(", "));
+    text
+}
+
+/// What to do while the demo keeps serving; each line works as it is printed. `program` is how this program is typed.
+pub(super) fn serving(addresses: Addresses, dir: &Path, program: &str) -> String {
+    let Addresses { apps, admin, capture: _, health } = addresses;
+    let dir = dir.display();
+    let mut text = String::from("still serving, until ctrl-c; each line can be typed as it stands\n");
+    let tries = [
+        ("permit", "helpdesk", "service-provision.support", "crm/customers/0031"),
+        ("list", "campaign-manager", "marketing.email", "crm/customers?limit=5"),
+        ("deny", "crm", "sales.outreach", "crm/customers/0044"),
+    ];
+    for (what, app, purpose, target) in tries {
+        // Writing to a String cannot fail.
+        let _written = writeln!(text, "  {what:<8}curl -i -K {dir}/curl/{app} -H 'Data-Purpose: {purpose}' 'https://{apps}/{target}'");
+    }
+    let _written = write!(
+        text,
+        "  ready   curl -s http://{health}/readyz\n  \
+         admin   curl -K {dir}/curl/auditor https://{admin}/v1/decisions\n  \
+         log     {program} audit verify {dir}/log"
+    );
     text
 }
 
@@ -254,6 +280,14 @@ mod tests {
             closing(&[wrong(true), wrong(false)], took, "./demo-state"),
             "0 of 2 as expected · steps 2, 2 went otherwise · state kept in ./demo-state"
         );
+    }
+
+    #[test]
+    fn every_printed_command_names_its_caller_purpose_and_port() {
+        let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = Addresses { apps: at(1), admin: at(2), capture: at(3), health: at(4) };
+        let text = serving(addresses, Path::new("./demo-state"), "./target/release/consentry");
+        insta::assert_snapshot!(text, @"");
     }
 
     #[test]

@@ -23,11 +23,19 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) enum Act {
     /// A request of an app on the data plane.
-    Ask { method: Method, target: &'static str, body: &'static str },
+    Ask {
+        method: Method,
+        target: &'static str,
+        body: &'static str,
+    },
     /// The preference centre records what customer 0044 said.
-    Record { state: &'static str },
+    Record {
+        state: &'static str,
+    },
     /// `explain` of the decision of an earlier step.
-    Explain { step: usize },
+    Explain {
+        step: usize,
+    },
     Verify,
 }
 
@@ -86,29 +94,26 @@ const CUSTOMER: &[&str] = &[
 ];
 
 /// Leaf paths of a quote, as in `apis/sales.toml`.
-const QUOTE: &[&str] = &[
-    "id",
-    "customer.number",
-    "lines[].sku",
-    "lines[].quantity",
-    "lines[].price",
-    "total",
-    "salesNotes",
-    "customer.name",
-    "customer.email",
-];
+const QUOTE: &[&str] =
+    &["id", "customer.number", "lines[].sku", "lines[].quantity", "lines[].price", "total", "salesNotes", "customer.name", "customer.email"];
 
 /// Texts of the sample data that no step may ever show: health notes and what the broken ticket says.
 pub(super) const NEVER: &[&str] = &["coeliac", "allergy", "vegetarian", "Refund", "unfiltered", "c0ffee"];
 
 /// Who was recorded as saying what before the tour begins: (CRM id, purpose, state). 0044 said nothing about outreach.
 pub(super) const BEFORE: &[(&str, &str, &str)] = &[
-    ("0012", "sales.outreach", "given"),
-    ("0012", "marketing.email", "given"),
-    ("0031", "marketing.email", "given"),
-    ("0044", "marketing.email", "given"),
-    ("0058", "marketing.email", "refused"),
-    ("0070", "marketing.email", "given"),
+    ("0012", OUTREACH, "given"),
+    ("0012", MAIL, "given"),
+    ("0031", MAIL, "given"),
+    ("0044", MAIL, "given"),
+    ("0058", MAIL, "refused"),
+    ("0070", MAIL, "given"),
+];
+
+/// What a grant covers, as the form said it: purpose, channel, categories, recipient.
+pub(super) const FORMS: &[(&str, &str, &[&str], &str)] = &[
+    (OUTREACH, "system", &["identity", "contact", "behaviour", "opportunity", "order"], "sales"),
+    (MAIL, "email", &["identity", "contact", "behaviour"], "marketing"),
 ];
 
 const SUPPORT: &str = "service-provision.support";
@@ -235,11 +240,7 @@ pub(super) const STEPS: &[Step] = &[
         caller: "helpdesk",
         request: "PATCH /crm/customers/0031",
         purpose: SUPPORT,
-        act: Act::Ask {
-            method: Method::PATCH,
-            target: "/crm/customers/0031",
-            body: r#"{"contact":{"phone":"+49 151 0000131"},"leadScore":70}"#,
-        },
+        act: Act::Ask { method: Method::PATCH, target: "/crm/customers/0031", body: r#"{"contact":{"phone":"+49 151 0000131"},"leadScore":70}"# },
         status: "403",
         released: Released::Nothing,
         why: Why::Field("leadScore", "write-only-by-owner"),
@@ -267,7 +268,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         caller: "you",
-        request: "explain the decision of step 9",
+        request: "explain --decision",
         purpose: "",
         act: Act::Explain { step: 9 },
         status: "deny",
@@ -286,3 +287,53 @@ pub(super) const STEPS: &[Step] = &[
         forwarded: 0,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PathPattern;
+
+    /// `open` and field paths of a shape, sorted.
+    fn declared(file: &str, shape: &str) -> Vec<String> {
+        let file: toml::Table = file.parse().unwrap();
+        let shape = &file["shape"][shape];
+        let open = shape["open"].as_array().unwrap().iter().map(|path| path.as_str().unwrap().to_owned());
+        let mut paths: Vec<String> = open.chain(shape["fields"].as_table().unwrap().keys().cloned()).collect();
+        paths.sort();
+        paths
+    }
+
+    fn sorted(paths: &[&str]) -> Vec<String> {
+        let mut paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn the_paths_counted_are_those_of_the_shapes() {
+        assert_eq!(sorted(CUSTOMER), declared(include_str!("files/apis/crm.toml"), "customer"));
+        assert_eq!(sorted(QUOTE), declared(include_str!("files/apis/sales.toml"), "quote"));
+        assert_eq!((CUSTOMER.len(), QUOTE.len()), (12, 9));
+        assert!(CUSTOMER.iter().chain(QUOTE).all(|path| PathPattern::parse(path).is_ok()));
+    }
+
+    #[test]
+    fn every_step_fits_its_cells_and_refers_back_only() {
+        assert_eq!(STEPS.len(), 16);
+        for (n, step) in STEPS.iter().enumerate() {
+            assert!(step.request.chars().count() <= 27 && step.caller.chars().count() <= 17, "{step:?}");
+            let back = match (&step.act, step.why) {
+                (Act::Explain { step }, _) | (_, Why::UnknownAsStep(step)) => *step,
+                _ => continue,
+            };
+            assert!((1..=n).contains(&back), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_before_the_upstream_reach_nothing() {
+        for step in STEPS.iter().filter(|step| step.status == "403") {
+            assert_eq!(step.forwarded, 0, "{step:?}");
+        }
+    }
+}
