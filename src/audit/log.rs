@@ -1,7 +1,6 @@
 //! The handle by which the gateway writes the log.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use super::encode;
 use super::entry::Entry;
 use super::error::AuditError;
 use super::key::{SigningKey, SigningKeySource, is_name};
+use super::lock::DirLock;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
@@ -93,16 +93,16 @@ impl Log {
             return Err(AuditError::SegmentTooSmall { bytes: segment_bytes, min: SEGMENT_BYTES_MIN });
         }
         let key = SigningKey::load(&signing_key, &origin)?;
-        let mut locks = vec![own(&dir)?];
+        let mut locks = vec![DirLock::take(&dir)?];
         if let Some(spare) = &spare_dir {
-            locks.push(own(spare)?);
+            locks.push(DirLock::take(spare)?);
             remember_spare(&*disk, &dir, spare)?;
         }
         let dirs = segment::directories(&dir);
         if spare_dir.is_none()
             && let Some(spare) = dirs.get(1)
         {
-            locks.push(own(spare)?);
+            locks.push(DirLock::take(spare)?);
         }
         remember_key(&*disk, &dir, &key)?;
         let vkey = key.vkey().to_string();
@@ -130,13 +130,14 @@ impl Log {
             progressed: Condvar::new(),
             signed: Mutex::new(Signed { size: found.signed, root: String::new() }),
             unsigned: AtomicBool::new(false),
+            locks: Mutex::new(locks),
         });
         writer::checkpoint(&shared, tape.synced(), tape.dir())?;
         for path in &shared.dirs {
             // The reserve, before anything else can take the space.
             tape::prepare(&*shared.disk, path, segment_bytes, false).map_err(|e| AuditError::io(path, &e))?;
         }
-        let handle = Handle { shared, locks: Mutex::new(locks), threads: Mutex::default() };
+        let handle = Handle { shared, threads: Mutex::default() };
         handle.start(tape)?;
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
@@ -202,11 +203,10 @@ impl Log {
     }
 }
 
-/// The threads and locks of an open log.
+/// The threads of an open log.
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
-    locks: Mutex<Vec<File>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -236,7 +236,7 @@ impl Handle {
                 self.shared.progressed.notify_all();
             }
         }
-        lock(&self.locks).clear();
+        lock(&self.shared.locks).clear();
     }
 }
 
@@ -288,18 +288,6 @@ impl Recorded {
     #[must_use]
     pub fn decision_id(&self) -> DecisionId {
         self.id.clone()
-    }
-}
-
-/// Makes the directory, for its owner only, and takes it for this process.
-fn own(dir: &Path) -> Result<File, AuditError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| AuditError::io(dir, &e))?;
-    let path = dir.join("lock");
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| AuditError::io(&path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AuditError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(AuditError::io(&path, &e)),
     }
 }
 

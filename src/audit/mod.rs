@@ -7,7 +7,7 @@
 //!       -> every second a signed checkpoint over what is synced
 //! ```
 //!
-//! A log is one directory: `segment-*` (see [`segment`]), `checkpoint` (signed note), `log.vkey` (its verifier key),
+//! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
 //! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod json;
 mod key;
+mod lock;
 mod log;
 mod note;
 mod parties;

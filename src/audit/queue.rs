@@ -195,6 +195,10 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.state).ended.is_some()
+    }
+
     /// Nothing is written any more; whoever waits is refused.
     pub(super) fn end(&self, why: AuditError) {
         let mut state = lock(&self.state);

@@ -37,7 +37,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         return Ok(Recovered { tape, torn_bytes: 0, clean: true, signed });
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
-    let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES };
+    let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES, only_starts: true };
     let mut rest = segments.iter().skip(from).peekable();
     while let Some(file) = rest.next() {
         let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
@@ -55,6 +55,7 @@ struct Scan<'a> {
     last_entry: Vec<u8>,
     /// Where the first entry of the last segment that is not signed begins.
     unsigned_from: usize,
+    only_starts: bool,
 }
 
 impl Scan<'_> {
@@ -83,6 +84,7 @@ impl Scan<'_> {
             match segment::frame_at(data, at, tree.size()) {
                 Frame::Entry { entry, end } => {
                     tree.push(entry);
+                    self.only_starts = self.only_starts && self.checkpoint.is_none() && kind_and_reason(entry).0 == "start";
                     self.last_entry = entry.to_vec();
                     at = end;
                 }
@@ -108,7 +110,7 @@ impl Scan<'_> {
             return Err(damaged(format!("the checkpoint signs {signed} entries, but only {} are there", tree.size())));
         }
         // The first checkpoint is written before the first `append` is taken.
-        if signed == 0 && tree.size() > 1 {
+        if signed == 0 && tree.size() > 0 && !self.only_starts {
             return Err(damaged("the checkpoint is missing".to_owned()));
         }
         let torn_bytes = segment::leftover(data, end);
@@ -157,16 +159,20 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, AuditError> {
     }
 }
 
-pub(super) fn is_shutdown(entry: &[u8]) -> bool {
+fn is_shutdown(entry: &[u8]) -> bool {
+    kind_and_reason(entry) == ("stop".to_owned(), "shutdown".to_owned())
+}
+
+fn kind_and_reason(entry: &[u8]) -> (String, String) {
     let value: serde_json::Value = serde_json::from_slice(entry).unwrap_or_default();
-    value.get("kind").is_some_and(|k| k == "stop") && value.get("reason").is_some_and(|r| r == "shutdown")
+    let text = |key| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    (text("kind"), text("reason"))
 }
 
 fn damaged(what: String) -> AuditError {
     AuditError::Damaged { what }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of map_err")]
 fn poisoned(failure: Failure) -> AuditError {
     AuditError::Poisoned { reason: failure.detail }
 }

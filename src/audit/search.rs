@@ -148,10 +148,10 @@ impl Join {
             self.origin = origin;
         }
         let Some(head) = logged.decision() else { return };
-        if head == logged.index {
-            if let Some(decision) = self.head(logged) {
-                self.open.insert(head, decision);
-            }
+        if head == logged.index
+            && let Some(decision) = self.head(logged)
+        {
+            self.open.insert(head, decision);
         }
         let Some(decision) = self.open.get_mut(&head) else { return };
         decision.add(logged, self.query.customer);

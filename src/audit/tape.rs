@@ -26,10 +26,8 @@ pub(super) struct Failure {
 
 impl Failure {
     fn of(what: &'static str, path: &Path, cause: &io::Error) -> Self {
-        let reason = match cause.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => "disk-full",
-            _ => what,
-        };
+        let is_full = matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+        let reason = if is_full { "disk-full" } else { what };
         Self { reason, detail: format!("{reason}: `{}`: {cause}", path.display()) }
     }
 }

@@ -82,7 +82,7 @@ mod tests {
             [] => sha256(&[]),
             [one] => leaf(one),
             many => {
-                let split = (many.len() as u64).next_power_of_two() as usize / 2;
+                let split = many.len().next_power_of_two() / 2;
                 node(&defined(&many[..split]), &defined(&many[split..]))
             }
         }

@@ -1,7 +1,8 @@
 //! Does the log still say what it said? Rebuilds the tree from the bytes of the entries, compares it with the signed
 //! checkpoint, and believes nothing else: checksums and headers only say where something is wrong.
 //!
-//! What this can not show: a log that was cut or rewritten together with its checkpoint by someone who holds the key, or
+//! What this can not show: entries after the checkpoint (at most of the last second before a kill; none after a clean end)
+//! that were changed with their checksums, which is why they are counted apart; a log that was cut or rewritten together with its checkpoint by someone who holds the key, or
 //! set back to an older state with the checkpoint of that time. That takes a checkpoint remembered elsewhere.
 
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::error::AuditError;
 use super::json::Draft;
 use super::key::SigningKey;
+use super::lock::DirLock;
 use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
 use super::tape::{self, Failure, Tape};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) signed: Mutex<Signed>,
     /// The last checkpoint could not be written.
     pub(super) unsigned: AtomicBool,
+    pub(super) locks: Mutex<Vec<DirLock>>,
 }
 
 /// How far the writer is.
@@ -79,6 +81,10 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
             }
             Err(failure) => return poison(shared, &mut tape, &failure),
         }
+    }
+    if shared.queue.has_ended() {
+        // Ended from outside: the files may be another process's by now.
+        return;
     }
     let now = shared.clock.now();
     let last = tape.put(&tape::stop("shutdown", now), now).and_then(|_| tape.sync());
@@ -162,6 +168,10 @@ pub(super) fn sign(shared: &Shared) {
         shared.unsigned.store(signed.is_err(), Ordering::Relaxed);
         if closed {
             return;
+        }
+        // Without its lock another process may write the same files: better none than two.
+        if let Some(reason) = lock(&shared.locks).iter().find_map(|l| l.check().err()) {
+            shared.queue.end(AuditError::Poisoned { reason });
         }
         for (at, path) in shared.dirs.iter().enumerate() {
             // A failure here shows, with its reason, when the file is needed.

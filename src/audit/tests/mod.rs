@@ -1,0 +1,171 @@
+//! The log as a whole, on a real directory.
+
+mod double;
+mod entries;
+mod faults;
+mod recovery;
+mod tamper;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::model::{
+    Action, ActivityKey, Age, ApiName, Category, CategoryVerdict, Channel, Client, ConsentStatus, Department, Environment, EventId, LawfulBasis,
+    PartyFacts, PartyNo, PolicyName, Purpose, Release, Revision, Role, RouteKey, Segment, Stage, Verdicts, Why,
+};
+use double::FaultyDisk;
+
+const ORIGIN: &str = "gw-test.example.com";
+const START: i64 = 1_780_000_000;
+
+fn clock() -> Arc<ManualClock> {
+    ManualClock::at(Timestamp::from_second(START).unwrap())
+}
+
+fn settings(dir: &Path) -> LogSettings {
+    LogSettings {
+        dir: dir.to_owned(),
+        spare_dir: None,
+        origin: ORIGIN.to_owned(),
+        signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        queue_max: 1_000,
+        segment_bytes: segment::SEGMENT_BYTES_MIN,
+        mode: Mode::Strict,
+    }
+}
+
+/// A log in a directory of its own.
+struct Setup {
+    root: TempDir,
+    clock: Arc<ManualClock>,
+    disk: Arc<FaultyDisk>,
+    settings: LogSettings,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let settings = settings(&root.path().join("log"));
+        Self { root, clock: clock(), disk: Arc::new(FaultyDisk::default()), settings }
+    }
+
+    fn with_spare() -> Self {
+        let mut setup = Self::new();
+        setup.settings.spare_dir = Some(setup.root.path().join("spare"));
+        setup
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.settings.dir.clone()
+    }
+
+    fn try_open(&self) -> Result<(Log, Recovery), AuditError> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        Log::open_on(self.disk.clone(), self.settings.clone(), clock)
+    }
+
+    fn open(&self) -> Log {
+        self.try_open().unwrap().0
+    }
+
+    fn verify(&self) -> VerifyReport {
+        verify(&self.dir(), None).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// What a power cut or kill would leave: the files as they are now, elsewhere.
+    fn image(&self) -> Self {
+        let mut image = Self { clock: self.clock.clone(), ..Self::new() };
+        image.settings.segment_bytes = self.settings.segment_bytes;
+        copy(&self.dir(), &image.dir());
+        image
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The newest segment.
+fn last_segment(dir: &Path) -> PathBuf {
+    segment::list(&[dir.to_owned()]).unwrap().pop().unwrap().path
+}
+
+fn facts() -> Arc<DecisionFacts> {
+    Arc::new(DecisionFacts {
+        rid: 17,
+        traceparent: Some([0xab; 16]),
+        app: Client::intern("crm"),
+        department: Department::intern("sales"),
+        actor: Some("e_5b21".to_owned()),
+        agent: None,
+        action: Action::Read,
+        api: ApiName::intern("crm"),
+        route: RouteKey::intern("GET /customers/{id}"),
+        purpose: Some(Purpose::intern("sales.outreach")),
+        policy_set: "3f9a21".into(),
+        generation: 7,
+        consent_revision: Revision(19),
+        environment: Environment::Production,
+        channel: Channel::Email,
+        gpc: false,
+        roles: vec![Role::intern("sales-rep")],
+    })
+}
+
+fn verdict(category: &str, release: Release, event: Option<&str>) -> CategoryVerdict {
+    CategoryVerdict {
+        category: Category::intern(category),
+        release,
+        why: if release == Release::Withheld { Why::Forbidden } else { Why::Permitted },
+        policies: vec![PolicyName::intern("share-with-consent")],
+        basis: LawfulBasis::Consent,
+        activity: Some((ActivityKey::intern("sales-outreach"), 3)),
+        status: if release == Release::Withheld { ConsentStatus::Withdrawn } else { ConsentStatus::Given },
+        event: event.map(|e| EventId(e.to_owned())),
+        overridden: Vec::new(),
+    }
+}
+
+fn group(parties: &[u64], outcome: Outcome, verdicts: Vec<CategoryVerdict>) -> Group {
+    Group {
+        parties: parties.iter().copied().map(PartyNo).collect(),
+        unknown: 0,
+        outcome,
+        verdicts: Arc::new(Verdicts::new(verdicts)),
+        facts: Some(PartyFacts { stage: Stage::Lead, segment: Segment::Standard, age: Age::Adult, legal_hold: false }),
+    }
+}
+
+fn permit(party: u64) -> Entry {
+    Entry::Permit { facts: facts(), groups: vec![group(&[party], Outcome::Permit, vec![verdict("contact", Release::Full, Some("ev_01"))])] }
+}
+
+fn deny(party: u64) -> Entry {
+    let groups = vec![group(&[party], Outcome::Deny, vec![verdict("contact", Release::Withheld, Some("ev_02"))])];
+    Entry::Deny { facts: facts(), of: None, status: 403, code: "denied", groups, paths: Vec::new() }
+}
+
+fn end(of: u64) -> Entry {
+    Entry::End { of, status: 200, bytes: 512, rows: 1, complete: true, latency_us: 900 }
+}
+
+fn record(log: &Log, entry: Entry) -> u64 {
+    log.append(entry).unwrap().wait().unwrap().index()
+}
+
+fn read(dir: &Path) -> Vec<Logged> {
+    Reader::open(dir).unwrap().map(Result::unwrap).collect()
+}
+
+fn kinds(dir: &Path) -> Vec<String> {
+    read(dir).iter().map(|l| l.kind().to_owned()).collect()
+}
