@@ -1,14 +1,15 @@
 //! Cutting one object (a row, the single object of an answer, an embedded one): whose it is, whether it goes out, and what of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::Judge;
 use super::json::{Kind, Value};
 use super::mask::masked;
 use super::path::{Pattern, Trail, emit, speaking, through};
 use super::report::{Note, Notes};
-use crate::model::{Category, Field, FieldRule, Judged, OnDeny, Release, Several, Shape, ShapeName, Shapes, Step};
+use crate::model::{Category, Field, FieldRule, Judged, OnDeny, Release, Several, Shape, ShapeName, Shapes, Step, Verdicts};
 
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +134,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 struct Scope {
     judged: Vec<Judged>,
+    /// Those of `judged`, equal ones once: a row may name thousands of customers, and every member asks.
+    distinct: HashSet<Arc<Verdicts>>,
     prefix: String,
     /// A member of a category of these customers goes out.
     personal: bool,
@@ -141,12 +144,13 @@ struct Scope {
 }
 
 impl Scope {
-    const fn new(judged: Vec<Judged>, prefix: String) -> Self {
-        Self { judged, prefix, personal: false, error: false }
+    fn new(judged: Vec<Judged>, prefix: String) -> Self {
+        let distinct = judged.iter().map(|j| Arc::clone(&j.verdicts)).collect();
+        Self { judged, distinct, prefix, personal: false, error: false }
     }
 
     fn release(&self, category: Category) -> Release {
-        self.judged.iter().map(|j| j.verdicts.release(category)).min().unwrap_or(Release::Withheld)
+        self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld)
     }
 
     fn is_full(&self, category: Category) -> bool {
@@ -183,7 +187,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             Err(outcome) => return outcome,
         };
         let mut scope = Scope::new(judged, prefix.to_owned());
-        let (start, mark) = (out.len(), self.notes.notes.len());
+        let (start, mark, error) = (out.len(), self.notes.notes.len(), self.error);
         let wanted = shape.shape.needs.iter().all(|c| scope.is_full(*c))
             && (matches!(whose, Whose::Embedded) || self.selection_is_permitted(value, shape, &scope));
         let (alive, zones): (Vec<_>, Vec<_>) = (shape.alive(), shape.zones.iter().collect());
@@ -193,6 +197,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         } else {
             out.truncate(start);
             self.notes.revoke_since(mark);
+            self.error = error;
         }
         // A dropped row tells nothing of itself; an embedded object stands in something that may go out, or is revoked with it.
         let told = released || self.single || matches!(whose, Whose::Embedded);
@@ -218,7 +223,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             if ids.is_empty() { Err(Unidentified) } else { Ok(ids) }
         });
         let named: Vec<Judged> = match (named, shape.shape.ids) {
-            (Ok(ids), Some(space)) => ids.iter().map(|id| self.judge.judge(space, id)).collect(),
+            (Ok(ids), Some(space)) => unique(ids).iter().map(|id| self.judge.judge(space, id)).collect(),
             (Ok(_) | Err(Unidentified), _) => Vec::new(),
         };
         let foreign = named.iter().any(|j| j.is_requested.is_some()) && !named.iter().any(|j| j.is_requested == Some(true));
@@ -243,7 +248,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let Some(space) = shape.shape.ids else {
             return identified;
         };
-        let others: Vec<Judged> = ids.iter().map(|id| self.judge.judge(space, id)).collect();
+        let others: Vec<Judged> = unique(ids).iter().map(|id| self.judge.judge(space, id)).collect();
         identified && others.iter().all(|j| self.selected_by.iter().all(|c| j.verdicts.release(*c) == Release::Full))
     }
 
@@ -261,7 +266,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         };
         let judged = ids.iter().map(|id| self.judge.judge(space, id)).collect();
         let main = entered.iter().any(|zone| zone.rule.main);
-        let mark = self.notes.notes.len();
+        let (mark, error) = (self.notes.notes.len(), self.error);
         let mut own = Scope::new(judged, scope.prefix.clone());
         let released = self.inner(value, here, &mut own, out) && own.personal;
         if released {
@@ -269,6 +274,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             scope.personal |= main;
         } else {
             self.notes.revoke_since(mark);
+            self.error = error;
         }
         if !main {
             let number = entered.first().map(|zone| zone.rule.number);
@@ -375,14 +381,11 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unidentified;
 
-/// The ids at a customer path, each once. A place that is not there (or `null`) names nobody; an object that stands there
+/// The ids at a customer path. A place that is not there (or `null`) names nobody; an object that stands there
 /// without its id is somebody who cannot be judged.
 pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
     let Some((step, rest)) = steps.split_first() else {
-        let id = value.id().ok_or(Unidentified)?;
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
+        ids.push(value.id().ok_or(Unidentified)?);
         return Ok(());
     };
     let next = match (step, &value.kind) {
@@ -396,4 +399,11 @@ pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: boo
         None if rest.is_empty() && !at_root => Err(Unidentified),
         None => Ok(()),
     }
+}
+
+/// Each id once, in the order of the body.
+pub(super) fn unique(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::Limits;
 use super::json::{Kind, Sender, Unreadable, Value, parse};
 use super::mask::is_masked_form;
-use super::object::{Compiled, Rule, collect_ids};
+use super::object::{Compiled, Rule, collect_ids, unique};
 use super::path::{Pattern, Place, Trail, emit, find, speaking, through};
 use crate::model::{Category, FieldRule, OnDeny, PathPattern, Release, RequestPlan, Shape, Space, Step, Verdicts};
 
@@ -64,7 +64,7 @@ pub fn read_write(body: &Bytes, plan: &RequestPlan, limits: &Limits) -> Result<W
     }
     // Without an id space nobody could compare the reference.
     let references = match plan.shape.ids {
-        Some(space) => ids.into_iter().map(|id| (space, id.into_owned())).collect(),
+        Some(space) => unique(ids).into_iter().map(|id| (space, id.into_owned())).collect(),
         None if ids.is_empty() => Vec::new(),
         None => return Err(Unreadable::Id),
     };

@@ -166,3 +166,26 @@ fn embedded_customers_of_a_dropped_row_count_as_not_released() {
     assert!(cut.report.withheld.is_empty() && cut.report.groups.iter().all(|g| !g.released));
     assert_eq!(outcome(Ok(cut)), "[]");
 }
+
+#[test]
+fn an_error_member_of_an_embedded_customer_in_a_dropped_row_refuses_nothing() {
+    let strict = shape("strict", &["id"], &[], &[("name", "identity"), ("diet", "health error")]);
+    let quote = shape("quote", &["id"], &[], &[("end", "embed strict"), ("total", "order")]);
+    let body = r#"[{"id":4,"end":{"id":1,"name":"A","diet":"x"},"total":1},{"id":5,"total":2}]"#;
+    let mut judge = customers(&[("1", "identity+"), ("4", ""), ("5", "order+")]);
+    assert_eq!(outcome(run(body, &rows_plan("[]", &quote, &[], &[]), &[&strict], &mut judge)), r#"[{"id":5,"total":2}]"#);
+}
+
+#[test]
+fn thousands_of_customers_in_one_row_cost_no_square() {
+    let many: Vec<String> = (0..20_000).map(|n| format!(r#"{{"mail":"{n}","n":1}}"#)).collect();
+    let body = format!(r#"[{{"by":"1","subject":"s","cc":[{}]}}]"#, many.join(","));
+    for several in [Several::All, Several::Each] {
+        let fields = [("subject", "case"), ("cc[].**", "contact")];
+        let ticket = Shape { several, ..shape("ticket", &["by", "cc[].mail"], &[], &fields) };
+        let mut judge = customers(&[("1", "case+")]);
+        let cut = run(&body, &rows_plan("[]", &ticket, &[], &[]), &[], &mut judge).unwrap();
+        let expected = if several == Several::All { "[]" } else { r#"[{"by":"1","subject":"s"}]"# };
+        assert_eq!(outcome(Ok(cut)), expected);
+    }
+}

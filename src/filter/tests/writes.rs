@@ -49,8 +49,8 @@ fn every_written_member_needs_its_category() {
     check(r#"{"Name":"A"}"#, "identity~", "403 Name");
     check(r#"{"Name":"A","Phone":"1","Score":2}"#, "identity+", "403 Phone Score");
     check(r#"{"Name":"A","Other":1}"#, "identity+", "403 Other");
-    check(r#"{"Name":"A","name":1}"#.replace("name\":1", "nam\":1").as_str(), "identity+", "403 nam");
-    check(r#"{"Name":{"first":"A"}}"#, "identity+", "403 Name.first");
+    check(r#"{"Name":"A","nam":1}"#, "identity+", "403 nam");
+    check(r#"{"Name":{"first":"A"}}"#, "identity+", "403 Name");
     check(r#"{"Name":"A","Address":"x"}"#, "identity+ contact+", "403 Address");
     check(r#"{"Name":"A","Address":{"Zip":1}}"#, "identity+ contact+", "403 Address.Zip");
     check(r#"{"Name":"A","Address":null}"#, "identity+", "403 Address.City");
@@ -103,7 +103,7 @@ fn a_put_needs_every_category_of_the_shape() {
 #[test]
 fn other_customers_in_a_write_refuse_it() {
     let quote = shape("quote", &["party"], &[], &[("total", "order"), ("end", "embed contact")]);
-    let write = Write { plan: plan(quote.clone(), false), readable: "order+", replace: false };
+    let write = Write { plan: plan(quote, false), readable: "order+", replace: false };
     write.check(r#"{"total":1,"end":{"Id":"c2","Name":"B"}}"#, "order+ identity+", "403 end");
     write.check(r#"{"total":1,"end":null}"#, "order+", "403 end");
     write.check(r#"{"party":"c1","total":1}"#, "order+", r#"{"party":"c1","total":1}"#);
