@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use crate::model::{Identifier, PartyNo, Revision};
 
+use super::check::invalid;
 use super::error::ConsentError;
 use super::event::{Assurance, Normalise, PartyKind};
 use super::ledger::Ledger;
 use super::parties::{Fact, FactValue, fact_row, link_row, touch};
 use super::store::{Batch, ChangeKind, FactName};
-use super::write::{Binding, invalid};
+use super::write::Binding;
 
 /// What an import did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -262,7 +263,7 @@ struct Rows<'a> {
     columns: Option<Vec<String>>,
 }
 
-type Numbered = (u64, Result<Raw, String>);
+type Numbered<T> = (u64, Result<T, String>);
 
 impl<'a> Rows<'a> {
     fn begin(reader: &'a mut dyn BufRead) -> Result<Self, ConsentError> {
@@ -288,7 +289,7 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
-    fn next_row(&mut self) -> Result<Option<Numbered>, ConsentError> {
+    fn next_row(&mut self) -> Result<Option<Numbered<Raw>>, ConsentError> {
         if self.columns.is_none() {
             return self.next_object();
         }
@@ -297,7 +298,7 @@ impl<'a> Rows<'a> {
         Ok(Some((line, cells.and_then(|cells| raw_of(columns, cells)))))
     }
 
-    fn next_object(&mut self) -> Result<Option<Numbered>, ConsentError> {
+    fn next_object(&mut self) -> Result<Option<Numbered<Raw>>, ConsentError> {
         loop {
             let Some(text) = self.read_line()? else { return Ok(None) };
             if text.trim().is_empty() {
@@ -309,7 +310,7 @@ impl<'a> Rows<'a> {
     }
 
     /// One CSV record; quoted cells may run over several lines.
-    fn cells(&mut self) -> Result<Option<(u64, Result<Vec<String>, String>)>, ConsentError> {
+    fn cells(&mut self) -> Result<Option<Numbered<Vec<String>>>, ConsentError> {
         loop {
             let Some(mut text) = self.read_line()? else { return Ok(None) };
             let line = self.line;

@@ -7,6 +7,8 @@
 //! **A stop is never refused because something is down**: it binds in memory and is answered with
 //! [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
 
+mod author;
+mod check;
 mod draft;
 mod error;
 mod event;

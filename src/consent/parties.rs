@@ -6,13 +6,15 @@ use jiff::Timestamp;
 
 use crate::model::{Age, Identifier, PartyFacts, PartyId, PartyNo, Revision, Segment, Stage};
 
+use super::author::captured_by;
+use super::check::{NAME_CHARS_MAX, check_text, invalid};
 use super::draft::Capturer;
 use super::error::ConsentError;
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::ledger::Ledger;
 use super::projection::{Party, Projection};
 use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow};
-use super::write::{Binding, NAME_CHARS_MAX, Writer, check_text, fresh_id, invalid};
+use super::write::{Binding, Writer, fresh_id};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactValue {
@@ -203,10 +205,7 @@ impl Ledger {
         if self.reading().resolve(identifier) == Some(no) {
             return Err(invalid("the id is linked to this customer already, with another assurance"));
         }
-        let source = match caller {
-            Capturer::Client(client) => format!("client:{client}"),
-            Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
-        };
+        let source = captured_by(caller);
         let revision = writer.next_revision();
         let mut batch = Batch::default();
         batch.links.push(link_row(identifier.clone(), no, assurance, at, &source, revision));

@@ -149,7 +149,8 @@ impl Record {
             id: event.id.clone(),
             revision: event.revision,
             time: event.event_time.unwrap_or(event.record_time),
-            source: event.source_system.clone(),
+            // An app cannot pass as another source by naming it.
+            source: format!("{}\n{}", event.captured_by, event.source_system),
             expires,
             matter,
         }

@@ -191,6 +191,6 @@ impl Use<'_> {
     }
 }
 
-fn named<T: PartialEq>(scope: &[T], notice: &[T], asked: T) -> bool {
+fn named<T: PartialEq + Copy>(scope: &[T], notice: &[T], asked: T) -> bool {
     if scope.is_empty() { notice.contains(&asked) } else { scope.contains(&asked) }
 }

@@ -9,13 +9,15 @@ use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
 use ulid::Ulid;
 
-use crate::model::{Author, Capture, Channel, EventId, Identifier, PartyNo, Purpose, Revision, Vocabulary};
+use crate::model::{Author, Channel, EventId, Identifier, PartyId, PartyNo, Revision};
 
+use super::author::{Statement, author, captured_by};
+use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_stop, check_text, invalid};
 use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, StopDraft};
 use super::error::{ConsentError, Unavailable};
-use super::event::{Assurance, Consent, Event, Method, PartyRef, Scope, Stop, StopKind, What};
+use super::event::{Assurance, Consent, Event, Method, PartyRef, Stop, StopKind, What};
 use super::health::lock;
-use super::ledger::{Adopted, Ledger, read};
+use super::ledger::{Ledger, read};
 use super::store::{Answered, Batch, Change, ChangeKind, StoreError, fingerprint};
 
 /// The one who writes.
@@ -408,7 +410,7 @@ impl Ledger {
         hashes
     }
 
-    fn whose(&self, identifier: &Identifier) -> (Option<PartyNo>, Option<crate::model::PartyId>) {
+    fn whose(&self, identifier: &Identifier) -> (Option<PartyNo>, Option<PartyId>) {
         let projection = self.reading();
         let party = projection.resolve(identifier);
         (party, party.and_then(|no| projection.party(no)).map(|p| p.id.clone()))
@@ -452,45 +454,6 @@ struct Given {
     source_system: Option<String>,
 }
 
-/// What a capture registration is compared with.
-struct Statement<'a> {
-    purposes: &'a [Purpose],
-    channel: Channel,
-    claims: Author,
-    evidence: &'a BTreeMap<String, String>,
-}
-
-/// Whose statement it is. An app may claim what its registration lists, with all evidence there; the consent desk may
-/// record what a customer said, with evidence. Everything else is the system's.
-fn author(adopted: &Adopted, caller: &Capturer, statement: &Statement<'_>) -> Author {
-    let evidenced = statement.evidence.values().any(|reference| !reference.trim().is_empty());
-    match caller {
-        Capturer::Client(client) => {
-            let registered = adopted.captures.iter().any(|capture| capture.client == *client && covers(capture, statement, &adopted.vocabulary));
-            if registered { statement.claims } else { Author::System }
-        }
-        Capturer::Staff { .. } if evidenced => statement.claims,
-        Capturer::Staff { .. } if statement.claims == Author::Staff => Author::Staff,
-        Capturer::Staff { .. } => Author::System,
-    }
-}
-
-fn covers(capture: &Capture, statement: &Statement<'_>, vocabulary: &Vocabulary) -> bool {
-    let registered = |purpose: &Purpose| capture.purposes.iter().any(|above| above == purpose || vocabulary.is_within(*purpose, *above));
-    let shown = |kind: &String| statement.evidence.get(kind).is_some_and(|reference| !reference.trim().is_empty());
-    capture.channels.contains(&statement.channel)
-        && capture.authors.contains(&statement.claims)
-        && statement.purposes.iter().all(registered)
-        && capture.evidence.iter().all(shown)
-}
-
-fn captured_by(caller: &Capturer) -> String {
-    match caller {
-        Capturer::Client(client) => format!("client:{client}"),
-        Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
-    }
-}
-
 fn binding(what: &What) -> Binding {
     match what {
         What::Stop(_) => Binding::Anyway,
@@ -507,68 +470,6 @@ const fn kind_of(what: &What) -> ChangeKind {
     }
 }
 
-fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
-    let notice = draft.notice.clone().unwrap_or_default();
-    check_names(vocabulary, &draft.purposes, &draft.scope)?;
-    let named = Scope { categories: notice.categories.clone(), recipients: notice.recipients.clone(), channels: Vec::new() };
-    check_names(vocabulary, &notice.purposes, &named)?;
-    check_text("notice", &notice.id, NAME_CHARS_MAX)?;
-    check_text("notice", &notice.version, NAME_CHARS_MAX)?;
-    if !draft.state.closes() && draft.purposes.is_empty() {
-        return Err(invalid("`purposes` is empty: only a refusal may cover every purpose"));
-    }
-    if draft.state.opens() {
-        if draft.scope.categories.is_empty() && notice.categories.is_empty() {
-            return Err(invalid("a grant must say which categories it covers: in `scope`, or by the notice it was given on"));
-        }
-        if draft.scope.recipients.is_empty() && notice.recipients.is_empty() {
-            return Err(invalid("a grant must say which recipients it covers: in `scope`, or by the notice it was given on"));
-        }
-    } else if draft.expires.is_some() {
-        return Err(invalid("`expires` belongs to a grant: what closes stays until a later grant"));
-    }
-    Ok(())
-}
-
-fn check_stop(draft: &StopDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
-    check_names(vocabulary, &draft.purposes, &draft.scope)?;
-    if let Some(reason) = &draft.reason {
-        check_text("reason", reason, REASON_CHARS_MAX)?;
-    }
-    let whole = matches!(draft.kind, StopKind::Erasure | StopKind::Restriction | StopKind::Deceased | StopKind::Legal | StopKind::ObjectionMarketing);
-    if whole && (!draft.purposes.is_empty() || draft.scope != Scope::default()) {
-        return Err(ConsentError::Invalid(format!("`{}` has its own extent: leave out `purposes` and `scope`", draft.kind)));
-    }
-    if !draft.scope.recipients.is_empty() {
-        return Err(invalid("a hard stop holds for every recipient: leave out `recipients`"));
-    }
-    Ok(())
-}
-
-fn check_names(vocabulary: &Vocabulary, purposes: &[Purpose], scope: &Scope) -> Result<(), ConsentError> {
-    if let Some(unknown) = purposes.iter().find(|p| !vocabulary.purposes.contains_key(p)) {
-        return Err(ConsentError::Invalid(format!("unknown purpose `{unknown}`; the catalogue lists them")));
-    }
-    if let Some(unknown) = scope.categories.iter().find(|c| !vocabulary.categories.contains_key(c)) {
-        return Err(ConsentError::Invalid(format!("unknown category `{unknown}`; the catalogue lists them")));
-    }
-    if let Some(unknown) = scope.recipients.iter().find(|r| !vocabulary.departments.contains_key(r)) {
-        return Err(ConsentError::Invalid(format!("unknown recipient `{unknown}`; the catalogue lists the departments")));
-    }
-    Ok(())
-}
-
-fn check_evidence(evidence: &BTreeMap<String, String>) -> Result<(), ConsentError> {
-    if evidence.len() > EVIDENCE_MAX {
-        return Err(ConsentError::Invalid(format!("more than {EVIDENCE_MAX} kinds of evidence")));
-    }
-    for (kind, reference) in evidence {
-        check_text("evidence", kind, NAME_CHARS_MAX)?;
-        check_text("evidence", reference, REASON_CHARS_MAX)?;
-    }
-    Ok(())
-}
-
 /// A lower-case ULID: 48 bits of time, 80 of randomness.
 pub(super) fn fresh_id(at: Timestamp) -> Result<String, ConsentError> {
     let mut random = [0_u8; 16];
@@ -577,19 +478,5 @@ pub(super) fn fresh_id(at: Timestamp) -> Result<String, ConsentError> {
     Ok(Ulid::from_parts(millis, u128::from_be_bytes(random)).to_string().to_lowercase())
 }
 
-pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), ConsentError> {
-    if text.chars().count() > chars_max || text.chars().any(char::is_control) {
-        return Err(ConsentError::Invalid(format!("`{field}` is longer than {chars_max} characters or holds control characters")));
-    }
-    Ok(())
-}
-
-pub(super) fn invalid(message: &str) -> ConsentError {
-    ConsentError::Invalid(message.to_owned())
-}
-
 /// An event cannot have happened later than this after it was recorded.
 const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
-const EVIDENCE_MAX: usize = 16;
-pub(super) const NAME_CHARS_MAX: usize = 200;
-const REASON_CHARS_MAX: usize = 1000;

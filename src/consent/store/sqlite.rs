@@ -164,7 +164,11 @@ impl Store for SqliteStore {
 
     fn probe(&self) -> Result<(), StoreError> {
         self.same_file()?;
-        self.file.check_header(&self.path)?;
+        if check_header(&self.path).is_err() {
+            // A checkpoint writes the header before the pages behind it; it runs under this lock.
+            let _no_checkpoint = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+            check_header(&self.path)?;
+        }
         let connection = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
         // Reads a page through the log and takes the write lock; a writer that is at work proves as much.
         let probed = connection.execute_batch("BEGIN IMMEDIATE; SELECT count(*) FROM meta; ROLLBACK;");
@@ -362,7 +366,7 @@ fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
 fn event(row: &Row<'_>) -> Result<Event, StoreError> {
     let identifier = Identifier { space: Space::intern(&row.get::<_, String>(2)?), value: row.get(3)? };
     let body: String = row.get(5)?;
-    wire::decode(EventId(row.get(1)?), Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
+    wire::decode(&EventId(row.get(1)?), Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
 }
 
 fn change(row: &Row<'_>) -> Result<Change, StoreError> {
@@ -432,23 +436,23 @@ impl FileMark {
         fs::metadata(path).map_err(|_gone| StoreError::Replaced)?;
         Ok(Self { device: 0, inode: 0 })
     }
+}
 
-    /// A file that was overwritten or cut off in place still answers from SQLite's page cache: its first bytes and its length do not.
-    fn check_header(self, path: &Path) -> Result<(), StoreError> {
-        let damaged = || StoreError::Damaged("its header is overwritten or its end is cut off".to_owned());
-        let mut file = fs::File::open(path).map_err(|_gone| StoreError::Replaced)?;
-        let mut header = [0_u8; 32];
-        file.read_exact(&mut header).map_err(|_short| damaged())?;
-        let [.., b28, b29, b30, b31] = header;
-        let pages = u64::from(u32::from_be_bytes([b28, b29, b30, b31]));
-        let page = match (header.get(16), header.get(17)) {
-            (Some(0), Some(1)) => 65_536,
-            (Some(high), Some(low)) => u64::from(u16::from_be_bytes([*high, *low])),
-            _ => 0,
-        };
-        let length = file.metadata().map_err(|_gone| StoreError::Replaced)?.len();
-        if header.starts_with(b"SQLite format 3\0") && page > 0 && length >= pages * page { Ok(()) } else { Err(damaged()) }
-    }
+/// A file that was overwritten or cut off in place still answers from SQLite's page cache: its first bytes and its length do not.
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let damaged = || StoreError::Damaged("its header is overwritten or its end is cut off".to_owned());
+    let mut file = fs::File::open(path).map_err(|_gone| StoreError::Replaced)?;
+    let mut header = [0_u8; 32];
+    file.read_exact(&mut header).map_err(|_short| damaged())?;
+    let [.., b28, b29, b30, b31] = header;
+    let pages = u64::from(u32::from_be_bytes([b28, b29, b30, b31]));
+    let page = match (header.get(16), header.get(17)) {
+        (Some(0), Some(1)) => 65_536,
+        (Some(high), Some(low)) => u64::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
+    };
+    let length = file.metadata().map_err(|_gone| StoreError::Replaced)?.len();
+    if header.starts_with(b"SQLite format 3\0") && page > 0 && length >= pages * page { Ok(()) } else { Err(damaged()) }
 }
 
 /// How long a write waits for another process that holds the file.

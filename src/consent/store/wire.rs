@@ -89,7 +89,7 @@ pub(super) fn encode(event: &Event) -> Result<String, StoreError> {
     serde_json::to_string(&stored).map_err(|error| StoreError::Damaged(format!("an event cannot be written: {error}")))
 }
 
-pub(super) fn decode(id: EventId, revision: Revision, identifier: Identifier, record_time: Timestamp, body: &str) -> Result<Event, StoreError> {
+pub(super) fn decode(id: &EventId, revision: Revision, identifier: Identifier, record_time: Timestamp, body: &str) -> Result<Event, StoreError> {
     let damaged = || StoreError::Damaged(format!("event `{id}` cannot be read"));
     let stored: EventV1 = serde_json::from_str(body).map_err(|_its_text_may_name_a_person| damaged())?;
     if stored.v != 1 {

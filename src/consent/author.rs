@@ -1,0 +1,48 @@
+//! Whose statement an event is: derived from the capture registration, never believed from the caller.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Author, Capture, Channel, Purpose, Vocabulary};
+
+use super::draft::Capturer;
+use super::ledger::Adopted;
+
+/// What a capture registration is compared with.
+pub(super) struct Statement<'a> {
+    pub(super) purposes: &'a [Purpose],
+    pub(super) channel: Channel,
+    pub(super) claims: Author,
+    pub(super) evidence: &'a BTreeMap<String, String>,
+}
+
+/// Whose statement it is. An app may claim what its registration lists, with all evidence there; the consent desk may
+/// record what a customer said, with evidence. Everything else is the system's.
+pub(super) fn author(adopted: &Adopted, caller: &Capturer, statement: &Statement<'_>) -> Author {
+    let evidenced = statement.evidence.values().any(|reference| !reference.trim().is_empty());
+    match caller {
+        Capturer::Client(client) => {
+            let registered = adopted.captures.iter().any(|capture| capture.client == *client && covers(capture, statement, &adopted.vocabulary));
+            if registered { statement.claims } else { Author::System }
+        }
+        Capturer::Staff { .. } if evidenced => statement.claims,
+        Capturer::Staff { .. } if statement.claims == Author::Staff => Author::Staff,
+        Capturer::Staff { .. } => Author::System,
+    }
+}
+
+fn covers(capture: &Capture, statement: &Statement<'_>, vocabulary: &Vocabulary) -> bool {
+    let registered = |purpose: &Purpose| capture.purposes.iter().any(|above| above == purpose || vocabulary.is_within(*purpose, *above));
+    let shown = |kind: &String| statement.evidence.get(kind).is_some_and(|reference| !reference.trim().is_empty());
+    capture.channels.contains(&statement.channel)
+        && capture.authors.contains(&statement.claims)
+        && statement.purposes.iter().all(registered)
+        && capture.evidence.iter().all(shown)
+}
+
+/// As it is stored with the event.
+pub(super) fn captured_by(caller: &Capturer) -> String {
+    match caller {
+        Capturer::Client(client) => format!("client:{client}"),
+        Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
+    }
+}
