@@ -129,9 +129,16 @@ impl<'a> Value<'a> {
         Some(items.iter().map(|inner| Self { cx: self.cx, inner }).collect())
     }
 
-    /// Every element of a list that can be read; the others are noted.
+    pub(super) fn list_is_empty(self) -> bool {
+        self.inner.get_ref().as_array().is_some_and(|items| items.is_empty())
+    }
+
+    /// Every element of a list; `None` when one could not be read, but only after all have been looked at.
     pub(super) fn each<T>(self, read: impl Fn(Self) -> Option<T>) -> Option<Vec<T>> {
-        Some(self.list()?.into_iter().filter_map(read).collect())
+        let items = self.list()?;
+        let count = items.len();
+        let found: Vec<T> = items.into_iter().filter_map(read).collect();
+        (found.len() == count).then_some(found)
     }
 
     /// One of these words.
@@ -181,6 +188,11 @@ impl<'a> Table<'a> {
     pub(super) fn opt(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
         self.entries.get(key).map(|inner| Value { cx: self.cx, inner })
+    }
+
+    /// A key that is read elsewhere or says nothing here.
+    pub(super) fn know(&mut self, key: &'static str) {
+        self.asked.push(key);
     }
 
     pub(super) fn need(&mut self, key: &'static str) -> Option<Value<'a>> {
