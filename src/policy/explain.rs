@@ -88,10 +88,8 @@ impl Policies {
     }
 
     fn changes(&self, question: &Question<'_>) -> Vec<Change> {
-        let mut candidates = vec![
-            Change::Consent { status: ConsentStatus::Given, explicit: false },
-            Change::Consent { status: ConsentStatus::Given, explicit: true },
-        ];
+        let mut candidates =
+            vec![Change::Consent { status: ConsentStatus::Given, explicit: false }, Change::Consent { status: ConsentStatus::Given, explicit: true }];
         candidates.extend(self.vocabulary.roles.iter().map(|role| Change::EmployeeRole(*role)));
         candidates.extend(Stage::ALL.iter().map(|stage| Change::Stage(*stage)));
         candidates.extend(Segment::ALL.iter().map(|segment| Change::Segment(*segment)));
@@ -163,6 +161,7 @@ impl Trace<'_> {
     }
 
     /// A condition that does not hold, in words.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "Cedar's tree is open; what has no words of its own is shown as Cedar text")]
     fn sentence(&self, expr: &Expr) -> String {
         let Expr::BinaryOp { op, left, right } = expr else {
             return match expr {
@@ -179,7 +178,9 @@ impl Trace<'_> {
             BinaryOp::In => self.membership(left, right),
             BinaryOp::Eq => format!("{} is {}, needs {}", label(left), self.value(left), self.value(right)),
             BinaryOp::NotEq => format!("{} is {}", label(left), self.value(left)),
-            BinaryOp::Contains if matches!(**left, Expr::Set(_)) => format!("{} is {}, needs one of {}", label(right), self.value(right), self.value(left)),
+            BinaryOp::Contains if matches!(**left, Expr::Set(_)) => {
+                format!("{} is {}, needs one of {}", label(right), self.value(right), self.value(left))
+            }
             BinaryOp::Contains => format!("{} lacks {}", label(left), self.value(right)),
             BinaryOp::Less | BinaryOp::LessEq => format!("{} is {}, which is above {}", label(left), self.value(left), self.value(right)),
             BinaryOp::Greater | BinaryOp::GreaterEq => format!("{} is {}, which is below {}", label(left), self.value(left), self.value(right)),
@@ -219,14 +220,10 @@ impl Trace<'_> {
 
 /// The parts of `a && b && c`, from left to right.
 fn conjuncts(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::BinaryOp { op: BinaryOp::And, left, right } => {
-            let mut parts = conjuncts(left);
-            parts.extend(conjuncts(right));
-            parts
-        }
-        _ => vec![expr],
-    }
+    let Expr::BinaryOp { op: BinaryOp::And, left, right } = expr else { return vec![expr] };
+    let mut parts = conjuncts(left);
+    parts.extend(conjuncts(right));
+    parts
 }
 
 /// `context.consent.status` -> `consent status`.
@@ -243,6 +240,8 @@ fn shown(value: &EvalResult) -> String {
             items.sort();
             items.join(", ")
         }
-        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::Record(_) | EvalResult::ExtensionValue(_) => value.to_string(),
+        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::Record(_) | EvalResult::ExtensionValue(_) => {
+            value.to_string()
+        }
     }
 }

@@ -38,6 +38,8 @@ mod catalogue;
 mod entitle;
 mod explain;
 mod governed;
+#[cfg(test)]
+mod mistakes;
 mod reads;
 mod request;
 mod rules;
@@ -183,13 +185,13 @@ impl Policies {
     fn build(folder: &Folder, findings: &mut Findings) -> Option<Self> {
         let schema = request::schema(&folder.schema, findings);
         let catalogue = catalogue::read(&folder.catalogue, schema.as_ref(), findings);
-        let rules = rules::read(folder, schema.as_ref(), catalogue.as_ref().map(|c| &c.entities), findings);
-        let catalogue::Catalogue { vocabulary, entities } = catalogue?;
+        let rules = rules::read(folder, schema.as_ref(), catalogue.as_ref(), findings);
+        let catalogue::Catalogue { vocabulary, entities, .. } = catalogue?;
         let activities = governed::activities(&folder.activities, &vocabulary, findings);
         let captures = governed::captures(&folder.captures, &vocabulary, findings);
         let consent_rules = governed::consent_rules(&folder.consent, &vocabulary, findings);
+        let (schema, entities) = (schema?, entities?);
         let requests = Requests::new(&vocabulary)?;
-        let schema = schema?;
         requests.check(&schema, &vocabulary, &folder.schema, findings);
         let (rules, infos) = rules?;
         let slices = Slices::new(&vocabulary);

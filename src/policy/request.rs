@@ -78,7 +78,7 @@ impl Requests {
         self.categories.get(&category)
     }
 
-    /// `None` when Cedar does not accept the facts, e.g. a time after the year 9999.
+    /// `None` when Cedar does not accept the facts, e.g. a time before the year 0.
     pub(super) fn build(&self, question: &Question<'_>) -> Option<Request> {
         self.request(question, None)
     }
@@ -132,7 +132,8 @@ impl Requests {
                     now: Timestamp::UNIX_EPOCH,
                 };
                 if self.request(&base, Some(schema)).is_none() {
-                    let message = format!("the schema does not accept the facts that the gateway gives for {} and the action `{action}`", kind_name(kind));
+                    let message =
+                        format!("the schema does not accept the facts that the gateway gives for {} and the action `{action}`", kind_name(kind));
                     let finding = source.finding(0..1, message);
                     findings.push(finding.help("policies may not rely on other facts: restore `RequestContext`, `BulkContext` and the actions"));
                 }
@@ -159,7 +160,9 @@ fn check_words(source: &Source, findings: &mut Findings) {
     ];
     let fragment = SchemaFragment::from_cedarschema_str(&source.text).ok().and_then(|(fragment, _)| fragment.to_json_value().ok());
     for (kind, mut wanted) in closed {
-        let found = fragment.as_ref().and_then(|json| json.pointer(&format!("/~1entityTypes/{kind}/enum")).or_else(|| json.get("")?.get("entityTypes")?.get(kind)?.get("enum")));
+        let found = fragment.as_ref().and_then(|json| {
+            json.pointer(&format!("/~1entityTypes/{kind}/enum")).or_else(|| json.get("")?.get("entityTypes")?.get(kind)?.get("enum"))
+        });
         let mut found: Vec<&str> = found.and_then(|words| words.as_array()).into_iter().flatten().filter_map(|word| word.as_str()).collect();
         found.sort_unstable();
         let shown = ticked(&wanted);
@@ -172,7 +175,7 @@ fn check_words(source: &Source, findings: &mut Findings) {
     }
 }
 
-/// What a cut or changed schema is told: parse errors and warnings alike.
+/// Reads the schema; its warnings are mistakes, too.
 pub(super) fn schema(source: &Source, findings: &mut Findings) -> Option<Schema> {
     match Schema::from_cedarschema_str(&source.text) {
         Ok((schema, warnings)) => {
@@ -191,9 +194,9 @@ pub(super) fn schema(source: &Source, findings: &mut Findings) -> Option<Schema>
 /// Every combination of facts about a customer; the likeliest to be permitted come first.
 pub(super) fn all_facts() -> impl Iterator<Item = PartyFacts> {
     let combine = |stage: Stage, segment: Segment, age: Age| [false, true].map(move |legal_hold| PartyFacts { stage, segment, age, legal_hold });
-    Stage::ALL.iter().flat_map(move |stage| {
-        Segment::ALL.iter().flat_map(move |segment| Age::ALL.iter().flat_map(move |age| combine(*stage, *segment, *age)))
-    })
+    Stage::ALL
+        .iter()
+        .flat_map(move |stage| Segment::ALL.iter().flat_map(move |segment| Age::ALL.iter().flat_map(move |age| combine(*stage, *segment, *age))))
 }
 
 pub(super) fn uid(kind: &'static str, id: &str) -> Option<EntityUid> {

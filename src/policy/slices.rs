@@ -42,7 +42,13 @@ impl Slices {
         self.cells.get(&key)?.get_or_init(|| self.make(key, rules, requests, entities)).as_ref()
     }
 
-    fn make(&self, (client, action, category): (Client, Action, Category), rules: &[Rule], requests: &Requests, entities: &Entities) -> Option<Arc<Slice>> {
+    fn make(
+        &self,
+        (client, action, category): (Client, Action, Category),
+        rules: &[Rule],
+        requests: &Requests,
+        entities: &Entities,
+    ) -> Option<Arc<Slice>> {
         let (principal, action, resource) = (requests.principal(client)?, requests.action(action)?, requests.category(category)?);
         let is_met = |rule: &Rule| matches(&rule.policy, principal, action, resource, entities);
         let members: Vec<usize> = rules.iter().enumerate().filter(|(_, rule)| is_met(rule)).map(|(at, _)| at).collect();

@@ -42,7 +42,7 @@ impl<'s> Section<'s> {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    fn required(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'s Spanned<DeValue<'s>>> {
+    pub(super) fn required(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'s Spanned<DeValue<'s>>> {
         let value = self.optional(key);
         if value.is_none() {
             findings.push(self.source.finding(self.span.clone(), format!("`{key}` is missing")));
@@ -71,6 +71,15 @@ impl<'s> Section<'s> {
 
     pub(super) fn words(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Word<'s>> {
         self.required(key, findings);
+        self.optional_words(key, findings).unwrap_or_default()
+    }
+
+    /// A list with something in it.
+    pub(super) fn some_words(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Word<'s>> {
+        let Some(value) = self.required(key, findings) else { return Vec::new() };
+        if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+            findings.push(self.source.finding(value.span(), format!("`{key}` is empty")));
+        }
         self.optional_words(key, findings).unwrap_or_default()
     }
 
@@ -121,8 +130,7 @@ impl<'s> Section<'s> {
     pub(super) fn tables(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Section<'s>> {
         let Some(value) = self.optional(key) else { return Vec::new() };
         let items = value.get_ref().as_array().into_iter().flatten();
-        let tables: Vec<_> =
-            items.filter_map(|item| item.get_ref().as_table().map(|table| Section::new(self.source, table, item.span()))).collect();
+        let tables: Vec<_> = items.filter_map(|item| item.get_ref().as_table().map(|table| Section::new(self.source, table, item.span()))).collect();
         if value.get_ref().as_array().is_none_or(|items| items.len() != tables.len()) {
             self.wrong(value, key, "a list of tables", findings);
         }
@@ -134,8 +142,7 @@ impl<'s> Section<'s> {
         let mut entries = Vec::new();
         for (key, value) in self.table {
             match value.get_ref().as_str() {
-                Some(text) => entries
-                    .push((Word { text: key.get_ref().as_ref(), span: key.span() }, Word { text, span: value.span() })),
+                Some(text) => entries.push((Word { text: key.get_ref().as_ref(), span: key.span() }, Word { text, span: value.span() })),
                 None => self.wrong(value, key.get_ref(), "a text", findings),
             }
         }
