@@ -157,7 +157,7 @@ impl StateDir {
     /// `curl -K` file: who calls, and whom to trust.
     fn curl_options(&self, pair: &PemPair) -> String {
         format!(
-            "cacert = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\nsilent\nshow-error\n",
+            "cacert = \"{}\"\ncert = \"{}\"\nkey = \"{}\"\ninclude\nsilent\nshow-error\n",
             self.certs.internal_ca.display(),
             pair.chain.display(),
             pair.key.display()

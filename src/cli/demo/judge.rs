@@ -78,7 +78,7 @@ fn released(expected: Released, status: &str, body: Option<&Value>, withheld: Op
             if came != of.len() - but.len() || too_much > 0 {
                 return (cell, complaint(format!("{} of {}", of.len() - but.len(), of.len()), too_much > 0));
             }
-            if withheld != u64::try_from(but.len()).ok() {
+            if Some(withheld.unwrap_or(0)) != u64::try_from(but.len()).ok() {
                 return (cell, complaint(format!("{} withheld", but.len()), false));
             }
             (cell, None)

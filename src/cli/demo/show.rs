@@ -112,25 +112,30 @@ pub(super) fn closing(rows: &[Row], took: Duration, state: &str) -> String {
     text
 }
 
-/// What to do while the demo keeps serving; each line works as it is printed. `program` is how this program is typed.
+/// What to do while the demo keeps serving: lines for a shell, working as they are printed. `program` is how this program
+/// is typed.
 pub(super) fn serving(addresses: Addresses, dir: &Path, program: &str) -> String {
     let Addresses { apps, admin, capture: _, health } = addresses;
-    let dir = dir.display();
-    let mut text = String::from("still serving, until ctrl-c; each line can be typed as it stands\n");
+    let dir = dir.strip_prefix(".").unwrap_or(dir).display();
     let tries = [
-        ("permit", "helpdesk", "service-provision.support", "crm/customers/0031"),
-        ("list", "campaign-manager", "marketing.email", "crm/customers?limit=5"),
-        ("deny", "crm", "sales.outreach", "crm/customers/0044"),
+        ("the help desk sees what the contract needs", "helpdesk", "service-provision.support", "crm/customers/0031"),
+        ("one of five said no", "campaign-manager", "marketing.email", "crm/customers?limit=5"),
+        ("a lead who withdrew", "crm", "sales.outreach", "crm/customers/0044"),
     ];
+    let mut text = String::from("still serving until ctrl-c; these lines work as they stand\n");
     for (what, app, purpose, target) in tries {
+        // A shell may take `?` for a pattern.
+        let url = if target.contains('?') { format!("'https://{apps}/{target}'") } else { format!("https://{apps}/{target}") };
         // Writing to a String cannot fail.
-        let _written = writeln!(text, "  {what:<8}curl -i -K {dir}/curl/{app} -H 'Data-Purpose: {purpose}' 'https://{apps}/{target}'");
+        let _written = write!(text, "\n# {what}\ncurl -K {dir}/curl/{app} -H 'Data-Purpose: {purpose}' {url}");
     }
     let _written = write!(
         text,
-        "  ready   curl -s http://{health}/readyz\n  \
-         admin   curl -K {dir}/curl/auditor https://{admin}/v1/decisions\n  \
-         log     {program} audit verify {dir}/log"
+        "\n# is it well, and what did it decide\n\
+         curl http://{health}/readyz\n\
+         curl -K {dir}/curl/auditor https://{admin}/v1/decisions\n\
+         # does the log still say what it said\n\
+         {program} audit verify {dir}/log"
     );
     text
 }
@@ -287,7 +292,21 @@ mod tests {
         let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let addresses = Addresses { apps: at(1), admin: at(2), capture: at(3), health: at(4) };
         let text = serving(addresses, Path::new("./demo-state"), "./target/release/consentry");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        still serving until ctrl-c; these lines work as they stand
+
+        # the help desk sees what the contract needs
+        curl -K demo-state/curl/helpdesk -H 'Data-Purpose: service-provision.support' https://127.0.0.1:1/crm/customers/0031
+        # one of five said no
+        curl -K demo-state/curl/campaign-manager -H 'Data-Purpose: marketing.email' 'https://127.0.0.1:1/crm/customers?limit=5'
+        # a lead who withdrew
+        curl -K demo-state/curl/crm -H 'Data-Purpose: sales.outreach' https://127.0.0.1:1/crm/customers/0044
+        # is it well, and what did it decide
+        curl http://127.0.0.1:4/readyz
+        curl -K demo-state/curl/auditor https://127.0.0.1:2/v1/decisions
+        # does the log still say what it said
+        ./target/release/consentry audit verify demo-state/log
+        ");
     }
 
     #[test]
