@@ -226,7 +226,12 @@ struct Envelope<'c, 'p, 't> {
 impl<'t> Envelope<'_, '_, 't> {
     fn value(&mut self, value: &'t Value<'_>, alive: &[&Pattern<'_, Outer>], depth: usize, out: &mut String) -> bool {
         let is_container = matches!(value.kind, Kind::Array(_) | Kind::Object(_));
-        match speaking(alive, depth).map(|p| p.rule) {
+        // Nothing declared beside the rows may speak for them or for what holds them.
+        let rule = match alive.iter().find(|p| matches!(p.rule, Outer::Part)) {
+            Some(part) => part.names(depth).then_some(Outer::Part),
+            None => speaking(alive, depth).map(|p| p.rule),
+        };
+        match rule {
             Some(Outer::Part) => {
                 out.push_str(&self.parts.pop_front().unwrap_or_default());
                 true

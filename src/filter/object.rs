@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::Judge;
 use super::json::{Kind, Value};
 use super::mask::masked;
-use super::path::{Pattern, Trail, emit, speaking, through};
+use super::path::{Pattern, Trail, emit, find, speaking, through};
 use super::report::{Note, Notes};
-use crate::model::{Category, Field, FieldRule, Judged, OnDeny, Release, Several, Shape, ShapeName, Shapes, Step, Verdicts};
+use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Release, Several, Shape, ShapeName, Shapes, Step, Verdicts};
 
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,8 @@ pub(super) enum Rule {
 /// The part of an object that one of several customers judges alone.
 #[derive(Debug)]
 pub(super) struct Zone<'p> {
-    /// The member of the zone that holds the id; `None`: the zone's value is the id.
-    id: Option<&'p str>,
+    /// Where the id stands in it; empty: it is the id.
+    id: &'p [Step],
     /// Whether this customer also judges the object as a whole.
     main: bool,
     number: usize,
@@ -94,21 +94,20 @@ impl<'p> Compiled<'p> {
 }
 
 fn zones(shape: &Shape) -> Vec<Pattern<'_, Zone<'_>>> {
-    let mut found = Vec::new();
-    for (number, path) in shape.customer.iter().enumerate() {
-        let steps = path.0.as_slice();
-        let main = number == 0;
-        match steps.split_last() {
-            // The object itself: its main customers judge it anyway.
-            Some((Step::Member(_), [])) if main => {}
-            Some((Step::Member(name), parent)) if !parent.is_empty() => {
-                found.push(Pattern { steps: parent, rule: Zone { id: Some(name), main, number } });
-            }
-            Some(_) => found.push(Pattern { steps, rule: Zone { id: None, main, number } }),
-            None => {}
-        }
-    }
-    found
+    shape.customer.iter().enumerate().filter_map(|(number, path)| zone(number, path)).collect()
+}
+
+fn zone(number: usize, path: &PathPattern) -> Option<Pattern<'_, Zone<'_>>> {
+    let main = number == 0;
+    let length = match path.0.iter().rposition(|step| *step == Step::Items) {
+        Some(last) => last + 1,
+        None if matches!(path.0.last(), Some(Step::Member(_))) && path.0.len() > 1 => path.0.len() - 1,
+        // The object itself: its main customers judge it anyway.
+        None if main => return None,
+        None => path.0.len(),
+    };
+    let (steps, id) = path.0.split_at_checked(length)?;
+    Some(Pattern { steps, rule: Zone { id, main, number } })
 }
 
 /// Whose an object has to be.
@@ -258,8 +257,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let Some(space) = here.shape.shape.ids.filter(|_| !entered.is_empty()) else {
             return entered.is_empty() && self.inner(value, here, scope, out);
         };
-        let ids: Option<Vec<Cow<'_, str>>> =
-            entered.iter().map(|zone| zone.rule.id.map_or(Some(value), |name| value.member(name)).and_then(Value::id)).collect();
+        let ids: Option<Vec<Cow<'_, str>>> = entered.iter().map(|zone| find(value, zone.rule.id).first().and_then(|id| id.id())).collect();
         // Somebody without an id is nobody who could permit anything.
         let Some(ids) = ids else {
             return false;
@@ -360,7 +358,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let (Some(shape), Some(pattern)) = (shapes.get(&name), speaking(here.alive, here.depth)) else {
             return false;
         };
-        let prefix = format!("{}{}.", scope.prefix, crate::model::PathPattern(pattern.steps.to_vec()));
+        let prefix = format!("{}{}.", scope.prefix, PathPattern(pattern.steps.to_vec()));
         let one = |cutter: &mut Self, value: &'t Value<'_>, out: &mut String| {
             matches!(value.kind, Kind::Object(_)) && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
         };

@@ -272,3 +272,13 @@ fn the_report_tells_paths_by_verdict_and_never_values() {
     assert_eq!(report.withheld.len(), contact().fields.len());
     assert_eq!((report.groups.len(), report.groups[0].unknown, report.groups[0].released), (1, 1, false));
 }
+
+#[test]
+fn a_whole_element_of_a_list_belongs_to_the_customer_named_in_it() {
+    let fields = [("subject", "case"), ("cc[].name", "contact"), ("cc[].who.mail", "contact"), ("watchers[]", "contact")];
+    let ticket = Shape { several: Several::Each, ..shape("ticket", &["by", "cc[].who.mail", "watchers[]"], &[], &fields) };
+    let body = r#"{"by":"r","subject":"s","cc":[{"name":"A","who":{"mail":"a"}},{"name":"B","who":{"mail":"b"}}],"watchers":["b","a"]}"#;
+    let mut judge = customers(&[("r", "case+ contact+"), ("a", "contact+"), ("b", "case+")]);
+    let expected = r#"{"by":"r","subject":"s","cc":[{"name":"A","who":{"mail":"a"}}],"watchers":["a"]}"#;
+    assert_eq!(outcome(run(body, &object_plan(&ticket), &[], &mut judge)), expected);
+}

@@ -189,3 +189,15 @@ fn thousands_of_customers_in_one_row_cost_no_square() {
         assert_eq!(outcome(Ok(cut)), expected);
     }
 }
+
+#[test]
+fn nothing_declared_beside_the_rows_speaks_for_them() {
+    let body = r#"{"data":{"items":[{"id":4,"name":"A"},{"id":1,"name":"B"}],"n":2}}"#;
+    for free in ["data", "data.items", "data.**"] {
+        let plan = rows_plan("data.items[]", &row(), &[(free, CountRule::Free)], &[free]);
+        assert!(!outcome(run(body, &plan, &[], &mut judge())).contains("\"A\""), "{free}");
+    }
+    let nested = rows_plan("a[].rows[]", &row(), &[("a[0].rows", CountRule::Free)], &[]);
+    let body = r#"{"a":[{"rows":[{"id":4,"name":"A"}]},{"rows":[{"id":1,"name":"B"}]}]}"#;
+    assert_eq!(outcome(run(body, &nested, &[], &mut judge())), r#"{"a":[{"rows":[]},{"rows":[{"id":1,"name":"B"}]}]}"#);
+}
