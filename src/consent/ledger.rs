@@ -93,12 +93,12 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens or creates the SQLite ledger at `path` and reads it in full.
+    /// Opens or creates the SQLite ledger at `path`, for this process alone, and reads it in full.
     ///
     /// # Errors
     /// When the database cannot be opened or read.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ConsentError> {
-        Self::open_with(Box::new(SqliteStore::open(path)?), clock)
+        Self::open_with(Box::new(SqliteStore::open(path)?.alone()?), clock)
     }
 
     /// The same over another store.

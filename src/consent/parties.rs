@@ -255,12 +255,14 @@ impl Ledger {
             if let Some(no) = projection.resolve(created) {
                 return Ok(no);
             }
-            let mut matched: BTreeSet<Identifier> = matches.iter().filter(|m| *m != created).cloned().collect();
+            let mut matched: BTreeSet<Identifier> = matches.iter().cloned().collect();
             // Stops may stand under any id of the person who was found.
             for party in matches.iter().filter_map(|m| projection.resolve(m)).filter_map(|no| projection.party(no)) {
                 matched.extend(party.links.iter().map(|link| (*link.identifier).clone()));
                 matched.insert(PartyRef::Party(party.id.clone()).identifier());
             }
+            // The id itself is the new customer's own, even if it was matched to another before.
+            matched.remove(created);
             (PartyNo(projection.party_count() + 1), matched)
         };
         let mut batch = Batch::default();

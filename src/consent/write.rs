@@ -329,12 +329,12 @@ impl Ledger {
 
     /// Stores a batch, applies it, tells the listener.
     pub(super) fn commit(&self, writer: &mut Writer, batch: Batch, binding: Binding) -> Result<(), Failed> {
-        let stored = if writer.in_doubt { self.recover(writer) } else { Ok(()) }.and_then(|()| {
-            let committed = self.store.commit(&batch).map_err(Unavailable::from);
-            // Whether a commit that failed took place after all is not known.
-            writer.in_doubt |= committed.is_err();
-            committed
-        });
+        // What is in doubt comes first: `begin` and `tick` settle it.
+        let stored = if writer.in_doubt {
+            Err(Unavailable("earlier changes are not stored yet".to_owned()))
+        } else {
+            self.store.commit(&batch).map_err(Unavailable::from)
+        };
         match stored {
             Ok(()) => {
                 writer.stored = writer.last;
@@ -343,6 +343,8 @@ impl Ledger {
                 Ok(())
             }
             Err(error) => {
+                // Whether a commit that failed took place after all is not known.
+                writer.in_doubt = true;
                 self.health.set(self.clock.monotonic(), Err(error.clone()));
                 if binding == Binding::OnlyIfStored {
                     return Err(Failed::NotDone(error));

@@ -27,6 +27,8 @@ pub enum StoreError {
     Replaced,
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    #[error("another process uses the database; stop it first")]
+    InUse,
     #[error("the database was written by a newer version ({0}); start that version")]
     Newer(i64),
 }

@@ -8,8 +8,8 @@
 //! ```
 
 use std::fmt;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,11 +29,14 @@ pub struct SqliteStore {
     file: FileMark,
     write: Mutex<Connection>,
     probe: Mutex<Connection>,
+    /// Never closed before the connections: closing any handle of the file would drop SQLite's own locks on it.
+    header: File,
+    alone: Option<File>,
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("path", &self.path).field("alone", &self.alone.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -47,7 +50,21 @@ impl SqliteStore {
         migrate(&mut write)?;
         let probe = connect(path, Duration::ZERO)?;
         let file = FileMark::of(path)?;
-        Ok(Self { path: path.to_owned(), file, write: Mutex::new(write), probe: Mutex::new(probe) })
+        let header = File::open(path).map_err(|_gone| StoreError::Replaced)?;
+        Ok(Self { path: path.to_owned(), file, write: Mutex::new(write), probe: Mutex::new(probe), header, alone: None })
+    }
+
+    /// Takes the database for this process: a second one would not see what the first writes.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another has it.
+    pub fn alone(mut self) -> Result<Self, StoreError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let lock = File::create(path).map_err(|error| StoreError::Database(format!("its lock file: {}", error.kind())))?;
+        lock.try_lock().map_err(|_held| StoreError::InUse)?;
+        self.alone = Some(lock);
+        Ok(self)
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Connection>, StoreError> {
@@ -164,12 +181,12 @@ impl Store for SqliteStore {
 
     fn probe(&self) -> Result<(), StoreError> {
         self.same_file()?;
-        if check_header(&self.path).is_err() {
+        let connection = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        if check_header(&self.header).is_err() {
             // A checkpoint writes the header before the pages behind it; it runs under this lock.
             let _no_checkpoint = self.write.lock().unwrap_or_else(PoisonError::into_inner);
-            check_header(&self.path)?;
+            check_header(&self.header)?;
         }
-        let connection = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
         // Reads a page through the log and takes the write lock; a writer that is at work proves as much.
         let probed = connection.execute_batch("BEGIN IMMEDIATE; SELECT count(*) FROM meta; ROLLBACK;");
         match probed {
@@ -439,10 +456,11 @@ impl FileMark {
 }
 
 /// A file that was overwritten or cut off in place still answers from SQLite's page cache: its first bytes and its length do not.
-fn check_header(path: &Path) -> Result<(), StoreError> {
+fn check_header(mut file: &File) -> Result<(), StoreError> {
     let damaged = || StoreError::Damaged("its header is overwritten or its end is cut off".to_owned());
-    let mut file = fs::File::open(path).map_err(|_gone| StoreError::Replaced)?;
+    let unread = |error: std::io::Error| StoreError::Database(format!("its header: {}", error.kind()));
     let mut header = [0_u8; 32];
+    file.seek(SeekFrom::Start(0)).map_err(unread)?;
     file.read_exact(&mut header).map_err(|_short| damaged())?;
     let [.., b28, b29, b30, b31] = header;
     let pages = u64::from(u32::from_be_bytes([b28, b29, b30, b31]));
@@ -451,7 +469,7 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
         (Some(high), Some(low)) => u64::from(u16::from_be_bytes([*high, *low])),
         _ => 0,
     };
-    let length = file.metadata().map_err(|_gone| StoreError::Replaced)?.len();
+    let length = file.metadata().map_err(unread)?.len();
     if header.starts_with(b"SQLite format 3\0") && page > 0 && length >= pages * page { Ok(()) } else { Err(damaged()) }
 }
 

@@ -107,7 +107,7 @@ fn slowly(events: &[Event], about: &str, now: Timestamp, since: impl Fn(&Event) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn incremental_equals_rebuilt_equals_slow_reading(steps in prop::collection::vec(step(), 1..40)) {

@@ -127,8 +127,8 @@ fn a_removed_replaced_or_overwritten_database_is_away() {
         ("removed", |path| fs::remove_file(path).unwrap()),
         ("replaced by a copy", |path| {
             let copy = path.with_extension("copy");
-            fs::copy(path, &copy).unwrap();
-            fs::rename(&copy, path).unwrap();
+            fs::copy(&*path, &copy).unwrap();
+            fs::rename(&copy, &*path).unwrap();
         }),
         ("overwritten", |path| fs::write(path, vec![0x5a; 20_000]).unwrap()),
         ("cut off", |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(5000).unwrap()),
@@ -158,6 +158,18 @@ fn a_file_that_is_no_database_does_not_open() {
     fs::write(&path, b"not a database at all, but long enough to look at").unwrap();
     assert!(Ledger::open(&path, Arc::clone(&bench.clock) as Arc<dyn Clock>).is_err());
     assert!(Ledger::open(&bench.dir.path().join("no/such/folder.db"), Arc::clone(&bench.clock) as Arc<dyn Clock>).is_err());
+}
+
+#[test]
+fn a_second_process_does_not_get_the_database() {
+    let bench = empty_bench();
+    let path = bench.dir.path().join("consent.db");
+    let open = || Ledger::open(&path, Arc::clone(&bench.clock) as Arc<dyn Clock>);
+    let first = open().unwrap();
+    let second = open().unwrap_err();
+    assert!(second.to_string().contains("another process"), "{second}");
+    drop(first);
+    assert!(open().is_ok());
 }
 
 #[test]

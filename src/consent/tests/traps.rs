@@ -348,6 +348,18 @@ fn a_matched_link_resolves_nothing_and_a_verified_one_opens_for_later_grants() {
 }
 
 #[test]
+fn an_id_that_was_only_matched_to_another_becomes_the_created_customers_own() {
+    let bench = bench();
+    let first = bench.ledger.link_created(&id("crm:5"), &[id("crm:6")]).unwrap();
+    let second = bench.ledger.link_created(&id("crm:6"), &[id("crm:5")]).unwrap();
+    assert_ne!(first, second);
+    bench.advance(1);
+    bench.say("crm:6", "marketing.email", State::Given);
+    assert_eq!(bench.status("crm:6", "marketing.email"), ConsentStatus::Given);
+    assert_eq!(bench.status("crm:5", "marketing.email"), ConsentStatus::Unknown);
+}
+
+#[test]
 fn an_id_of_another_customer_is_not_taken_over() {
     let bench = bench();
     bench.import("identifiers\ncrm:2\n");
