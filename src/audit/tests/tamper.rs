@@ -106,6 +106,7 @@ fn rewriting_removing_swapping_and_doubling_with_right_checksums_are_seen() {
             write(&setup, &forged(&entries));
             let fault = fault(&setup.dir());
             assert!(matches!(fault, Fault::Root { .. } | Fault::Short { .. } | Fault::Orphan), "entry {at}: {fault}");
+            assert!(matches!(setup.try_open(), Err(AuditError::Damaged { .. })), "entry {at}: nor is it written on");
         }
         let mut swapped = real.clone();
         let other = (at + 1) % real.len();
