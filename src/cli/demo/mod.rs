@@ -7,6 +7,8 @@ mod gateway;
 mod guide;
 mod issuer;
 mod judge;
+#[cfg(test)]
+mod rehearsal;
 pub mod sample_apis;
 mod serve;
 mod show;
