@@ -247,7 +247,7 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
 }
 
 /// The body of `POST /v1/consents`: what the customer said, when, where, and the evidence.
-fn event(customer: &str, purpose: &str, state: &str, at: &str) -> Value {
+pub(super) fn event(customer: &str, purpose: &str, state: &str, at: &str) -> Value {
     let notice = format!("{}-v1", purpose.replace('.', "-"));
     let form = FORMS.iter().find(|(of, ..)| *of == purpose);
     let (channel, categories, recipient) =

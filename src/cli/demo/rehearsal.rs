@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 
 use super::*;
@@ -14,10 +14,11 @@ use crate::catalog::{Found, Target};
 use crate::cli::demo::sample_apis::{API_KEY_HEADER, SampleApis};
 use crate::cli::demo::tour::{Act, BEFORE, STEPS, Step};
 use crate::config::Config;
+use crate::consent::{Capturer, EventDraft, Ledger, Method, PartyRef, State};
 use crate::filter::{Cut, CutError, Judge, Limits, cut};
 use crate::model::{
-    Action, Age, Caller, Category, CategoryVerdict, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts, PartyNo, Question, Release, Segment,
-    Space, Stage, Verdicts, Why,
+    Action, Age, Author, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts, PartyNo, Question,
+    Release, Segment, Space, Stage, Verdicts, Vocabulary, Why,
 };
 use crate::policy::Policies;
 
@@ -139,7 +140,7 @@ impl Judge for Asked<'_> {
 }
 
 impl World {
-    fn find(&self, method: &Method, target: &str) -> Found {
+    fn find(&self, method: &http::Method, target: &str) -> Found {
         self.config.catalog.find(method, &Target::parse(target).unwrap()).unwrap()
     }
 
@@ -153,7 +154,7 @@ impl World {
             _ => self.apis.desk,
         };
         let key = HeaderMap::from_iter([(API_KEY_HEADER.parse().unwrap(), HeaderValue::from_str(self.state.api_key()).unwrap())]);
-        client.send(Method::GET, &format!("https://{at}{}", found.upstream_target("")), key, "").await.unwrap().body
+        client.send(http::Method::GET, &format!("https://{at}{}", found.upstream_target("")), key, "").await.unwrap().body
     }
 
     async fn cut(&self, number: usize) -> Result<Cut, CutError> {
@@ -201,4 +202,59 @@ async fn the_shipped_policies_cut_the_sample_answers_as_the_tour_says() {
 async fn the_tickets_that_are_broken_cannot_be_read() {
     let world = world().await;
     assert!(matches!(world.cut(14).await, Err(CutError::Unreadable(_))));
+}
+
+/// What the capture listener makes of the body of an event.
+fn draft(event: &serde_json::Value, config: &Config, vocabulary: &Vocabulary) -> EventDraft {
+    let text = |name: &str| event[name].as_str().unwrap();
+    let normalise = |space: &str, value: &str| config.catalog.space(Space::intern(space)).unwrap().identify(value).map_err(|e| e.to_string());
+    let subject = PartyRef::parse(text("identifier"), &normalise).unwrap();
+    let mut draft = EventDraft::new(subject, vocabulary.purpose(text("purpose")).unwrap(), State::parse(text("state")).unwrap());
+    draft.event_time = Some(text("event_time").parse().unwrap());
+    draft.channel = Channel::parse(text("channel")).unwrap();
+    draft.method = Method::parse(text("method")).unwrap();
+    draft.evidence = serde_json::from_value(event["evidence"].clone()).unwrap();
+    let names = |member: &str| event["scope"][member].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
+    draft.scope.categories = names("categories").map(|name| vocabulary.category(name).unwrap()).collect();
+    draft.scope.recipients = names("recipients").map(|name| vocabulary.department(name).unwrap()).collect();
+    draft
+}
+
+#[tokio::test]
+async fn the_ledger_takes_the_customers_and_what_they_said() {
+    let world = world().await;
+    let clock = crate::clock::SystemClock::shared();
+    let ledger = Ledger::open(&world.state.path().join("consent.db"), clock.clone()).unwrap();
+    let vocabulary = world.policies.vocabulary();
+    ledger.adopt(vocabulary.clone(), world.policies.consent_rules().clone(), world.policies.captures().to_vec());
+    let normalise = |space: &str, value: &str| {
+        world.config.catalog.space(Space::intern(space)).ok_or("no such space")?.identify(value).map_err(|e| e.to_string())
+    };
+    let file = std::fs::read(world.state.parties()).unwrap();
+    let report = ledger.import_parties(file.as_slice(), false, &normalise, &mut |_| {}).unwrap();
+    assert_eq!((report.created, report.errors), (6, Vec::new()));
+
+    let centre = Capturer::Client(vocabulary.client("preference-centre").unwrap());
+    let say = |customer: &str, purpose: &str, state: &str| {
+        let event = guide::event(customer, purpose, state, &clock.now().to_string());
+        ledger.record(draft(&event, &world.config, vocabulary), &centre).unwrap()
+    };
+    let status = |customer: &str, purpose: &str, category: &str, recipient: &str| {
+        let id = world.config.catalog.space(Space::intern("crm")).unwrap().identify(customer).unwrap();
+        let purpose = vocabulary.purpose(purpose).unwrap();
+        let (category, recipient) = (vocabulary.category(category).unwrap(), vocabulary.department(recipient).unwrap());
+        let standing = ledger.standing(&id).unwrap().unwrap();
+        standing.status(vocabulary, &ledger.rules().unwrap(), purpose, category, recipient, vocabulary.channel(purpose)).status
+    };
+    for (customer, purpose, state) in BEFORE {
+        assert_eq!(say(customer, purpose, state).author, Author::Customer, "the capture must be registered for what it claims");
+    }
+    assert_eq!(status("0012", "sales.outreach", "order", "sales"), ConsentStatus::Given);
+    assert_eq!(status("0058", "marketing.email", "contact", "marketing"), ConsentStatus::Refused);
+    let outreach = |expected| assert_eq!(status("0044", "sales.outreach", "behaviour", "sales"), expected);
+    outreach(ConsentStatus::Unknown);
+    say("0044", "sales.outreach", "given");
+    outreach(ConsentStatus::Given);
+    say("0044", "sales.outreach", "withdrawn");
+    outreach(ConsentStatus::Withdrawn);
 }
