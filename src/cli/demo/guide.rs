@@ -255,20 +255,21 @@ pub(super) fn event(customer: &str, purpose: &str, state: &str, at: &str) -> Val
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{notice} {state}").as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut event = json!({
-        "identifier": format!("crm:{customer}"),
-        "purpose": purpose,
+        "party": format!("crm:{customer}"),
+        "purposes": [purpose],
         "state": state,
         "event_time": at,
         "channel": channel,
         "method": "expressed",
-        "evidence": { "form-hash": format!("sha256:{hash}"), "notice": notice },
         "author": "customer",
+        "evidence": [{ "kind": "form-hash", "reference": format!("sha256:{hash}") }, { "kind": "notice", "reference": notice }],
     });
-    // A grant covers what its form named; a refusal or withdrawal without scope covers everything.
+    // A grant covers what its form named; a refusal or withdrawal without limits covers everything.
     if state == "given"
         && let Some(event) = event.as_object_mut()
     {
-        event.insert("scope".to_owned(), json!({ "categories": categories, "recipients": [recipient] }));
+        event.insert("categories".to_owned(), json!(categories));
+        event.insert("recipients".to_owned(), json!([recipient]));
     }
     event
 }
@@ -312,16 +313,15 @@ mod tests {
     #[test]
     fn a_grant_says_what_it_covers_and_carries_the_evidence_its_capture_needs() {
         let given = event("0044", "sales.outreach", "given", "2026-07-24T10:01:58Z");
-        assert_eq!(given["identifier"], "crm:0044");
-        assert_eq!(given["scope"]["recipients"], json!(["sales"]));
-        for kind in ["form-hash", "notice"] {
-            assert!(given["evidence"][kind].is_string(), "{kind}");
-        }
+        assert_eq!((&given["party"], &given["recipients"]), (&json!("crm:0044"), &json!(["sales"])));
+        let kinds: Vec<&Value> = given["evidence"].as_array().unwrap().iter().map(|piece| &piece["kind"]).collect();
+        assert_eq!(kinds, ["form-hash", "notice"]);
     }
 
     #[test]
     fn a_withdrawal_covers_everything() {
-        assert!(event("0044", "sales.outreach", "withdrawn", "2026-07-24T10:02:11Z").get("scope").is_none());
+        let withdrawn = event("0044", "sales.outreach", "withdrawn", "2026-07-24T10:02:11Z");
+        assert!(withdrawn.get("categories").is_none() && withdrawn.get("recipients").is_none());
     }
 
     #[test]

@@ -208,13 +208,15 @@ async fn the_tickets_that_are_broken_cannot_be_read() {
 fn draft(event: &serde_json::Value, config: &Config, vocabulary: &Vocabulary) -> EventDraft {
     let text = |name: &str| event[name].as_str().unwrap();
     let normalise = |space: &str, value: &str| config.catalog.space(Space::intern(space)).unwrap().identify(value).map_err(|e| e.to_string());
-    let subject = PartyRef::parse(text("identifier"), &normalise).unwrap();
-    let mut draft = EventDraft::new(subject, vocabulary.purpose(text("purpose")).unwrap(), State::parse(text("state")).unwrap());
+    let subject = PartyRef::parse(text("party"), &normalise).unwrap();
+    let mut draft =
+        EventDraft::new(subject, vocabulary.purpose(event["purposes"][0].as_str().unwrap()).unwrap(), State::parse(text("state")).unwrap());
     draft.event_time = Some(text("event_time").parse().unwrap());
     draft.channel = Channel::parse(text("channel")).unwrap();
     draft.method = Method::parse(text("method")).unwrap();
-    draft.evidence = serde_json::from_value(event["evidence"].clone()).unwrap();
-    let names = |member: &str| event["scope"][member].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
+    let piece = |piece: &serde_json::Value| (piece["kind"].as_str().unwrap().to_owned(), piece["reference"].as_str().unwrap().to_owned());
+    draft.evidence = event["evidence"].as_array().unwrap().iter().map(piece).collect();
+    let names = |member: &str| event[member].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
     draft.scope.categories = names("categories").map(|name| vocabulary.category(name).unwrap()).collect();
     draft.scope.recipients = names("recipients").map(|name| vocabulary.department(name).unwrap()).collect();
     draft
@@ -223,7 +225,7 @@ fn draft(event: &serde_json::Value, config: &Config, vocabulary: &Vocabulary) ->
 #[tokio::test]
 async fn the_ledger_takes_the_customers_and_what_they_said() {
     let world = world().await;
-    let clock = crate::clock::SystemClock::shared();
+    let clock = SystemClock::shared();
     let ledger = Ledger::open(&world.state.path().join("consent.db"), clock.clone()).unwrap();
     let vocabulary = world.policies.vocabulary();
     ledger.adopt(vocabulary.clone(), world.policies.consent_rules().clone(), world.policies.captures().to_vec());
