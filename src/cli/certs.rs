@@ -331,9 +331,12 @@ fn catalogue_clients(text: &str) -> anyhow::Result<(Vec<String>, Vec<String>)> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
 
-    use rustls_pki_types::CertificateDer;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
     use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
     use super::*;
     use crate::identity::PeerCertificate;
@@ -390,6 +393,71 @@ mod tests {
         let twice = DevNames { agents: vec!["crm".to_owned()], ..names() };
         assert!(matches!(dev(dir.path(), &twice), Err(CertError::Twice(_))));
         assert_eq!(0, fs::read_dir(dir.path()).expect("dir").count());
+    }
+
+    /// Whether a client with this certificate gets through to a server with that one, in memory.
+    async fn shakes_hands(made: &DevCerts, server: &PemPair, client: &PemPair, host: &str) -> bool {
+        let roots = |path: &Path| {
+            let mut store = RootCertStore::empty();
+            store.add(CertificateDer::from_pem_file(path).expect("pem")).expect("authority");
+            Arc::new(store)
+        };
+        let load = |pair: &PemPair| {
+            let chain = vec![CertificateDer::from_pem_file(&pair.chain).expect("pem")];
+            (chain, PrivateKeyDer::from_pem_file(&pair.key).expect("key"))
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots(&made.apps_ca), Arc::clone(&provider)).build().expect("verifier");
+        let (chain, key) = load(server);
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().expect("versions");
+        let server = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).expect("server");
+        let (chain, key) = load(client);
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let client = builder.with_root_certificates(roots(&made.internal_ca)).with_client_auth_cert(chain, key).expect("client");
+
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let host = ServerName::try_from(host.to_owned()).expect("name");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let (accepted, connected) = tokio::join!(acceptor.accept(far), connector.connect(host, near));
+        accepted.is_ok() && connected.is_ok()
+    }
+
+    #[tokio::test]
+    async fn tls_takes_each_certificate_for_its_own_use_only() {
+        let dir = tempfile::tempdir().expect("dir");
+        let made = dev(dir.path(), &names()).expect("made");
+        let crm = &made.clients["crm"];
+        for host in ["localhost", "127.0.0.1", "::1", "gw.internal"] {
+            assert!(shakes_hands(&made, &made.gateway, crm, host).await, "{host}");
+        }
+        assert!(!shakes_hands(&made, &made.gateway, crm, "example.com").await, "another host");
+        assert!(!shakes_hands(&made, &made.gateway, &made.staff["auditor"], "localhost").await, "staff are no app");
+        assert!(!shakes_hands(&made, &made.gateway, &made.gateway_client, "localhost").await, "the inside is no app");
+        assert!(!shakes_hands(&made, crm, crm, "localhost").await, "an app is no server");
+    }
+
+    #[test]
+    fn the_command_reads_the_catalogue_of_the_policy_folder() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            certs: CertsArgs,
+        }
+        let dir = tempfile::tempdir().expect("dir");
+        let (policies, out) = (dir.path().join("policies"), dir.path().join("certs"));
+        let run_dev = || {
+            let args = ["certs", "dev", "--upstream", "cpq", "--policies"].map(std::ffi::OsString::from).into_iter();
+            let args = args.chain([policies.clone().into(), "--dir".into(), out.clone().into()]);
+            run(&<Cli as clap::Parser>::parse_from(args).certs)
+        };
+        assert!(run_dev().expect_err("no folder").to_string().contains("--policies"));
+        fs::create_dir(&policies).expect("folder");
+        let text = r#"[{"uid":{"type":"Application","id":"crm"},"attrs":{},"parents":[]}]"#;
+        fs::write(policies.join("catalogue.cedarentities.json"), text).expect("catalogue");
+        run_dev().expect("made");
+        assert!(out.join("app-crm.pem").exists() && out.join("upstream-cpq.key").exists());
+        assert!(run_dev().expect_err("again").to_string().contains("--force"));
     }
 
     #[test]

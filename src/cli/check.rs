@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -31,7 +31,7 @@ impl CheckArgs {
         });
         match loaded {
             Ok(config) => report_good(output, &config, policies.into_inner().as_ref()),
-            Err(findings) => report_findings(output, &findings, Some(files_read(&self.config.config)), "nothing was started or written"),
+            Err(findings) => report_findings(output, &findings, &crate::config::files(&self.config.config), "nothing was started or written"),
         }
     }
 }
@@ -40,12 +40,12 @@ fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) ->
     let summary = policies.map(Policies::summary);
     let set = summary.as_ref().map_or("", |s| s.id.as_str());
     if output.is_json() {
-        let files = config.files.len();
-        output.json(&json!({ "ok": true, "files": files, "policy_set": set, "governed": config.governed_hash, "warnings": config.warnings }))?;
+        let (files, warnings) = (config.files.len(), config.warnings.iter().map(finding_json).collect::<Vec<_>>());
+        output.json(&json!({ "ok": true, "files": files, "policy_set": set, "governed": config.governed_hash, "warnings": warnings }))?;
         return Ok(Exit::Done);
     }
     for warning in &config.warnings {
-        output.line(format!("{warning}\n"))?;
+        output.line(format!("{}\n", warning.to_string().replacen(": error: ", ": warning: ", 1)))?;
     }
     let routes: usize = config.catalog.apis.iter().map(|api| api.routes.len()).sum();
     let rules =
@@ -60,7 +60,7 @@ fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) ->
 }
 
 /// Every finding with its place, then one line that sums up.
-pub(super) fn report_findings(output: &Output, findings: &Findings, files: Option<usize>, consequence: &str) -> Result<Exit, Failure> {
+pub(super) fn report_findings(output: &Output, findings: &Findings, read: &[PathBuf], consequence: &str) -> Result<Exit, Failure> {
     if output.is_json() {
         let list: Vec<_> = findings.0.iter().map(finding_json).collect();
         output.json(&json!({ "ok": false, "errors": list }))?;
@@ -69,31 +69,15 @@ pub(super) fn report_findings(output: &Output, findings: &Findings, files: Optio
     for finding in &findings.0 {
         output.line(format!("{finding}\n"))?;
     }
-    output.line(summary_line(findings, files, consequence))?;
+    output.line(summary_line(findings, read, consequence))?;
     Ok(Exit::Invalid)
 }
 
-fn summary_line(findings: &Findings, files: Option<usize>, consequence: &str) -> String {
-    let wrong = findings.0.iter().map(|finding| &finding.file).collect::<BTreeSet<&PathBuf>>().len();
-    let place = match files {
-        Some(files) if files > wrong => format!("{wrong} of {files} files"),
-        Some(_) | None => count(wrong, "file"),
-    };
+fn summary_line(findings: &Findings, read: &[PathBuf], consequence: &str) -> String {
+    let wrong: BTreeSet<&PathBuf> = findings.0.iter().map(|finding| &finding.file).collect();
+    let all = wrong.iter().copied().chain(read).collect::<BTreeSet<_>>().len();
+    let place = if all > wrong.len() { format!("{} of {all} files", wrong.len()) } else { count(wrong.len(), "file") };
     format!("{} in {place} · {consequence}", count(findings.0.len(), "error"))
-}
-
-/// How many files a configuration consists of, as far as it can be read: the file, what it includes, and the policy folder.
-fn files_read(config: &Path) -> usize {
-    let table = std::fs::read_to_string(config).ok().and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
-    let folder = config.parent().unwrap_or(Path::new(""));
-    let includes = table.get("include").and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str);
-    let included: usize = includes.map(|pattern| matching(&folder.join(pattern))).sum();
-    let policies = table.get("policy").and_then(|policy| policy.get("folder")).and_then(toml::Value::as_str);
-    1 + included + policies.map_or(0, |policies| matching(&folder.join(policies).join("**/*.*")))
-}
-
-fn matching(pattern: &Path) -> usize {
-    glob::glob(&pattern.to_string_lossy()).map_or(0, |paths| paths.filter_map(Result::ok).filter(|path| path.is_file()).count())
 }
 
 pub(super) fn count(number: usize, what: &str) -> String {
@@ -118,15 +102,16 @@ fn finding_json(finding: &Finding) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn the_last_line_counts_errors_and_files() {
         let mut findings = Findings::default();
         findings.push(Finding::of_file(Path::new("a.toml"), "x"));
-        assert_eq!(summary_line(&findings, Some(1), "nothing was started or written"), "1 error in 1 file · nothing was started or written");
+        assert_eq!(summary_line(&findings, &[], "nothing was started or written"), "1 error in 1 file · nothing was started or written");
         findings.push(Finding::of_file(Path::new("a.toml"), "y"));
         findings.push(Finding::of_file(Path::new("b.toml"), "z"));
-        assert_eq!(summary_line(&findings, Some(4), "nothing was started or written"), "3 errors in 2 of 4 files · nothing was started or written");
+        assert_eq!(summary_line(&findings, &["a.toml", "c.toml", "d.toml"].map(PathBuf::from), "nothing was started or written"), "3 errors in 2 of 4 files · nothing was started or written");
     }
 
     #[test]

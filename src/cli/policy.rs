@@ -37,7 +37,7 @@ impl PolicyCommand {
 fn check(output: &Output, folder: &FolderArg) -> Result<Exit, Failure> {
     let summary = match policy::check(&folder.dir) {
         Ok(summary) => summary,
-        Err(findings) => return report_findings(output, &findings, None, "the active policies are unchanged"),
+        Err(findings) => return report_findings(output, &findings, &[], "the active policies are unchanged"),
     };
     if output.is_json() {
         output.json(&json!({
@@ -65,7 +65,7 @@ fn check(output: &Output, folder: &FolderArg) -> Result<Exit, Failure> {
 fn test(output: &Output, folder: &FolderArg) -> Result<Exit, Failure> {
     let report = match policy::cases::run(&folder.dir) {
         Ok(report) => report,
-        Err(findings) => return report_findings(output, &findings, None, "no case was run"),
+        Err(findings) => return report_findings(output, &findings, &[], "no case was run"),
     };
     for case in &report.cases {
         if output.is_json() {

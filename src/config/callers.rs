@@ -63,11 +63,10 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
     let keys = table.need("keys").and_then(keys);
     let keys_max_age = table.opt("keys_max_age").map_or(Some(Duration::from_secs(86_400)), Value::duration);
     let algorithms = table.need("algorithms").and_then(|v| {
-        let found = v.each(|item| item.word("algorithm", &Algorithm::ALL))?;
-        if v.list()?.is_empty() {
+        if v.list_is_empty() {
             v.error("at least one algorithm is needed");
         }
-        Some(found)
+        v.each(|item| item.word("algorithm", &Algorithm::ALL))
     });
     let sender_constraint = table.need("sender_constraint").and_then(|v| {
         if v.as_str() == Some("dpop") {

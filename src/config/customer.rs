@@ -45,7 +45,7 @@ impl<'a> Rules<'_, 'a> {
                 lookup.error_help("`lookup` is for writes", "an answer is judged by the customer its shape names");
                 None
             }
-            (None, Some(_)) => Some(Customer::Answer),
+            (None, Some(_)) => self.subject().then_some(Customer::Answer),
             (Some(value), None) => {
                 let read = self.source(value)?;
                 self.judge(value, &read).then_some(read)
@@ -62,6 +62,10 @@ impl<'a> Rules<'_, 'a> {
             return None;
         }
         if self.response_place.is_some() && self.response.is_none() {
+            return None;
+        }
+        if let (Some(place), Some(ResponsePlan::Object { subject: Subject::Request, .. })) = (self.response_place, self.response) {
+            place.error_help("`subject = \"request\"`, but the request names nobody", "add `customer`, or remove `subject`");
             return None;
         }
         if self.response.and_then(ResponsePlan::shape).is_some_and(|shape| !shape.customer.is_empty()) {

@@ -12,7 +12,7 @@ pub(super) fn governed<'a>(documents: impl Iterator<Item = &'a DeTable<'a>>) -> 
     for document in documents {
         for key in GOVERNED {
             if let Some(value) = document.get(key) {
-                quote(&mut text, key);
+                quote(&mut text, 'k', key);
                 write(&mut text, value.get_ref());
                 text.push('\n');
             }
@@ -24,11 +24,11 @@ pub(super) fn governed<'a>(documents: impl Iterator<Item = &'a DeTable<'a>>) -> 
 
 fn write(out: &mut String, value: &DeValue<'_>) {
     match value {
-        DeValue::String(text) => quote(out, text),
-        DeValue::Integer(number) => out.push_str(&format!("i{}:{};", number.radix(), number.as_str())),
-        DeValue::Float(number) => out.push_str(&format!("f{};", number.as_str())),
-        DeValue::Boolean(yes) => out.push_str(if *yes { "t;" } else { "f;" }),
-        DeValue::Datetime(time) => out.push_str(&format!("d{time};")),
+        DeValue::String(text) => quote(out, 's', text),
+        DeValue::Integer(number) => quote(out, 'i', &format!("{}:{}", number.radix(), number.as_str())),
+        DeValue::Float(number) => quote(out, 'f', number.as_str()),
+        DeValue::Boolean(yes) => quote(out, 'b', if *yes { "true" } else { "false" }),
+        DeValue::Datetime(time) => quote(out, 'd', &time.to_string()),
         DeValue::Array(items) => {
             out.push('[');
             items.iter().for_each(|item| write(out, item.get_ref()));
@@ -38,7 +38,7 @@ fn write(out: &mut String, value: &DeValue<'_>) {
         DeValue::Table(entries) => {
             out.push('{');
             for (key, item) in entries {
-                quote(out, key.get_ref());
+                quote(out, 'k', key.get_ref());
                 write(out, item.get_ref());
             }
             out.push('}');
@@ -47,6 +47,9 @@ fn write(out: &mut String, value: &DeValue<'_>) {
 }
 
 /// Length first, so that no text can imitate the structure around it.
-fn quote(out: &mut String, text: &str) {
-    out.push_str(&format!("{}:{text}", text.len()));
+fn quote(out: &mut String, tag: char, text: &str) {
+    out.push(tag);
+    out.push_str(&text.len().to_string());
+    out.push(':');
+    out.push_str(text);
 }

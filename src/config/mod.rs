@@ -25,6 +25,8 @@ mod upstreams;
 mod values;
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 pub use settings::*;
@@ -65,6 +67,20 @@ pub fn load(path: &Path, vocabulary_of: &VocabularyOf<'_>) -> Result<Config, Fin
     finish(notes, config)
 }
 
+/// The JSON Schema (draft 2020-12) of the file, for editors: `consentry check --schema`.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("schema.json")
+}
+
+/// The files of a configuration, as far as they can be told: the file itself and what it includes.
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let notes = Notes::default();
+    let included = read_file(path, &notes).map(|main| includes(&main, &notes)).unwrap_or_default();
+    std::iter::once(path.to_owned()).chain(included).collect()
+}
+
 fn finish(notes: Notes, config: Option<Config>) -> Result<Config, Findings> {
     let mut findings = notes.findings.into_inner();
     for finding in &mut findings.0 {
@@ -75,7 +91,7 @@ fn finish(notes: Notes, config: Option<Config>) -> Result<Config, Findings> {
     match config {
         Some(config) => findings.or(config),
         None if findings.is_empty() => Err(Findings(vec![Finding::of_file(Path::new("consentry.toml"), "the configuration could not be read")])),
-        None => findings.or(()).and(Err(Findings::default())),
+        None => Err(findings.or(()).err().unwrap_or_default()),
     }
 }
 
@@ -146,7 +162,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         version.0.error_help(format!("version {} of this file is not known", version.1), "write `version = 1`");
     }
     if let Some(list) = main.opt("include") {
-        drop(list.list());
+        list.list();
     }
     main.later(&["public", "budget", "telemetry"]);
 
@@ -172,7 +188,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let upstream_table = main.opt("upstream").and_then(|v| v.table("`[upstream]`"));
     let upstreams = upstream_table.as_ref().map(upstreams::upstreams).unwrap_or_default();
     for file in included {
-        drop(file.opt("version"));
+        file.know("version");
     }
 
     let upstream_names = upstream_table.iter().flat_map(Table::named).map(|(name, _, _)| name.to_owned()).collect();
@@ -214,8 +230,10 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
     let mut spaces = BTreeMap::new();
     ids.iter().for_each(|table| shapes::spaces(table, &mut spaces));
     found.spaces = spaces;
-    let entries = shape_tables.iter().flat_map(Table::named);
-    found.shapes = shapes::link(entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect());
+    let mut seen = BTreeSet::new();
+    let entries = shape_tables.iter().flat_map(Table::named).filter(|(name, _, _)| seen.insert(*name));
+    let read: Vec<_> = entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect();
+    found.shapes = shapes::link(&read);
     let mut declared: Vec<(crate::model::ApiName, String)> = Vec::new();
     let lists: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt("api")).collect();
     for item in lists.into_iter().flat_map(|v| v.list().unwrap_or_default()) {

@@ -34,7 +34,7 @@ fn param(name: &str, value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Op
                 return None;
             }
         };
-        (accepts, selected.map_or_else(|| Some(Vec::new()), |read| read)?)
+        (accepts, selected.unwrap_or_else(|| Some(Vec::new()))?)
     } else if value.as_str() == Some("free") {
         (Accepts::Any, Vec::new())
     } else {
@@ -49,8 +49,7 @@ fn param(name: &str, value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Op
 
 /// The categories that a list of fields selects by.
 fn fields(value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Option<Vec<Category>> {
-    let items = value.list()?;
-    if items.is_empty() {
+    if value.list_is_empty() {
         value.error_help("no field stands there", "write `\"free\"` when the parameter tells nothing about a customer");
         return None;
     }
@@ -60,7 +59,7 @@ fn fields(value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Option<Vec<Ca
         return None;
     };
     let mut found = Vec::new();
-    for item in items {
+    for item in value.list()? {
         let wanted = path(item)?;
         match selects(shape, &wanted) {
             Selects::Categories(categories) => found.extend(categories),

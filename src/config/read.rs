@@ -2,6 +2,7 @@
 //! reading goes on. Every key that is asked for is known; all others are mistakes, so no list of keys can go stale.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,11 @@ pub(super) struct File {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) findings: RefCell<Findings>,
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(super) warnings: RefCell<Vec<Finding>>,
     /// Certificates, keys and the like, for the watcher.
     pub(super) files: RefCell<Vec<PathBuf>>,
+    /// Where the listeners so far are.
+    pub(super) addresses: RefCell<Vec<SocketAddr>>,
     /// Secrets that stand in the file: a mistake, and they must not be shown with it.
     pub(super) secrets: RefCell<Vec<String>>,
 }
@@ -70,10 +73,9 @@ impl<'a> Value<'a> {
         self.cx.push(self.cx.finding(self.span(), message).help(help));
     }
 
+    /// Not a mistake, but worth a line.
     pub(super) fn warn(self, message: &str) {
-        let place = self.cx.finding(self.span(), "");
-        let line = format!("{}:{}:{}: warning: {message}", place.file.display(), place.line, place.column);
-        self.cx.notes.warnings.borrow_mut().push(line);
+        self.cx.notes.warnings.borrow_mut().push(self.cx.finding(self.span(), message));
     }
 
     /// A value that the design foresees and this version does not obey.
@@ -129,9 +131,16 @@ impl<'a> Value<'a> {
         Some(items.iter().map(|inner| Self { cx: self.cx, inner }).collect())
     }
 
-    /// Every element of a list that can be read; the others are noted.
+    pub(super) fn list_is_empty(self) -> bool {
+        self.inner.get_ref().as_array().is_some_and(|items| items.is_empty())
+    }
+
+    /// Every element of a list; `None` when one could not be read, but only after all have been looked at.
     pub(super) fn each<T>(self, read: impl Fn(Self) -> Option<T>) -> Option<Vec<T>> {
-        Some(self.list()?.into_iter().filter_map(read).collect())
+        let items = self.list()?;
+        let count = items.len();
+        let found: Vec<T> = items.into_iter().filter_map(read).collect();
+        (found.len() == count).then_some(found)
     }
 
     /// One of these words.
@@ -181,6 +190,11 @@ impl<'a> Table<'a> {
     pub(super) fn opt(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
         self.entries.get(key).map(|inner| Value { cx: self.cx, inner })
+    }
+
+    /// A key that is read elsewhere or says nothing here.
+    pub(super) fn know(&mut self, key: &'static str) {
+        self.asked.push(key);
     }
 
     pub(super) fn need(&mut self, key: &'static str) -> Option<Value<'a>> {

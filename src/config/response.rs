@@ -93,7 +93,11 @@ fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
 }
 
 fn content_types(value: Value<'_>) -> Option<Vec<String>> {
-    let found = value.each(|item| {
+    if value.list_is_empty() {
+        value.error("at least one content type is needed");
+        return None;
+    }
+    value.each(|item| {
         let text = item.str()?;
         let plain = text.split_once('/').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty())
             && text.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !matches!(b, b';' | b'*' | b','));
@@ -101,10 +105,5 @@ fn content_types(value: Value<'_>) -> Option<Vec<String>> {
             item.error_help("this is not a content type", "write it in lower case and without parameters: `application/json`");
         }
         plain.then(|| text.to_owned())
-    })?;
-    if value.list()?.is_empty() {
-        value.error("at least one content type is needed");
-        return None;
-    }
-    Some(found)
+    })
 }

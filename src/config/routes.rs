@@ -57,7 +57,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     table.later(&["when", "dialect", "stream", "budget", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
-    if let Some(empty) = departments_place.filter(|v| v.list().is_some_and(|list| list.is_empty())) {
+    if let Some(empty) = departments_place.filter(|v| v.list_is_empty()) {
         empty.error_help("`departments` is empty: nobody could call", "leave it out, or name the departments");
     }
 

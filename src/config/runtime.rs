@@ -62,13 +62,10 @@ pub(super) fn listeners(value: Option<Value<'_>>, document: &Table<'_>) -> Vec<L
 
 fn server_certificates(table: &mut Table<'_>) -> Option<Vec<super::settings::Certified>> {
     let value = table.need("certificates")?;
-    let items = value.list()?;
-    if items.is_empty() {
+    if value.list_is_empty() {
         value.error("at least one certificate is needed");
     }
-    let count = items.len();
-    let read: Vec<_> = items.into_iter().filter_map(Value::certified).collect();
-    (count > 0 && read.len() == count).then_some(read)
+    value.each(Value::certified)
 }
 
 fn client_certificates(value: Value<'_>) -> Option<ClientCertificates> {
@@ -231,7 +228,7 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
             _ => mode.error_help("unknown mode", "write `\"strict\"`, or nothing"),
         }
     }
-    let signing_key = table.need("signing_key").and_then(Value::secret);
+    let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
     table.later(&["witnesses", "retention", "export"]);
     table.finish();
     let spare_dir = match spare_dir {

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, IssuerName, Purpose, UpstreamName};
+use crate::model::{Client, ClientKind, Environment, Finding, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub struct Config {
     pub governed_hash: String,
     /// All files that were read, for the watcher; the policy folder is not among them.
     pub files: Vec<PathBuf>,
-    /// Not mistakes, but worth a line: shown by `check` and logged at start, as `file:line:column: warning: …`.
-    pub warnings: Vec<String>,
+    /// Not mistakes, but worth a line: shown by `check` and logged at start.
+    pub warnings: Vec<Finding>,
 }
 
 /// `[gateway]`

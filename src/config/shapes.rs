@@ -85,10 +85,13 @@ fn space(name: &str, value: Value<'_>) -> Option<IdSpace> {
 /// A shape and what is checked when all shapes are known.
 pub(super) struct ReadShape<'a> {
     pub(super) shape: Shape,
-    embeds: Vec<(ShapeName, Value<'a>)>,
+    embeds: Embeds<'a>,
 }
 
-/// `[shape.NAME]`
+/// Names of embedded shapes and their places.
+type Embeds<'a> = Vec<(ShapeName, Value<'a>)>;
+
+/// `[shape.NAME]`; `None` after any mistake in it, so that nothing is judged by half a shape.
 pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Option<ReadShape<'a>> {
     let mut table = value.table(format!("`[shape.{name}]`"))?;
     let ids = table.opt("ids").map(|v| names.space(v));
@@ -100,22 +103,31 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
     let needs = needs_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| names.category(item)));
     let field_table = table.need("fields").and_then(|v| v.table(format!("`[shape.{name}.fields]`")));
     table.later(&["links"]);
+    table.finish();
+    let fields = field_table.and_then(|table| fields(&table, open.as_deref().unwrap_or_default(), names));
     if let (Some(place), None) = (customer_place, &ids) {
         place.error_help("the ids of these customers have no id space", "add `ids = \"…\"`");
+        return None;
     }
-    if let Some(place) = customer_place {
-        let ends_in_rest = |p: &PathPattern| p.0.last() == Some(&Step::Rest);
-        if customer.as_ref().is_some_and(|paths| paths.iter().any(ends_in_rest)) {
-            place.error("an id stands at one path, not below `**`");
-        }
-        if customer.as_ref().is_some_and(Vec::is_empty) && place.list().is_some_and(|items| items.is_empty()) {
-            place.error_help("no path stands there", "leave `customer` out when the object does not say whose it is");
-        }
+    if let Some(place) = customer_place.filter(|v| v.list_is_empty()) {
+        place.error_help("no path stands there", "leave `customer` out when the object does not say whose it is");
+        return None;
     }
-    table.finish();
-    let (fields, embeds) = fields(&field_table?, open.as_deref().unwrap_or_default(), names);
-    let shape =
-        Shape { name: ShapeName::intern(name), ids: ids.flatten(), customer: customer?, several: several?, open: open?, needs: needs?, fields };
+    let customer = customer?;
+    if let Some(place) = customer_place.filter(|_| customer.iter().any(|p| p.0.last() == Some(&Step::Rest))) {
+        place.error("an id stands at one path, not below `**`");
+        return None;
+    }
+    let (open, (fields, embeds)) = (open?, fields?);
+    let shape = Shape {
+        name: ShapeName::intern(name),
+        ids: ids.map_or(Some(None), |read| read.map(Some))?,
+        customer,
+        several: several?,
+        open,
+        needs: needs?,
+        fields,
+    };
     if let Some(place) = needs_place {
         let own = shape.categories();
         if let Some(missing) = shape.needs.iter().find(|category| !own.contains(category)) {
@@ -125,9 +137,11 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
     Some(ReadShape { shape, embeds })
 }
 
-fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> (Vec<Field>, Vec<(ShapeName, Value<'a>)>) {
+fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Option<(Vec<Field>, Embeds<'a>)> {
     let (mut found, mut embeds): (Vec<Field>, _) = (Vec::new(), Vec::new());
-    for (text, span, value) in table.named() {
+    let entries = table.named();
+    let count = entries.len();
+    for (text, span, value) in entries {
         let path = match PathPattern::parse(text) {
             Ok(path) => Some(path),
             Err(problem) => {
@@ -141,10 +155,10 @@ fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> (Ve
         let rule = rule(value, names, &mut embeds);
         found.extend(path.zip(rule).map(|(path, rule)| Field { path, rule }));
     }
-    (found, embeds)
+    (found.len() == count).then_some((found, embeds))
 }
 
-fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Vec<(ShapeName, Value<'a>)>) -> Option<FieldRule> {
+fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Embeds<'a>) -> Option<FieldRule> {
     if !value.is_table() {
         return Some(FieldRule::Category { category: names.category(value)?, on_deny: OnDeny::Remove });
     }
@@ -173,9 +187,9 @@ fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Vec<(ShapeName, Va
 }
 
 /// Checks what hangs between shapes: an embedded shape names its customer, and none embeds itself.
-pub(super) fn link(read: Vec<ReadShape<'_>>) -> Shapes {
+pub(super) fn link(read: &[ReadShape<'_>]) -> Shapes {
     let shapes: Shapes = read.iter().map(|r| (r.shape.name, Arc::new(r.shape.clone()))).collect();
-    for ReadShape { shape, embeds } in &read {
+    for ReadShape { shape, embeds } in read {
         for (embedded, place) in embeds {
             let Some(target) = shapes.get(embedded) else { continue };
             if target.customer.is_empty() {

@@ -1,1 +1,491 @@
+//! Whole configurations: the shipped example, ten planted mistakes, and one mistake at a time.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::catalog::{Customer, Target};
+use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity};
+
+/// The names of the shipped catalogue, as far as configurations use them.
+fn vocabulary() -> Arc<Vocabulary> {
+    let mut v = Vocabulary::default();
+    for name in ["marketing", "sales", "service", "it", "finance"] {
+        v.departments.insert(Department::intern(name), DepartmentInfo { active: true });
+    }
+    for (name, owner) in [
+        ("identity", "it"),
+        ("contact", "marketing"),
+        ("behaviour", "marketing"),
+        ("opportunity", "sales"),
+        ("order", "sales"),
+        ("case", "service"),
+        ("billing", "finance"),
+        ("health", "service"),
+    ] {
+        let info = CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary };
+        v.categories.insert(Category::intern(name), info);
+    }
+    for (name, parent) in [
+        ("marketing", None),
+        ("marketing.email", Some("marketing")),
+        ("sales", None),
+        ("sales.outreach", Some("sales")),
+        ("service-provision", None),
+        ("service-provision.support", Some("service-provision")),
+        ("legal-compliance", None),
+        ("data-coordination", None),
+    ] {
+        let parents: Vec<Purpose> = parent.into_iter().map(Purpose::intern).collect();
+        let ancestors = std::iter::once(Purpose::intern(name)).chain(parents.clone()).collect();
+        v.purposes.insert(Purpose::intern(name), PurposeInfo { channel: None, parents, ancestors });
+    }
+    for (name, kind, department, registered) in [
+        ("campaign-manager", ClientKind::Application, "marketing", &["marketing"][..]),
+        ("crm", ClientKind::Application, "sales", &["sales", "service-provision"]),
+        ("helpdesk", ClientKind::Application, "service", &["service-provision"]),
+        ("preference-centre", ClientKind::Application, "it", &[]),
+        ("mdm-hub", ClientKind::Application, "it", &["data-coordination"]),
+        ("ledger", ClientKind::Application, "finance", &["legal-compliance"]),
+        ("sales-copilot", ClientKind::Agent, "sales", &["sales"]),
+    ] {
+        let registered = registered.iter().map(|p| Purpose::intern(p)).collect();
+        v.clients.insert(Client::intern(name), ClientInfo { kind, department: Department::intern(department), registered });
+    }
+    Arc::new(v)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("apis")).unwrap();
+    for folder in [PathBuf::new(), PathBuf::from("apis")] {
+        for entry in fs::read_dir(from.join(&folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                fs::copy(&path, to.join(&folder).join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+}
+
+/// The shipped example with the files it names.
+struct Example {
+    dir: tempfile::TempDir,
+}
+
+impl Example {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("gw");
+        copy(&root().join(".dist"), &home);
+        for folder in ["gw/certs", "gw/state", "policies"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for name in ["gw", "admin", "gw-client", "apps-ca", "staff-ca", "internal-ca", "other"] {
+            let made = rcgen::generate_simple_self_signed(vec![format!("{name}.internal")]).unwrap();
+            fs::write(home.join(format!("certs/{name}.pem")), made.cert.pem()).unwrap();
+            fs::write(home.join(format!("certs/{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        }
+        let log = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        fs::write(home.join("certs/log.key"), log.serialize_pem()).unwrap();
+        fs::write(home.join("certs/issuer-jwks.json"), "{\"keys\":[]}").unwrap();
+        fs::write(home.join("certs/secret"), "api-key-of-the-desk\n").unwrap();
+        fs::write(home.join("certs/not-pem"), "this is no certificate").unwrap();
+        Self { dir }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join("gw").join(name)
+    }
+
+    /// Replaces text that stands exactly once in one of the files.
+    fn replace(&self, name: &str, old: &str, new: &str) {
+        let text = fs::read_to_string(self.file(name)).unwrap();
+        assert_eq!(text.matches(old).count(), 1, "`{old}` must stand once in {name}");
+        fs::write(self.file(name), text.replace(old, new)).unwrap();
+    }
+
+    fn load(&self) -> Result<Config, Findings> {
+        load(&self.file("consentry.example.toml"), &|folder| {
+            assert!(folder.ends_with("policies"), "{}", folder.display());
+            Ok(vocabulary())
+        })
+    }
+}
+
+#[test]
+fn the_shipped_example_is_right() {
+    let example = Example::new();
+    let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(config.gateway.public_url, "https://gw.example.com");
+    assert_eq!(config.listeners.len(), 1);
+    assert!(matches!(config.listeners[0].client_certificates, ClientCertificates::Require(_)));
+    assert_eq!(config.listeners[0].limits, Limits::default());
+    assert_eq!(config.admin.as_ref().unwrap().roles.len(), 6);
+    assert_eq!(config.clients.len(), 7);
+    assert_eq!(config.upstreams.len(), 4);
+    assert_eq!(config.upstreams[&crate::model::UpstreamName::intern("cpq")].targets[0].authority(), "cpq.internal:8443");
+    assert_eq!(config.catalog.apis.len(), 4);
+    assert_eq!(config.catalog.shapes.len(), 4);
+    assert_eq!(config.governed_hash.len(), 64);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let names: Vec<String> = config.files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    for expected in ["consentry.example.toml", "marketing.toml", "sales.toml", "service.toml", "gw.key", "issuer-jwks.json"] {
+        assert!(names.iter().any(|n| n == expected), "{expected} is watched");
+    }
+    assert!(!format!("{config:?}").contains("PRIVATE KEY"), "no secret is shown");
+}
+
+#[test]
+fn routes_of_the_example_name_their_customers() {
+    let config = Example::new().load().unwrap();
+    let found = |method: http::Method, target: &str| config.catalog.find(&method, &Target::parse(target).unwrap()).unwrap();
+    let quote = found(http::Method::PATCH, "/sales/Quotes(7)");
+    assert!(matches!(&quote.route.customer, Customer::Lookup { route, .. } if route.as_str() == "GET /Quotes({id})"));
+    assert_eq!(quote.lookup_target("/v1").as_deref(), Some("/v1/Quotes(7)"));
+    let create = found(http::Method::POST, "/crm/sobjects/Contact");
+    assert!(matches!(&create.route.customer, Customer::New { matches, .. } if matches.len() == 1));
+    let invoices = found(http::Method::GET, "/erp/invoices?party=0042");
+    assert!(matches!(&invoices.route.customer, Customer::Query { .. }));
+    assert!(invoices.judge_query().unwrap().is_empty(), "the customer's parameter is declared by naming it");
+    let export = found(http::Method::GET, "/crm/jobs/query/750/results.json");
+    assert_eq!(export.route.records_max, Some(10_000));
+    let sorted = found(http::Method::GET, "/sales/Quotes?sort=total&name=Ada&page=2").judge_query().unwrap();
+    let categories: Vec<&str> = sorted.iter().flat_map(|s| s.categories.iter().map(|c| c.as_str())).collect();
+    assert_eq!(categories, ["order", "identity"]);
+    let search = found(http::Method::POST, "/desk/tickets/search");
+    assert_eq!(search.route.search.as_ref().unwrap().len(), 3);
+}
+
+#[test]
+fn the_governed_hash_sees_rules_and_nothing_else() {
+    let example = Example::new();
+    let before = example.load().unwrap().governed_hash;
+    example.replace("consentry.example.toml", "in_flight_max = 200", "in_flight_max = 100");
+    example.replace("apis/sales.toml", "# Governed: quotes (sales) and invoices (finance).", "# another comment");
+    example.replace("apis/sales.toml", "ids = \"quote-party\"\ncustomer = \"party\"", "customer   = \"party\"\nids = \"quote-party\"");
+    assert_eq!(example.load().unwrap().governed_hash, before);
+    example.replace("apis/sales.toml", "\"iban\" = { category = \"billing\", on_deny = \"mask:last4\" }", "\"iban\" = \"billing\"");
+    assert_ne!(example.load().unwrap().governed_hash, before);
+}
+
+#[test]
+fn ten_planted_mistakes_are_ten_findings_each_at_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("tests/fixtures/ten-mistakes");
+    copy(&root().join("tests/fixtures/ten-mistakes"), &home);
+    fs::create_dir_all(dir.path().join("policies")).unwrap();
+    let findings = load(&home.join("consentry.toml"), &|_| Ok(vocabulary())).unwrap_err();
+    let found: Vec<String> = findings
+        .0
+        .iter()
+        .map(|f| {
+            format!("{}:{}:{} {}", f.file.strip_prefix(&home).unwrap().display(), f.line, f.column, f.message.replace(&*home.to_string_lossy(), ""))
+        })
+        .collect();
+    let expected = [
+        "apis/desk.toml:10:18 unknown category `contacts`",
+        "apis/desk.toml:23:9 route `GET /tickets/{number}` is shadowed by `GET /tickets/{id}`",
+        "apis/desk.toml:26:1 route `GET /tickets/stats` does not say whose data it returns",
+        "consentry.toml:13:27 the file `/no-such.pem` does not exist",
+        "consentry.toml:13:48 a secret stands in the file",
+        "consentry.toml:15:31 unknown key `header_timout` in `limits`",
+        "consentry.toml:19:77 client `helpdesk` is not registered for purpose `marketing.email`",
+        "consentry.toml:31:23 the environment variable `CONSENTRY_TEST_NEVER_SET` is not set",
+        "consentry.toml:35:24 this is not a duration",
+        "consentry.toml:36:1 `via` is not available in this version",
+    ];
+    assert_eq!(found, expected, "\n{findings}");
+    let shown = findings.to_string();
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("did you mean `contact`?") && shown.contains("did you mean `header_timeout`?"), "{shown}");
+    assert!(shown.contains("   26 | [[api.route]]\n      | ^^^^^^^^^^^^^ add `customer"), "{shown}");
+}
+
+/// One mistake each: (file, text, what stands there instead, what is said).
+const MAIN: &str = "consentry.example.toml";
+const MARKETING: &str = "apis/marketing.toml";
+const SALES: &str = "apis/sales.toml";
+const SERVICE: &str = "apis/service.toml";
+pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
+    // the file
+    (MAIN, "version = 1\n", "version = 2\n", "version 2 of this file is not known"),
+    (MAIN, "version = 1\n", "version = \"1\"\n", "expected a number, found a string"),
+    (MAIN, "include = [\"apis/*.toml\"]", "include = [\"apis/*.toml\", \"more/*.toml\"]", "no file matches `more/*.toml`"),
+    (MAIN, "[health] ", "[helth] ", "unknown key `helth` in the file"),
+    (MAIN, "[health] ", "[public]\naddress = \"[::]:8444\"\n[health] ", "`public` is not available in this version"),
+    (SERVICE, "[shape.ticket]\n", "[admin]\n[shape.ticket]\n", "unknown key `admin` in the file"),
+    (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
+    (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
+    // gateway and listeners
+    (MAIN, "environment = \"production\"", "# none", "`environment` is missing in `[gateway]`"),
+    (MAIN, "environment = \"production\"", "environment = \"prod\"", "unknown environment `prod`"),
+    (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"gw.example.com\"", "this is not a URL"),
+    (MAIN, "public_url = \"https://gw.example.com\"", "public_url = \"https://me@gw.example.com\"", "this is not a URL"),
+    (MAIN, "address = \"[::]:8443\"", "address = \"8443\"", "this is not an address"),
+    (MAIN, "address = \"[::]:8443\"", "address = \"[::]:8445\"", "another listener has the address `[::]:8445`"),
+    (MAIN, "header_timeout = \"10s\"", "header_timeout = \"0s\"", "this is not a duration"),
+    (MAIN, "header_timeout = \"10s\"", "header_timeout = 10", "expected a string, found a number"),
+    (MAIN, "headers = \"64KiB\"", "headers = \"64KB\"", "this is not a size"),
+    (MAIN, "streams = 100", "streams = 0", "expected a number from 1 to 10000"),
+    (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"require\" }", "`ca` is missing"),
+    (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"maybe\", ca = \"certs/apps-ca.pem\" }", "unknown mode `maybe`"),
+    (
+        MAIN,
+        "certificates = [{ chain = \"certs/admin.pem\", key = { file = \"certs/admin.key\" } }]",
+        "certificates = []",
+        "at least one certificate is needed",
+    ),
+    // certificates and secrets
+    (MAIN, "{ chain = \"certs/admin.pem\"", "{ chain = \"certs/other.pem\"", "does not belong to the key"),
+    (MAIN, "{ chain = \"certs/admin.pem\"", "{ chain = \"certs/not-pem\"", "no certificate stands in this file"),
+    (MAIN, "key = { file = \"certs/admin.key\" }", "key = { file = \"certs/admin.pem\" }", "no private key stands there"),
+    (
+        MAIN,
+        "key = { file = \"certs/admin.key\" }",
+        "key = { env = \"CONSENTRY_TEST_NEVER_SET\" }",
+        "the environment variable `CONSENTRY_TEST_NEVER_SET` is not set",
+    ),
+    (MAIN, "key = { file = \"certs/admin.key\" }", "key = { file = \"certs/admin.key\", env = \"X\" }", "either `file` or `env`"),
+    (MAIN, "signing_key = { file = \"certs/log.key\" }", "signing_key = { file = \"certs/secret\" }", "this is not an Ed25519 key"),
+    (MAIN, "credentials = \"forward\"", "credentials = \"Bearer abc\"", "a secret stands in the file"),
+    (MAIN, "credentials = \"forward\"", "credentials = { oauth2 = { token_url = \"x\" } }", "`oauth2` is not available in this version"),
+    (
+        MAIN,
+        "credentials = \"forward\"",
+        "credentials = { header = { name = \"x y\", value = { file = \"certs/secret\" } } }",
+        "this is not a header name",
+    ),
+    // admin
+    (MAIN, "operator        = [", "operators       = [", "unknown role `operators`"),
+    (MAIN, "group = \"governance-board\"", "group = \"governance-board\", app = \"crm\"", "unknown key `app`"),
+    (
+        MAIN,
+        "policy-approver = [{ issuer = \"corp\", group = \"governance-board\" }]",
+        "policy-approver = [{ certificate = \"spiffe://example.com/staff/policy-author\" }]",
+        "`policy-author` and `policy-approver`",
+    ),
+    (MAIN, "{ issuer = \"corp\", group = \"privacy-office\" }", "{ issuer = \"corpo\", group = \"privacy-office\" }", "unknown issuer `corpo`"),
+    (MAIN, "{ issuer = \"corp\", group = \"privacy-office\" }", "{ group = \"privacy-office\" }", "a role is held by"),
+    (MAIN, ", app = \"crm\" }]", " }]", "`app` is missing"),
+    (MAIN, ", app = \"crm\" }]", ", app = \"crn\" }]", "unknown client `crn`"),
+    // who calls
+    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discovery\"", "`discovery` is not available in this version"),
+    (
+        MAIN,
+        "keys = { file = \"certs/issuer-jwks.json\" }",
+        "keys = { url = \"http://login.example.com/keys\" }",
+        "keys would come over a line without TLS",
+    ),
+    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = { file = \"jwks.json\" }", "does not exist"),
+    (MAIN, "\"ES256\", \"RS256\"", "\"ES256\", \"HS256\"", "unknown algorithm `HS256`"),
+    (MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"dpop\"", "`dpop` is not available in this version"),
+    (MAIN, "sender_constraint = \"mtls\"", "# none", "`sender_constraint` is missing"),
+    (MAIN, "ledger            = {", "legder            = {", "unknown client `legder`"),
+    (MAIN, "{ certificate = \"spiffe://example.com/app/ledger\" }", "{ }", "client `ledger` has no credential"),
+    (MAIN, "\"spiffe://example.com/app/ledger\"", "\"spiffe://example.com/app/mdm-hub\"", "client `mdm-hub` has the same certificate"),
+    (MAIN, "client = \"sales-copilot\" }", "client = \"crm\" }", "has the same token"),
+    (MAIN, "{ kind = \"agent\", ", "{ kind = \"application\", ", "the catalogue declares `sales-copilot` as an agent"),
+    (MAIN, "purposes = [\"service-provision.support\"]", "purposes = [\"sales\"]", "client `helpdesk` is not registered for purpose `sales`"),
+    (MAIN, "purposes = [\"service-provision.support\"]", "purposes = [\"support\"]", "unknown purpose `support`"),
+    // truth and evidence
+    (MAIN, "unsigned = true ", "# none ", "`unsigned` is missing"),
+    (MAIN, "unsigned = true ", "unsigned = false ", "signed policies are not available"),
+    (MAIN, "folder = \"../policies\"\nunsigned = true ", "bundle = \"policies.bundle\" ", "`bundle` is not available in this version"),
+    (MAIN, "folder = \"../policies\"", "folder = \"policies\"", "does not exist"),
+    (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nwitnesses = []", "`witnesses` is not available in this version"),
+    // upstreams
+    (
+        MAIN,
+        "\"https://cpq.internal:8443\"",
+        "\"https://cpq-1.internal\", \"https://cpq-2.internal\"",
+        "a second target is not available in this version",
+    ),
+    (MAIN, "\"https://cpq.internal:8443\"", "\"https://cpq.internal:8443/v1\"", "an upstream address has no path"),
+    (MAIN, "\"https://cpq.internal:8443\"", "\"https://cpq.internal:99999\"", "this is not a URL"),
+    (MAIN, "\"https://cpq.internal:8443\"", "\"http://cpq.internal:8443\"", "`tls` stands beside an `http://` target"),
+    (MAIN, "base_path = \"/services/data/v62.0\"", "base_path = \"/services/../data\"", "could never match"),
+    (
+        MAIN,
+        "tls = { roots = \"system\" }",
+        "tls = { roots = \"system\", ca = \"certs/internal-ca.pem\" }",
+        "`ca` and `roots` stand beside each other",
+    ),
+    (MAIN, "[upstream.erp]", "[upstream.epr]", "unknown upstream `erp`"),
+    // id spaces and shapes
+    (SALES, "grammar = \"0*[1-9][0-9]{0,9}\"", "grammar = \"0*[1-9\"", "this grammar cannot be read"),
+    (SALES, "normalise = [\"trim-zeros\"]", "normalise = [\"trim\"]", "unknown step `trim`"),
+    (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"quote-pary\"\ncustomer = \"party\"", "unknown id space `quote-pary`"),
+    (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "customer = \"party\"", "have no id space"),
+    (SALES, "customer = \"party\"", "customer = \"party.**\"", "an id stands at one path"),
+    (SALES, "\"number\" = \"billing\"", "\"number\" = \"?\"", "the category is still open"),
+    (SALES, "\"number\" = \"billing\"", "\"number\" = \"biling\"", "unknown category `biling`"),
+    (SALES, "\"number\" = \"billing\"", "\"a..b\" = \"billing\"", "a member name is missing"),
+    (SALES, "on_deny = \"mask:last4\"", "on_deny = \"hash\"", "unknown form `hash`"),
+    (SALES, "needs = [\"order\"]", "needs = [\"health\"]", "no field of shape `quote` is `health`"),
+    (SALES, "\"customer.name\" = \"identity\"", "\"status\" = \"identity\"\n\"customer.name\" = \"identity\"", "`status` is declared twice"),
+    (SALES, "{ embed = \"contact\" }", "{ embed = \"contcat\" }", "unknown shape `contcat`"),
+    (SALES, "{ embed = \"contact\" }", "{ embed = \"quote\" }", "shape `quote` embeds itself by way of `quote`"),
+    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.self\"]", "`links` is not available in this version"),
+    (SERVICE, "[shape.ticket]\n", "[shape.invoice]\nfields = {}\n[shape.ticket]\n", "shape `invoice` is declared in another file too"),
+    // apis
+    (SALES, "name = \"erp\"", "name = \"cpq\"", "two apis have the name `cpq`"),
+    (SALES, "owner = \"finance\"", "owner = \"finances\"", "unknown department `finances`"),
+    (SALES, "at = \"https://gw.example.com/erp\"", "at = \"https://gw.example.com/sales/erp\"", "lie within each other"),
+    (SALES, "at = \"https://gw.example.com/erp\"", "at = \"/erp/{tenant}\"", "cannot hold parameters"),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "purpose = { default = \"legal-compliance\", fixed = \"legal-compliance\" }",
+        "there is no `default` purpose",
+    ),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "purpose = { fixed = \"legal\" }", "unknown purpose `legal`"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "dialect = \"odata4\"", "`dialect` is not available in this version"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"report\"", "`mode` is not available in this version"),
+    (
+        SERVICE,
+        "{ fixed = \"service-provision.support\" }",
+        "{ fixed = \"service-provision.support\", case = \"path:id\" }",
+        "`case` is not available in this version",
+    ),
+    (MARKETING, "\"accept-language\", \"content-type\"", "\"accept-language\", \"If-None-Match\"", "the header `if-none-match` cannot be passed on"),
+    (MARKETING, "\"content-language\", \"sforce-limit-info\"", "\"set-cookie\"", "the header `set-cookie` cannot be passed on"),
+    // routes
+    (SALES, "match = \"GET /invoices\"", "match = \"get /invoices\"", "unknown method `get`"),
+    (SALES, "match = \"GET /invoices\"", "match = \"/invoices\"", "this is not a method and a path"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /a//b\"", "could never match"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /{a}{b}\"", "one `{parameter}`"),
+    (SALES, "match = \"GET /Quotes\"\n", "match = \"GET /Quotes({key})\"\n", "route `GET /Quotes({id})` is shadowed by `GET /Quotes({key})`"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /invoices\"\nwhen = {}", "`when` is not available in this version"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /invoices\"\naction = \"delete\"", "`GET` cannot be judged as `delete`"),
+    (SALES, "match = \"PATCH /Quotes({id})\"", "match = \"PATCH /Quotes({id})\"\naction = \"read\"", "`PATCH` cannot be judged as `read`"),
+    (SALES, "customer = \"query:party\"", "customer = \"cookie:party\"", "unknown source `cookie`"),
+    (SALES, "customer = \"query:party\"", "customer = \"path:party\"", "unknown path parameter `party`"),
+    (SALES, "customer = \"query:party\"", "customer = \"header:cookie\"", "the header `cookie` cannot name a customer"),
+    (SALES, "customer = \"query:party\"", "customer = \"none\"\ndepartments = [\"sales\"]", "says its content types"),
+    (SALES, "customer = \"query:party\"", "customer = \"query:party\"\ndepartments = [\"selling\"]", "unknown department `selling`"),
+    (SALES, "customer = \"query:party\"", "customer = \"query:party\"\ndepartments = []", "nobody could call"),
+    (SALES, "shape = \"invoice\" }", "shape = \"invoices\" }", "unknown shape `invoices`"),
+    (
+        SALES,
+        "response = { shape = \"quote\" }               #",
+        "response = { shape = \"quote\", subject = \"request\" }  #",
+        "the request names nobody",
+    ),
+    (SALES, "rows = \"invoices[]\"", "rows = \"invoices\"", "`rows` does not name a list"),
+    (SALES, "rows = \"invoices[]\"", "stream = \"sse\", rows = \"invoices[]\"", "`stream` is not available in this version"),
+    (SALES, "rows = \"invoices[]\"", "raws = \"invoices[]\"", "unknown key `raws` in `response`"),
+    (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"quote-party\"", "the shape `invoice` does not say whose row it is"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "customer = \"query:id\"", "a write names its customer by `path:` or `lookup`"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "customer = \"request:customer.number\"", "proves nothing about the record written"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "# none", "route `PATCH /Quotes({id})` does not say whose data it writes"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({key})\"", "unknown route `GET /Quotes({key})`"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes\"", "does not say whose object it answers"),
+    (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({id})\"\ncustomer = \"path:id\"", "`lookup` stands beside `customer`"),
+    (SALES, "request = { shape = \"quote\" }\n", "", "does not say what it writes"),
+    (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", put = \"merge\" }\n", "`put` belongs to a PUT route"),
+    (SALES, "name = [\"customer.name\"]", "name = [\"customer.nam\"]", "unknown field of shape `quote` `customer.nam`"),
+    (SALES, "name = [\"customer.name\"]", "name = [\"endCustomer.Name\"]", "an embedded customer is not available in this version"),
+    (SALES, "status = \"free\"", "status = \"fre\"", "this is not a rule for a parameter"),
+    (SALES, "status = \"free\"", "status = []", "no field stands there"),
+    (MARKETING, "departments = [\"marketing\", \"sales\", \"service\"]\n", "", "who may read this is not said"),
+    (MARKETING, "content_types = [\"application/json\"]", "content_types = [\"application/json; charset=utf-8\"]", "this is not a content type"),
+    (MARKETING, ", rows_max = 10000", "", "an export says how many rows"),
+    (MARKETING, "response = { open = [\"id\", \"success\"] }", "response = { shape = \"contact\" }", "nobody has consented yet"),
+    (MARKETING, "match = { \"Email\" = \"email\" }", "match = { \"Email\" = \"mail\" }", "unknown id space `mail`"),
+    (MARKETING, "new = \"response:id\"", "new = \"request:id\"", "the id of a new customer stands in the answer"),
+    (MARKETING, "response = \"empty\" ", "response = \"nothing\" ", "unknown response `nothing`"),
+    (SERVICE, "request = { params = {", "request = { shape = \"ticket\", params = {", "either a `shape`"),
+    (SERVICE, "request = { shape = \"ticket\" } ", "request = { params = { id = \"free\" } } ", "a write has a `shape`"),
+];
+
+#[test]
+fn one_mistake_is_one_finding_that_says_what_is_wrong() {
+    let mut wrong = Vec::new();
+    let example = Example::new();
+    for (file, old, new, said) in SINGLE {
+        let before = fs::read_to_string(example.file(file)).unwrap();
+        example.replace(file, old, new);
+        match example.load() {
+            Ok(_) => wrong.push(format!("accepted: {new}")),
+            Err(findings)
+                if findings.0.len() == 1 && findings.0[0].message.contains(said) || findings.0.len() == 1 && said_in_help(&findings, said) => {}
+            Err(findings) => wrong.push(format!("for `{new}` expected `{said}`, found:\n{findings}")),
+        }
+        fs::write(example.file(file), before).unwrap();
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), SINGLE.len(), wrong.join("\n"));
+}
+
+fn said_in_help(findings: &Findings, said: &str) -> bool {
+    findings.0[0].help.as_deref().is_some_and(|help| help.contains(said))
+}
+
+#[test]
+fn an_object_that_does_not_say_whose_it_is_must_be_trusted_explicitly() {
+    let example = Example::new();
+    example.replace(MARKETING, "ids = \"salesforce\"\ncustomer = \"Id\"\n", "ids = \"salesforce\"\n");
+    let findings = example.load().unwrap_err();
+    assert!(findings.0.iter().any(|f| f.message == "the shape `contact` does not say whose object comes back"), "{findings}");
+    assert!(findings.0.iter().any(|f| f.message == "the embedded shape `contact` does not say whose it is"), "{findings}");
+}
+
+#[test]
+fn mistakes_of_the_policy_folder_join_the_others_and_hide_none() {
+    let example = Example::new();
+    example.replace(MAIN, "address = \"[::]:8443\"", "address = \"8443\"");
+    let findings = load(&example.file(MAIN), &|folder| Err(Findings(vec![Finding::of_file(&folder.join("a.cedar"), "broken")]))).unwrap_err();
+    let messages: Vec<&str> = findings.0.iter().map(|f| f.message.as_str()).collect();
+    assert_eq!(messages, ["broken", "this is not an address"], "{findings}");
+}
+
+#[test]
+fn a_missing_file_is_a_finding() {
+    let findings = load(Path::new("/nowhere/consentry.toml"), &|_| Ok(vocabulary())).unwrap_err();
+    assert_eq!(findings.0.len(), 1);
+    assert!(findings.0[0].message.starts_with("this file cannot be read"), "{findings}");
+}
+
+#[test]
+fn what_weakens_a_default_is_a_warning() {
+    let example = Example::new();
+    example.replace(MAIN, "address = \"127.0.0.1:9901\"", "address = \"0.0.0.0:9901\"");
+    example.replace(MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"none\"");
+    let warnings = example.load().unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings.iter().any(|w| (w.line, w.column) == (25, 11) && w.message == "the admin listener can be reached from other machines"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn damaged_files_are_findings_and_never_a_panic() {
+    let example = Example::new();
+    let names = [MAIN, MARKETING, SALES, SERVICE];
+    let texts = names.map(|name| fs::read_to_string(example.file(name)).unwrap());
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config { cases: 64, ..Default::default() });
+    let strategy = (0..names.len(), proptest::prelude::any::<proptest::sample::Index>(), 1..200_usize, "[\\[\\]{}=\\\"'a-z0-9.\n-]{0,6}");
+    let run = runner.run(&strategy, |(file, start, length, inserted)| {
+        let (name, text) = (names[file], &texts[file]);
+        let chars: Vec<char> = text.chars().collect();
+        let start = start.index(chars.len());
+        let end = (start + length).min(chars.len());
+        let damaged: String = chars[..start].iter().copied().chain(inserted.chars()).chain(chars[end..].iter().copied()).collect();
+        fs::write(example.file(name), damaged).unwrap();
+        let loaded = example.load();
+        fs::write(example.file(name), text).unwrap();
+        if let Err(findings) = loaded {
+            proptest::prop_assert!(!findings.is_empty());
+            proptest::prop_assert!(findings.0.iter().all(|f| f.message != "the configuration could not be read"), "a mistake without a place");
+        }
+        Ok(())
+    });
+    run.unwrap();
+}

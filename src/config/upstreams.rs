@@ -54,8 +54,7 @@ fn targets(value: Value<'_>) -> Option<Vec<Origin>> {
     if let Some(second) = items.get(1) {
         second.not_available("a second target");
     }
-    let read: Vec<Origin> = items.iter().filter_map(|item| item.origin()).collect();
-    (read.len() == items.len()).then_some(read)
+    value.each(Value::origin)
 }
 
 fn tls(value: Value<'_>) -> Option<UpstreamTls> {

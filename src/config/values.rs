@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use http::{HeaderName, Uri};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::read::Value;
 use super::settings::{Certified, Origin, Secret};
@@ -36,12 +37,19 @@ impl Value<'_> {
         found
     }
 
+    /// Where something listens: no two on one address, unless the port is 0 and the system picks one.
     pub(super) fn address(self) -> Option<SocketAddr> {
-        let found = self.str()?.parse().ok();
-        if found.is_none() {
+        let Ok(found) = self.str()?.parse::<SocketAddr>() else {
             self.error_help("this is not an address", "write an IP address and a port: `127.0.0.1:8443` or `[::]:8443`");
+            return None;
+        };
+        let mut addresses = self.cx.notes.addresses.borrow_mut();
+        if found.port() != 0 && addresses.contains(&found) {
+            self.error(format!("another listener has the address `{found}`"));
+            return None;
         }
-        found
+        addresses.push(found);
+        Some(found)
     }
 
     pub(super) fn header_name(self) -> Option<HeaderName> {
@@ -124,23 +132,9 @@ impl Value<'_> {
         std::fs::read(&path).map_err(|e| self.error(format!("the file `{}` cannot be read: {e}", path.display()))).ok()
     }
 
-    /// `{ file = … }` or `{ env = … }`; a line break at the end does not count.
+    /// A secret as text; a line break at its end does not count.
     pub(super) fn secret(self) -> Option<Secret> {
-        if let Some(text) = self.as_str() {
-            self.secret_in_file(text);
-            return None;
-        }
-        let mut table = self.table("the secret")?;
-        let (file, env) = (table.opt("file"), table.opt("env"));
-        table.finish();
-        let bytes = match (file, env) {
-            (Some(file), None) => file.contents()?,
-            (None, Some(env)) => env.environment()?,
-            _ => {
-                self.error("a secret has either `file` or `env`");
-                return None;
-            }
-        };
+        let bytes = self.secret_bytes()?;
         let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
         if trimmed.is_empty() {
@@ -148,6 +142,40 @@ impl Value<'_> {
             return None;
         }
         Some(Secret::new(trimmed.to_vec()))
+    }
+
+    /// An Ed25519 key: PKCS#8 (PEM or DER), or a seed of 32 bytes.
+    pub(super) fn ed25519_key(self) -> Option<Secret> {
+        let bytes = self.secret_bytes()?;
+        let usable = if bytes.len() == 32 {
+            Ed25519KeyPair::from_seed_unchecked(&bytes).is_ok()
+        } else {
+            let der = PrivatePkcs8KeyDer::from_pem_slice(&bytes).map_or_else(|_not_pem| bytes.clone(), |key| key.secret_pkcs8_der().to_vec());
+            Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok()
+        };
+        if !usable {
+            self.error_help("this is not an Ed25519 key", "make one: `openssl genpkey -algorithm ed25519`");
+        }
+        usable.then(|| Secret::new(bytes))
+    }
+
+    /// `{ file = … }` or `{ env = … }`
+    fn secret_bytes(self) -> Option<Vec<u8>> {
+        if let Some(text) = self.as_str() {
+            self.secret_in_file(text);
+            return None;
+        }
+        let mut table = self.table("the secret")?;
+        let (file, env) = (table.opt("file"), table.opt("env"));
+        table.finish();
+        match (file, env) {
+            (Some(file), None) => file.contents(),
+            (None, Some(env)) => env.environment(),
+            _ => {
+                self.error("a secret has either `file` or `env`");
+                None
+            }
+        }
     }
 
     pub(super) fn secret_in_file(self, text: &str) {

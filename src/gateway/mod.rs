@@ -1,1 +1,27 @@
-//! gateway
+//! The policy enforcement point: listeners, the life of a request ([`pipeline`]), forwarding, answering, reload and drain.
+//! The only room (with the command line) that knows all others.
+
+mod accept;
+mod answer;
+pub mod build;
+mod explain;
+pub mod forward;
+mod instance;
+mod judge;
+pub mod listener;
+mod none;
+pub mod permit;
+mod pipeline;
+mod problem;
+mod read;
+mod reload;
+pub mod respond;
+mod route;
+mod running;
+mod search;
+mod staff;
+mod state;
+mod tls;
+mod write;
+
+pub use running::{Addresses, Running, StartError, start};

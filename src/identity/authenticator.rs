@@ -243,30 +243,32 @@ fn actors(token: &VerifiedToken) -> Result<Vec<&str>, TokenFault> {
 fn narrowed(purposes: &[Purpose], token: &VerifiedToken) -> Result<Vec<Purpose>, TokenFault> {
     use serde_json::Value;
 
-    fn collect<'a>(value: &'a Value, is_outer: bool, found: &mut BTreeSet<&'a str>) -> Result<(), TokenFault> {
-        match value {
-            Value::String(text) => found.extend(text.split(' ')),
-            Value::Array(list) if is_outer => list.iter().try_for_each(|item| collect(item, false, found))?,
-            Value::Object(details) => {
-                for value in ["purpose", "purposes"].into_iter().filter_map(|name| details.get(name)) {
-                    match value {
-                        Value::String(text) => found.extend(text.split(' ')),
-                        Value::Array(list) => {
-                            for item in list {
-                                found.insert(item.as_str().ok_or(TokenFault::Claim)?);
-                            }
+    fn collect<'a>(list: &'a [Value], found: &mut BTreeSet<&'a str>) -> Result<(), TokenFault> {
+        for item in list {
+            match item {
+                Value::String(text) => drop(found.insert(text)),
+                Value::Object(details) => match (details.get("purpose"), details.get("purposes")) {
+                    (None, None) => {}
+                    (Some(Value::String(text)), None) => drop(found.insert(text)),
+                    (None, Some(Value::Array(list))) => {
+                        for text in list {
+                            found.insert(text.as_str().ok_or(TokenFault::Claim)?);
                         }
-                        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(TokenFault::Claim),
                     }
-                }
+                    _ => return Err(TokenFault::Claim),
+                },
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return Err(TokenFault::Claim),
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return Err(TokenFault::Claim),
         }
         Ok(())
     }
 
     let Some(value) = token.claims.at(&token.settings.claims.purpose) else { return Ok(purposes.to_vec()) };
     let mut named = BTreeSet::new();
-    collect(value, true, &mut named)?;
+    match value {
+        Value::String(text) => named.extend(text.split(' ')),
+        Value::Array(list) => collect(list, &mut named)?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(TokenFault::Claim),
+    }
     Ok(purposes.iter().copied().filter(|purpose| named.contains(purpose.as_str())).collect())
 }

@@ -57,3 +57,26 @@ impl Generations {
         self.current.insert(name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: usize) -> [u8; 32] {
+        let mut name = [0; 32];
+        name[..8].copy_from_slice(&n.to_le_bytes());
+        name
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_used() {
+        let cache = SignatureCache::default();
+        for n in 0..5 * GENERATION_MAX {
+            cache.keep(name(n));
+            assert!(cache.knows(&name(0)), "used all the time, {n}");
+        }
+        assert!(!cache.knows(&name(1)), "long unused");
+        let generations = cache.0.lock().unwrap();
+        assert!(generations.current.len() + generations.previous.len() <= 2 * GENERATION_MAX);
+    }
+}

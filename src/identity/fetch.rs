@@ -91,3 +91,52 @@ pub(super) fn key_url(url: &str) -> Option<http::Uri> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Asks a server on the loopback address that answers once with these bytes.
+    async fn fetched(answer: Vec<u8>) -> Result<Bytes, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The whole request is read: closing with unread bytes would reset the connection under the answer.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            // The client may hang up in the middle of what is too long.
+            drop(stream.write_all(&answer).await);
+        });
+        HttpsKeyFetch::new(rustls::RootCertStore::empty()).unwrap().fetch(&url).await
+    }
+
+    #[tokio::test]
+    async fn only_a_whole_200_of_bounded_size_is_an_answer() {
+        let body = |bytes: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}", "x".repeat(bytes)).into_bytes();
+        assert_eq!(Ok(KEY_SET_BYTES_MAX), fetched(body(KEY_SET_BYTES_MAX)).await.map(|bytes| bytes.len()));
+        for (case, answer) in [
+            ("too long", body(KEY_SET_BYTES_MAX + 1)),
+            ("cut", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}".to_vec()),
+            ("a redirect", b"HTTP/1.1 302 Found\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n".to_vec()),
+            ("an error", b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+            ("part of it", b"HTTP/1.1 206 Partial\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+            ("no http", b"hello".to_vec()),
+        ] {
+            fetched(answer).await.expect_err(case);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_in_the_clear_elsewhere_is_not_even_asked() {
+        let fetch = HttpsKeyFetch::new(rustls::RootCertStore::empty()).unwrap();
+        for url in ["http://192.0.2.1/keys", "http://login.example.com/keys", "ftp://127.0.0.1/keys", "/keys"] {
+            assert!(fetch.fetch(url).await.expect_err(url).contains("loopback"), "{url}");
+        }
+    }
+}

@@ -22,6 +22,8 @@ mod keys;
 mod principal;
 mod purpose;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod time;
 mod token;
 mod verifier;

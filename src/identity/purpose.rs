@@ -58,3 +58,62 @@ fn choose<'h>(
         _ => Err(PurposeError::Missing),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PurposeInfo;
+
+    fn purposes(names: &[&str]) -> Vec<Purpose> {
+        names.iter().map(|name| Purpose::intern(name)).collect()
+    }
+
+    fn check(registered: &[&str], headers: &[&[u8]], rule: PurposeRule<'_>) -> Result<&'static str, PurposeError> {
+        let known = ["sales", "sales.outreach", "service", "marketing"].map(Purpose::intern);
+        let vocabulary = Vocabulary { purposes: known.map(|purpose| (purpose, PurposeInfo::default())).into(), ..Vocabulary::default() };
+        let headers: Vec<HeaderValue> = headers.iter().map(|bytes| HeaderValue::from_bytes(bytes).unwrap()).collect();
+        choose(&purposes(registered), &headers, rule, &vocabulary).map(Purpose::as_str)
+    }
+
+    #[test]
+    fn the_header_picks_one_of_what_is_left() {
+        use PurposeError::{Ambiguous, Missing, NotRegistered};
+        use PurposeRule::{Allow, Any, Fixed};
+        let two: &[&str] = &["sales", "service"];
+        let marketing = purposes(&["marketing"]);
+        let service = purposes(&["service", "marketing"]);
+        let fixed = Fixed(Purpose::intern("service"));
+        for (case, registered, headers, rule, expected) in [
+            ("named", two, &[b"sales" as &[u8]] as &[&[u8]], Any, Ok("sales")),
+            ("the only one", &["sales"], &[], Any, Ok("sales")),
+            ("the only one that the route leaves", two, &[], Allow(&service), Ok("service")),
+            ("named and left by the route", two, &[b"service"], Allow(&service), Ok("service")),
+            ("fixed", two, &[], fixed, Ok("service")),
+            ("fixed and named", two, &[b"service"], fixed, Ok("service")),
+            ("fixed and another named", two, &[b"sales"], fixed, Err(NotRegistered)),
+            ("fixed and not registered", &["sales"], &[], fixed, Err(NotRegistered)),
+            ("none named of two", two, &[], Any, Err(Missing)),
+            ("nothing registered", &[], &[], Any, Err(Missing)),
+            ("nothing left by the route", two, &[], Allow(&marketing), Err(Missing)),
+            ("nothing registered, but named", &[], &[b"sales"], Any, Err(NotRegistered)),
+            ("known but not registered", two, &[b"marketing"], Any, Err(NotRegistered)),
+            ("known, allowed by the route, not registered", two, &[b"marketing"], Allow(&marketing), Err(NotRegistered)),
+            ("registered, not allowed by the route", two, &[b"sales"], Allow(&service), Err(NotRegistered)),
+            ("a descendant of a registered one that was not expanded", two, &[b"sales.outreach"], Any, Err(NotRegistered)),
+            ("unknown", two, &[b"sails"], Any, Err(NotRegistered)),
+            ("empty", &["sales"], &[b""], Any, Err(NotRegistered)),
+            ("other case", two, &[b"Sales"], Any, Err(NotRegistered)),
+            ("padded", two, &[b"sales "], Any, Err(NotRegistered)),
+            ("a tab", two, &[b"sales\t"], Any, Err(NotRegistered)),
+            ("a list", two, &[b"sales,service"], Any, Err(NotRegistered)),
+            ("quoted", two, &[b"\"sales\""], Any, Err(NotRegistered)),
+            ("a homoglyph", two, &["s\u{430}les".as_bytes()], Any, Err(NotRegistered)),
+            ("no utf-8", two, &[b"sales\xff"], Any, Err(NotRegistered)),
+            ("encoded", two, &[b"s%61les"], Any, Err(NotRegistered)),
+            ("two", two, &[b"sales", b"service"], Any, Err(Ambiguous)),
+            ("twice the same", two, &[b"sales", b"sales"], fixed, Err(Ambiguous)),
+        ] {
+            assert_eq!(expected, check(registered, headers, rule), "{case}");
+        }
+    }
+}

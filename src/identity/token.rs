@@ -51,6 +51,21 @@ pub(super) struct Token<'a> {
 
 impl<'a> Token<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, TokenFault> {
+        let (mut token, payload) = Self::head(text)?;
+        token.claims = Claims(decoded(payload)?);
+        Ok(token)
+    }
+
+    /// For vectors whose payloads are no claims.
+    #[cfg(test)]
+    pub(super) fn read_any_payload(text: &'a str) -> Result<Self, TokenFault> {
+        let (token, payload) = Self::head(text)?;
+        URL_SAFE_NO_PAD.decode(payload).map_err(|_not_canonical| TokenFault::Malformed)?;
+        Ok(token)
+    }
+
+    /// All but the claims, and the payload they are in.
+    fn head(text: &'a str) -> Result<(Self, &'a str), TokenFault> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenFault::TooLong);
         }
@@ -73,7 +88,7 @@ impl<'a> Token<'a> {
         if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
             return Err(TokenFault::Malformed);
         }
-        Ok(Self { algorithm, kid, typ, claims: Claims(decoded(payload)?), signed, signature })
+        Ok((Self { algorithm, kid, typ, claims: Claims(Map::new()), signed, signature }, payload))
     }
 
     /// What the claims must say, whatever was cached: type, audience, times, binding.

@@ -129,10 +129,10 @@ fn json_file(policies: &Policies, source: &Source, report: &mut CaseReport, find
     };
     for item in items {
         let span = source.range_of(item.get());
-        let case: JsonCase = match serde_json::from_str(item.get()) {
+        let case: JsonCase = match source.item(item) {
             Ok(case) => case,
-            Err(error) => {
-                findings.push(source.json(&error, span.start));
+            Err(finding) => {
+                findings.push(finding);
                 continue;
             }
         };
@@ -147,17 +147,22 @@ fn json_file(policies: &Policies, source: &Source, report: &mut CaseReport, find
                 let failure = json_failure(policies, &case, &request);
                 report.cases.push(CaseResult { file: source.path.clone(), line, name: case.name, failure });
             }
-            Err(error) => source.cedar(&DetailedError { source_locations: Vec::new(), ..error }, &(span.start..span.start + 1), findings),
+            Err(mut error) => {
+                // Cedar's places are those of a text inside the case.
+                error.source_locations.clear();
+                source.cedar(&error, &(span.start..span.start + 1), findings);
+            }
         }
     }
 }
 
-fn json_request(policies: &Policies, request: &JsonRequest) -> Result<Request, DetailedError> {
-    let uid = |text: &str| text.parse::<EntityUid>().map_err(|error| DetailedError::from(&error));
+fn json_request(policies: &Policies, request: &JsonRequest) -> Result<Request, Box<DetailedError>> {
+    let uid = |text: &str| text.parse::<EntityUid>().map_err(|error| Box::new(DetailedError::from(&error)));
     let action = uid(&request.action)?;
-    let context = Context::from_json_value(request.context.clone(), Some((&policies.schema, &action))).map_err(|e| DetailedError::from(&e))?;
+    let context =
+        Context::from_json_value(request.context.clone(), Some((&policies.schema, &action))).map_err(|e| Box::new(DetailedError::from(&e)))?;
     let (principal, resource) = (uid(&request.principal)?, uid(&request.resource)?);
-    Request::new(principal, action, resource, context, Some(&policies.schema)).map_err(|e| DetailedError::from(&e))
+    Request::new(principal, action, resource, context, Some(&policies.schema)).map_err(|e| Box::new(DetailedError::from(&e)))
 }
 
 fn json_failure(policies: &Policies, case: &JsonCase, request: &Request) -> Option<String> {

@@ -23,8 +23,12 @@ pub(super) const TYPES: [&str; 7] = ["Role", "Department", "CategoryGroup", "Cat
 
 #[derive(Debug)]
 pub(super) struct Catalogue {
+    /// Complete only beside `entities`; before that, good enough to look names up in.
     pub(super) vocabulary: Vocabulary,
-    pub(super) entities: Entities,
+    /// Every declared (type, id).
+    pub(super) known: BTreeSet<(String, String)>,
+    /// `None` when the catalogue holds a mistake.
+    pub(super) entities: Option<Entities>,
 }
 
 #[derive(Deserialize)]
@@ -43,27 +47,30 @@ struct Entity {
     span: Range<usize>,
 }
 
-/// Reads the catalogue; `None` with findings when it holds a mistake.
+/// Reads the catalogue; `None` with findings when it cannot be read at all.
 pub(super) fn read(source: &Source, schema: Option<&Schema>, findings: &mut Findings) -> Option<Catalogue> {
+    let declared = entities(source, findings)?;
     let before = findings.0.len();
-    let entities = entities(source, findings)?;
     let mut reader = Reader { source, index: BTreeMap::new(), findings };
-    for entity in &entities {
+    for entity in &declared {
         reader.declare(entity);
     }
-    for entity in &entities {
+    for entity in &declared {
         reader.follow(entity);
     }
-    let vocabulary = reader.vocabulary(&entities);
-    if findings.0.len() > before {
-        return None;
-    }
-    match Entities::from_json_str(&source.text, Some(schema?)) {
-        Ok(entities) => Some(Catalogue { vocabulary, entities }),
+    let vocabulary = reader.vocabulary(&declared);
+    let entities = schema.filter(|_| findings.0.len() == before).and_then(|schema| by_cedar(source, &declared, schema, findings));
+    let known = declared.into_iter().map(|entity| (entity.kind, entity.id)).collect();
+    Some(Catalogue { vocabulary, known, entities })
+}
+
+fn by_cedar(source: &Source, declared: &[Entity], schema: &Schema, findings: &mut Findings) -> Option<Entities> {
+    match Entities::from_json_str(&source.text, Some(schema)) {
+        Ok(entities) => Some(entities),
         Err(error) => {
             let error = DetailedError::from(&error);
             // Cedar names the entity but not its place.
-            let guilty = entities.iter().find(|e| error.message.contains(&format!("{}::\"{}\"", e.kind, e.id)));
+            let guilty = declared.iter().find(|e| error.message.contains(&format!("{}::\"{}\"", e.kind, e.id)));
             let span = guilty.map_or(0..1, |entity| entity.span.start..entity.span.start + 1);
             source.cedar(&error, &span, findings);
             None
@@ -79,24 +86,28 @@ fn entities(source: &Source, findings: &mut Findings) -> Option<Vec<Entity>> {
             return None;
         }
     };
-    let mut entities = Vec::new();
+    let mut entities = Some(Vec::new());
     for item in items {
         let span = source.range_of(item.get());
-        let raw: Raw = match serde_json::from_str(item.get()) {
+        let raw: Raw = match source.item(item) {
             Ok(raw) => raw,
-            Err(error) => {
-                findings.push(source.json(&error, span.start));
+            Err(finding) => {
+                findings.push(finding);
+                entities = None;
                 continue;
             }
         };
         let parents: Option<Vec<_>> = raw.parents.iter().map(reference).collect();
         let (Some((kind, id)), Some(parents)) = (reference(&raw.uid), parents) else {
             findings.push(source.finding(span, "an entity's `uid` and `parents` are `{\"type\": …, \"id\": …}`"));
+            entities = None;
             continue;
         };
-        entities.push(Entity { kind, id, attrs: raw.attrs, parents, span });
+        if let Some(entities) = &mut entities {
+            entities.push(Entity { kind, id, attrs: raw.attrs, parents, span });
+        }
     }
-    Some(entities)
+    entities
 }
 
 /// `{"type", "id"}`, also inside Cedar's `__entity` escape.
@@ -161,7 +172,8 @@ impl Reader<'_> {
         entity.attrs.values().for_each(|value| references(value, &mut found));
         for (kind, id) in found {
             if !TYPES.contains(&kind.as_str()) {
-                continue; // A closed vocabulary: Cedar knows its words.
+                self.closed_word(entity, &kind, &id);
+                continue;
             }
             let known = self.index.get(&kind);
             if known.is_some_and(|ids| ids.contains_key(&id)) {
@@ -171,6 +183,20 @@ impl Reader<'_> {
             let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
             let message = format!("{} `{}` refers to {kind} `{id}`, which is not in the catalogue", entity.kind, entity.id);
             self.findings.push(self.source.finding(at, message).help(did_you_mean(&id, candidates)));
+        }
+    }
+
+    /// Cedar knows these words, too, but not where they stand.
+    fn closed_word(&mut self, entity: &Entity, kind: &str, id: &str) {
+        let words: Vec<&str> = match kind {
+            "Sensitivity" => Sensitivity::ALL.iter().map(|word| word.as_str()).collect(),
+            "Channel" => Channel::ALL.iter().map(|word| word.as_str()).collect(),
+            _ => return,
+        };
+        if !words.contains(&id) {
+            let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
+            let finding = self.source.finding(at, format!("there is no {kind} `{id}`"));
+            self.findings.push(finding.help(did_you_mean(id, words)));
         }
     }
 

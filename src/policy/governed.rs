@@ -63,20 +63,14 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
     let id = section.text("id", findings);
     let version = section.number("version", findings);
     let department = section.text("department", findings);
-    let purposes = section.words("purposes", findings);
-    let categories = section.words("categories", findings);
+    let purposes = section.some_words("purposes", findings);
+    let categories = section.some_words("categories", findings);
     let basis = section.text("basis", findings);
     let recipients = section.words("recipients", findings);
     let retention = section.text("retention", findings);
     let is_active = section.optional_bool("active", findings).unwrap_or(true);
-    let span = section.span.clone();
     section.finish(findings);
 
-    for (words, key) in [(&purposes, "purposes"), (&categories, "categories")] {
-        if words.is_empty() && !findings.0.iter().any(|f| f.message.contains(key)) {
-            findings.push(source.finding(span.clone(), format!("`{key}` is empty")));
-        }
-    }
     if let Some(word) = id.as_ref().filter(|word| !super::catalogue::is_name(word.text)) {
         findings.push(
             source.finding(word.span.clone(), format!("`{}` is not a name", word.text)).help("use lower-case letters, digits, `.`, `-` and `_`"),
@@ -89,7 +83,7 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
     }
     let purposes = purposes_of(source, &purposes, vocabulary, findings);
     let categories = pick(source, &categories, "category", |w| vocabulary.category(w), || names(&vocabulary.categories, Category::as_str), findings);
-    let department = department_of(source, department?, vocabulary, findings);
+    let department = department_of(source, &department?, vocabulary, findings);
     let bases = || LawfulBasis::ALL.iter().filter(|b| **b != LawfulBasis::None).map(|b| b.as_str()).collect();
     let basis = one(source, &basis?, "lawful basis", |w| LawfulBasis::parse(w).filter(|b| *b != LawfulBasis::None), bases, findings);
     let activity = Activity {
@@ -111,9 +105,9 @@ pub(super) fn captures(source: &Source, vocabulary: &Vocabulary, findings: &mut 
     let mut captures: Vec<Capture> = Vec::new();
     for mut section in file.tables("capture", findings) {
         let client = section.text("app", findings);
-        let channels = section.words("channels", findings);
-        let purposes = section.words("purposes", findings);
-        let authors = section.words("authors", findings);
+        let channels = section.some_words("channels", findings);
+        let purposes = section.some_words("purposes", findings);
+        let authors = section.some_words("authors", findings);
         let evidence = section.words("evidence", findings);
         section.finish(findings);
         let clients = || names(&vocabulary.clients, |client| client.as_str());
@@ -143,6 +137,8 @@ pub(super) fn consent_rules(source: &Source, vocabulary: &Vocabulary, findings: 
     let rule = file.text("rule", findings);
     let clock_skew_s = file.number("clock_skew_s", findings);
     let rules = file.optional_table("rules", findings);
+    // Written out, since policies rely on it.
+    file.required("defaults", findings);
     let defaults = file.optional_table("defaults", findings);
     file.finish(findings);
 
@@ -153,10 +149,6 @@ pub(super) fn consent_rules(source: &Source, vocabulary: &Vocabulary, findings: 
         let purpose = purposes_of(source, &[key], vocabulary, findings).pop();
         let rule = one(source, &value, "conflict rule", ConflictRule::parse, rule_words, findings);
         by_purpose.extend(purpose.zip(rule));
-    }
-    if defaults.is_none() && !findings.0.iter().any(|f| f.file == source.path) {
-        let finding = source.finding(0..1, "`defaults` is missing");
-        findings.push(finding.help("write out `defaults = { segment = \"standard\" }`: policies rely on it"));
     }
     let mut defaults = defaults?;
     let segment = defaults.text("segment", findings);
@@ -170,8 +162,8 @@ fn is_period(text: &str) -> bool {
     text.split_once(' ').is_some_and(|(n, unit)| n.parse::<u32>().is_ok_and(|n| n > 0) && ["days", "months", "years"].contains(&unit))
 }
 
-fn department_of(source: &Source, word: Word<'_>, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<Department> {
-    one(source, &word, "department", |w| vocabulary.department(w), || names(&vocabulary.departments, |d| d.as_str()), findings)
+fn department_of(source: &Source, word: &Word<'_>, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<Department> {
+    one(source, word, "department", |w| vocabulary.department(w), || names(&vocabulary.departments, |d| d.as_str()), findings)
 }
 
 fn purposes_of(source: &Source, words: &[Word<'_>], vocabulary: &Vocabulary, findings: &mut Findings) -> Vec<Purpose> {

@@ -38,6 +38,8 @@ mod catalogue;
 mod entitle;
 mod explain;
 mod governed;
+#[cfg(test)]
+mod mistakes;
 mod reads;
 mod request;
 mod rules;
@@ -107,6 +109,8 @@ pub struct Summary {
 
 /// Stands among the errors when the question names something that this snapshot does not know.
 const UNKNOWN_NAME: &str = "consentry-unknown-name";
+/// The role of the neutral steward.
+const STEWARD: &str = "neutral-steward";
 /// Stands among the errors when Cedar does not take the facts.
 const NO_REQUEST: &str = "consentry-no-request";
 
@@ -183,13 +187,13 @@ impl Policies {
     fn build(folder: &Folder, findings: &mut Findings) -> Option<Self> {
         let schema = request::schema(&folder.schema, findings);
         let catalogue = catalogue::read(&folder.catalogue, schema.as_ref(), findings);
-        let rules = rules::read(folder, schema.as_ref(), catalogue.as_ref().map(|c| &c.entities), findings);
-        let catalogue::Catalogue { vocabulary, entities } = catalogue?;
+        let rules = rules::read(folder, schema.as_ref(), catalogue.as_ref(), findings);
+        let catalogue::Catalogue { vocabulary, entities, .. } = catalogue?;
         let activities = governed::activities(&folder.activities, &vocabulary, findings);
         let captures = governed::captures(&folder.captures, &vocabulary, findings);
         let consent_rules = governed::consent_rules(&folder.consent, &vocabulary, findings);
+        let (schema, entities) = (schema?, entities?);
         let requests = Requests::new(&vocabulary)?;
-        let schema = schema?;
         requests.check(&schema, &vocabulary, &folder.schema, findings);
         let (rules, infos) = rules?;
         let slices = Slices::new(&vocabulary);
@@ -264,6 +268,15 @@ impl Policies {
     #[must_use]
     pub fn policies(&self) -> &[PolicyInfo] {
         &self.infos
+    }
+
+    /// Whether the caller is the neutral steward, by the role of its own or of its department: who coordinates records may
+    /// be judged about ids that the crosswalk does not know yet. Which department that is, is data.
+    #[must_use]
+    pub fn is_steward(&self, caller: &Caller) -> bool {
+        let role = request::uid("Role", STEWARD);
+        let principal = self.requests.principal(caller.client);
+        principal.zip(role.as_ref()).is_some_and(|(principal, role)| self.entities.is_ancestor_of(role, principal))
     }
 
     /// File and line of a policy or template link.

@@ -47,24 +47,60 @@ impl Reads {
             Expr::IfThenElse { cond, then_expr, else_expr } => [cond, then_expr, else_expr].into_iter().for_each(|expr| self.walk(expr)),
             Expr::Set(items) => items.iter().for_each(|expr| self.walk(expr)),
             Expr::Record(members) => members.values().for_each(|expr| self.walk(expr)),
-            _ => self.everything = true,
+            Expr::Unknown { .. } | _ => self.everything = true,
         }
     }
 }
 
 /// `context.consent.status` for a chain of attributes that starts at a variable.
 pub(super) fn path(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Var(var) => Some(
-            match var {
-                Var::Principal => "principal",
-                Var::Action => "action",
-                Var::Resource => "resource",
-                Var::Context => "context",
-            }
-            .to_owned(),
-        ),
-        Expr::GetAttr { expr, attr } => path(expr).map(|base| format!("{base}.{attr}")),
-        _ => None,
+    if let Expr::GetAttr { expr, attr } = expr {
+        return path(expr).map(|base| format!("{base}.{attr}"));
+    }
+    let Expr::Var(var) = expr else { return None };
+    let name = match var {
+        Var::Principal => "principal",
+        Var::Action => "action",
+        Var::Resource => "resource",
+        Var::Context => "context",
+    };
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::Policy;
+
+    use super::*;
+
+    fn reads(condition: &str) -> Reads {
+        let policy = Policy::parse(None, format!("forbid (principal, action, resource) when {{ {condition} }};")).unwrap();
+        Reads::of(policy.to_pst().unwrap().body().clauses())
+    }
+
+    #[test]
+    fn a_path_is_read_by_itself_its_parts_and_its_whole() {
+        let one = reads("context.consent.status == ConsentStatus::\"given\"");
+        assert!(one.reads("context.consent.status") && one.reads("context.consent") && one.reads("context"));
+        assert!(!one.reads("context.consent.explicit") && !one.reads("context.customer.stage") && !one.reads("context.consent.stat"));
+        let whole = reads("context.customer == {\"stage\": Stage::\"lead\"}");
+        assert!(whole.reads("context.customer.age") && !whole.reads("context.consent.status"));
+        let everything = reads("[context].contains(context)");
+        assert!(everything.reads("context.now") && everything.reads("context.consent.status"));
+    }
+
+    #[test]
+    fn reads_are_found_wherever_they_stand() {
+        for condition in [
+            "!(context.gpc && context.now < datetime(\"2026-01-01\"))",
+            "if context.gpc then true else context.now.toDate() == datetime(\"2026-01-01\")",
+            "[context.now].contains(datetime(\"2026-01-01\"))",
+            "{\"at\": context.now}.at == datetime(\"2026-01-01\")",
+            "context has now",
+            "resource in [resource] && principal == principal && context[\"now\"] == datetime(\"2026-01-01\")",
+        ] {
+            assert!(reads(condition).reads("context.now"), "{condition}");
+            assert!(!reads(condition).reads("context.customer.stage"), "{condition}");
+        }
     }
 }

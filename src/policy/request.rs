@@ -78,7 +78,7 @@ impl Requests {
         self.categories.get(&category)
     }
 
-    /// `None` when Cedar does not accept the facts, e.g. a time after the year 9999.
+    /// `None` when Cedar does not accept the facts, e.g. a time before the year 0.
     pub(super) fn build(&self, question: &Question<'_>) -> Option<Request> {
         self.request(question, None)
     }
@@ -175,7 +175,7 @@ fn check_words(source: &Source, findings: &mut Findings) {
     }
 }
 
-/// What a cut or changed schema is told: parse errors and warnings alike.
+/// Reads the schema; its warnings are mistakes, too.
 pub(super) fn schema(source: &Source, findings: &mut Findings) -> Option<Schema> {
     match Schema::from_cedarschema_str(&source.text) {
         Ok((schema, warnings)) => {

@@ -1,5 +1,6 @@
 //! The Cedar files: policies, templates and their links, judged more strictly than Cedar does by itself.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{Action, Findings, PolicyName};
 
-use super::catalogue::{TYPES, is_name, references};
+use super::catalogue::{Catalogue, TYPES, is_name, references};
 use super::reads::Reads;
 use super::source::{Folder, Source, did_you_mean};
 use super::{Effect, PolicyInfo};
@@ -65,7 +66,7 @@ struct Reader<'s> {
 pub(super) fn read(
     folder: &Folder,
     schema: Option<&Schema>,
-    entities: Option<&Entities>,
+    catalogue: Option<&Catalogue>,
     findings: &mut Findings,
 ) -> Option<(Vec<Rule>, Vec<PolicyInfo>)> {
     let before = findings.0.len();
@@ -84,11 +85,11 @@ pub(super) fn read(
     if let Some(schema) = schema {
         reader.validate(schema, findings);
     }
-    if let Some(entities) = entities {
-        reader.follow_literals(entities, findings);
+    if let Some(catalogue) = catalogue {
+        reader.follow_literals(&catalogue.known, findings);
     }
     let rules = reader.rules(findings);
-    reader.lint(&rules, entities, &folder.schema, findings);
+    reader.lint(&rules, catalogue.and_then(|c| c.entities.as_ref()), &folder.schema, findings);
     let infos = reader.infos(&rules);
     (findings.0.len() == before).then_some((rules, infos))
 }
@@ -104,26 +105,29 @@ impl<'s> Reader<'s> {
             }
         };
         // Cedar names the statements of a text `policy0`, `policy1`, … in their order.
-        for (at, span) in statements(&source.text).into_iter().enumerate() {
+        let spans = statements(&source.text);
+        // INVARIANT: no statement that Cedar parsed is left out, for it may be a prohibition.
+        if spans.len() != parsed.num_of_policies() + parsed.num_of_templates() {
+            self.is_partial = true;
+            findings
+                .push(source.finding(0..1, "the statements of this file cannot be told apart").help("end each policy with `;`, one after the other"));
+            return;
+        }
+        for (at, span) in spans.into_iter().enumerate() {
             let id = PolicyId::new(format!("policy{at}"));
             let place = Place { source, span };
-            if let Some(policy) = parsed.policy(&id) {
-                if let Some(name) = self.name(policy.annotation("id"), place, findings) {
-                    let added = self.set.add(policy.new_id(PolicyId::new(name)));
-                    self.is_partial |= added.is_err();
-                }
-            } else if let Some(template) = parsed.template(&id) {
-                if let Some(name) = self.name(template.annotation("id"), place, findings) {
-                    let added = self.set.add_template(template.new_id(PolicyId::new(name)));
-                    self.is_partial |= added.is_err();
-                }
-            } else {
+            let head = place.head();
+            let (policy, template) = (parsed.policy(&id), parsed.template(&id));
+            let annotation = policy.map(|p| p.annotation("id")).or_else(|| template.map(|t| t.annotation("id"))).flatten();
+            let Some(name) = self.name(annotation, place, findings) else { continue };
+            let added = match (policy, template) {
+                (Some(policy), _) => self.set.add(policy.new_id(PolicyId::new(name))),
+                (None, Some(template)) => self.set.add_template(template.new_id(PolicyId::new(name))),
+                (None, None) => continue,
+            };
+            if let Err(error) = added {
                 self.is_partial = true;
-                findings.push(
-                    source
-                        .finding(place.head(), "this statement could not be told apart from the next")
-                        .help("put each policy into its own statement"),
-                );
+                source.cedar(&DetailedError::from(&error), &head, findings);
             }
         }
     }
@@ -170,10 +174,10 @@ impl<'s> Reader<'s> {
         };
         for item in items {
             let span = source.range_of(item.get());
-            let link: Link = match serde_json::from_str(item.get()) {
+            let link: Link = match source.item(item) {
                 Ok(link) => link,
-                Err(error) => {
-                    findings.push(source.json(&error, span.start));
+                Err(finding) => {
+                    findings.push(finding);
                     continue;
                 }
             };
@@ -218,9 +222,21 @@ impl<'s> Reader<'s> {
     /// Strict validation; a warning (a policy that can never apply, a confusable letter) is a mistake too.
     fn validate(&self, schema: &Schema, findings: &mut Findings) {
         let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
-        let errors = result.validation_errors().map(|error| (error.policy_id().to_string(), DetailedError::from(error)));
+        let errors: Vec<_> = result.validation_errors().map(|error| (error.policy_id().to_string(), DetailedError::from(error))).collect();
         let warnings = result.validation_warnings().map(|warning| (warning.policy_id().to_string(), DetailedError::from(warning)));
-        for (name, mut error) in errors.chain(warnings) {
+        // A policy with an error is also "impossible"; that says nothing more.
+        let warnings: Vec<_> = warnings.filter(|(name, _)| !errors.iter().any(|(other, _)| other == name)).collect();
+        // Cedar repeats a mistake for every action that the policy is about, in any order.
+        let mut once: BTreeMap<(String, Option<usize>), DetailedError> = BTreeMap::new();
+        for (name, error) in errors.into_iter().chain(warnings) {
+            let key = (name, error.source_locations.first().map(|label| label.loc.start));
+            match once.entry(key) {
+                Entry::Vacant(free) => drop(free.insert(error)),
+                Entry::Occupied(mut taken) if error.message < taken.get().message => drop(taken.insert(error)),
+                Entry::Occupied(_) => {}
+            }
+        }
+        for ((name, _), mut error) in once {
             let Some(place) = self.places.get(&name) else { continue };
             // A link is judged at its template's text, but the mistake is the link's.
             if place.source.name.ends_with(".json") {
@@ -231,10 +247,9 @@ impl<'s> Reader<'s> {
     }
 
     /// Cedar accepts `Purpose::"marketting"`: every entity that a policy names must be in the catalogue.
-    fn follow_literals(&self, entities: &Entities, findings: &mut Findings) {
+    fn follow_literals(&self, known: &BTreeSet<(String, String)>, findings: &mut Findings) {
         let policies = self.set.policies().map(|p| (p.id(), if p.is_static() { p.to_json().ok() } else { link_arguments(p) }));
         let templates = self.set.templates().map(|t: &Template| (t.id(), t.to_json().ok()));
-        let known: BTreeSet<(String, String)> = entities.iter().map(|e| (e.uid().type_name().to_string(), unescaped(&e.uid()))).collect();
         for (id, json) in policies.chain(templates) {
             let Some(place) = self.places.get(AsRef::<str>::as_ref(id)) else { continue };
             let mut named = Vec::new();
@@ -395,7 +410,7 @@ mod tests {
     #[test]
     fn statements_end_at_semicolons_outside_of_texts_and_comments() {
         let text = "// a; b\n@id(\"x;\\\";\")\npermit (principal, action, resource); // c;\nforbid (\n principal, action, resource\n);";
-        let found: Vec<&str> = statements(text).into_iter().map(|span| &text[span]).collect();
+        let found: Vec<&str> = statements(text).into_iter().filter_map(|span| text.get(span)).collect();
         assert_eq!(found, ["@id(\"x;\\\";\")\npermit (principal, action, resource);", "forbid (\n principal, action, resource\n);"]);
     }
 

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use cedar_policy::ffi::DetailedError;
+use cedar_policy::ffi::{DetailedError, JsonValueWithNoDuplicateKeys};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::model::{Finding, Findings, suggest};
 
@@ -17,6 +19,8 @@ pub(super) const CAPTURES: &str = "captures.toml";
 pub(super) const CONSENT: &str = "consent.toml";
 const REQUIRED: [&str; 5] = [SCHEMA, CATALOGUE, ACTIVITIES, CAPTURES, CONSENT];
 const LINKS_END: &str = ".cedartemplatelinks.json";
+/// Words listed when none is near.
+const SHOWN_MAX: usize = 8;
 /// Beside the governed files: they decide nothing and are not part of the id.
 const UNGOVERNED: [&str; 3] = ["README.md", "tests", "invariants"];
 
@@ -71,6 +75,13 @@ impl Source {
         for related in &error.related {
             self.cedar(related, fallback, findings);
         }
+    }
+
+    /// One element of a JSON list that was borrowed from this file. A key that stands there twice is a mistake: two
+    /// readers would take different ones.
+    pub(super) fn item<T: DeserializeOwned>(&self, item: &RawValue) -> Result<T, Finding> {
+        let unique: Result<JsonValueWithNoDuplicateKeys, _> = serde_json::from_str(item.get());
+        unique.and_then(|_| serde_json::from_str(item.get())).map_err(|error| self.json(&error, self.range_of(item.get()).start))
     }
 
     /// A mistake of a JSON file.
@@ -172,13 +183,15 @@ pub(super) fn list(dir: &Path) -> Result<Vec<String>, Finding> {
     Ok(names)
 }
 
-/// "did you mean …?" for a word, or all the words there are when they are few.
+/// "did you mean …?" for a word, or the first of the words there are.
 pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(near) = suggest(word, candidates.clone()) {
         return format!("did you mean `{near}`?");
     }
-    let all: Vec<&str> = candidates.into_iter().collect();
-    if all.is_empty() { "there is none yet".to_owned() } else { format!("one of {}", ticked(&all)) }
+    let mut all: Vec<&str> = candidates.into_iter().collect();
+    let more = if all.len() > SHOWN_MAX { ", …" } else { "" };
+    all.truncate(SHOWN_MAX);
+    if all.is_empty() { "there is none yet".to_owned() } else { format!("one of {}{more}", ticked(&all)) }
 }
 
 pub(super) fn ticked(words: &[&str]) -> String {

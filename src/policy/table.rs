@@ -42,7 +42,7 @@ impl<'s> Section<'s> {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    fn required(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'s Spanned<DeValue<'s>>> {
+    pub(super) fn required(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'s Spanned<DeValue<'s>>> {
         let value = self.optional(key);
         if value.is_none() {
             findings.push(self.source.finding(self.span.clone(), format!("`{key}` is missing")));
@@ -71,6 +71,15 @@ impl<'s> Section<'s> {
 
     pub(super) fn words(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Word<'s>> {
         self.required(key, findings);
+        self.optional_words(key, findings).unwrap_or_default()
+    }
+
+    /// A list with something in it.
+    pub(super) fn some_words(&mut self, key: &'static str, findings: &mut Findings) -> Vec<Word<'s>> {
+        let Some(value) = self.required(key, findings) else { return Vec::new() };
+        if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+            findings.push(self.source.finding(value.span(), format!("`{key}` is empty")));
+        }
         self.optional_words(key, findings).unwrap_or_default()
     }
 

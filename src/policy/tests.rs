@@ -91,7 +91,9 @@ fn facts_that_cedar_does_not_take_deny() {
     let without_ceiling = policies.decide(&export);
     assert_eq!((without_ceiling.allow(), names(without_ceiling.errors())), (false, vec![NO_REQUEST]));
     assert!(!policies.could_permit(&Use::of(&export)));
-    assert!(policies.decide(&Question { records: Some(1), ..export }).allow());
+    let export = Question { records: Some(1), ..export };
+    assert!(policies.decide(&export).allow());
+    assert_eq!(names(policies.decide(&Question { now: Timestamp::MIN, ..export }).errors()), [NO_REQUEST]);
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn every_policy_has_a_place_and_a_link_has_its_own() {
 
 // ------------------------------------------------------------------ against plain Cedar
 
-fn any_of<T: Copy + std::fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
+fn any_of<T: Copy + fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
     (0..all.len()).prop_map(move |at| all[at])
 }
 
@@ -169,7 +171,7 @@ fn plain(policies: &Policies, question: &Question<'_>) -> Decided {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn a_slice_answers_as_the_whole_set_does(
@@ -212,7 +214,7 @@ fn the_request_level_says_yes_exactly_when_some_customer_would() {
         ("campaign-manager", "marketing.email", LawfulBasis::Consent),
     ] {
         let caller = caller(&policies, client);
-        for category in ["identity", "behaviour", "billing", "health"] {
+        for category in ["identity", "behaviour"] {
             let asked = Question { basis, ..question(&caller, Action::Read, category, purpose) };
             let mut found = false;
             for facts in request::all_facts() {

@@ -1,1 +1,180 @@
-//! telemetry
+//! Diagnostics: traces to stderr and metrics for Prometheus. No personal data in either: labels are names that files
+//! declare or words of closed lists. Evidence is `audit`, not this.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabel {
+    api: &'static str,
+}
+
+/// What the gateway counts.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    decisions: Family<OutcomeLabel, Counter>,
+    rejects: Family<CodeLabel, Counter>,
+    drift: Family<ApiLabel, Counter>,
+    latency: Histogram,
+    unlinked: Counter,
+    reloads_failed: Counter,
+    generation: Gauge,
+    consent_revision: Gauge,
+    log_entries: Gauge,
+    log_syncs: Gauge,
+    log_queue: Gauge,
+    /// Rejects since the log was last told.
+    pending_rejects: Arc<Mutex<Vec<(&'static str, u64)>>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("consentry");
+        let metrics = Self {
+            registry: Arc::default(),
+            decisions: Family::default(),
+            rejects: Family::default(),
+            drift: Family::default(),
+            latency: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            unlinked: Counter::default(),
+            reloads_failed: Counter::default(),
+            generation: Gauge::default(),
+            consent_revision: Gauge::default(),
+            log_entries: Gauge::default(),
+            log_syncs: Gauge::default(),
+            log_queue: Gauge::default(),
+            pending_rejects: Arc::default(),
+        };
+        registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
+        registry.register("rejects", "Requests refused before a caller was known, or because nothing could be recorded", metrics.rejects.clone());
+        registry.register("drift_members", "Members of upstream answers that no shape maps, withheld", metrics.drift.clone());
+        registry.register_with_unit("request_duration", "From authentication to the last byte", Unit::Seconds, metrics.latency.clone());
+        registry.register("unlinked_creates", "Created records without a usable id; the consent desk must link them", metrics.unlinked.clone());
+        registry.register("reloads_failed", "Reloads that kept the last good configuration", metrics.reloads_failed.clone());
+        registry.register("config_generation", "Generation of the active configuration", metrics.generation.clone());
+        registry.register("consent_revision", "Revision of the consent ledger", metrics.consent_revision.clone());
+        registry.register("log_entries", "Entries of the decision log", metrics.log_entries.clone());
+        registry.register("log_syncs", "Flushes of the decision log since the start", metrics.log_syncs.clone());
+        registry.register("log_queue", "Entries that wait for the log's writer", metrics.log_queue.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
+    }
+
+    pub fn decided(&self, outcome: &'static str) {
+        self.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a reject and remembers it for the log, which gets one entry a second and code.
+    pub fn rejected(&self, code: &'static str) {
+        self.rejects.get_or_create(&CodeLabel { code }).inc();
+        let mut pending = self.pending_rejects.lock().unwrap_or_else(PoisonError::into_inner);
+        match pending.iter_mut().find(|(c, _)| *c == code) {
+            Some((_, count)) => *count += 1,
+            None => pending.push((code, 1)),
+        }
+    }
+
+    /// Takes what was rejected since the last call.
+    #[must_use]
+    pub fn take_rejects(&self) -> Vec<(&'static str, u64)> {
+        std::mem::take(&mut *self.pending_rejects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn drift(&self, api: &'static str, members: usize) {
+        self.drift.get_or_create(&ApiLabel { api }).inc_by(u64::try_from(members).unwrap_or(u64::MAX));
+    }
+
+    pub fn answered(&self, latency: Duration) {
+        self.latency.observe(latency.as_secs_f64());
+    }
+
+    pub fn unlinked(&self) {
+        self.unlinked.inc();
+    }
+
+    pub fn reload_failed(&self) {
+        self.reloads_failed.inc();
+    }
+
+    /// State that is read, not counted.
+    pub fn set_state(&self, generation: u64, consent_revision: u64, log_entries: u64, log_syncs: u64, log_queue: u64) {
+        let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.generation.set(as_gauge(generation));
+        self.consent_revision.set(as_gauge(consent_revision));
+        self.log_entries.set(as_gauge(log_entries));
+        self.log_syncs.set(as_gauge(log_syncs));
+        self.log_queue.set(as_gauge(log_queue));
+    }
+
+    /// The `OpenMetrics` text form.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = text::encode(&mut out, &registry) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        out
+    }
+}
+
+/// Starts tracing to stderr: one line an event, JSON when it is not a terminal. `RUST_LOG` chooses what is shown.
+pub fn start_tracing(filter: &str, json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_malformed| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = if json { builder.json().try_init() } else { builder.try_init() };
+    if let Err(error) = started {
+        tracing::debug!(%error, "tracing was started before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_rendered_and_rejects_are_taken_once() {
+        let metrics = Metrics::new();
+        metrics.decided("deny");
+        metrics.rejected("unauthenticated");
+        metrics.rejected("unauthenticated");
+        let text = metrics.render();
+        assert!(text.contains("consentry_decisions_total{outcome=\"deny\"} 1"), "{text}");
+        assert!(text.contains("consentry_rejects_total{code=\"unauthenticated\"} 2"), "{text}");
+        assert_eq!(metrics.take_rejects(), [("unauthenticated", 2)]);
+        assert!(metrics.take_rejects().is_empty());
+    }
+}

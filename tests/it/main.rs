@@ -1,2 +1,4 @@
-#[test]
-fn t() {}
+//! The one test binary: everything that needs more than one room. Pure rooms are tested beside their code.
+
+mod tidy;
+mod witness;

@@ -1,0 +1,131 @@
+//! What was decided about a body, for the decision log, the `Consentry-Withheld` header and the drift report. Paths and
+//! numbers only, never values.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::object::Compiled;
+use crate::model::{FieldRule, Judged, OnDeny, PartyNo, Release, ShapeName, Verdicts};
+
+/// Different paths in one drift report, at most.
+const DRIFT_MAX: usize = 64;
+
+/// What a cut did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Rows released; a single object counts as one.
+    pub rows: u32,
+    /// Rows of the upstream's answer that are not in ours.
+    pub dropped: u32,
+    /// Every customer that was judged, by outcome.
+    pub groups: Vec<Group>,
+    /// Paths of the shape that the verdicts withheld from what was released (or from the object that was denied), sorted.
+    pub withheld: Vec<String>,
+    /// Members of the body that no shape knows: bounded, names that look like data are shown as `*`.
+    pub drift: Vec<String>,
+    /// A count or link was left out.
+    pub counts_removed: bool,
+    /// A count was set to the number of released rows, which is another than the upstream's.
+    pub counts_corrected: bool,
+}
+
+/// Customers with the same outcome on the same grounds.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Sorted, each once.
+    pub parties: Vec<PartyNo>,
+    /// How many ids that are not in the crosswalk shared this outcome.
+    pub unknown: u32,
+    pub released: bool,
+    pub verdicts: Arc<Verdicts>,
+}
+
+/// One customer's outcome at one place.
+#[derive(Debug)]
+pub(super) struct Note<'c, 'p> {
+    pub(super) judged: Judged,
+    pub(super) released: bool,
+    /// Stands in something that goes out (or is the object that was asked for), so its withheld paths are told.
+    pub(super) told: bool,
+    pub(super) shape: &'c Compiled<'p>,
+    /// Which of the shape's zones the verdicts are about; `None` = what the main customers judge.
+    pub(super) zone: Option<usize>,
+    /// Path of the embedding member with its dot, or empty.
+    pub(super) prefix: String,
+}
+
+/// Collects while a body is cut.
+#[derive(Debug, Default)]
+pub(super) struct Notes<'c, 'p> {
+    pub(super) notes: Vec<Note<'c, 'p>>,
+    pub(super) drift: BTreeSet<String>,
+}
+
+impl Notes<'_, '_> {
+    /// Notes a member that no path knows; `path` is made only while there is room.
+    pub(super) fn drift(&mut self, path: impl FnOnce() -> String) {
+        if self.drift.len() < DRIFT_MAX {
+            self.drift.insert(path());
+        }
+    }
+
+    /// What was noted since `mark` stood in something that does not go out after all.
+    pub(super) fn revoke_since(&mut self, mark: usize) {
+        for note in self.notes.iter_mut().skip(mark) {
+            note.released = false;
+            note.told = false;
+        }
+    }
+
+    /// The answer as a whole does not go out.
+    pub(super) fn release_nothing(&mut self) {
+        for note in &mut self.notes {
+            note.released = false;
+        }
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        let mut report = Report { drift: self.drift.into_iter().collect(), ..Report::default() };
+        let mut groups: HashMap<(bool, Arc<Verdicts>), usize> = HashMap::new();
+        let mut told: HashSet<(usize, ShapeName, Option<usize>, &str)> = HashSet::new();
+        let mut withheld = BTreeSet::new();
+        for note in &self.notes {
+            let verdicts = &note.judged.verdicts;
+            let next = report.groups.len();
+            let index = *groups.entry((note.released, Arc::clone(verdicts))).or_insert(next);
+            if index == next {
+                report.groups.push(Group { parties: Vec::new(), unknown: 0, released: note.released, verdicts: Arc::clone(verdicts) });
+            }
+            if let Some(group) = report.groups.get_mut(index) {
+                match note.judged.party {
+                    Some(party) => group.parties.push(party),
+                    None => group.unknown = group.unknown.saturating_add(1),
+                }
+            }
+            if note.told && told.insert((index, note.shape.shape.name, note.zone, &note.prefix)) {
+                withheld.extend(withheld_paths(note));
+            }
+        }
+        for group in &mut report.groups {
+            group.parties.sort_unstable();
+            group.parties.dedup();
+        }
+        report.withheld = withheld.into_iter().collect();
+        report
+    }
+}
+
+/// By the verdicts alone, not by what was found in the data: the number of paths goes out in a header.
+fn withheld_paths<'n>(note: &'n Note<'_, '_>) -> impl Iterator<Item = String> + 'n {
+    note.shape.fields().filter_map(move |(field, zone)| {
+        let FieldRule::Category { category, on_deny } = field.rule else {
+            return None;
+        };
+        let goes_out = match note.judged.verdicts.release(category) {
+            Release::Full => true,
+            Release::Reduced => matches!(on_deny, OnDeny::Mask(_)),
+            Release::Withheld => false,
+        };
+        (zone == note.zone && !goes_out).then(|| format!("{}{}", note.prefix, field.path))
+    })
+}

@@ -1,0 +1,203 @@
+//! Lists: dropped rows, counts, links, selection.
+
+use super::*;
+
+fn row() -> Shape {
+    shape("row", &["id"], &[], &[("name", "identity"), ("mail", "contact")])
+}
+
+fn judge() -> Customers {
+    customers(&[("1", "identity+ contact+"), ("2", "identity+"), ("3", "contact-"), ("4", "")])
+}
+
+fn check(body: &str, expected: &str) -> crate::filter::Report {
+    let counts = [("total", CountRule::Rows), ("next", CountRule::Remove), ("page", CountRule::Free)];
+    let result = run(body, &rows_plan("items[]", &row(), &counts, &["kind"]), &[], &mut judge());
+    let report = result.as_ref().map(|c| c.report.clone()).unwrap_or_default();
+    assert_eq!(outcome(result), expected, "{body}");
+    report
+}
+
+#[test]
+fn rows_are_cut_by_their_own_customer_and_dropped_when_nothing_is_left() {
+    let report = check(
+        r#"{"kind":"k","items":[{"id":1,"name":"A","mail":"a"},{"id":2,"name":"B","mail":"b"},{"id":3,"mail":"c"},{"id":9,"name":"D"}]}"#,
+        r#"{"kind":"k","items":[{"id":1,"name":"A","mail":"a"},{"id":2,"name":"B"}]}"#,
+    );
+    assert_eq!((report.rows, report.dropped), (2, 2));
+    assert_eq!(report.withheld, ["mail"], "of released rows only");
+    let groups: Vec<_> = report.groups.iter().map(|g| (g.released, g.parties.len(), g.unknown)).collect();
+    assert_eq!(groups, [(true, 1, 0), (true, 1, 0), (false, 1, 0), (false, 0, 1)]);
+}
+
+#[test]
+fn rows_of_one_outcome_are_one_group() {
+    let report = check(
+        r#"{"items":[{"id":2,"name":"B"},{"id":2,"name":"C"},{"id":8,"name":"x"},{"id":9,"name":"D"}]}"#,
+        r#"{"items":[{"id":2,"name":"B"},{"id":2,"name":"C"}]}"#,
+    );
+    let groups: Vec<_> = report.groups.iter().map(|g| (g.released, g.parties.clone(), g.unknown)).collect();
+    assert_eq!(groups, [(true, vec![PartyNo(2)], 0), (false, vec![], 2)]);
+}
+
+#[test]
+fn an_empty_list_is_an_answer() {
+    check(r#"{"items":[],"total":0}"#, r#"{"items":[],"total":0}"#);
+    let report = check(r#"{"items":[{"id":4,"name":"x"}],"total":1}"#, r#"{"items":[],"total":0}"#);
+    assert!(report.counts_corrected && !report.counts_removed);
+    let bare = rows_plan("[]", &row(), &[], &[]);
+    assert_eq!(outcome(run(r#"[{"id":4,"name":"x"},7,null]"#, &bare, &[], &mut judge())), "[]");
+    assert_eq!(outcome(run(r#" [ {"id":4,"name":"x"} , {"id":1,"name":"y"}]"#, &bare, &[], &mut judge())), r#"[{"id":1,"name":"y"}]"#);
+}
+
+#[test]
+fn rows_without_a_readable_id_are_dropped() {
+    for id in ["", r#""id":null,"#, r#""id":"","#, r#""id":1.0,"#, r#""id":1e0,"#, r#""id":true,"#, r#""id":[1],"#, r#""id":{"a":1},"#] {
+        check(&format!(r#"{{"items":[{{{id}"name":"A"}}]}}"#), r#"{"items":[]}"#);
+    }
+}
+
+#[test]
+fn rows_of_other_customers_than_the_requested_are_dropped() {
+    let body = r#"[{"id":1,"name":"A"},{"id":2,"name":"B"}]"#;
+    let result = run(body, &rows_plan("[]", &row(), &[], &[]), &[], &mut judge().requested("2"));
+    assert_eq!(outcome(result), r#"[{"id":2,"name":"B"}]"#);
+}
+
+#[test]
+fn totals_are_corrected_only_when_the_answer_holds_the_whole_list() {
+    let rows = r#""items":[{"id":1,"name":"A"},{"id":4,"name":"B"}]"#;
+    let cut = r#""items":[{"id":1,"name":"A"}]"#;
+    // The count may stand on either side of the rows.
+    check(&format!(r#"{{"total":2,{rows}}}"#), &format!(r#"{{"total":1,{cut}}}"#));
+    check(&format!(r#"{{{rows},"total":2,"next":null}}"#), &format!(r#"{{{cut},"total":1}}"#));
+    for not_whole in [
+        "\"total\":3",
+        "\"total\":1",
+        "\"total\":\"2\"",
+        "\"total\":2.0",
+        "\"total\":null",
+        "\"total\":[2]",
+        "\"total\":2,\"next\":\"/p2\"",
+        "\"total\":2,\"next\":{\"a\":1}",
+    ] {
+        let report = check(&format!(r#"{{{rows},{not_whole}}}"#), &format!("{{{cut}}}"));
+        assert!(report.counts_removed && !report.counts_corrected);
+    }
+    check(&format!(r#"{{{rows},"page":{{"n": 7}},"other":2}}"#), &format!(r#"{{{cut},"page":{{"n": 7}}}}"#));
+}
+
+#[test]
+fn rows_over_the_ceiling_are_cut_off_and_then_no_count_is_right() {
+    let counts = [("total", CountRule::Rows)];
+    let ResponsePlan::Rows { rows, shape, counts, open, .. } = rows_plan("items[]", &row(), &counts, &[]) else {
+        panic!("rows");
+    };
+    let plan = ResponsePlan::Rows { rows, shape, counts, open, rows_max: Some(1) };
+    let mut judge = judge();
+    let cut = run(r#"{"items":[{"id":1,"name":"A"},{"id":2,"name":"B"}],"total":2}"#, &plan, &[], &mut judge).unwrap();
+    assert_eq!(judge.asked, ["1"], "nobody is judged beyond the ceiling");
+    assert_eq!((cut.report.rows, cut.report.dropped), (1, 1));
+    assert_eq!(outcome(Ok(cut)), r#"{"items":[{"id":1,"name":"A"}]}"#);
+}
+
+#[test]
+fn an_answer_without_the_list_is_unreadable() {
+    for body in [r#"{"Items":[]}"#, r#"{"items":null}"#, r#"{"items":{"id":1}}"#, "[]", "{}", "1"] {
+        check(body, "unreadable: NoRows");
+    }
+    let nested = rows_plan("groups[].rows[]", &row(), &[], &[]);
+    let cut = |body: &str| outcome(run(body, &nested, &[], &mut judge()));
+    assert_eq!(cut(r#"{"groups":[]}"#), r#"{"groups":[]}"#);
+    assert_eq!(cut(r#"{"groups":[{"a":1}]}"#), "unreadable: NoRows");
+    assert_eq!(
+        cut(r#"{"groups":[{"rows":[{"id":1,"name":"A"}]},{"x":1},{"rows":[{"id":2,"name":"B"}],"s":"x"}]}"#),
+        r#"{"groups":[{"rows":[{"id":1,"name":"A"}]},{"rows":[{"id":2,"name":"B"}]}]}"#
+    );
+}
+
+#[test]
+fn rows_found_by_a_category_need_it_for_their_customer() {
+    let body = Bytes::from_static(br#"[{"id":1,"name":"A"},{"id":2,"name":"B"},{"id":5,"name":"C"}]"#);
+    let plan = rows_plan("[]", &row(), &[], &[]);
+    let mut judge = customers(&[("1", "identity+ contact+"), ("2", "identity+"), ("5", "identity+ contact~")]);
+    let result = cut(&body, &plan, &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    assert_eq!(outcome(result), r#"[{"id":1,"name":"A"}]"#);
+    let single = object_plan(&row());
+    let result = cut(&Bytes::from_static(br#"{"id":2,"name":"B"}"#), &single, &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    assert_eq!(outcome(result), "denied");
+}
+
+#[test]
+fn being_found_tells_of_copied_persons_too() {
+    let fields = [("subject", "case"), ("cc[].**", "contact")];
+    let ticket = Shape { several: Several::Each, ..shape("ticket", &["by", "cc[].mail"], &[], &fields) };
+    let body =
+        Bytes::from_static(br#"[{"by":"1","subject":"s","cc":[{"mail":"2"}]},{"by":"1","subject":"t"},{"by":"1","subject":"u","cc":[{"n":1}]}]"#);
+    let mut judge = customers(&[("1", "case+ contact+"), ("2", "case+")]);
+    let result = cut(&body, &rows_plan("[]", &ticket, &[], &[]), &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    assert_eq!(outcome(result), r#"[{"by":"1","subject":"t"}]"#);
+}
+
+#[test]
+fn positional_rows_keep_their_positions() {
+    let positional = shape("positional", &["[0]"], &[], &[("[2]", "identity")]);
+    let body = r#"[["1","x","A","y"],["9","x","B"],["","x","C"]]"#;
+    assert_eq!(outcome(run(body, &rows_plan("[]", &positional, &[], &[]), &[], &mut judge())), r#"[["1",null,"A",null]]"#);
+}
+
+#[test]
+fn an_error_member_refuses_the_list_only_from_a_row_that_would_go_out() {
+    let strict = shape("strict", &["id"], &[], &[("name", "identity"), ("diet", "health error")]);
+    let plan = rows_plan("[]", &strict, &[], &[]);
+    let body = r#"[{"id":4,"name":"A","diet":"x"},{"id":2,"name":"B"}]"#;
+    assert_eq!(outcome(run(body, &plan, &[], &mut judge())), r#"[{"id":2,"name":"B"}]"#);
+    let Err(CutError::OnDenyError(report)) = run(r#"[{"id":2,"name":"B","diet":"x"}]"#, &plan, &[], &mut judge()) else {
+        panic!("refused as a whole");
+    };
+    assert!(report.rows == 0 && report.dropped == 1 && report.groups.iter().all(|g| !g.released));
+}
+
+#[test]
+fn embedded_customers_of_a_dropped_row_count_as_not_released() {
+    let quote = shape("quote", &["id"], &[], &[("total", "order"), ("end", "embed row")]);
+    let body = r#"[{"id":4,"total":1,"end":{"id":1,"name":"A"}}]"#;
+    let cut = run(body, &rows_plan("[]", &quote, &[], &[]), &[&row()], &mut judge()).unwrap();
+    assert!(cut.report.withheld.is_empty() && cut.report.groups.iter().all(|g| !g.released));
+    assert_eq!(outcome(Ok(cut)), "[]");
+}
+
+#[test]
+fn an_error_member_of_an_embedded_customer_in_a_dropped_row_refuses_nothing() {
+    let strict = shape("strict", &["id"], &[], &[("name", "identity"), ("diet", "health error")]);
+    let quote = shape("quote", &["id"], &[], &[("end", "embed strict"), ("total", "order")]);
+    let body = r#"[{"id":4,"end":{"id":1,"name":"A","diet":"x"},"total":1},{"id":5,"total":2}]"#;
+    let mut judge = customers(&[("1", "identity+"), ("4", ""), ("5", "order+")]);
+    assert_eq!(outcome(run(body, &rows_plan("[]", &quote, &[], &[]), &[&strict], &mut judge)), r#"[{"id":5,"total":2}]"#);
+}
+
+#[test]
+fn thousands_of_customers_in_one_row_cost_no_square() {
+    let many: Vec<String> = (0..20_000).map(|n| format!(r#"{{"mail":"{n}","n":1}}"#)).collect();
+    let body = format!(r#"[{{"by":"1","subject":"s","cc":[{}]}}]"#, many.join(","));
+    for several in [Several::All, Several::Each] {
+        let fields = [("subject", "case"), ("cc[].**", "contact")];
+        let ticket = Shape { several, ..shape("ticket", &["by", "cc[].mail"], &[], &fields) };
+        let mut judge = customers(&[("1", "case+")]);
+        let cut = run(&body, &rows_plan("[]", &ticket, &[], &[]), &[], &mut judge).unwrap();
+        let expected = if several == Several::All { "[]" } else { r#"[{"by":"1","subject":"s"}]"# };
+        assert_eq!(outcome(Ok(cut)), expected);
+    }
+}
+
+#[test]
+fn nothing_declared_beside_the_rows_speaks_for_them() {
+    let body = r#"{"data":{"items":[{"id":4,"name":"A"},{"id":1,"name":"B"}],"n":2}}"#;
+    for free in ["data", "data.items", "data.**"] {
+        let plan = rows_plan("data.items[]", &row(), &[(free, CountRule::Free)], &[free]);
+        assert!(!outcome(run(body, &plan, &[], &mut judge())).contains("\"A\""), "{free}");
+    }
+    let nested = rows_plan("a[].rows[]", &row(), &[("a[0].rows", CountRule::Free)], &[]);
+    let body = r#"{"a":[{"rows":[{"id":4,"name":"A"}]},{"rows":[{"id":1,"name":"B"}]}]}"#;
+    assert_eq!(outcome(run(body, &nested, &[], &mut judge())), r#"{"a":[{"rows":[]},{"rows":[{"id":1,"name":"B"}]}]}"#);
+}

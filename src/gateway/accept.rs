@@ -1,0 +1,239 @@
+//! **Accepted**: the first value of a request's life. The head is checked here, once, so that nothing behind it meets an
+//! ambiguous target, a foreign host or a second framing. Attack rows 14, 19, 22-25, 57-64, 68, 73 of the threat catalogue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Version};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Incoming};
+
+use super::listener::Connection;
+use super::problem::{Code, Details, Problem};
+use crate::catalog::Target;
+use crate::identity::PeerCertificate;
+
+/// A request whose head can be read in one way only. Fields are private to the gateway.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(super) method: Method,
+    pub(super) target: Target,
+    /// Host without port, lower case; one of ours.
+    pub(super) host: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+    pub(super) certificate: Option<Arc<PeerCertificate>>,
+    pub(super) trace: TraceContext,
+}
+
+/// Methods that are understood; everything else is 501, and the two that make tunnels or echoes 405.
+const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Checks the head of a request.
+///
+/// # Errors
+/// The problem to answer with; nothing is recorded but a count, since nobody has been identified yet.
+pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
+    let (head, body) = request.into_parts();
+    if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
+        return Err(Code::HttpVersion.into());
+    }
+    if matches!(head.method, Method::CONNECT | Method::TRACE | Method::OPTIONS) {
+        let details = Details { allow: Some("GET, HEAD, POST, PUT, PATCH, DELETE".to_owned()), ..Details::default() };
+        return Err(Problem::with(Code::MethodNotAllowed, details));
+    }
+    if !METHODS.contains(&head.method) {
+        return Err(Code::NotImplemented.into());
+    }
+    let host = check_host(&head, hosts)?;
+    check_framing(&head, &body)?;
+    let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let target = Target::parse(path_and_query).map_err(|error| {
+        tracing::debug!(%error, "target refused");
+        if path_and_query.len() > TARGET_BYTES_MAX { Code::UriTooLong } else { Code::AmbiguousRequest }
+    })?;
+    let trace = TraceContext::from_headers(&head.headers);
+    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
+}
+
+/// Longest request target, bytes.
+const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
+/// it may be mapped on the way here.
+fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, Problem> {
+    let mut named = head.headers.get_all(HOST).iter();
+    let header = match (named.next(), named.next()) {
+        (_, Some(_)) => return Err(Code::AmbiguousRequest.into()),
+        (Some(value), None) => Some(value.to_str().map_err(|_bytes| Code::AmbiguousRequest)?),
+        (None, None) => None,
+    };
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let host = match (authority, header) {
+        (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b) => return Err(Code::AmbiguousRequest.into()),
+        (Some(host), _) | (None, Some(host)) => host,
+        (None, None) => return Err(Code::AmbiguousRequest.into()),
+    };
+    if host.contains('@') {
+        return Err(Code::AmbiguousRequest.into());
+    }
+    let name = host_without_port(host);
+    if hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(name.to_ascii_lowercase()) } else { Err(Code::Misdirected.into()) }
+}
+
+/// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.
+#[must_use]
+pub fn host_without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// One framing, and a body only where the method has one.
+fn check_framing(head: &http::request::Parts, body: &Incoming) -> Result<(), Problem> {
+    let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+    if lengths > 1 || (lengths == 1 && chunked) {
+        return Err(Code::AmbiguousRequest.into());
+    }
+    for expectation in head.headers.get_all(EXPECT) {
+        if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Code::ExpectationFailed.into());
+        }
+    }
+    let bodiless = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
+    if bodiless && !body.is_end_stream() {
+        return Err(Code::AmbiguousRequest.into());
+    }
+    Ok(())
+}
+
+/// Reads a whole JSON body within `limit` bytes and `patience`.
+///
+/// # Errors
+/// 415 for another or an encoded type, 413 over the limit, 408 when it does not arrive in time, 400 when it breaks off.
+pub(super) async fn read_json(headers: &HeaderMap, body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
+    if headers.contains_key(http::header::CONTENT_ENCODING) || !is_json(headers) {
+        return Err(Code::MediaType.into());
+    }
+    match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(Code::RequestTimeout.into()),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Code::PayloadTooLarge.into()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a request body broke off");
+            Err(Code::AmbiguousRequest.into())
+        }
+    }
+}
+
+/// Exactly one content type, JSON, in UTF-8.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(first), None) = (types.next(), types.next()) else { return false };
+    let Ok(text) = first.to_str() else { return false };
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let essence = essence.trim().to_ascii_lowercase();
+    let json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let charset_ok = parameters.split(';').map(str::trim).filter(|p| p.to_ascii_lowercase().starts_with("charset")).all(|p| {
+        let value = p.split_once('=').map_or("", |(_, v)| v.trim().trim_matches('"'));
+        value.eq_ignore_ascii_case("utf-8")
+    });
+    json && charset_ok
+}
+
+/// W3C trace context: the caller's trace id goes on, under a span id of ours; a malformed header starts a new trace.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceContext {
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+}
+
+impl TraceContext {
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let mut fresh = [0_u8; 24];
+        if aws_lc_rs::rand::fill(&mut fresh).is_err() {
+            tracing::warn!("no random bytes for a trace id");
+        }
+        let mut trace_id = [0; 16];
+        let mut span_id = [0; 8];
+        let (first, second) = fresh.split_at(16);
+        trace_id.copy_from_slice(first);
+        span_id.copy_from_slice(second);
+        let mut given = headers.get_all("traceparent").iter();
+        if let (Some(value), None) = (given.next(), given.next())
+            && let Some(id) = value.to_str().ok().and_then(parse_trace_id)
+        {
+            trace_id = id;
+        }
+        Self { trace_id, span_id }
+    }
+
+    /// `00-<trace id>-<span id>-01`.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        format!("00-{}-{}-01", hex(&self.trace_id), hex(&self.span_id))
+    }
+}
+
+fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
+    let mut fields = text.split('-');
+    let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let lower_hex = |t: &str, n: usize| t.len() == n && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if fields.next().is_some() || version != "00" || !lower_hex(id, 32) || !lower_hex(span, 16) || !lower_hex(flags, 2) {
+        return None;
+    }
+    let value = u128::from_str_radix(id, 16).ok().filter(|v| *v != 0)?;
+    Some(value.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content_type(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_json() {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json", "application/json; charset=\"utf-8\""] {
+            assert!(is_json(&content_type(good)), "{good}");
+        }
+        for bad in ["text/json", "application/jsonp", "application/json; charset=utf-16", "text/html", "application/x-www-form-urlencoded", "+json"] {
+            assert!(!is_json(&content_type(bad)), "{bad}");
+        }
+        let mut two = content_type("application/json");
+        two.append(CONTENT_TYPE, "text/html".parse().unwrap());
+        assert!(!is_json(&two));
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_malformed_traceparent_starts_a_new_trace() {
+        assert!(parse_trace_id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").is_some());
+        for bad in [
+            "",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            assert!(parse_trace_id(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_are_cut_from_hosts() {
+        assert_eq!(host_without_port("gw.example.com:8443"), "gw.example.com");
+        assert_eq!(host_without_port("gw.example.com"), "gw.example.com");
+        assert_eq!(host_without_port("[::1]:8443"), "[::1]");
+        assert_eq!(host_without_port("[::1]"), "[::1]");
+    }
+}

@@ -1,0 +1,167 @@
+//! From a checked configuration to a [`Snapshot`]: the same at start and at every reload, so that what `check` accepts is
+//! what runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+
+use super::accept::host_without_port;
+use super::forward::{Credentials, Upstream, UpstreamSettings};
+use super::state::{RequestLimits, Snapshot};
+use super::tls::{self, TlsError};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
+use crate::model::Findings;
+use crate::policy::Policies;
+
+/// Largest upstream answer that is read, bytes; one part holds it whole.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// How long a request body may take to arrive.
+const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Nesting of JSON, everywhere.
+const JSON_DEPTH_MAX: u16 = 128;
+
+/// A configuration that is well formed, but cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("`{0}` is not an address; write `scheme://host:port`")]
+    Target(String),
+}
+
+/// Reads and checks configuration and policies together.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn load(path: &Path) -> Result<(Config, Arc<Policies>), Findings> {
+    let loaded: RefCell<Option<Arc<Policies>>> = RefCell::new(None);
+    let config = config::load(path, &|folder| {
+        let policies = Arc::new(Policies::load(folder)?);
+        let vocabulary = Arc::clone(policies.vocabulary());
+        *loaded.borrow_mut() = Some(policies);
+        Ok(vocabulary)
+    })?;
+    match loaded.into_inner() {
+        Some(policies) => Ok((config, policies)),
+        None => Err(Findings(vec![crate::model::Finding::of_file(path, "the policy folder was not read")])),
+    }
+}
+
+/// Puts a configuration to work; opens no connection yet.
+///
+/// # Errors
+/// [`BuildError`]
+pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, clock: &Arc<dyn Clock>) -> Result<Snapshot, BuildError> {
+    let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
+    let authenticator = Authenticator::new(
+        config.issuers.iter().map(issuer).collect(),
+        config.clients.iter().map(client).collect(),
+        Arc::clone(policies.vocabulary()),
+        fetch,
+        Arc::clone(clock),
+        derived_key(config, "employee pseudonyms"),
+    )?;
+    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+    Ok(Snapshot {
+        generation,
+        set_id: set_id(config, policies).into(),
+        policies: Arc::clone(policies),
+        catalog: config.catalog.clone(),
+        authenticator,
+        upstreams,
+        environment: config.gateway.environment,
+        hosts: hosts(config),
+        limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
+    })
+}
+
+/// The policy set as decisions name it: policies and governed configuration decide together.
+#[must_use]
+pub fn set_id(config: &Config, policies: &Policies) -> String {
+    let both = format!("{}\n{}\n", policies.id(), config.governed_hash);
+    digest(&SHA256, both.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts.
+#[must_use]
+pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, config.audit.signing_key.expose());
+    let tag = hmac::sign(&key, format!("consentry/v1 {usage}").as_bytes());
+    let mut out = [0; 32];
+    out.copy_from_slice(tag.as_ref());
+    out
+}
+
+fn hosts(config: &Config) -> Vec<String> {
+    let public = config.gateway.public_url.split_once("://").map_or(config.gateway.public_url.as_str(), |(_, rest)| rest);
+    let public = public.split('/').next().unwrap_or_default();
+    let mut hosts: Vec<String> = config.catalog.apis.iter().filter_map(|api| api.host.as_deref()).map(host_without_port).map(str::to_owned).collect();
+    hosts.push(host_without_port(public).to_owned());
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
+    let target = |origin: &config::Origin| origin.to_string().parse().map_err(|_invalid| BuildError::Target(origin.to_string()));
+    Ok(Upstream::new(UpstreamSettings {
+        name: settings.name,
+        targets: settings.targets.iter().map(target).collect::<Result<_, _>>()?,
+        base_path: settings.base_path.clone(),
+        tls: tls::client(settings.tls.as_ref())?,
+        credentials: match &settings.credentials {
+            config::Credentials::None => Credentials::None,
+            config::Credentials::Forward => Credentials::Forward,
+            config::Credentials::Header { name, value } => Credentials::Header(name.clone(), value.clone()),
+        },
+        connect_timeout: settings.timeouts.connect,
+        first_byte_timeout: settings.timeouts.first_byte,
+        total_timeout: settings.timeouts.total,
+        in_flight_max: settings.in_flight_max,
+        answer_bytes_max: ANSWER_BYTES_MAX,
+    }))
+}
+
+/// An issuer as the identity room takes it.
+pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
+    let algorithm = |a: &config::Algorithm| match a {
+        config::Algorithm::Rs256 => identity::Algorithm::Rs256,
+        config::Algorithm::Es256 => identity::Algorithm::Es256,
+        config::Algorithm::EdDsa => identity::Algorithm::EdDsa,
+    };
+    let config::Claims { client, employee, agent, roles, purpose } = issuer.claims.clone();
+    identity::IssuerSettings {
+        name: issuer.name,
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone(),
+        keys: match &issuer.keys {
+            config::KeySource::File(path) => identity::KeySource::File(path.clone()),
+            config::KeySource::Url(url) => identity::KeySource::Url(url.clone()),
+        },
+        keys_max_age: issuer.keys_max_age,
+        algorithms: issuer.algorithms.iter().map(algorithm).collect(),
+        sender_constraint: match issuer.sender_constraint {
+            config::SenderConstraint::Mtls => identity::SenderConstraint::Mtls,
+            config::SenderConstraint::None => identity::SenderConstraint::None,
+        },
+        claims: ClaimNames { client, employee, agent, roles, purpose },
+    }
+}
+
+fn client(settings: &config::ClientSettings) -> identity::ClientSettings {
+    identity::ClientSettings {
+        client: settings.client,
+        certificate: settings.certificate.clone(),
+        token: settings.token.as_ref().map(|t| (t.issuer, t.client.clone())),
+        purposes: settings.purposes.clone(),
+    }
+}

@@ -1,0 +1,114 @@
+//! What the console is told of the running gateway.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use super::explain;
+use super::reload::Reloader;
+use super::state::Shared;
+use crate::console::{ActivePolicies, ActivePolicy, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck};
+use crate::identity::KeyState;
+use crate::model::{Activity, Identifier, Name, Space, Vocabulary};
+use crate::policy::Effect;
+
+#[derive(Debug)]
+pub(super) struct GatewayInstance {
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    log_dir: PathBuf,
+}
+
+impl GatewayInstance {
+    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, log_dir: PathBuf) -> Self {
+        Self { shared, reloader, log_dir }
+    }
+
+    fn checks(&self) -> Vec<ReadinessCheck> {
+        let check = |name, state, why, since| ReadinessCheck { name, state, why, since };
+        let audit = match self.shared.log.healthy() {
+            Ok(()) => check("audit", Health::Ok, None, None),
+            Err(error) => check("audit", Health::Failed, Some(error.to_string()), None),
+        };
+        let consent = match self.shared.ledger.healthy() {
+            Ok(()) => check("consent", Health::Ok, None, None),
+            Err(error) => check("consent", Health::Failed, Some(error.to_string()), None),
+        };
+        // The last good configuration goes on serving: degraded, not failed.
+        let config = match self.reloader.stale() {
+            None => check("config", Health::Ok, None, None),
+            Some(stale) => {
+                let why = format!("stale since {}: the files on disk have {} mistakes, see `consentry check`", stale.since, stale.findings);
+                check("config", Health::Degraded, Some(why), Some(stale.since))
+            }
+        };
+        let mut checks = vec![audit, consent, config];
+        checks.extend(self.shared.snapshot().authenticator.keys_status().into_iter().map(|status| match status.state {
+            KeyState::Fresh => check("keys", Health::Ok, None, None),
+            KeyState::Stale(_) => check("keys", Health::Degraded, Some(format!("the key set of `{}` could not be refreshed", status.issuer)), None),
+            KeyState::Missing => {
+                check("keys", Health::Degraded, Some(format!("there is no key set of `{}`; its tokens are refused", status.issuer)), None)
+            }
+        }));
+        if let Some(behind) = self.shared.snapshot().authenticator.clock_behind() {
+            let why = format!("the wall clock went back by {} s; tokens are judged by the later time", behind.as_secs());
+            checks.push(check("clock", Health::Degraded, Some(why), None));
+        }
+        checks
+    }
+}
+
+impl Instance for GatewayInstance {
+    fn readiness(&self) -> Readiness {
+        Readiness { checks: self.checks() }
+    }
+
+    fn metrics(&self) -> String {
+        self.shared.metrics.render()
+    }
+
+    fn generation(&self) -> u64 {
+        self.shared.generation()
+    }
+
+    fn vocabulary(&self) -> Arc<Vocabulary> {
+        Arc::clone(self.shared.snapshot().policies.vocabulary())
+    }
+
+    fn activities(&self) -> Arc<[Activity]> {
+        self.shared.snapshot().policies.activities().to_vec().into()
+    }
+
+    fn policies(&self) -> ActivePolicies {
+        let snapshot = self.shared.snapshot();
+        let policy = |info: &crate::policy::PolicyInfo| ActivePolicy {
+            name: info.name.to_string(),
+            effect: match info.effect {
+                Effect::Permit => "permit",
+                Effect::Forbid => "forbid",
+            },
+            at: format!("{}:{}", info.file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(), info.line),
+        };
+        ActivePolicies {
+            id: snapshot.set_id.to_string(),
+            loaded_at: *self.reloader.loaded_at.lock().unwrap_or_else(PoisonError::into_inner),
+            policies: snapshot.policies.policies().iter().map(policy).collect(),
+        }
+    }
+
+    fn identifier(&self, space: &str, value: &str) -> Result<Identifier, String> {
+        let snapshot = self.shared.snapshot();
+        let found = Name::known(space).and_then(|name| snapshot.catalog.space(Space(name)).cloned());
+        let Some(found) = found else {
+            let known: Vec<&str> = snapshot.catalog.spaces.keys().map(|s| s.as_str()).collect();
+            return Err(format!("there is no id space `{space}`; there are {}", known.join(", ")));
+        };
+        found.identify(value).map_err(|error| error.to_string())
+    }
+
+    fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem> {
+        match question {
+            ExplainQuestion::Request { method, url, app, purpose } => explain::request(&self.shared, method, url, app, purpose.as_deref()),
+            ExplainQuestion::Decision { index, consent_state } => explain::decision(&self.log_dir, *index, *consent_state),
+        }
+    }
+}

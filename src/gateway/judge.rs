@@ -1,0 +1,379 @@
+//! One customer, one category, one verdict: the built-in floor and the Cedar policies must both be open. This is the only
+//! place where consent and policy meet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::audit::{Group, Outcome};
+use crate::catalog::Catalog;
+use crate::consent::{self, Effective, Ledger, Profile, Standing, Unavailable};
+use crate::filter;
+use crate::model::{
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo, Purpose,
+    Question, Release, Revision, Space, Verdicts, Why,
+};
+use crate::policy::{self, Policies, Use};
+
+/// What a request asks, without whom it is about.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub caller: Caller,
+    pub action: Action,
+    pub purpose: Purpose,
+    pub channel: Channel,
+    pub environment: Environment,
+    /// `Sec-GPC: 1` on the request.
+    pub gpc: bool,
+    pub records: Option<u32>,
+    pub now: Timestamp,
+}
+
+impl Asked {
+    /// The same question for another action, e.g. reading what a write answers.
+    pub(super) fn with_action(&self, action: Action) -> Self {
+        Self { action, ..self.clone() }
+    }
+
+    fn basis(&self, policies: &Policies, category: Category) -> LawfulBasis {
+        policies.activity(self.caller.department, self.purpose, category).map_or(LawfulBasis::None, |a| a.basis)
+    }
+
+    /// Whether any customer's state could permit the category.
+    pub(super) fn could_permit(&self, policies: &Policies, category: Category, masked: bool) -> bool {
+        let usage = Use {
+            caller: &self.caller,
+            action: self.action,
+            category,
+            purpose: self.purpose,
+            basis: self.basis(policies, category),
+            environment: self.environment,
+            gpc: self.gpc,
+            records: self.records,
+            now: self.now,
+        };
+        let ask = |action| policies.could_permit(&Use { action, ..usage });
+        ask(self.action) || (masked && self.action == Action::Read && ask(Action::ReadReduced))
+    }
+
+    fn question(&self, category: Category, basis: LawfulBasis, seen: &Seen) -> Question<'_> {
+        Question {
+            caller: &self.caller,
+            action: self.action,
+            category,
+            purpose: self.purpose,
+            basis,
+            status: seen.status,
+            explicit: seen.explicit,
+            party: seen.facts,
+            channel: self.channel,
+            environment: self.environment,
+            gpc: self.gpc || seen.gpc,
+            records: self.records,
+            now: self.now,
+        }
+    }
+}
+
+/// What one customer's record contributes to a question.
+struct Seen {
+    status: ConsentStatus,
+    explicit: bool,
+    facts: PartyFacts,
+    gpc: bool,
+}
+
+/// Whom a verdict is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    Known(&'a Standing),
+    /// An id that the crosswalk lacks: judged in the same path as a customer without consent, and refused whatever comes
+    /// out, except for the neutral steward.
+    Unknown,
+    /// A customer who is just being created: no consent, no stops, judged as they are.
+    New,
+}
+
+/// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
+pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
+    Verdicts::new(categories.iter().map(|(category, masked)| verdict(policies, asked, about, *category, *masked)).collect())
+}
+
+/// A verdict with the policies' own account of it.
+pub(super) fn explained(
+    policies: &Policies,
+    asked: &Asked,
+    about: About<'_>,
+    category: Category,
+    masked: bool,
+) -> (CategoryVerdict, policy::Explanation) {
+    let verdict = verdict(policies, asked, about, category, masked);
+    let (facts, gpc) = match about {
+        About::Known(standing) => (standing.facts, standing.profile.has_gpc()),
+        About::Unknown | About::New => (PartyFacts::unknown(policies.consent_rules().default_segment), false),
+    };
+    let explicit = match about {
+        About::Known(standing) => {
+            let (vocabulary, rules) = (policies.vocabulary(), policies.consent_rules());
+            standing.status(vocabulary, rules, asked.purpose, category, asked.caller.department, asked.channel).explicit
+        }
+        About::Unknown | About::New => false,
+    };
+    let seen = Seen { status: verdict.status, explicit, facts, gpc };
+    let explanation = policies.explain(&asked.question(category, verdict.basis, &seen));
+    (verdict, explanation)
+}
+
+fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> CategoryVerdict {
+    let vocabulary = policies.vocabulary();
+    let rules = policies.consent_rules();
+    let activity = policies.activity(asked.caller.department, asked.purpose, category);
+    let basis = activity.map_or(LawfulBasis::None, |a| a.basis);
+    let nobody = Profile::default();
+    let (profile, facts): (&Profile, PartyFacts) = match about {
+        About::Known(standing) => (&standing.profile, standing.facts),
+        About::Unknown | About::New => (&nobody, PartyFacts::unknown(rules.default_segment)),
+    };
+    let (recipient, channel) = (asked.caller.department, asked.channel);
+    let effective = match about {
+        About::Known(standing) => standing.status(vocabulary, rules, asked.purpose, category, recipient, channel),
+        About::Unknown | About::New => Effective::unknown(consent::rule_for(vocabulary, rules, asked.purpose)),
+    };
+    let stop = consent::floor(profile, vocabulary, asked.purpose, basis, category, asked.channel).err();
+    let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc() };
+    let question = asked.question(category, basis, &seen);
+    let decided = policies.decide(&question);
+    let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
+    let mut answer = CategoryVerdict {
+        category,
+        release: Release::Withheld,
+        why: Why::NoPermit,
+        policies: decided.policies().to_vec(),
+        basis,
+        activity: activity.map(|a| (a.id, a.version)),
+        status: effective.status,
+        event: effective.event,
+        overridden: effective.overridden,
+    };
+    if reserved {
+        answer.why = Why::UnknownParty;
+        answer.policies.clear();
+    } else if let Some(stop) = stop {
+        answer.why = Why::Stop(stop);
+        answer.policies.clear();
+    } else if !decided.errors().is_empty() {
+        answer.why = Why::PolicyError;
+        answer.policies = decided.errors().to_vec();
+        tracing::error!(policy.ids = ?decided.errors(), "a policy erred; the category is refused");
+    } else if decided.allow() {
+        answer.why = Why::Permitted;
+        answer.release = Release::Full;
+    } else {
+        answer.why = if decided.policies().is_empty() { Why::NoPermit } else { Why::Forbidden };
+        if masked && asked.action == Action::Read {
+            let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question });
+            if reduced.allow() && reduced.errors().is_empty() {
+                answer.release = Release::Reduced;
+                answer.policies = reduced.policies().to_vec();
+            }
+        }
+    }
+    answer
+}
+
+/// What makes two customers equal to a decision: address of the interned profile, facts, and whether events are told.
+type Same = (usize, PartyFacts, bool);
+
+/// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
+#[derive(Debug)]
+pub(super) struct Judging<'a> {
+    pub policies: &'a Policies,
+    pub catalog: &'a Catalog,
+    pub ledger: &'a Ledger,
+    pub asked: &'a Asked,
+    pub categories: &'a [(Category, bool)],
+    pub requested: Option<(Identifier, Option<Standing>)>,
+    pub pseudonym_key: &'a [u8; 32],
+    decided_on: Vec<DecidedOn>,
+    /// Equal consent and facts have equal verdicts: decided once for each request.
+    memo: HashMap<Same, (Arc<Profile>, Arc<Verdicts>)>,
+    unknown: Option<Arc<Verdicts>>,
+    /// The filter asks more than once for an id; the first answer holds for the whole body.
+    asked_for: HashMap<Identifier, Judged>,
+    facts: HashMap<PartyNo, PartyFacts>,
+    failed: Option<Unavailable>,
+}
+
+/// One id and what stood behind it when it was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DecidedOn {
+    id: Identifier,
+    party: Option<(PartyNo, Revision)>,
+}
+
+impl DecidedOn {
+    pub(super) fn new(id: &Identifier, standing: Option<&Standing>) -> Self {
+        Self { id: id.clone(), party: standing.map(|s| (s.party, s.revision)) }
+    }
+
+    /// Whether the ledger still says what was decided on.
+    pub(super) fn still_holds(&self, ledger: &Ledger) -> bool {
+        ledger.standing(&self.id).is_ok_and(|now| now.map(|s| (s.party, s.revision)) == self.party)
+    }
+}
+
+impl<'a> Judging<'a> {
+    pub(super) fn new(
+        policies: &'a Policies,
+        catalog: &'a Catalog,
+        ledger: &'a Ledger,
+        asked: &'a Asked,
+        categories: &'a [(Category, bool)],
+        requested: Option<(Identifier, Option<Standing>)>,
+        pseudonym_key: &'a [u8; 32],
+    ) -> Self {
+        Self {
+            policies,
+            catalog,
+            ledger,
+            asked,
+            categories,
+            requested,
+            pseudonym_key,
+            decided_on: Vec::new(),
+            memo: HashMap::new(),
+            unknown: None,
+            asked_for: HashMap::new(),
+            facts: HashMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Ends the judging: what was decided on, or the reason why a look-up could not be answered.
+    pub(super) fn finish(self) -> Result<(Vec<DecidedOn>, HashMap<PartyNo, PartyFacts>), Unavailable> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok((self.decided_on, self.facts)),
+        }
+    }
+
+    fn judged(&mut self, standing: Option<&Standing>, is_requested: Option<bool>) -> Judged {
+        let Some(standing) = standing else {
+            let verdicts = match &self.unknown {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(verdicts(self.policies, self.asked, About::Unknown, self.categories)),
+            };
+            self.unknown = Some(Arc::clone(&verdicts));
+            return Judged { party: None, is_requested, verdicts };
+        };
+        self.facts.insert(standing.party, standing.facts);
+        // Profiles are interned; the memo holds each one, so that its address stays its own.
+        let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true));
+        let verdicts = match self.memo.get(&key) {
+            Some((_, known)) => Arc::clone(known),
+            None => {
+                let fresh = Arc::new(self.known(standing, is_requested));
+                self.memo.insert(key, (Arc::clone(&standing.profile), Arc::clone(&fresh)));
+                fresh
+            }
+        };
+        Judged { party: Some(standing.party), is_requested, verdicts }
+    }
+
+    /// Rows share verdicts by profile, so they carry no event; the customer whom the request named carries the events.
+    fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Verdicts {
+        let found = verdicts(self.policies, self.asked, About::Known(standing), self.categories);
+        if is_requested == Some(true) {
+            return found;
+        }
+        Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect())
+    }
+
+    fn withhold(&self, is_requested: Option<bool>) -> Judged {
+        Judged { party: None, is_requested, verdicts: Arc::new(Verdicts::default()) }
+    }
+}
+
+impl filter::Judge for Judging<'_> {
+    fn judge(&mut self, space: Space, raw_id: &str) -> Judged {
+        let id = self.catalog.space(space).and_then(|s| s.identify(raw_id).ok());
+        let Some(id) = id else {
+            // Not an id of its space: nobody's, so nothing of it goes out, and not the customer that was asked for.
+            return self.withhold(self.requested.as_ref().map(|_| false));
+        };
+        if let Some(known) = self.asked_for.get(&id) {
+            return known.clone();
+        }
+        let standing = match self.ledger.standing(&id) {
+            Ok(standing) => standing,
+            Err(error) => {
+                self.failed = Some(error);
+                return self.withhold(None);
+            }
+        };
+        self.decided_on.push(DecidedOn::new(&id, standing.as_ref()));
+        let is_requested = self.requested.as_ref().map(|(asked_id, asked)| match (asked, &standing) {
+            // One customer has ids in several systems: the party decides, an unknown one only by the very same id.
+            (Some(a), Some(b)) => a.party == b.party,
+            (None, None) => *asked_id == id,
+            (Some(_), None) | (None, Some(_)) => false,
+        });
+        let judged = self.judged(standing.as_ref(), is_requested);
+        self.asked_for.insert(id, judged.clone());
+        judged
+    }
+
+    fn requested(&mut self) -> Option<Judged> {
+        let (id, standing) = self.requested.clone()?;
+        self.decided_on.push(DecidedOn::new(&id, standing.as_ref()));
+        Some(self.judged(standing.as_ref(), Some(true)))
+    }
+
+    fn pseudonym(&mut self, text: &str) -> Option<String> {
+        let recipient = self.asked.caller.department;
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, self.pseudonym_key);
+        let mut context = aws_lc_rs::hmac::Context::with_key(&key);
+        // Lengths keep (recipient, purpose, value) apart.
+        for part in [recipient.as_str(), self.asked.purpose.as_str(), text] {
+            context.update(&part.len().to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        context.sign().as_ref().get(..12).map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// A group of the filter's report as the log keeps it. Customers of one group may differ in stage or segment; they are
+/// told apart there, since replay needs the facts that policies saw.
+pub(super) fn log_groups(groups: &[filter::Group], facts: &HashMap<PartyNo, PartyFacts>) -> Vec<Group> {
+    let mut out = Vec::new();
+    for group in groups {
+        let outcome = outcome(&group.verdicts, group.released);
+        let mut by_facts: Vec<(Option<PartyFacts>, Vec<PartyNo>)> = Vec::new();
+        for party in &group.parties {
+            let seen = facts.get(party).copied();
+            match by_facts.iter_mut().find(|(f, _)| *f == seen) {
+                Some((_, parties)) => parties.push(*party),
+                None => by_facts.push((seen, vec![*party])),
+            }
+        }
+        if group.unknown > 0 {
+            out.push(Group { parties: Vec::new(), unknown: group.unknown, outcome, verdicts: Arc::clone(&group.verdicts), facts: None });
+        }
+        for (facts, parties) in by_facts {
+            out.push(Group { parties, unknown: 0, outcome, verdicts: Arc::clone(&group.verdicts), facts });
+        }
+    }
+    out
+}
+
+/// How the decision ended for one customer.
+pub(super) fn outcome(verdicts: &Verdicts, released: bool) -> Outcome {
+    if !released {
+        Outcome::Deny
+    } else if verdicts.iter().all(|v| v.release == Release::Full) {
+        Outcome::Permit
+    } else {
+        Outcome::Redact
+    }
+}

@@ -1,0 +1,99 @@
+//! Routes declared free of customer data: judged and recorded like all others, and limited to the declared departments,
+//! methods and content types.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{Method, Response};
+
+use super::answer::{contact, content_type, cut_problem, denied, response_headers, success, upstream_method};
+use super::forward::forward;
+use super::permit::Permitted;
+use super::pipeline::{Ending, Halt, NO_BODY};
+use super::problem::{Code, Problem};
+use super::respond::{Head, Part, Reply, answer};
+use super::route::{Authenticated, Routed};
+use super::state::Shared;
+use crate::audit::{Entry, Group, Outcome};
+use crate::filter::Filtered;
+use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, PartyFacts, Question, Release, Verdicts, Why};
+
+/// The resource that policies judge for such routes.
+const NO_CUSTOMER_DATA: &str = "no-customer-data";
+
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed) -> Result<Response<Reply>, Halt> {
+    let policies = &routed.snapshot.policies;
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let category = policies.vocabulary().category(NO_CUSTOMER_DATA).ok_or_else(|| refuse(denied(contact(&routed))))?;
+    let asked = &routed.asked;
+    let decided = policies.decide(&Question {
+        caller: &asked.caller,
+        action: asked.action,
+        category,
+        purpose: asked.purpose,
+        basis: LawfulBasis::LegitimateInterest,
+        status: ConsentStatus::Unknown,
+        explicit: false,
+        party: PartyFacts::unknown(policies.consent_rules().default_segment),
+        channel: asked.channel,
+        environment: asked.environment,
+        gpc: asked.gpc,
+        records: asked.records,
+        now: asked.now,
+    });
+    let permitted = Permitted::of_no_customer(asked, &decided);
+    let verdict = CategoryVerdict {
+        category,
+        release: if permitted.is_some() { Release::Full } else { Release::Withheld },
+        why: if permitted.is_some() { Why::Permitted } else { Why::NoPermit },
+        policies: decided.policies().to_vec(),
+        basis: LawfulBasis::LegitimateInterest,
+        activity: None,
+        status: ConsentStatus::Unknown,
+        event: None,
+        overridden: Vec::new(),
+    };
+    let outcome = if permitted.is_some() { Outcome::Permit } else { Outcome::Deny };
+    let group = Group { parties: Vec::new(), unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(vec![verdict])), facts: None };
+    let Some(permitted) = permitted else {
+        // The same for every customer, since there is none: this may say why.
+        return Err(Halt::refuse_groups(&routed.facts, Code::NotEntitled, vec![group]));
+    };
+    let pending = shared.log.append(Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] })?;
+    let path = routed.found.upstream_target(routed.upstream.base_path());
+    let outgoing = routed.outgoing(call, path, upstream_method(&call.method), NO_BODY);
+    let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
+    let head = recorded?;
+    let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
+    let unfiltered = success(result, false).map_err(of)?;
+    if unfiltered.is_encoded() {
+        return Err(of(Code::UpstreamUnreadable.into()));
+    }
+    let declared = unfiltered.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let plan = &routed.found.route.response;
+    let filtered = Filtered::declared_free(plan, declared, unfiltered.body.clone()).map_err(|e| of(cut_problem(&e, contact(&routed))))?;
+    if routed.snapshot.generation != shared.generation() {
+        // What is free of customer data is said by the configuration, which has just changed.
+        return Err(of(Code::UpstreamUnavailable.into()));
+    }
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: 0,
+        started: call.started,
+        generation: routed.snapshot.generation,
+        decided_on: Vec::new(),
+    };
+    shared.metrics.decided("permit");
+    let answer_head = Head {
+        status: unfiltered.status,
+        headers: response_headers(&routed, &unfiltered.headers),
+        content_type: content_type(plan, &unfiltered),
+        decision: head.decision_id().to_string(),
+        withheld: None,
+        revision: shared.ledger.revision().0,
+        bodiless: call.method == Method::HEAD,
+    };
+    Ok(answer(answer_head, Part::new(filtered, head), Arc::new(ending)))
+}

@@ -1,0 +1,123 @@
+//! **Permitted**: the value without which nothing is forwarded. Its fields are private to this file, so every permit was
+//! made here from verdicts, and [`super::forward::forward`] takes nothing else.
+
+use std::sync::Arc;
+
+use super::judge::Asked;
+use super::problem::{Code, Details, Problem};
+use crate::filter::Writable;
+use crate::model::{Action, Category, FieldRule, OnDeny, Release, Shape, Verdicts};
+use crate::policy::{Decided, Policies};
+
+/// A request that may be sent to its upstream.
+#[derive(Debug)]
+pub struct Permitted {
+    action: Action,
+}
+
+/// The request-level answer: some customer's data could be permitted to this caller for this purpose. Says nothing about
+/// any one customer, and is computed before an id is looked at.
+#[derive(Debug)]
+pub struct Entitled(());
+
+/// Leave to read, unreleased, whose record a write is about.
+#[derive(Debug)]
+pub struct Lookup(());
+
+impl Permitted {
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// A read about one known customer: at least one category of the shape may go out, and all in `needs`.
+    pub(super) fn of_party(_entitled: &Entitled, asked: &Asked, shape: &Shape, verdicts: &Verdicts) -> Option<Self> {
+        let some = shape.categories().into_iter().any(|c| verdicts.release(c) != Release::Withheld);
+        let all = shape.needs.iter().all(|c| verdicts.release(*c) == Release::Full);
+        (some && all).then_some(Self { action: asked.action })
+    }
+
+    /// A read whose customers stand in the answer: each row is judged before it is released.
+    pub(super) fn of_answer(_entitled: &Entitled, asked: &Asked) -> Self {
+        Self { action: asked.action }
+    }
+
+    /// A write of which every member was judged for its customer, old and new.
+    pub(super) fn of_write(_entitled: &Entitled, asked: &Asked, _judged: &Writable) -> Self {
+        Self { action: asked.action }
+    }
+
+    /// A deletion: every category of the shape must permit it.
+    pub(super) fn of_deletion(_entitled: &Entitled, asked: &Asked, shape: &Shape, verdicts: &Verdicts) -> Option<Self> {
+        crate::filter::judge_delete(shape, verdicts).ok().map(|()| Self { action: asked.action })
+    }
+
+    /// A route declared free of customer data, which the policies allow.
+    pub(super) fn of_no_customer(asked: &Asked, decided: &Decided) -> Option<Self> {
+        decided.allow().then_some(Self { action: asked.action })
+    }
+}
+
+impl Entitled {
+    pub(super) fn look_up(&self) -> Lookup {
+        Lookup(())
+    }
+}
+
+/// Whether any consent of any customer could permit this caller a category of the shape.
+///
+/// # Errors
+/// `not-entitled`, naming categories, purpose and whom to ask: it is the same for every customer.
+pub(super) fn entitle(policies: &Policies, asked: &Asked, shape: &Shape) -> Result<Entitled, Problem> {
+    let categories = shape.categories();
+    if categories.iter().any(|c| asked.could_permit(policies, *c, masked(shape, *c))) {
+        return Ok(Entitled(()));
+    }
+    let vocabulary = policies.vocabulary();
+    let mut owners: Vec<&str> = categories.iter().filter_map(|c| vocabulary.categories.get(c)).map(|info| info.owner.as_str()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    let details = Details {
+        categories: categories.iter().map(ToString::to_string).collect(),
+        purpose: Some(asked.purpose.to_string()),
+        remedy: Some(format!("no consent changes this: use another purpose, or ask {}, who own these categories, for a policy", owners.join(", "))),
+        ..Details::default()
+    };
+    Err(Problem::with(Code::NotEntitled, details))
+}
+
+/// Whether the shape has a masked form for a category, so that `read-reduced` is worth asking.
+pub(super) fn masked(shape: &Shape, category: Category) -> bool {
+    shape.fields.iter().any(|field| match field.rule {
+        FieldRule::Category { category: c, on_deny: OnDeny::Mask(_) } => c == category,
+        FieldRule::Category { .. } | FieldRule::Embed(_) => false,
+    })
+}
+
+/// Categories of a shape and of all that is embedded in it, with whether a masked form exists.
+pub(super) fn categories_with_embedded(shape: &Arc<Shape>, shapes: &crate::model::Shapes) -> Vec<(Category, bool)> {
+    let mut found: Vec<(Category, bool)> = Vec::new();
+    let mut open = vec![Arc::clone(shape)];
+    let mut seen = Vec::new();
+    while let Some(shape) = open.pop() {
+        if seen.contains(&shape.name) {
+            continue;
+        }
+        seen.push(shape.name);
+        for category in shape.categories() {
+            let with_mask = masked(&shape, category);
+            match found.iter_mut().find(|(c, _)| *c == category) {
+                Some((_, mask)) => *mask |= with_mask,
+                None => found.push((category, with_mask)),
+            }
+        }
+        for field in &shape.fields {
+            if let FieldRule::Embed(name) = &field.rule
+                && let Some(inner) = shapes.get(name)
+            {
+                open.push(Arc::clone(inner));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,185 @@
+//! The life of a request, one way. Each step takes the value before and gives its own; read it from top to bottom:
+//!
+//! ```text
+//! accept -> authenticate -> route -> (entitle -> customer -> verdicts = permit) -> record -> forward -> cut -> record -> compare -> answer
+//! ```
+//!
+//! INVARIANT: the head entry is durable before anything is answered; a write's intent before it is forwarded; a part's
+//! entry before its first byte. Customer, consent and generation are compared once more between the last entry and release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::accept::accept;
+use super::listener::Connection;
+use super::problem::{Code, Problem};
+use super::respond::{self, Reply};
+use super::route::{Authenticated, Routed, authenticate, route};
+use super::state::Shared;
+use super::{none, read, write};
+use crate::audit::{AuditError, DecisionFacts, Entry, Group, Outcome, Recorded};
+use crate::catalog::Customer;
+use crate::model::Action;
+
+/// The end of a request before its answer.
+#[derive(Debug)]
+pub enum Halt {
+    /// Nobody is known yet: counted, not recorded one by one.
+    Rejected(Problem),
+    /// To be recorded, then answered.
+    Refused(Box<Refusal>),
+    /// Nothing can be recorded, so nothing is decided.
+    AuditUnavailable(AuditError),
+}
+
+/// A denial on its way to the log.
+#[derive(Debug)]
+pub struct Refusal {
+    pub(super) facts: Arc<DecisionFacts>,
+    pub(super) problem: Problem,
+    /// The head that is already written: (index, decision id).
+    pub(super) head: Option<(u64, String)>,
+    pub(super) groups: Vec<Group>,
+    /// Paths of the shape; never names that came with the request.
+    pub(super) paths: Vec<String>,
+}
+
+impl Halt {
+    pub(super) fn refuse(facts: impl Into<Arc<DecisionFacts>>, problem: impl Into<Problem>) -> Self {
+        Self::Refused(Box::new(Refusal { facts: facts.into(), problem: problem.into(), head: None, groups: Vec::new(), paths: Vec::new() }))
+    }
+
+    pub(super) fn refuse_groups(facts: &Arc<DecisionFacts>, problem: impl Into<Problem>, groups: Vec<Group>) -> Self {
+        Self::Refused(Box::new(Refusal { facts: Arc::clone(facts), problem: problem.into(), head: None, groups, paths: Vec::new() }))
+    }
+
+    pub(super) fn refuse_of(facts: &Arc<DecisionFacts>, head: &Recorded, problem: impl Into<Problem>, groups: Vec<Group>) -> Self {
+        let head = Some((head.index(), head.decision_id().to_string()));
+        Self::Refused(Box::new(Refusal { facts: Arc::clone(facts), problem: problem.into(), head, groups, paths: Vec::new() }))
+    }
+}
+
+impl From<AuditError> for Halt {
+    fn from(error: AuditError) -> Self {
+        Self::AuditUnavailable(error)
+    }
+}
+
+/// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
+pub async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+    match run(shared, connection, body_max, request).await {
+        Ok(response) => response,
+        Err(halt) => halted(shared, halt).await,
+    }
+}
+
+async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
+    let snapshot = shared.snapshot();
+    let accepted = accept(request, connection, &snapshot.hosts).map_err(Halt::Rejected)?;
+    let (call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
+    let routed = route(shared, &snapshot, &call)?;
+    match (&routed.found.route.customer, routed.found.route.action) {
+        (Customer::None, _) => none::serve(shared, &call, routed).await,
+        (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
+        (_, Action::Create | Action::Update | Action::Delete) => write::serve(shared, &call, routed, body).await,
+    }
+}
+
+/// Records a refusal and makes its answer; without a record there is only a 503.
+async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
+    let refusal = match halt {
+        Halt::Rejected(problem) => {
+            shared.metrics.rejected(problem.code.as_str());
+            return respond::reject(&problem);
+        }
+        Halt::AuditUnavailable(error) => return audit_unavailable(shared, &error),
+        Halt::Refused(refusal) => *refusal,
+    };
+    let Refusal { facts, problem, head, groups, paths } = refusal;
+    let entry = Entry::Deny {
+        facts: Arc::clone(&facts),
+        of: head.as_ref().map(|(index, _)| *index),
+        status: problem.code.status().as_u16(),
+        code: problem.code.as_str(),
+        groups,
+        paths,
+    };
+    match record(shared, entry).await {
+        Ok(recorded) => {
+            let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
+            shared.metrics.decided(Outcome::Deny.as_str());
+            tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
+            respond::refuse(&problem, &recorded, &decision)
+        }
+        Err(error) => audit_unavailable(shared, &error),
+    }
+}
+
+fn audit_unavailable(shared: &Shared, error: &AuditError) -> Response<Reply> {
+    tracing::error!(%error, "no decision can be recorded");
+    shared.metrics.rejected(Code::AuditUnavailable.as_str());
+    respond::reject(&Code::AuditUnavailable.into())
+}
+
+pub(super) async fn record(shared: &Shared, entry: Entry) -> Result<Recorded, AuditError> {
+    shared.log.append(entry)?.await
+}
+
+/// The consent store must be there for whatever is about a customer, and as new as the request asks.
+pub(super) fn consent_available(shared: &Shared, call: &Authenticated, routed: &Routed) -> Result<(), Halt> {
+    if let Err(error) = shared.ledger.healthy() {
+        tracing::error!(%error, "the consent store is away");
+        return Err(Halt::refuse(Arc::clone(&routed.facts), Code::ConsentUnavailable));
+    }
+    let mut wanted = call.headers.get_all("consentry-min-revision").iter();
+    match (wanted.next(), wanted.next()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(Halt::refuse(Arc::clone(&routed.facts), Code::AmbiguousRequest)),
+        (Some(value), None) => match value.to_str().ok().and_then(|v| v.parse::<u64>().ok()) {
+            None => Err(Halt::refuse(Arc::clone(&routed.facts), Code::AmbiguousRequest)),
+            Some(revision) if revision > shared.ledger.revision().0 => Err(Halt::refuse(Arc::clone(&routed.facts), Code::ConsentUnavailable)),
+            Some(_) => Ok(()),
+        },
+    }
+}
+
+/// How an answer that went out is told to the log: once, whatever becomes of the connection.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub shared: Arc<Shared>,
+    pub of: u64,
+    pub status: u16,
+    pub rows: u64,
+    pub started: Duration,
+    pub generation: u64,
+    pub decided_on: Vec<super::judge::DecidedOn>,
+}
+
+impl respond::Watch for Ending {
+    fn still_holds(&self) -> bool {
+        self.shared.generation() == self.generation && self.decided_on.iter().all(|d| d.still_holds(&self.shared.ledger))
+    }
+
+    fn ended(&self, bytes: u64, complete: bool) {
+        let latency = self.shared.clock.monotonic().saturating_sub(self.started);
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.shared.metrics.answered(latency);
+        let entry = Entry::End { of: self.of, status: self.status, bytes, rows: self.rows, complete, latency_us };
+        // The answer's own entry is durable; without this one, search shows the decision as unresolved.
+        if let Err(error) = self.shared.log.append_unwaited(entry) {
+            tracing::warn!(%error, "the end of an answer could not be noted");
+        }
+    }
+}
+
+/// A body that only reads: none, for GET and HEAD.
+pub(super) fn has_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// What a request without a body forwards.
+pub(super) const NO_BODY: Bytes = Bytes::new();

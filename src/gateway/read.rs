@@ -1,0 +1,265 @@
+//! Reads. A customer named by the request is judged before anything is sent; customers named by the answer are judged row
+//! by row before anything is released. Either way the answer is cut, recorded, compared once more, and only then let go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response};
+use hyper::body::Incoming;
+
+use super::accept::read_json;
+use super::answer::{
+    contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
+    upstream_method,
+};
+use super::forward::{Unfiltered, forward};
+use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle};
+use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
+use super::problem::{Code, Problem};
+use super::respond::{Head, Part, Reply, answer};
+use super::route::{Authenticated, Routed, parameter_problem, route};
+use super::search::judged_search;
+use super::state::Shared;
+use crate::audit::{Entry, Recorded};
+use crate::catalog::Customer;
+use crate::consent::Standing;
+use crate::filter::{self, Report};
+use crate::model::{Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+
+/// How often an answer is decided anew when the ledger or the policies change between decision and release.
+const ATTEMPTS_MAX: usize = 8;
+
+type Requested = (Identifier, Option<Standing>);
+
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let Some(shape) = routed.found.route.response.shape().cloned() else {
+        return Err(refuse(denied(contact(&routed))));
+    };
+    let entitled = entitle(&routed.snapshot.policies, &routed.asked, &shape).map_err(refuse)?;
+    let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
+    routed.selected_by.extend(selected);
+    consent_available(shared, call, &routed)?;
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let customer = routed.customer(call, &sent).map_err(refuse)?;
+    let requested = look_up(shared, &routed, customer)?;
+
+    let (permitted, entry, covered) = head(&routed, &entitled, &shape, requested.as_ref())?;
+    let pending = shared.log.append(entry)?;
+    let base_path = routed.upstream.base_path();
+    let outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
+    let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
+    let recorded = recorded?;
+
+    let hide_404 = requested.is_none();
+    let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
+    release(shared, call, routed, recorded, unfiltered, requested.map(|(id, _)| id), covered).await
+}
+
+/// The body of a read that searches, judged like parameters; other reads have none.
+async fn request_body(call: &Authenticated, routed: &Routed, body: Incoming) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+    if !has_body(&call.method) {
+        return Ok((NO_BODY, Vec::new()));
+    }
+    let limits = routed.snapshot.limits;
+    let raw = read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await?;
+    let declared = routed.found.route.search.as_deref().unwrap_or_default();
+    judged_search(&raw, declared)?.map_err(|error| parameter_problem(&error))
+}
+
+pub(super) fn look_up(shared: &Shared, routed: &Routed, customer: Option<Identifier>) -> Result<Option<Requested>, Halt> {
+    let Some(id) = customer else { return Ok(None) };
+    match shared.ledger.standing(&id) {
+        Ok(standing) => Ok(Some((id, standing))),
+        Err(error) => {
+            tracing::error!(%error, "a customer cannot be looked up");
+            Err(Halt::refuse(Arc::clone(&routed.facts), Code::ConsentUnavailable))
+        }
+    }
+}
+
+/// What the head entry already says of the one customer: an answer about nobody else needs no entry of its own.
+#[derive(Debug)]
+struct Covered {
+    party: Option<PartyNo>,
+    verdicts: Arc<Verdicts>,
+}
+
+/// The permit and the head entry of a read.
+fn head(
+    routed: &Routed,
+    entitled: &Entitled,
+    shape: &Arc<Shape>,
+    requested: Option<&Requested>,
+) -> Result<(Permitted, Entry, Option<Covered>), Halt> {
+    let Some((_, standing)) = requested else {
+        return Ok((Permitted::of_answer(entitled, &routed.asked), Entry::Intent { facts: Arc::clone(&routed.facts), groups: Vec::new() }, None));
+    };
+    let categories = categories_with_embedded(shape, &routed.snapshot.catalog.shapes);
+    let about = standing.as_ref().map_or(About::Unknown, About::Known);
+    let judged = Arc::new(verdicts(&routed.snapshot.policies, &routed.asked, about, &categories));
+    match Permitted::of_party(entitled, &routed.asked, shape, &judged) {
+        None => {
+            let group = single_group(standing.as_ref(), &judged, false);
+            Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), vec![group]))
+        }
+        Some(permitted) => {
+            let group = single_group(standing.as_ref(), &judged, true);
+            let covered = Covered { party: standing.as_ref().map(|s| s.party), verdicts: judged };
+            Ok((permitted, Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] }, Some(covered)))
+        }
+    }
+}
+
+/// Cuts, records, compares; decides anew when something changed in between.
+async fn release(
+    shared: &Arc<Shared>,
+    call: &Authenticated,
+    mut routed: Routed,
+    head: Recorded,
+    unfiltered: Unfiltered,
+    customer: Option<Identifier>,
+    covered: Option<Covered>,
+) -> Result<Response<Reply>, Halt> {
+    let mut covered = covered;
+    for _ in 0..ATTEMPTS_MAX {
+        let (cut, decided_on, facts) = cut(shared, &routed, &head, &unfiltered, customer.clone())?;
+        let groups = log_groups(&cut.report.groups, &facts);
+        // The head's own proof serves for an answer of which it says everything.
+        let part = match &covered {
+            Some(known) if head_says_all(known, &cut.report) => None,
+            Some(_) | None => Some(record_part(shared, &head, &cut.report, groups).await?),
+        };
+        let generation = routed.snapshot.generation;
+        if generation == shared.generation() && decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
+            note_drift(&routed, shared, &cut.report);
+            return Ok(let_go(shared, call, &routed, head, part, &unfiltered, cut, decided_on));
+        }
+        // Something changed: the head's verdicts are no longer those that hold.
+        covered = None;
+        if generation != shared.generation() {
+            routed = route_anew(shared, call, &routed, &head)?;
+        }
+    }
+    tracing::warn!("an answer was decided anew too often");
+    Err(Halt::refuse_of(&routed.facts, &head, Code::ConsentUnavailable, Vec::new()))
+}
+
+/// The same request under the configuration and policies that are active now.
+fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
+    let mut now = route(shared, &shared.snapshot(), call).map_err(|halt| match halt {
+        Halt::Refused(mut refusal) => {
+            refusal.head = Some((head.index(), head.decision_id().to_string()));
+            Halt::Refused(refusal)
+        }
+        other @ (Halt::Rejected(_) | Halt::AuditUnavailable(_)) => other,
+    })?;
+    if now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
+        return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
+    }
+    now.selected_by.extend(before.selected_by.iter().copied());
+    Ok(now)
+}
+
+type Decision = (filter::Cut, Vec<DecidedOn>, super::answer::Facts);
+
+fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltered, customer: Option<Identifier>) -> Result<Decision, Halt> {
+    let snapshot = &routed.snapshot;
+    let refuse = |problem: Problem, groups| Halt::refuse_of(&routed.facts, head, problem, groups);
+    let unreadable = || refuse(Code::UpstreamUnreadable.into(), Vec::new());
+    if !unfiltered.is_plain_json() {
+        return Err(unreadable());
+    }
+    let limits = limits(routed);
+    let (plan, customer) = match &routed.found.route.customer {
+        Customer::Response { path, space } => {
+            let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream)
+                .map_err(|_unreadable| unreadable())?
+                .ok_or_else(unreadable)?;
+            let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
+            (subject_of_request(&routed.found.route.response), Some(id))
+        }
+        Customer::Path { .. }
+        | Customer::Query { .. }
+        | Customer::Header { .. }
+        | Customer::Claim { .. }
+        | Customer::Request { .. }
+        | Customer::Answer
+        | Customer::Lookup { .. }
+        | Customer::New { .. }
+        | Customer::None => (routed.found.route.response.clone(), customer),
+    };
+    let requested = match customer {
+        None => None,
+        Some(id) => {
+            let standing = shared.ledger.standing(&id).map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
+            Some((id, standing))
+        }
+    };
+    let Some(shape) = plan.shape() else { return Err(unreadable()) };
+    let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
+    let mut judging =
+        Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
+    let result = filter::cut(&unfiltered.body, &plan, &snapshot.catalog.shapes, &limits, &routed.selected_by, &mut judging);
+    let (decided_on, facts) = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
+    match result {
+        Ok(cut) => Ok((cut, decided_on, facts)),
+        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), error_groups(&error, &facts))),
+    }
+}
+
+fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
+    match plan {
+        ResponsePlan::Object { at, shape, .. } => ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request },
+        other @ (ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Rows { .. }) => other.clone(),
+    }
+}
+
+/// Whether the cut found only the customer of the head, released on the head's verdicts, and dropped nothing.
+fn head_says_all(head: &Covered, report: &Report) -> bool {
+    let same = |group: &filter::Group| {
+        group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
+    };
+    report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where all that was proved comes together")]
+fn let_go(
+    shared: &Arc<Shared>,
+    call: &Authenticated,
+    routed: &Routed,
+    head: Recorded,
+    part: Option<Recorded>,
+    unfiltered: &Unfiltered,
+    cut: filter::Cut,
+    decided_on: Vec<DecidedOn>,
+) -> Response<Reply> {
+    let decision = head.decision_id().to_string();
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: cut.report.rows.into(),
+        started: call.started,
+        generation: routed.snapshot.generation,
+        decided_on,
+    };
+    let filtered = cut.report.withheld.len();
+    shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });
+    tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
+    let head_of_answer = Head {
+        status: unfiltered.status,
+        headers: response_headers(routed, &unfiltered.headers),
+        content_type: content_type(&routed.found.route.response, unfiltered),
+        decision,
+        withheld: Some(filtered),
+        revision: shared.ledger.revision().0,
+        bodiless: call.method == Method::HEAD,
+    };
+    answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head)), Arc::new(ending))
+}
+
+fn with_contact(problem: Problem, routed: &Routed) -> Problem {
+    if problem.code == Code::Denied { denied(contact(routed)) } else { problem }
+}

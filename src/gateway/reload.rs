@@ -1,0 +1,205 @@
+//! Reload: parse, check, build, and only then swap, all at once. On any mistake the last good configuration stays, which is
+//! logged, counted, recorded and shown by readiness until it is mended.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::build;
+use super::running::{TlsSlots, note, stopping, tls_configs};
+use super::staff::Staff;
+use super::state::Shared;
+use crate::audit::Entry;
+use crate::config::Config;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What cannot change while the gateway runs: it would take new sockets or another log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fixed {
+    listeners: Vec<(String, std::net::SocketAddr)>,
+    admin: Option<std::net::SocketAddr>,
+    capture: Option<std::net::SocketAddr>,
+    health: Option<std::net::SocketAddr>,
+    audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
+    consent: PathBuf,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let audit = &config.audit;
+        Self {
+            listeners: config.listeners.iter().map(|l| (l.name.clone(), l.address)).collect(),
+            admin: config.admin.as_ref().map(|a| a.address),
+            capture: config.capture.as_ref().map(|c| c.address),
+            health: config.health.as_ref().map(|h| h.address),
+            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
+            consent: config.consent.sqlite.clone(),
+        }
+    }
+}
+
+/// Since when, and why, the active configuration is not the one on disk.
+#[derive(Clone, Debug)]
+pub(super) struct Stale {
+    pub since: Timestamp,
+    pub findings: usize,
+}
+
+/// Replaces the configuration of a running gateway.
+pub(super) struct Reloader {
+    path: PathBuf,
+    fixed: Fixed,
+    shared: Arc<Shared>,
+    staff: Arc<ArcSwap<Staff>>,
+    slots: TlsSlots,
+    watched: Mutex<Vec<PathBuf>>,
+    stale: Mutex<Option<Stale>>,
+    pub loaded_at: Mutex<Timestamp>,
+    /// One reload at a time.
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloader").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(path: &Path, config: &Config, shared: Arc<Shared>, staff: Arc<ArcSwap<Staff>>, slots: TlsSlots) -> Self {
+        let loaded_at = Mutex::new(shared.clock.now());
+        let watched = Mutex::new(watched(config));
+        Self {
+            path: path.to_owned(),
+            fixed: Fixed::of(config),
+            shared,
+            staff,
+            slots,
+            watched,
+            stale: Mutex::new(None),
+            loaded_at,
+            busy: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(super) fn stale(&self) -> Option<Stale> {
+        lock(&self.stale).clone()
+    }
+
+    /// Takes the files anew and returns the generation that is active then.
+    pub(super) async fn reload(self: &Arc<Self>) -> Result<u64, String> {
+        let _one = self.busy.lock().await;
+        let this = Arc::clone(self);
+        let built = tokio::task::spawn_blocking(move || this.build()).await.map_err(|error| error.to_string())?;
+        match built {
+            Ok(generation) => {
+                *lock(&self.stale) = None;
+                *lock(&self.loaded_at) = self.shared.clock.now();
+                tracing::info!(generation, "configuration and policies loaded");
+                Ok(generation)
+            }
+            Err((findings, text)) => {
+                let now = self.shared.clock.now();
+                let mut stale = lock(&self.stale);
+                let since = stale.as_ref().map_or(now, |s| s.since);
+                *stale = Some(Stale { since, findings });
+                drop(stale);
+                self.shared.metrics.reload_failed();
+                tracing::error!("the new configuration was refused, the last good one stays:\n{text}");
+                note(&self.shared, Entry::PolicyRejected { findings: u32::try_from(findings).unwrap_or(u32::MAX) });
+                Err(text)
+            }
+        }
+    }
+
+    fn build(&self) -> Result<u64, (usize, String)> {
+        let one = |text: String| (1, text);
+        let (config, policies) = build::load(&self.path).map_err(|findings| (findings.0.len(), findings.to_string()))?;
+        // Also after a failure of what follows: the mended file is what counts.
+        *lock(&self.watched) = watched(&config);
+        if Fixed::of(&config) != self.fixed {
+            return Err(one("addresses, log and consent store cannot change while the gateway runs; restart it, or put them back".to_owned()));
+        }
+        let generation = self.shared.generation() + 1;
+        let snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| one(e.to_string()))?;
+        let staff = Staff::new(&config, &self.shared.clock).map_err(|e| one(e.to_string()))?;
+        let tls = tls_configs(&config).map_err(|e| one(e.to_string()))?;
+        let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation };
+        let written = self.shared.log.append(loaded).and_then(crate::audit::Pending::wait);
+        written.map_err(|e| one(format!("the change cannot be recorded: {e}")))?;
+        note(&self.shared, Entry::ConfigLoaded { hash: config.governed_hash, generation });
+        // Nothing can fail from here on.
+        self.shared.ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+        self.shared.swap(snapshot);
+        self.staff.store(Arc::new(staff));
+        for (name, slot) in &self.slots {
+            if let Some((_, config)) = tls.iter().find(|(n, _)| n == name) {
+                slot.store(Arc::clone(config));
+            }
+        }
+        Ok(generation)
+    }
+
+    /// Sizes and times of everything watched; a difference is a change.
+    fn seen(&self) -> BTreeMap<PathBuf, Option<(SystemTime, u64)>> {
+        let mut seen = BTreeMap::new();
+        let mut open: Vec<PathBuf> = lock(&self.watched).clone();
+        while let Some(path) = open.pop() {
+            if let Ok(entries) = std::fs::read_dir(&path) {
+                open.extend(entries.flatten().map(|e| e.path()));
+            } else {
+                let stamp = std::fs::metadata(&path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
+                seen.insert(path, stamp);
+            }
+        }
+        seen
+    }
+}
+
+fn watched(config: &Config) -> Vec<PathBuf> {
+    let mut paths = config.files.clone();
+    paths.push(config.policy_folder.clone());
+    paths
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reloads on SIGHUP and when a file changes.
+pub(super) async fn keep_current(reloader: Arc<Reloader>, mut stopped: watch::Receiver<bool>) {
+    let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP cannot be waited for; files are not watched");
+            return;
+        }
+    };
+    let mut taken = reloader.seen();
+    let mut last = taken.clone();
+    loop {
+        tokio::select! {
+            () = stopping(&mut stopped) => return,
+            _ = hangup.recv() => {
+                taken = reloader.seen();
+                drop(reloader.reload().await);
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                let now = reloader.seen();
+                // Two equal looks: an editor that is still writing is left alone.
+                if now != taken && now == last {
+                    drop(reloader.reload().await);
+                    taken = reloader.seen();
+                }
+                last = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What leaves. A [`Part`] is filtered bytes together with the proof that their entry is durable; an answer is made from a
+//! part, a refusal from its recorded decision, and there is no third way (but rejects before anybody is known, which carry
+//! no decision and no data).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::problem::{Code, Problem};
+use crate::audit::Recorded;
+use crate::filter::Filtered;
+
+/// Bytes handed on at a time; between two pieces the decision is compared once more.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Bytes that may go out: cut, and recorded.
+#[derive(Debug)]
+pub struct Part {
+    filtered: Filtered,
+    recorded: Recorded,
+}
+
+impl Part {
+    #[must_use]
+    pub fn new(filtered: Filtered, recorded: Recorded) -> Self {
+        Self { filtered, recorded }
+    }
+}
+
+/// Watches an answer on its way out.
+pub trait Watch: Send + Sync {
+    /// Whether what was decided still holds; asked before each piece after the first.
+    fn still_holds(&self) -> bool;
+    /// The answer is over; `complete` is false when it was cut or the client went away.
+    fn ended(&self, bytes: u64, complete: bool);
+}
+
+/// The body of every response.
+pub struct Reply {
+    rest: Bytes,
+    sent: u64,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({} bytes sent, {} to go)", self.sent, self.rest.len())
+    }
+}
+
+/// The answer was taken back while it was being sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the decision changed while the answer was being sent")]
+pub struct TakenBack;
+
+impl Reply {
+    fn finish(&mut self, complete: bool) {
+        if let Some(watch) = self.watch.take() {
+            watch.ended(self.sent, complete);
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = TakenBack;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
+        if self.rest.is_empty() {
+            self.finish(true);
+            return Poll::Ready(None);
+        }
+        if self.sent > 0 && self.watch.as_ref().is_some_and(|w| !w.still_holds()) {
+            self.finish(false);
+            self.rest = Bytes::new();
+            return Poll::Ready(Some(Err(TakenBack)));
+        }
+        let piece = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(piece);
+        self.sent = self.sent.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if self.rest.is_empty() {
+            // hyper does not ask again once the announced length is reached.
+            self.finish(true);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let complete = self.rest.is_empty();
+        self.finish(complete);
+    }
+}
+
+/// Head of an answer beside its part.
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    /// Headers that the API lets through, already chosen.
+    pub headers: HeaderMap,
+    pub content_type: Option<HeaderValue>,
+    pub decision: String,
+    /// Paths of the shape withheld by this decision.
+    pub withheld: Option<usize>,
+    /// Of the consent store, never of the party.
+    pub revision: u64,
+    /// HEAD: the headers of the filtered answer without its bytes.
+    pub bodiless: bool,
+}
+
+/// The answer to a permitted request.
+#[must_use]
+pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> {
+    let Part { filtered, recorded } = part;
+    tracing::trace!(entry = recorded.index(), "releasing");
+    let length = filtered.len();
+    let bytes = if head.bodiless { Bytes::new() } else { filtered.into_bytes() };
+    let mut response = Response::new(Reply { rest: bytes, sent: 0, watch: Some(watch) });
+    *response.status_mut() = head.status;
+    let headers = response.headers_mut();
+    *headers = head.headers;
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    if head.bodiless && length > 0 {
+        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(content_type) = head.content_type.filter(|_| length > 0) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    insert(headers, "consentry-decision", &head.decision);
+    insert(headers, "consentry-revision", &head.revision.to_string());
+    if let Some(withheld) = head.withheld {
+        insert(headers, "consentry-withheld", &withheld.to_string());
+    }
+    response
+}
+
+/// A refusal whose record is durable.
+#[must_use]
+pub fn refuse(problem: &Problem, recorded: &Recorded, decision: &str) -> Response<Reply> {
+    tracing::trace!(entry = recorded.index(), "refusing");
+    problem_response(problem, Some(decision))
+}
+
+/// A reject that has no decision: before authentication, or because none can be recorded. Carries no data.
+#[must_use]
+pub fn reject(problem: &Problem) -> Response<Reply> {
+    problem_response(problem, None)
+}
+
+fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply> {
+    let mut response = Response::new(Reply { rest: Bytes::from(problem.body(decision)), sent: 0, watch: None });
+    *response.status_mut() = problem.code.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(decision) = decision {
+        insert(headers, "consentry-decision", decision);
+    }
+    if let Some(allow) = &problem.details.allow
+        && let Ok(value) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, value);
+    }
+    match problem.code.status() {
+        StatusCode::UNAUTHORIZED => {
+            let challenge = if problem.code == Code::TokenInvalid { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => {
+            headers.insert(name, value);
+        }
+        Err(error) => tracing::error!(%error, name, "a header value cannot be written"),
+    }
+}

@@ -1,0 +1,267 @@
+//! **Authenticated** and **Routed**: who calls, what is asked, and for which purpose. Nothing here depends on a customer,
+//! so every refusal may say why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::{HeaderMap, Method};
+use hyper::body::Incoming;
+
+use super::accept::{Accepted, TraceContext, host_without_port};
+use super::forward::{Credentials, Outgoing, Upstream};
+use super::judge::Asked;
+use super::pipeline::Halt;
+use super::problem::{Code, Details, Problem};
+use super::state::{Shared, Snapshot};
+use crate::audit::DecisionFacts;
+use crate::catalog::{ApiPurpose, Customer, Found, ParamError, RouteError, Target};
+use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
+use crate::model::{ApiName, Category, ClientKind, Identifier, Purpose, RouteKey, Space};
+
+/// A request whose caller is established.
+#[derive(Debug)]
+pub struct Authenticated {
+    pub(super) method: Method,
+    pub(super) target: Target,
+    pub(super) host: String,
+    pub(super) headers: HeaderMap,
+    pub(super) trace: TraceContext,
+    pub(super) principal: Principal,
+    pub(super) request_no: u64,
+    pub(super) started: Duration,
+    pub(super) body_max: usize,
+}
+
+/// Establishes who calls.
+///
+/// # Errors
+/// 401; not recorded one by one, since nobody is known.
+pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accepted, body_max: usize) -> Result<(Authenticated, Incoming), Problem> {
+    let started = shared.clock.monotonic();
+    let certificate = accepted.certificate.as_deref();
+    let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
+        tracing::info!(%error, "credentials refused");
+        match error {
+            AuthError::Unauthenticated => Code::Unauthenticated,
+            AuthError::TokenInvalid(_) | AuthError::KeysUnavailable | AuthError::CredentialsDisagree => Code::TokenInvalid,
+        }
+    })?;
+    let Accepted { method, target, host, headers, body, trace, .. } = accepted;
+    Ok((Authenticated { method, target, host, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
+}
+
+/// A request whose route, purpose and parameters are declared and registered.
+#[derive(Debug)]
+pub struct Routed {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) found: Found,
+    pub(super) asked: Asked,
+    pub(super) facts: Arc<DecisionFacts>,
+    /// Categories that parameters select or order by.
+    pub(super) selected_by: Vec<Category>,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+/// The place of an API or route in the log when none was found.
+const NOWHERE: &str = "-";
+
+/// Finds the route, the purpose and the judged parameters.
+///
+/// # Errors
+/// A refusal that is recorded and may say why: it is the same for every customer.
+pub fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) -> Result<Routed, Halt> {
+    let vocabulary = snapshot.policies.vocabulary();
+    let caller = call.principal.caller();
+    let mut facts = DecisionFacts {
+        rid: call.request_no,
+        traceparent: Some(call.trace.trace_id),
+        app: caller.client,
+        department: caller.department,
+        actor: caller.employee.as_ref().map(|e| e.pseudonym.clone()),
+        agent: (caller.kind == ClientKind::Agent).then_some(caller.client),
+        action: crate::model::Action::Read,
+        api: ApiName::intern(NOWHERE),
+        route: RouteKey::intern(NOWHERE),
+        purpose: None,
+        policy_set: Arc::clone(&snapshot.set_id),
+        generation: snapshot.generation,
+        consent_revision: shared.ledger.revision(),
+        environment: snapshot.environment,
+        channel: crate::model::Channel::System,
+        gpc: sec_gpc(&call.headers),
+        roles: caller.employee.as_ref().map(|e| e.roles.clone()).unwrap_or_default(),
+    };
+    let found = match snapshot.catalog.find(&call.method, &call.target) {
+        Ok(found) => found,
+        Err(RouteError::NotDeclared) => return Err(Halt::refuse(facts, Code::RouteNotDeclared)),
+        Err(RouteError::MethodNotAllowed { allowed }) => {
+            let allow = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            let details = Details { allow: Some(allow), ..Details::default() };
+            return Err(Halt::refuse(facts, Problem::with(Code::MethodNotAllowed, details)));
+        }
+    };
+    facts.api = found.api.name;
+    facts.route = found.route.key;
+    facts.action = found.route.action;
+    // Two APIs may have different hosts; a path is only served under its own.
+    if found.api.host.as_deref().is_some_and(|host| host_without_port(host) != call.host) {
+        return Err(Halt::refuse(facts, Code::Misdirected));
+    }
+    let purpose = match purpose(call, &found, snapshot) {
+        Ok(purpose) => purpose,
+        Err(problem) => return Err(Halt::refuse(facts, problem)),
+    };
+    facts.purpose = Some(purpose);
+    facts.channel = vocabulary.channel(purpose);
+    if !found.route.departments.is_empty() && !found.route.departments.contains(&caller.department) {
+        return Err(Halt::refuse(facts, not_for_this_department(&found, purpose)));
+    }
+    let selections = match found.judge_query() {
+        Ok(selections) => selections,
+        Err(error) => return Err(Halt::refuse(facts, parameter_problem(&error))),
+    };
+    let mut selected_by: Vec<Category> = selections.into_iter().flat_map(|s| s.categories).collect();
+    selected_by.sort();
+    selected_by.dedup();
+    let Some(upstream) = snapshot.upstreams.get(&found.api.upstream).cloned() else {
+        return Err(Halt::refuse(facts, Code::UpstreamUnavailable));
+    };
+    let asked = Asked {
+        caller: caller.clone(),
+        action: found.route.action,
+        purpose,
+        channel: facts.channel,
+        environment: snapshot.environment,
+        gpc: facts.gpc,
+        records: found.route.records_max,
+        now: shared.clock.now(),
+    };
+    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
+}
+
+fn purpose(call: &Authenticated, found: &Found, snapshot: &Snapshot) -> Result<Purpose, Problem> {
+    let rule = match &found.api.purpose {
+        ApiPurpose::Any => PurposeRule::Any,
+        ApiPurpose::Allow(allowed) => PurposeRule::Allow(allowed),
+        ApiPurpose::Fixed(purpose) => PurposeRule::Fixed(*purpose),
+    };
+    choose_purpose(&call.principal, call.headers.get_all("data-purpose"), rule, snapshot.policies.vocabulary()).map_err(|error| {
+        match error {
+            PurposeError::Ambiguous => Code::AmbiguousRequest,
+            PurposeError::Missing => Code::PurposeMissing,
+            PurposeError::NotRegistered => Code::PurposeNotRegistered,
+        }
+        .into()
+    })
+}
+
+fn not_for_this_department(found: &Found, purpose: Purpose) -> Problem {
+    let details = Details {
+        purpose: Some(purpose.to_string()),
+        remedy: Some(format!("the route is declared for other departments; ask {}, who answers for this API", found.api.owner)),
+        ..Details::default()
+    };
+    Problem::with(Code::NotEntitled, details)
+}
+
+pub(super) fn parameter_problem(error: &ParamError) -> Problem {
+    let (code, name) = match error {
+        ParamError::NotDeclared(name) | ParamError::Value(name) => (Code::ParameterNotDeclared, name),
+        ParamError::Repeated(name) => (Code::AmbiguousRequest, name),
+    };
+    Problem::with(code, Details { fields: vec![name.clone()], ..Details::default() })
+}
+
+fn sec_gpc(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-gpc").iter().any(|v| v.as_bytes() == b"1")
+}
+
+impl Routed {
+    /// The id in the request that names the customer; `None` when the request names nobody.
+    ///
+    /// # Errors
+    /// 400 when the id does not match its grammar or stands there twice.
+    pub(super) fn customer(&self, call: &Authenticated, body: &Bytes) -> Result<Option<Identifier>, Problem> {
+        let (raw, space) = match &self.found.route.customer {
+            Customer::Path { param, space } => (self.found.path_param(param).map(str::to_owned), *space),
+            Customer::Query { param, space } => (self.found.query_param(param).map(str::to_owned), *space),
+            Customer::Header { name, space } => (one_header(&call.headers, name)?, *space),
+            Customer::Claim { name, space } => (call.principal.claim(name).map(str::to_owned), *space),
+            Customer::Request { path, space } => (
+                crate::filter::find_id(body, path, &super::answer::limits(self), crate::filter::Sender::Caller)
+                    .map_err(|_unreadable| Code::AmbiguousRequest)?,
+                *space,
+            ),
+            Customer::Response { .. } | Customer::Answer | Customer::Lookup { .. } | Customer::New { .. } | Customer::None => return Ok(None),
+        };
+        // Declared, so it must be there: a missing one is as ambiguous as two.
+        let raw = raw.ok_or(Code::AmbiguousRequest)?;
+        self.identify(space, &raw).map(Some).ok_or_else(|| Code::AmbiguousRequest.into())
+    }
+
+    pub(super) fn identify(&self, space: Space, raw: &str) -> Option<Identifier> {
+        self.snapshot.catalog.space(space).and_then(|s| s.identify(raw).ok())
+    }
+
+    /// The request as the upstream gets it, from what was judged.
+    pub(super) fn outgoing(&self, call: &Authenticated, path: String, method: Method, body: Bytes) -> Outgoing {
+        let mut headers = HeaderMap::new();
+        for name in &self.found.api.request_headers {
+            if NEVER_SENT.iter().any(|never| name.as_str().eq_ignore_ascii_case(never)) {
+                continue;
+            }
+            for value in call.headers.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
+            headers.insert(http::header::AUTHORIZATION, token.clone());
+        }
+        Outgoing { method, path, headers, body, traceparent: call.trace.header() }
+    }
+}
+
+/// Identity, framing, conditional and override headers: whatever an API lists, these never come from the caller.
+const NEVER_SENT: &[&str] = &[
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+
+fn one_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Code::AmbiguousRequest.into()),
+        (Some(value), None) => Ok(value.to_str().ok().map(str::to_owned)),
+        (None, None) => Ok(None),
+    }
+}

@@ -1,0 +1,374 @@
+//! Start and stop. At start everything is opened in the order in which it is needed: configuration, log, ledger, listeners;
+//! at the end connections are drained before the log is closed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::service::service_fn;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::build::{self, BuildError, derived_key};
+use super::instance::GatewayInstance;
+use super::listener::{self, Connection, Limits};
+use super::pipeline;
+use super::reload::{Reloader, keep_current};
+use super::staff::{ConsoleService, Door, Staff};
+use super::state::Shared;
+use super::tls::{self, TlsError};
+use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::consent::{ConsentError, Ledger};
+use crate::console::{self, AdminState, Outbox};
+use crate::model::Findings;
+use crate::telemetry::Metrics;
+
+/// Entries that wait for the log's writer at most; a full queue is a 503.
+const LOG_QUEUE_MAX: usize = 16_384;
+/// Size of a log segment, bytes.
+const LOG_SEGMENT_BYTES: u64 = 16 << 20;
+/// Least time between two looks at rejects, expiries, metrics and clock.
+const TICK: Duration = Duration::from_secs(1);
+/// How often key sets are looked at anew.
+const KEYS_EVERY: Duration = Duration::from_secs(60);
+/// A wall clock that moved this much more or less than the monotonic one has been stepped.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+/// Why the gateway did not start. Nothing is served then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the configuration has mistakes:\n\n{0}")]
+    Config(#[from] Findings),
+    #[error("the configuration cannot be put to work: {0}")]
+    Build(#[from] BuildError),
+    #[error("the decision log cannot be opened: {0}")]
+    Audit(#[from] AuditError),
+    #[error("the consent store cannot be opened: {0}")]
+    Consent(#[from] ConsentError),
+    #[error("`{address}` cannot be listened on: {cause}; check that the address is free and ours")]
+    Listen { address: SocketAddr, cause: std::io::Error },
+}
+
+impl From<TlsError> for StartError {
+    fn from(error: TlsError) -> Self {
+        Self::Build(error.into())
+    }
+}
+
+impl From<crate::identity::IdentityError> for StartError {
+    fn from(error: crate::identity::IdentityError) -> Self {
+        Self::Build(error.into())
+    }
+}
+
+/// Where the listeners are, after ports were chosen.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// By the listener's name.
+    pub apps: Vec<(String, SocketAddr)>,
+    pub admin: Option<SocketAddr>,
+    pub capture: Option<SocketAddr>,
+    pub health: Option<SocketAddr>,
+}
+
+/// A gateway that serves. Dropping it does not stop it; [`Running::shutdown`] does.
+#[derive(Debug)]
+pub struct Running {
+    pub addresses: Addresses,
+    pub log_dir: PathBuf,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    instance: Arc<GatewayInstance>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// TLS settings by listener, replaced at reload.
+pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<ServerConfig>>)>;
+
+/// Reads the configuration, opens log and ledger, and serves.
+///
+/// # Errors
+/// [`StartError`]; nothing is left listening.
+pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let (config, policies) = build::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let snapshot = build::snapshot(&config, &policies, 1, &clock)?;
+    let staff = Arc::new(ArcSwap::from_pointee(Staff::new(&config, &clock)?));
+    let sockets = Sockets::bind(&config).await?;
+    let (log, recovery) = Log::open(log_settings(&config), Arc::clone(&clock))?;
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(bytes = recovery.torn_bytes, "an unfinished write was removed from the end of the log");
+    }
+    let ledger = Arc::new(Ledger::open(&config.consent.sqlite, Arc::clone(&clock))?);
+    ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+    let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation: snapshot.generation };
+    log.append(loaded)?.await?;
+    log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
+
+    let shared = Shared::new(snapshot, ledger, log, Arc::clone(&clock), Metrics::new(), derived_key(&config, "field pseudonyms"));
+    let (stop, stopped) = watch::channel(false);
+    let addresses = sockets.addresses();
+    let slots = sockets.tls(&config)?;
+    let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone()));
+    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), config.audit.dir.clone()));
+    let outbox = Arc::new(Outbox::default());
+    let state = AdminState {
+        ledger: Arc::clone(&shared.ledger),
+        log: shared.log.clone(),
+        log_dir: config.audit.dir.as_path().into(),
+        origin: config.audit.origin.as_str().into(),
+        outbox: Arc::clone(&outbox),
+        instance: Arc::clone(&instance) as Arc<dyn console::Instance>,
+        clock: Arc::clone(&clock),
+    };
+    let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
+    let background = vec![
+        tokio::spawn(tick(Arc::clone(&shared), outbox, stopped.clone())),
+        tokio::spawn(refresh_keys(Arc::clone(&shared), stopped.clone())),
+        tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
+    ];
+    tracing::info!(addresses = ?addresses, generation = 1, "serving");
+    Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, stop, listeners, background })
+}
+
+impl Running {
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What the console is told; also used in process by the demo.
+    #[must_use]
+    pub fn instance(&self) -> Arc<dyn console::Instance> {
+        Arc::clone(&self.instance) as Arc<dyn console::Instance>
+    }
+
+    /// Takes configuration and policies anew; on a mistake the last good ones stay.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub async fn reload(&self) -> Result<u64, String> {
+        self.reloader.reload().await
+    }
+
+    /// Stops accepting, lets open requests finish, closes the log.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        for task in self.listeners.into_iter().chain(self.background) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task ended badly");
+            }
+        }
+        let log = self.shared.log.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(%error, "the log was not closed in order");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn log_settings(config: &Config) -> LogSettings {
+    LogSettings {
+        dir: config.audit.dir.clone(),
+        spare_dir: config.audit.spare_dir.clone(),
+        origin: config.audit.origin.clone(),
+        signing_key: SigningKeySource::Bytes(config.audit.signing_key.expose().to_vec()),
+        queue_max: LOG_QUEUE_MAX,
+        segment_bytes: LOG_SEGMENT_BYTES,
+        mode: Mode::Strict,
+    }
+}
+
+/// All sockets, bound before anything is served, so that a taken port is found at start.
+struct Sockets {
+    apps: Vec<(config::Listener, TcpListener)>,
+    admin: Option<TcpListener>,
+    capture: Option<TcpListener>,
+    health: Option<TcpListener>,
+}
+
+const ADMIN: &str = "[admin]";
+const CAPTURE: &str = "[capture]";
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let mut apps = Vec::new();
+        for listener in &config.listeners {
+            apps.push((listener.clone(), bind(listener.address).await?));
+        }
+        let bound = |address: Option<SocketAddr>| async move {
+            match address {
+                Some(address) => bind(address).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        Ok(Self {
+            apps,
+            admin: bound(config.admin.as_ref().map(|a| a.address)).await?,
+            capture: bound(config.capture.as_ref().map(|c| c.address)).await?,
+            health: bound(config.health.as_ref().map(|h| h.address)).await?,
+        })
+    }
+
+    fn addresses(&self) -> Addresses {
+        let of = |socket: &TcpListener| socket.local_addr().ok();
+        Addresses {
+            apps: self.apps.iter().filter_map(|(l, s)| Some((l.name.clone(), of(s)?))).collect(),
+            admin: self.admin.as_ref().and_then(of),
+            capture: self.capture.as_ref().and_then(of),
+            health: self.health.as_ref().and_then(of),
+        }
+    }
+
+    fn tls(&self, config: &Config) -> Result<TlsSlots, TlsError> {
+        tls_configs(config).map(|all| all.into_iter().map(|(name, tls)| (name, Arc::new(ArcSwap::new(tls)))).collect())
+    }
+
+    fn serve(
+        self,
+        config: &Config,
+        shared: &Arc<Shared>,
+        state: &AdminState,
+        staff: &Arc<ArcSwap<Staff>>,
+        slots: &TlsSlots,
+        stopped: &watch::Receiver<bool>,
+    ) -> Vec<JoinHandle<()>> {
+        let mut tasks = Vec::new();
+        let slot = |name: &str| slots.iter().find(|(n, _)| n == name).map(|(_, tls)| Arc::clone(tls));
+        for (settings, socket) in self.apps {
+            let limits = Limits {
+                headers_bytes_max: settings.limits.headers_bytes_max,
+                header_timeout: settings.limits.header_timeout,
+                streams_max: settings.limits.streams_max,
+                ..Limits::default()
+            };
+            let body_max = settings.limits.request_body_bytes_max;
+            let (shared, tls) = (Arc::clone(shared), slot(&settings.name));
+            let make = move |connection: Connection| {
+                let (shared, connection) = (Arc::clone(&shared), Arc::new(connection));
+                service_fn(move |request| {
+                    let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
+                    async move { Ok(pipeline::handle(&shared, &connection, body_max, request).await) }
+                })
+            };
+            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), make)));
+        }
+        let consoles = [
+            (Door::Admin, self.admin, slot(ADMIN), console::admin_router(state.clone())),
+            (Door::Capture, self.capture, slot(CAPTURE), console::capture_router(state.clone())),
+            (Door::Health, self.health, None, console::health_router(state.clone())),
+        ];
+        for (door, socket, tls, router) in consoles {
+            let Some(socket) = socket else { continue };
+            if tls.is_none() && door != Door::Health {
+                tracing::error!(?door, "a listener without TLS settings is not served");
+                continue;
+            }
+            let staff = Arc::clone(staff);
+            let make = move |connection| ConsoleService { door, router: router.clone(), staff: Arc::clone(&staff), connection };
+            tasks.push(tokio::spawn(listener::serve(socket, tls, Limits::default(), stopped.clone(), make)));
+        }
+        tracing::debug!(listeners = config.listeners.len(), "listening");
+        tasks
+    }
+}
+
+/// The TLS settings of every listener that has some.
+pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<ServerConfig>)>, TlsError> {
+    let mut all = Vec::new();
+    for listener in &config.listeners {
+        all.push((listener.name.clone(), tls::server(&listener.certificates, &listener.client_certificates)?));
+    }
+    if let Some(admin) = &config.admin {
+        all.push((ADMIN.to_owned(), tls::server(&admin.certificates, &config::ClientCertificates::Require(admin.client_ca.clone()))?));
+    }
+    if let Some(capture) = &config.capture {
+        all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.client_ca.clone()))?));
+    }
+    Ok(all)
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+}
+
+/// Waits until the gateway is told to stop.
+pub(super) async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop, too.
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+/// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
+async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Receiver<bool>) {
+    let mut before = (shared.clock.now(), shared.clock.monotonic());
+    loop {
+        let stopping = tokio::select! {
+            () = tokio::time::sleep(TICK) => false,
+            () = stopping(&mut stopped) => true,
+        };
+        let (ledger, log, outbox, now) = (Arc::clone(&shared.ledger), shared.log.clone(), Arc::clone(&outbox), shared.clock.now());
+        let work = tokio::task::spawn_blocking(move || {
+            if let Err(error) = ledger.tick(now) {
+                tracing::error!(%error, "expiries could not be stored");
+            }
+            if let Err(error) = outbox.drain(&ledger, &log) {
+                tracing::error!(%error, "changes of the ledger wait for the log");
+            }
+        });
+        if let Err(error) = work.await {
+            tracing::error!(%error, "the tick ended badly");
+        }
+        for (code, count) in shared.metrics.take_rejects() {
+            note(&shared, Entry::Rejects { count, code, network: None });
+        }
+        let after = (shared.clock.now(), shared.clock.monotonic());
+        compare_clocks(&shared, before, after);
+        before = after;
+        let log = shared.log.metrics();
+        let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
+        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        if stopping {
+            return;
+        }
+    }
+}
+
+/// Key sets are confirmed in the background, so that no request waits for an issuer that is up.
+async fn refresh_keys(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        shared.snapshot().authenticator.refresh_keys().await;
+        tokio::select! {
+            () = tokio::time::sleep(KEYS_EVERY) => {}
+            () = stopping(&mut stopped) => return,
+        }
+    }
+}
+
+type Clocks = (jiff::Timestamp, Duration);
+
+fn compare_clocks(shared: &Shared, before: Clocks, after: Clocks) {
+    let wall = after.0.as_millisecond().saturating_sub(before.0.as_millisecond());
+    let steady = i64::try_from(after.1.saturating_sub(before.1).as_millis()).unwrap_or(i64::MAX);
+    let step_ms = wall.saturating_sub(steady);
+    if step_ms.unsigned_abs() > u64::try_from(CLOCK_STEP.as_millis()).unwrap_or(u64::MAX) {
+        tracing::warn!(step_ms, "the wall clock was stepped");
+        note(shared, Entry::Clock { step_ms });
+    }
+}
+
+/// An entry that no answer waits for.
+pub(super) fn note(shared: &Shared, entry: Entry) {
+    if let Err(error) = shared.log.append_unwaited(entry) {
+        tracing::error!(%error, "an entry could not be written");
+    }
+}

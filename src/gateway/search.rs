@@ -1,0 +1,81 @@
+//! A body that only selects (`POST /tickets/search`): its members are parameters. It is read strictly and written anew for
+//! the upstream, so that nothing undeclared goes along.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::problem::{Code, Problem};
+use crate::catalog::{Param, ParamError, judge};
+use crate::model::Category;
+
+/// Members with scalar values, in their order; a repeated name or anything nested is an error.
+struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of plain values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members: Vec<(String, serde_json::Value)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+                    if members.iter().any(|(earlier, _)| *earlier == name) || value.is_array() || value.is_object() {
+                        return Err(A::Error::custom("a repeated or nested member"));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+type Judged = (Bytes, Vec<Category>);
+
+/// The body as it is sent, and the categories that it selects by.
+///
+/// # Errors
+/// 400 for a body that is not an object of plain values; inside, what the declared parameters refuse.
+pub(super) fn judged_search(raw: &[u8], declared: &[Param]) -> Result<Result<Judged, ParamError>, Problem> {
+    let Members(members) = serde_json::from_slice(raw).map_err(|error| {
+        tracing::debug!(%error, "a search body cannot be read");
+        Code::AmbiguousRequest
+    })?;
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let pairs: Vec<(String, String)> = members.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    let selections = match judge(declared, &pairs) {
+        Ok(selections) => selections,
+        Err(error) => return Ok(Err(error)),
+    };
+    let sent: serde_json::Map<String, serde_json::Value> = members.into_iter().collect();
+    let sent = serde_json::to_vec(&sent).map_err(|_never| Code::AmbiguousRequest)?;
+    Ok(Ok((Bytes::from(sent), selections.into_iter().flat_map(|s| s.categories).collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Accepts;
+
+    #[test]
+    fn only_declared_plain_members_go_on() {
+        let declared = [Param { name: "text".into(), accepts: Accepts::Any, categories: vec![Category::intern("case")] }];
+        let (sent, categories) = judged_search(br#" {"text":"printer"} "#, &declared).unwrap().unwrap();
+        assert_eq!(sent.as_ref(), br#"{"text":"printer"}"#);
+        assert_eq!(categories, [Category::intern("case")]);
+        assert!(judged_search(br#"{"text":"a","other":"b"}"#, &declared).unwrap().is_err());
+        for bad in [r#"{"text":"a","text":"b"}"#, r#"{"text":"a","te\u0078t":"b"}"#, r#"{"text":{"$ne":1}}"#, r#"["text"]"#, r#"{"text":"a"} x"#, ""]
+        {
+            assert!(judged_search(bad.as_bytes(), &declared).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What the listeners share. A [`Snapshot`] is everything that a reload replaces, swapped as one; a request keeps the one
+//! it was decided with, and its generation is compared again before anything is released.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::forward::Upstream;
+use crate::audit::Log;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::consent::Ledger;
+use crate::identity::Authenticator;
+use crate::model::{Environment, UpstreamName};
+use crate::policy::Policies;
+use crate::telemetry::Metrics;
+
+/// One checked configuration with its policies.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with each successful reload; recorded with every decision.
+    pub generation: u64,
+    /// Hash over policies and governed configuration.
+    pub set_id: Arc<str>,
+    pub policies: Arc<Policies>,
+    pub catalog: Catalog,
+    pub authenticator: Authenticator,
+    pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
+    pub environment: Environment,
+    /// Hosts that are served, without ports.
+    pub hosts: Vec<String>,
+    pub limits: RequestLimits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    pub request_body_timeout: Duration,
+    pub answer_body_max: usize,
+    pub json_depth_max: u16,
+}
+
+/// The gateway's state for as long as it runs.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    pub ledger: Arc<Ledger>,
+    pub log: Log,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+    /// Key for pseudonyms of field values; of this installation, never in the log.
+    pub pseudonym_key: [u8; 32],
+    request_no: AtomicU64,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
+        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.snapshot.load().generation
+    }
+
+    pub(super) fn swap(&self, next: Snapshot) {
+        self.snapshot.store(Arc::new(next));
+    }
+
+    pub(super) fn next_request(&self) -> u64 {
+        self.request_no.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,370 @@
+//! Writes: judged member by member for the customer on record and, when the body names another, for that one too. The
+//! intent is durable before anything is sent, and what the upstream answers is cut like a read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response};
+use hyper::body::Incoming;
+
+use super::accept::read_json;
+use super::answer::{contact, content_type, cut_problem, denied, limits, note_drift, record_part, response_headers, single_group, success};
+use super::forward::{Unfiltered, forward, look_up as forward_lookup};
+use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle};
+use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body, record};
+use super::problem::{Code, Details, Problem};
+use super::read::look_up;
+use super::respond::{Head, Part, Reply, answer};
+use super::route::{Authenticated, Routed};
+use super::state::Shared;
+use crate::audit::{Entry, Group, Recorded};
+use crate::catalog::Customer;
+use crate::consent::{ConsentError, Standing};
+use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
+use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Shape, Verdicts};
+
+/// Whom a write is about, as far as the ledger knows.
+#[derive(Debug)]
+enum Target {
+    OnRecord {
+        id: Identifier,
+        standing: Option<Standing>,
+    },
+    /// A create; ids written into it that may belong to somebody known.
+    New {
+        matches: Vec<Identifier>,
+    },
+}
+
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let Some(plan) = routed.found.route.request.clone() else {
+        return Err(refuse(denied(contact(&routed))));
+    };
+    let entitled = entitle(&routed.snapshot.policies, &routed.asked, &plan.shape).map_err(refuse)?;
+    let raw = if has_body(&call.method) {
+        let limits = routed.snapshot.limits;
+        read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
+    } else {
+        NO_BODY
+    };
+    let written = match call.method {
+        Method::DELETE => None,
+        _ => Some(filter::read_write(&raw, &plan, &limits(&routed)).map_err(|error| {
+            tracing::debug!(%error, "a written body cannot be read");
+            refuse(Code::AmbiguousRequest.into())
+        })?),
+    };
+    let replace = call.method == Method::PUT && !plan.put_merge;
+    if let Some(written) = &written {
+        never_permitted(&routed, &plan, written, replace)?;
+    }
+    consent_available(shared, call, &routed)?;
+    let target = target(shared, call, &routed, &entitled, &raw).await?;
+    let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
+    send(shared, call, &routed, &plan, target, judged).await
+}
+
+/// Members that no customer's consent could open are named; that tells nothing about anybody.
+fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, replace: bool) -> Result<(), Halt> {
+    let policies = &routed.snapshot.policies;
+    let could = |category: Category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld };
+    let possible = assumed(&plan.shape, could);
+    let readable = assumed(&plan.shape, |_| Release::Full);
+    written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| write_refused(routed, &plan.shape, &refused, Vec::new()))
+}
+
+/// Verdicts that assume the best, for questions that are not about any one customer.
+fn assumed(shape: &Shape, release: impl Fn(Category) -> Release) -> Verdicts {
+    let assume = |category: Category| CategoryVerdict {
+        category,
+        release: release(category),
+        why: crate::model::Why::NoPermit,
+        policies: Vec::new(),
+        basis: crate::model::LawfulBasis::None,
+        activity: None,
+        status: crate::model::ConsentStatus::Unknown,
+        event: None,
+        overridden: Vec::new(),
+    };
+    Verdicts::new(shape.categories().into_iter().map(assume).collect())
+}
+
+fn write_refused(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>) -> Halt {
+    let code = if refused.masked { Code::MaskedWrite } else { Code::FieldNotPermitted };
+    let problem = Problem::with(code, Details { fields: refused.paths.clone(), ..Details::default() });
+    let mut halt = Halt::refuse_groups(&routed.facts, problem, groups);
+    if let Halt::Refused(refusal) = &mut halt {
+        // Only paths that the configuration declares are written into the log.
+        let declared: Vec<String> = shape.fields.iter().map(|f| f.path.to_string()).chain(shape.open.iter().map(ToString::to_string)).collect();
+        refusal.paths = refused.paths.iter().filter(|p| declared.contains(p)).cloned().collect();
+    }
+    halt
+}
+
+/// Finds out whom the write is about.
+async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled: &Entitled, raw: &Bytes) -> Result<Target, Halt> {
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    match &routed.found.route.customer {
+        Customer::New { matches, .. } => {
+            let mut found = Vec::new();
+            for (path, space) in matches {
+                let value =
+                    filter::find_id(raw, path, &limits(routed), Sender::Caller).map_err(|_unreadable| refuse(Code::AmbiguousRequest.into()))?;
+                if let Some(value) = value {
+                    found.push(routed.identify(*space, &value).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?);
+                }
+            }
+            let matched = shared.ledger.match_stops(&found).map_err(|_away| refuse(Code::ConsentUnavailable.into()))?;
+            if matched.erased {
+                return Err(refuse(denied(contact(routed))));
+            }
+            Ok(Target::New { matches: found })
+        }
+        Customer::Lookup { at, shape, .. } => {
+            let id = looked_up(call, routed, entitled, at, shape).await?;
+            let standing = look_up(shared, routed, Some(id))?;
+            standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
+        }
+        Customer::Path { .. }
+        | Customer::Query { .. }
+        | Customer::Header { .. }
+        | Customer::Claim { .. }
+        | Customer::Request { .. }
+        | Customer::Response { .. }
+        | Customer::Answer
+        | Customer::None => {
+            let id = routed.customer(call, raw).map_err(refuse)?;
+            let found = look_up(shared, routed, id)?;
+            found.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
+        }
+    }
+}
+
+/// Reads the record that is about to change, unreleased, and takes the customer from it.
+async fn looked_up(
+    call: &Authenticated,
+    routed: &Routed,
+    entitled: &Entitled,
+    at: &crate::model::PathPattern,
+    shape: &Shape,
+) -> Result<Identifier, Halt> {
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
+    let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
+    let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
+    let unreadable = || refuse(Code::UpstreamUnreadable.into());
+    let (true, Some(space), [path]) = (answer.is_plain_json(), shape.ids, shape.customer.as_slice()) else { return Err(unreadable()) };
+    let path = crate::model::PathPattern(at.0.iter().chain(&path.0).cloned().collect());
+    let raw = filter::find_id(&answer.body, &path, &limits(routed), Sender::Upstream).map_err(|_unreadable| unreadable())?.ok_or_else(unreadable)?;
+    routed.identify(space, &raw).ok_or_else(unreadable)
+}
+
+/// A write that may be sent.
+#[derive(Debug)]
+struct Judgement {
+    permitted: Permitted,
+    body: Bytes,
+    groups: Vec<Group>,
+    decided_on: Vec<DecidedOn>,
+}
+
+fn judge(
+    shared: &Shared,
+    routed: &Routed,
+    entitled: &Entitled,
+    plan: &RequestPlan,
+    written: Option<&Written>,
+    target: &Target,
+    replace: bool,
+) -> Result<Judgement, Halt> {
+    let mut decided_on = Vec::new();
+    let mut groups = Vec::new();
+    let (about, standing) = match target {
+        Target::OnRecord { id, standing } => {
+            decided_on.push(DecidedOn::new(id, standing.as_ref()));
+            (standing.as_ref().map_or(About::Unknown, About::Known), standing.as_ref())
+        }
+        Target::New { .. } => (About::New, None),
+    };
+    let judged = Arc::new(judge_one(routed, plan, about, routed.asked.action));
+    let opens = judged.iter().any(|v| v.release == Release::Full);
+    groups.push(single_group(standing, &judged, opens));
+    if !opens {
+        return Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups));
+    }
+    let Some(written) = written else {
+        let permitted = Permitted::of_deletion(entitled, &routed.asked, &plan.shape, &judged);
+        let permitted = permitted.ok_or_else(|| Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups.clone()))?;
+        return Ok(Judgement { permitted, body: NO_BODY, groups, decided_on });
+    };
+    let readable = judge_one(routed, plan, about, Action::Read);
+    let writable = written.judge(&judged, &readable, replace).map_err(|refused| write_refused(routed, &plan.shape, &refused, groups.clone()))?;
+    // A body that moves the record to another customer is a write about that one, too.
+    for (space, raw) in written.references() {
+        let refuse = |problem: Problem| Halt::refuse_groups(&routed.facts, problem, groups.clone());
+        let id = routed.identify(space, &raw).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
+        let other = shared.ledger.standing(&id).map_err(|_away| refuse(Code::ConsentUnavailable.into()))?;
+        let same = match target {
+            Target::OnRecord { id: first, standing } => match (standing, &other) {
+                (Some(a), Some(b)) => a.party == b.party,
+                (None, None) => *first == id,
+                (Some(_), None) | (None, Some(_)) => false,
+            },
+            // A create names its own customer only as what it will be called.
+            Target::New { .. } => other.is_none(),
+        };
+        if same {
+            continue;
+        }
+        let about = other.as_ref().map_or(About::Unknown, About::Known);
+        let theirs = Arc::new(judge_one(routed, plan, about, routed.asked.action));
+        let group = single_group(other.as_ref(), &theirs, true);
+        if written.judge(&theirs, &judge_one(routed, plan, about, Action::Read), replace).is_err() {
+            groups.push(Group { outcome: crate::audit::Outcome::Deny, ..group });
+            return Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups));
+        }
+        decided_on.push(DecidedOn::new(&id, other.as_ref()));
+        groups.push(group);
+    }
+    let permitted = Permitted::of_write(entitled, &routed.asked, &writable);
+    Ok(Judgement { permitted, body: writable.into_bytes(), groups, decided_on })
+}
+
+fn judge_one(routed: &Routed, plan: &RequestPlan, about: About<'_>, action: Action) -> Verdicts {
+    let categories: Vec<(Category, bool)> = plan.shape.categories().into_iter().map(|c| (c, super::permit::masked(&plan.shape, c))).collect();
+    verdicts(&routed.snapshot.policies, &routed.asked.with_action(action), about, &categories)
+}
+
+async fn send(
+    shared: &Arc<Shared>,
+    call: &Authenticated,
+    routed: &Routed,
+    plan: &RequestPlan,
+    target: Target,
+    judged: Judgement,
+) -> Result<Response<Reply>, Halt> {
+    let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
+    let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
+    // The record took a flush; a stop that came meanwhile binds this write.
+    if routed.snapshot.generation != shared.generation() || !judged.decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
+        return Err(of(denied(contact(routed))));
+    }
+    let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
+    let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
+    let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
+    let unfiltered = success(result, false).map_err(of)?;
+    let requested = match target {
+        Target::OnRecord { id, .. } => Some(id),
+        Target::New { matches } => Some(link(shared, routed, &head, &unfiltered, matches).await?),
+    };
+    release(shared, call, routed, head, unfiltered, requested).await
+}
+
+/// The id of a created record becomes a customer, durably, before the answer goes out.
+async fn link(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, answer: &Unfiltered, matches: Vec<Identifier>) -> Result<Identifier, Halt> {
+    let of = |problem: Problem| Halt::refuse_of(&routed.facts, head, problem, Vec::new());
+    let unlinked = || {
+        tracing::error!(decision = %head.decision_id(), "a created record could not be linked to a customer; the consent desk must link it");
+        shared.metrics.unlinked();
+        of(Code::UpstreamUnreadable.into())
+    };
+    let Customer::New { id, space, .. } = &routed.found.route.customer else { return Err(unlinked()) };
+    if !answer.is_plain_json() {
+        return Err(unlinked());
+    }
+    let raw = filter::find_id(&answer.body, id, &limits(routed), Sender::Upstream).map_err(|_unreadable| unlinked())?.ok_or_else(unlinked)?;
+    let created = routed.identify(*space, &raw).ok_or_else(unlinked)?;
+    let (ledger, linking) = (Arc::clone(&shared.ledger), created.clone());
+    let linked = tokio::task::spawn_blocking(move || ledger.link_created(&linking, &matches)).await;
+    match linked {
+        Ok(Ok(_party)) => Ok(created),
+        Ok(Err(ConsentError::Erased)) => Err(of(denied(contact(routed)))),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "linking failed");
+            Err(unlinked())
+        }
+        Err(_panicked) => Err(unlinked()),
+    }
+}
+
+/// What a write answers is a read: cut by its plan, for the customer the write was about.
+async fn release(
+    shared: &Arc<Shared>,
+    call: &Authenticated,
+    routed: &Routed,
+    head: Recorded,
+    unfiltered: Unfiltered,
+    requested: Option<Identifier>,
+) -> Result<Response<Reply>, Halt> {
+    let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
+    let plan = &routed.found.route.response;
+    let (filtered, report, decided_on, part) = match plan {
+        ResponsePlan::Empty => (Filtered::empty(), Report::default(), Vec::new(), None),
+        ResponsePlan::Free { .. } => return Err(of(Code::UpstreamUnreadable.into())),
+        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
+            if unfiltered.body.is_empty() {
+                (Filtered::empty(), Report::default(), Vec::new(), None)
+            } else {
+                let (filtered, report, decided_on, groups) = cut(shared, routed, &head, &unfiltered, requested)?;
+                let part = record_part(shared, &head, &report, groups).await?;
+                (filtered, report, decided_on, Some(part))
+            }
+        }
+    };
+    let holds = routed.snapshot.generation == shared.generation() && decided_on.iter().all(|d| d.still_holds(&shared.ledger));
+    // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
+    let filtered = if holds { filtered } else { Filtered::empty() };
+    note_drift(routed, shared, &report);
+    shared.metrics.decided("permit");
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: report.rows.into(),
+        started: call.started,
+        generation: routed.snapshot.generation,
+        decided_on,
+    };
+    let answer_head = Head {
+        status: unfiltered.status,
+        headers: response_headers(routed, &unfiltered.headers),
+        content_type: content_type(plan, &unfiltered),
+        decision: head.decision_id().to_string(),
+        withheld: Some(report.withheld.len()),
+        revision: shared.ledger.revision().0,
+        bodiless: false,
+    };
+    Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head)), Arc::new(ending)))
+}
+
+type WrittenAnswer = (Filtered, Report, Vec<DecidedOn>, Vec<Group>);
+
+fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltered, requested: Option<Identifier>) -> Result<WrittenAnswer, Halt> {
+    let of = |problem: Problem| Halt::refuse_of(&routed.facts, head, problem, Vec::new());
+    if !unfiltered.is_plain_json() {
+        return Err(of(Code::UpstreamUnreadable.into()));
+    }
+    let snapshot = &routed.snapshot;
+    let plan = &routed.found.route.response;
+    let reading = routed.asked.with_action(Action::Read);
+    let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
+    let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
+    let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &reading, &categories, requested, &shared.pseudonym_key);
+    let result = filter::cut(&unfiltered.body, plan, &snapshot.catalog.shapes, &limits(routed), &[], &mut judging);
+    let (decided_on, facts) = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
+    match result {
+        Ok(cut) => {
+            let groups = log_groups(&cut.report.groups, &facts);
+            Ok((cut.filtered, cut.report, decided_on, groups))
+        }
+        // The write is done and may not be read back: an answer without a body.
+        Err(CutError::Denied(report) | CutError::OnDenyError(report)) => {
+            let groups = log_groups(&report.groups, &facts);
+            Ok((Filtered::empty(), report, decided_on, groups))
+        }
+        Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => Err(of(cut_problem(&error, contact(routed)))),
+    }
+}

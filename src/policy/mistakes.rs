@@ -1,0 +1,402 @@
+//! Folders with planted mistakes: each is found, at its place, with a way out; and a prohibition that errs denies.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// The shipped folder with texts replaced (file, from, to); an empty `from` appends.
+fn folder(changes: &[(&str, &str, &str)]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    for entry in fs::read_dir(shipped).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    for (file, from, to) in changes {
+        let path = dir.path().join(file);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let changed = if from.is_empty() { format!("{text}{to}") } else { text.replacen(from, to, 1) };
+        assert_ne!(text, changed, "nothing to replace in {file}: {from}");
+        fs::write(path, changed).unwrap();
+    }
+    dir
+}
+
+fn findings(changes: &[(&str, &str, &str)]) -> Vec<String> {
+    let dir = folder(changes);
+    let error = Policies::load(dir.path()).err().unwrap_or_default();
+    error
+        .0
+        .iter()
+        .map(|f| format!("{}:{}:{}: {} | {}", f.file.file_name().unwrap().display(), f.line, f.column, f.message, f.help.as_deref().unwrap_or("-")))
+        .collect()
+}
+
+/// One planted mistake gives one finding, which starts and ends so.
+#[track_caller]
+fn check(change: (&str, &str, &str), starts: &str, ends: &str) {
+    let found = findings(&[change]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(starts) && found[0].ends_with(ends), "{found:#?}");
+}
+
+const ALL: &str = "(principal, action, resource)";
+
+#[test]
+fn the_copied_folder_itself_is_fine() {
+    assert_eq!(findings(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn a_misspelt_entity_of_an_open_type() {
+    check(
+        ("40-prohibitions.cedar", "context.purpose in Purpose::\"marketing\" &&", "context.purpose in Purpose::\"marketting\" &&"),
+        "40-prohibitions.cedar:25:22: Purpose `marketting` is not in the catalogue",
+        "did you mean `marketing`?",
+    );
+    check(
+        ("30-steward.cedar", "principal in Role::\"neutral-steward\"", "principal in Role::\"neutral-stewart\""),
+        "30-steward.cedar:4:16: Role `neutral-stewart` is not in the catalogue",
+        "did you mean `neutral-steward`?",
+    );
+    check(
+        ("agreements.cedartemplatelinks.json", "Category::\\\"order\\\"", "Category::\\\"orders\\\""),
+        "agreements.cedartemplatelinks.json:3:",
+        "did you mean `order`?",
+    );
+}
+
+#[test]
+fn a_misspelt_word_of_a_closed_vocabulary() {
+    let found = findings(&[("40-prohibitions.cedar", "Stage::\"churned\"", "Stage::\"churnd\"")]);
+    assert!(found.iter().any(|f| f.starts_with("40-prohibitions.cedar:60:29:") && f.contains("churnd")), "{found:#?}");
+}
+
+#[test]
+fn policies_without_a_name_of_their_own() {
+    let more = |annotation: &str| format!("{annotation}\nforbid {ALL} when {{ context.gpc && context.customer.legal_hold }};\n");
+    check(("99-more.cedar", "", &more("")), "99-more.cedar:2:1: a policy without `@id`", "names policies by it");
+    check(
+        ("99-more.cedar", "", &more("@id(\"owner-access\")")),
+        "99-more.cedar:1:5: the name `owner-access` is taken",
+        "10-ownership.cedar:1; rename one",
+    );
+    check(("99-more.cedar", "", &more("@id(\"consentry-x\")")), "99-more.cedar:1:5: `consentry-x` cannot be", "not starting with `consentry-`");
+    check(("99-more.cedar", "", &more("@id(\"Two Words\")")), "99-more.cedar:1:5: `Two Words` cannot be", "not starting with `consentry-`");
+}
+
+#[test]
+fn a_policy_that_can_never_apply_and_one_that_does_not_type_check() {
+    let impossible = format!("@id(\"dead\")\nforbid {ALL}\nwhen {{ context.gpc && false }};\n");
+    let found = findings(&[("99-more.cedar", "", &impossible)]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("99-more.cedar:") && found[0].contains("dead"), "{found:#?}");
+    let untyped = format!("@id(\"typo\")\nforbid {ALL}\nwhen {{ context.consnet.explicit }};\n");
+    let found = findings(&[("99-more.cedar", "", &untyped)]);
+    assert_eq!(found.len(), 1, "one, not one for each action: {found:#?}");
+    assert!(found[0].starts_with("99-more.cedar:3:") && found[0].contains("consnet"), "{found:#?}");
+}
+
+#[test]
+fn a_syntax_error_is_shown_where_it_is() {
+    let found = findings(&[("99-more.cedar", "", "@id(\"x\")\nforbid (principal, action resource);\n")]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("99-more.cedar:2:27:"), "{found:#?}");
+}
+
+#[test]
+fn permits_without_a_purpose_need_the_floor() {
+    let found = findings(&[("00-floor.cedar", "context.purpose in principal.registered_purposes", "context.purpose in Purpose::\"marketing\"")]);
+    assert!(found.iter().any(|f| f.contains("permit `owner-access` holds for every purpose")), "{found:#?}");
+    assert!(!found.iter().any(|f| f.contains("share-for-contract")), "{found:#?}");
+}
+
+#[test]
+fn an_action_that_nothing_permits() {
+    let both = [
+        (
+            "10-ownership.cedar",
+            "permit (\n  principal is Application,\n  action == Action::\"export\",",
+            "forbid (\n  principal is Application,\n  action == Action::\"export\",",
+        ),
+        (
+            "20-sharing.cedar",
+            "permit (\n  principal is Application,\n  action == Action::\"export\",",
+            "forbid (\n  principal is Application,\n  action == Action::\"export\",",
+        ),
+    ];
+    let found = findings(&both);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("consentry.cedarschema:") && found[0].contains("no policy permits the action `export`"), "{found:#?}");
+}
+
+#[test]
+fn links_to_nowhere() {
+    check(
+        ("agreements.cedartemplatelinks.json", "\"template_id\": \"sharing-agreement\"", "\"template_id\": \"sharing-agrement\""),
+        "agreements.cedartemplatelinks.json:2:20: there is no template `sharing-agrement`",
+        "did you mean `sharing-agreement`?",
+    );
+    check(
+        ("agreements.cedartemplatelinks.json", "?resource", "?action"),
+        "agreements.cedartemplatelinks.json:3:",
+        "one of `?principal`, `?resource`",
+    );
+    check(
+        ("agreements.cedartemplatelinks.json", "\"link_id\": \"agreement-service-reads-orders\"", "\"link_id\": \"owner-access\""),
+        "agreements.cedartemplatelinks.json:2:",
+        "rename one",
+    );
+}
+
+#[test]
+fn references_of_the_catalogue_into_nothing() {
+    let owner = (
+        "catalogue.cedarentities.json",
+        "\"owner\":{\"type\":\"Department\",\"id\":\"finance\"}",
+        "\"owner\":{\"type\":\"Department\",\"id\":\"finanze\"}",
+    );
+    check(owner, "catalogue.cedarentities.json:21:86:", "did you mean `finance`?");
+    let parent = (
+        "catalogue.cedarentities.json",
+        "\"parents\":[{\"type\":\"Purpose\",\"id\":\"sales\"}]",
+        "\"parents\":[{\"type\":\"Purpose\",\"id\":\"sale\"}]",
+    );
+    check(parent, "catalogue.cedarentities.json:", "did you mean `sales`?");
+    let registered = (
+        "catalogue.cedarentities.json",
+        "[{\"type\":\"Purpose\",\"id\":\"data-coordination\"}]",
+        "[{\"type\":\"Purpose\",\"id\":\"data-cordination\"}]",
+    );
+    check(registered, "catalogue.cedarentities.json:", "did you mean `data-coordination`?");
+}
+
+#[test]
+fn entities_that_are_not_what_they_should_be() {
+    let word = ("catalogue.cedarentities.json", "\"id\":\"special\"", "\"id\":\"secret\"");
+    let found = findings(&[word]);
+    assert!(found.iter().any(|f| f.starts_with("catalogue.cedarentities.json:22:") && f.contains("there is no Sensitivity `secret`")), "{found:#?}");
+    let twice =
+        "{\"uid\":{\"type\":\"Role\",\"id\":\"on-call\"},\"attrs\":{},\"parents\":[]},\n{\"uid\":{\"type\":\"Department\",\"id\":\"marketing\"";
+    let found = findings(&[("catalogue.cedarentities.json", "{\"uid\":{\"type\":\"Department\",\"id\":\"marketing\"", twice)]);
+    assert!(found.len() == 1 && found[0].contains("Role `on-call` is declared twice"), "{found:#?}");
+    let homeless = ("catalogue.cedarentities.json", "\"parents\":[{\"type\":\"Department\",\"id\":\"finance\"}]", "\"parents\":[]");
+    check(homeless, "catalogue.cedarentities.json:", "name exactly one Department among its `parents`");
+    let asleep =
+        ("catalogue.cedarentities.json", "\"id\":\"finance\"},\"attrs\":{\"active\":true}", "\"id\":\"finance\"},\"attrs\":{\"active\":false}");
+    check(asleep, "catalogue.cedarentities.json:", "remove the app, or give it to another department");
+    let cut = findings(&[("catalogue.cedarentities.json", "\"attrs\":{},", "\"attrs\":{},\"atrs\":{},")]);
+    assert!(cut[0].starts_with("catalogue.cedarentities.json:2:") && cut[0].contains("unknown field `atrs`"), "{cut:#?}");
+}
+
+#[test]
+fn a_key_that_stands_twice() {
+    let found = findings(&[("catalogue.cedarentities.json", "\"attrs\":{\"active\":true}", "\"attrs\":{\"active\":true,\"active\":false}")]);
+    assert!(found.len() == 1 && found[0].starts_with("catalogue.cedarentities.json:6:"), "{found:#?}");
+    let args = ("agreements.cedartemplatelinks.json", "\"args\": {", "\"args\": { \"?principal\": \"Department::\\\"sales\\\"\",");
+    let found = findings(&[args]);
+    assert!(found.len() == 1 && found[0].starts_with("agreements.cedartemplatelinks.json:3:"), "{found:#?}");
+}
+
+#[test]
+fn a_circle_of_purposes() {
+    let circle = (
+        "catalogue.cedarentities.json",
+        "{\"type\":\"Purpose\",\"id\":\"sales\"},\"attrs\":{},\"parents\":[]",
+        "{\"type\":\"Purpose\",\"id\":\"sales\"},\"attrs\":{},\"parents\":[{\"type\":\"Purpose\",\"id\":\"sales.outreach\"}]",
+    );
+    let found = findings(&[circle]);
+    assert!(found.len() == 1 && found[0].starts_with("catalogue.cedarentities.json:") && found[0].contains("cycle"), "{found:#?}");
+}
+
+#[test]
+fn activities_that_cannot_be_meant() {
+    let file = "activities.toml";
+    check(
+        (file, "department = \"marketing\"", "department = \"marketting\""),
+        "activities.toml:7:14: unknown department `marketting`",
+        "did you mean `marketing`?",
+    );
+    check(
+        (file, "\"marketing.email\"", "\"marketing.emial\""),
+        "activities.toml:8:13: unknown purpose `marketing.emial`",
+        "did you mean `marketing.email`?",
+    );
+    check((file, "\"behaviour\"]", "\"behavior\"]"), "activities.toml:9:38: unknown category `behavior`", "did you mean `behaviour`?");
+    check((file, "basis = \"consent\"", "basis = \"none\""), "activities.toml:10:9: unknown lawful basis `none`", "`legitimate-interest`");
+    check((file, "retention = \"24 months\"", "retention = \"long\""), "activities.toml:12:13: `long` is not a period", "`years`");
+    check((file, "categories = [\"identity\", \"contact\", \"behaviour\"]", "categories = []"), "activities.toml:9:14: `categories` is empty", "-");
+    let misspelt = findings(&[(file, "retention = \"24 months\"", "retension = \"24 months\"")]);
+    let [missing, unknown] = misspelt.as_slice() else { panic!("{misspelt:#?}") };
+    assert!(missing.starts_with("activities.toml:4:1: `retention` is missing"), "{missing}");
+    assert_eq!(unknown, "activities.toml:12:1: unknown key `retension` | did you mean `retention`?");
+    check((file, "version = 1\n", "version = \"one\"\n"), "activities.toml:6:11: `version` is a whole number", "-");
+}
+
+#[test]
+fn two_activities_for_one_use_unless_one_is_retired() {
+    let second = |active: &str| {
+        format!(
+            "\n[[activity]]\nid = \"marketing-mailing\"\nversion = 2\n{active}department = \"marketing\"\npurposes = [\"marketing.email\"]\ncategories = [\"contact\"]\nbasis = \"legitimate-interest\"\nrecipients = []\nretention = \"1 years\"\n"
+        )
+    };
+    let found = findings(&[("activities.toml", "", &second(""))]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("both cover marketing, marketing.email, contact"), "{found:#?}");
+    assert_eq!(findings(&[("activities.toml", "", &second("active = false\n"))]), Vec::<String>::new());
+}
+
+#[test]
+fn captures_and_consent_rules_that_name_the_unknown() {
+    check(
+        ("captures.toml", "app = \"preference-centre\"", "app = \"preference-center\""),
+        "captures.toml:3:7: unknown app",
+        "did you mean `preference-centre`?",
+    );
+    check(("captures.toml", "\"guardian\"", "\"gardian\""), "captures.toml:6:24: unknown author `gardian`", "did you mean `guardian`?");
+    check(("consent.toml", "segment = \"standard\"", "segment = \"normal\""), "consent.toml:5:24: unknown segment `normal`", "`vulnerable`");
+    check(
+        ("consent.toml", "third-party-sharing =", "third-party ="),
+        "consent.toml:4:11: unknown purpose `third-party`",
+        "did you mean `third-party-sharing`?",
+    );
+    check(
+        ("consent.toml", "customer-last-word/v1", "customer-last-word"),
+        "consent.toml:2:8: unknown conflict rule",
+        "did you mean `customer-last-word/v1`?",
+    );
+    check(("consent.toml", "defaults = { segment = \"standard\" }", ""), "consent.toml:1:1: `defaults` is missing", "-");
+}
+
+#[test]
+fn files_that_nobody_reads_or_that_are_missing() {
+    check(
+        ("40-prohibitions.ceder", "", "forbid (principal, action, resource);"),
+        "40-prohibitions.ceder:1:1: nothing reads this file",
+        "`NN-topic.cedar`",
+    );
+    let dir = folder(&[]);
+    fs::remove_file(dir.path().join("consent.toml")).unwrap();
+    fs::write(dir.path().join("activities.toml"), [0xff, 0xfe]).unwrap();
+    let error = Policies::load(dir.path()).unwrap_err();
+    let found: Vec<_> = error.0.iter().map(|f| f.message.as_str()).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("cannot be read") && found[1] == "is missing", "{found:?}");
+    assert_eq!(Policies::load(&dir.path().join("nowhere")).unwrap_err().0.len(), 1);
+}
+
+#[test]
+fn an_empty_policy_set() {
+    let dir = folder(&[]);
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "cedar") || path.to_string_lossy().ends_with("links.json") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let error = Policies::load(dir.path()).unwrap_err();
+    assert!(error.0.len() == 1 && error.0[0].message.contains("no policy"), "{error}");
+}
+
+#[test]
+fn a_schema_with_other_words_or_facts() {
+    check(
+        ("consentry.cedarschema", "\"churned\"]", "\"churned\", \"lost\"]"),
+        "consentry.cedarschema:13:1: `Stage` is a closed vocabulary",
+        "`churned`",
+    );
+    let found = findings(&[(
+        "consentry.cedarschema",
+        "  \"gpc\":         Bool,\n  \"now\":         datetime,\n  \"employee\"?",
+        "  \"gpc\":         Bool,\n  \"now\":         datetime,\n  \"weather\": String,\n  \"employee\"?",
+    )]);
+    assert!(found.iter().any(|f| f.contains("does not accept the facts that the gateway gives")), "{found:#?}");
+}
+
+#[test]
+fn many_mistakes_are_reported_in_one_run() {
+    let found = findings(&[
+        ("00-floor.cedar", "@id(\"no-basis-no-use\")\n", ""),
+        ("20-sharing.cedar", "Purpose::\"legal-compliance\"", "Purpose::\"legal\""),
+        ("activities.toml", "id = \"books\"", "id = \"Books\""),
+        ("catalogue.cedarentities.json", "\"owner\":{\"type\":\"Department\",\"id\":\"it\"}", "\"owner\":{\"type\":\"Department\",\"id\":\"ti\"}"),
+        ("captures.toml", "\"in-person\"", "\"in-persona\""),
+        ("consent.toml", "clock_skew_s = 60", "clock_skew_s = -1"),
+        ("99-x.cedar", "", "permit (principal, action, resource"),
+    ]);
+    assert_eq!(found.len(), 7, "{found:#?}");
+}
+
+#[test]
+fn the_id_changes_with_every_governed_byte_and_with_nothing_else() {
+    let id = |changes: &[(&str, &str, &str)]| Policies::load(folder(changes).path()).unwrap().id().to_owned();
+    let shipped = id(&[]);
+    assert_eq!(shipped.len(), 64);
+    assert_eq!(id(&[("README.md", "", "\nmore\n")]), shipped);
+    assert_ne!(id(&[("consent.toml", "60", "61")]), shipped);
+    assert_ne!(id(&[("00-floor.cedar", "", "\n")]), shipped);
+}
+
+#[test]
+fn a_prohibition_that_errs_denies_though_cedar_allows() {
+    let erring =
+        "@id(\"overflows\")\nforbid (principal, action == Action::\"export\", resource)\nwhen { context.records * 9223372036854775807 < 0 };\n";
+    let dir = folder(&[("99-more.cedar", "", erring)]);
+    let policies = Policies::load(dir.path()).unwrap();
+    let (client, info) = policies.vocabulary.clients.iter().find(|(client, _)| client.as_str() == "crm").unwrap();
+    let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
+    let question = Question {
+        caller: &caller,
+        action: Action::Export,
+        category: Category::intern("order"),
+        purpose: Purpose::intern("sales.outreach"),
+        basis: LawfulBasis::Consent,
+        status: crate::model::ConsentStatus::Given,
+        explicit: false,
+        party: crate::model::PartyFacts::unknown(crate::model::Segment::Standard),
+        channel: crate::model::Channel::System,
+        environment: Environment::Production,
+        gpc: false,
+        records: Some(2),
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let request = policies.requests.build(&question).unwrap();
+    let cedar = Authorizer::new().is_authorized(&request, &policies.whole_set(), &policies.entities);
+    assert_eq!(cedar.decision(), Decision::Allow, "the hazard is gone; is this still needed?");
+    let decided = policies.decide(&question);
+    assert!(!decided.allow());
+    assert_eq!(decided.errors(), [PolicyName::intern("overflows")]);
+    assert!(!policies.could_permit(&Use::of(&question)));
+    assert!(policies.decide(&Question { records: Some(1), ..question }).allow());
+}
+
+#[test]
+fn a_case_that_fails_says_so_and_a_broken_case_file_is_a_finding() {
+    let dir = folder(&[]);
+    fs::create_dir(dir.path().join("tests")).unwrap();
+    let case = "[[case]]\nname = \"x\"\napp = \"crm\"\naction = \"read\"\ncategory = \"order\"\npurpose = \"sales.outreach\"\n";
+    let write = |text: &str| fs::write(dir.path().join("tests/x.toml"), text).unwrap();
+    for (expected, says) in [
+        ("expect = \"allow\"\n", Some("expected allow, got deny by `consent-basis-needs-consent`")),
+        ("expect = \"deny\"\n", None),
+        ("expect = \"not-entitled\"\n", Some("expected not-entitled, got deny by `consent-basis-needs-consent`")),
+        ("expect = \"deny\"\nbecause = []\n", Some("expected deny by no policy, got deny by `consent-basis-needs-consent`")),
+    ] {
+        write(&format!("{case}{expected}"));
+        let report = cases::run(dir.path()).unwrap();
+        assert_eq!((report.cases.len(), report.cases[0].failure.as_deref()), (1, says));
+    }
+    write(&format!("{case}expect = \"allow\"\nstatus = \"given\"\nbecause = [\"owner-acess\"]\nstage = \"customers\"\n"));
+    let found = cases::run(dir.path()).unwrap_err();
+    assert_eq!(found.0.len(), 3, "{found}");
+    let json = "[{\"name\":\"x\",\"request\":{\"principal\":\"Application::\\\"crm\\\"\",\"action\":\"Action::\\\"read\\\"\",\"resource\":\"Category::\\\"order\\\"\",\"context\":{}},\"entities\":\"catalogue.cedarentities.json\",\"decision\":\"allow\",\"reason\":[],\"num_errors\":0}]";
+    fs::write(dir.path().join("tests/x.toml"), "").unwrap();
+    fs::write(dir.path().join("tests/x.json"), json).unwrap();
+    let found = cases::run(dir.path()).unwrap_err();
+    assert_eq!(found.0.len(), 1, "a context without its facts: {found}");
+}

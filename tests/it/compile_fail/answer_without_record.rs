@@ -1,0 +1,9 @@
+//! No byte leaves without the entry that is durable for it.
+use consentry::filter::Filtered;
+use consentry::gateway::respond::Part;
+
+fn skip(filtered: Filtered) -> Part {
+    Part::new(filtered)
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! A permit can only be made by the room that judged.
+use consentry::gateway::permit::Permitted;
+use consentry::model::Action;
+
+fn main() {
+    let _ = Permitted { action: Action::Read, scope: () };
+}
