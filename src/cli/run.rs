@@ -1,17 +1,55 @@
-//! `consentry run`: the gateway.
+//! `consentry run`: the gateway, until it is told to stop.
+
+use std::io::IsTerminal as _;
 
 use super::{ConfigArg, Exit, Failure, Output};
+use crate::clock::SystemClock;
+use crate::gateway::{self, StartError};
+use crate::telemetry;
 
-/// Runs the gateway until SIGTERM; SIGHUP reloads.
+/// Runs the gateway until SIGTERM or Ctrl-C; SIGHUP reloads.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: consentry run --config /etc/consentry/consentry.toml")]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArg,
+    /// What is traced to stderr: a level, or directives such as `info,consentry::gateway=debug`.
+    #[arg(long, env = "CONSENTRY_TRACE", default_value = "info", value_name = "FILTER")]
+    pub trace: String,
 }
 
 impl RunArgs {
     pub(super) fn execute(&self, _output: &Output) -> Result<Exit, Failure> {
-        Err(Failure::new(Exit::Internal, format!("cannot run `{}`: the gateway is not in this build", self.config.config.display())))
+        telemetry::start_tracing(&self.trace, !std::io::stderr().is_terminal());
+        runtime()?.block_on(async {
+            let running = gateway::start(&self.config.config, SystemClock::shared()).await.map_err(|error| failure(&error))?;
+            interrupted().await.map_err(|error| Failure::new(Exit::Internal, format!("signals cannot be waited for: {error}")))?;
+            running.shutdown().await;
+            Ok(Exit::Done)
+        })
+    }
+}
+
+/// The runtime of commands that serve.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
+}
+
+/// Why the gateway did not start, with the exit code of its kind.
+pub(super) fn failure(error: &StartError) -> Failure {
+    let exit = match error {
+        StartError::Config(_) | StartError::Build(_) => Exit::Invalid,
+        StartError::Audit(_) | StartError::Consent(_) | StartError::Listen { .. } => Exit::Unavailable,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// Ctrl-C, or the signal by which a service is stopped.
+pub(super) async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt,
+        _ = terminate.recv() => Ok(()),
     }
 }
