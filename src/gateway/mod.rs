@@ -24,4 +24,7 @@ mod state;
 mod tls;
 mod write;
 
+pub use problem::{Code, Details, Problem};
 pub use running::{Addresses, Running, StartError, start};
+pub use state::{RequestLimits, Shared, Snapshot};
+pub use tls::TlsError;
