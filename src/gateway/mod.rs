@@ -12,6 +12,7 @@ pub mod listener;
 mod none;
 pub mod permit;
 mod pipeline;
+pub mod probe;
 mod problem;
 mod read;
 mod reload;
