@@ -15,6 +15,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::accept::accept;
+use super::answer::portions;
 use super::listener::Connection;
 use super::problem::{Code, Problem};
 use super::respond::{self, Reply};
@@ -99,10 +100,22 @@ async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
         Halt::AuditUnavailable(error) => return audit_unavailable(shared, &error),
         Halt::Refused(refusal) => *refusal,
     };
-    let Refusal { facts, problem, head, groups, paths } = refusal;
+    let Refusal { facts, problem, head, mut groups, paths } = refusal;
+    let of = head.as_ref().map(|(index, _)| *index);
+    if let Some(of) = of {
+        // Only an answer is about more customers than one entry holds. Entries are durable in their order.
+        let mut entries = portions(groups);
+        groups = entries.pop().unwrap_or_default();
+        for groups in entries {
+            let more = Entry::Part { of, rows: 0, dropped: 0, groups, withheld: Vec::new() };
+            if let Err(error) = shared.log.append_unwaited(more) {
+                return audit_unavailable(shared, &error);
+            }
+        }
+    }
     let entry = Entry::Deny {
         facts: Arc::clone(&facts),
-        of: head.as_ref().map(|(index, _)| *index),
+        of,
         status: problem.code.status().as_u16(),
         code: problem.code.as_str(),
         groups,
