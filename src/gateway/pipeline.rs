@@ -113,14 +113,7 @@ async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
             }
         }
     }
-    let entry = Entry::Deny {
-        facts: Arc::clone(&facts),
-        of,
-        status: problem.code.status().as_u16(),
-        code: problem.code.as_str(),
-        groups,
-        paths,
-    };
+    let entry = Entry::Deny { facts: Arc::clone(&facts), of, status: problem.code.status().as_u16(), code: problem.code.as_str(), groups, paths };
     match record(shared, entry).await {
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
