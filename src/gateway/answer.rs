@@ -19,8 +19,8 @@ use crate::model::{PartyFacts, PartyNo, ResponsePlan};
 /// A success whose body may be cut.
 ///
 /// # Errors
-/// The problem that stands in place of the answer. `hide_404`: a missing record must look like a denial, because the
-/// request does not name its customer.
+/// The problem that stands in place of the answer. `hide_404`: a missing or deleted record must look like a denial, because
+/// the request does not name its customer.
 pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) -> Result<Unfiltered, Problem> {
     let answer = result.map_err(|error| match error {
         ForwardError::Timeout => Code::UpstreamTimeout,
@@ -34,8 +34,11 @@ pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) 
     if status.is_success() {
         return Ok(answer);
     }
+    if hide_404 && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return Err(Code::Denied.into());
+    }
     if status == StatusCode::NOT_FOUND {
-        return Err(if hide_404 { Code::Denied } else { Code::RouteNotDeclared }.into());
+        return Err(Code::RouteNotDeclared.into());
     }
     if status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
         return Err(Code::UpstreamRefused(status.as_u16()).into());
@@ -80,11 +83,15 @@ pub(super) fn response_headers(routed: &Routed, answer: &HeaderMap) -> HeaderMap
 const NEVER_PASSED: &[&str] = &[
     "accept-ranges",
     "age",
+    "alt-svc",
     "cache-control",
     "connection",
+    "content-digest",
     "content-disposition",
     "content-encoding",
     "content-length",
+    "content-location",
+    "content-md5",
     "content-range",
     "content-type",
     "date",
@@ -243,6 +250,7 @@ mod tests {
     use super::*;
     use crate::audit::Outcome;
     use crate::model::{ActivityKey, Category, CategoryVerdict, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
+    use bytes::Bytes;
 
     fn group(parties: std::ops::Range<u64>, categories: usize) -> Group {
         let verdict = |n: usize| CategoryVerdict {
@@ -274,6 +282,32 @@ mod tests {
         let crowd = portions(vec![group(1..20_001, 2)]);
         assert_eq!(crowd.iter().flatten().map(|g| g.parties.len()).collect::<Vec<_>>(), [8_192, 8_192, 3_616]);
         assert_eq!(crowd.iter().flatten().map(|g| g.unknown).sum::<u32>(), 1);
+    }
+
+    #[test]
+    fn only_a_whole_plain_success_goes_on() {
+        let code = |status: u16, hide_404| {
+            let status = StatusCode::from_u16(status).unwrap();
+            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new() }), hide_404).map(|_| ()).map_err(|p| p.code)
+        };
+        for status in [200, 201, 204] {
+            assert_eq!(code(status, true), Ok(()));
+        }
+        for (status, hidden, open) in [
+            (404, Code::Denied, Code::RouteNotDeclared),
+            (410, Code::Denied, Code::UpstreamRefused(410)),
+            (400, Code::UpstreamRefused(400), Code::UpstreamRefused(400)),
+            (401, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (403, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (206, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (101, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (302, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (304, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (500, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (999, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+        ] {
+            assert_eq!((code(status, true), code(status, false)), (Err(hidden), Err(open)), "{status}");
+        }
     }
 
     #[test]
