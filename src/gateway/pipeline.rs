@@ -72,8 +72,10 @@ impl From<AuditError> for Halt {
 
 /// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
 pub(super) async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+    let is_head = request.method() == Method::HEAD;
     match run(shared, connection, body_max, request).await {
         Ok(response) => response,
+        Err(halt) if is_head => respond::without_body(halted(shared, halt).await),
         Err(halt) => halted(shared, halt).await,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -136,7 +136,7 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
     *headers = head.headers;
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     if head.bodiless && length > 0 {
-        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(content_type) = head.content_type.filter(|_| length > 0) {
         headers.insert(CONTENT_TYPE, content_type);
@@ -160,6 +160,16 @@ pub fn refuse(problem: &Problem, recorded: &Recorded, decision: &str) -> Respons
 #[must_use]
 pub fn reject(problem: &Problem) -> Response<Reply> {
     problem_response(problem, None)
+}
+
+/// The answer to a HEAD: over HTTP/2 hyper would send the body, which breaks the stream.
+#[must_use]
+pub(super) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
+    let bytes = std::mem::take(&mut response.body_mut().rest);
+    if !bytes.is_empty() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    response
 }
 
 fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply> {
@@ -240,6 +250,15 @@ mod tests {
         drop(reply);
         let ends = watch.ends.lock().unwrap().clone();
         (received, broken, ends)
+    }
+
+    #[test]
+    fn a_refused_head_has_the_headers_of_the_refusal_and_no_bytes() {
+        let refused = reject(&Code::Denied.into());
+        let length = refused.body().rest.len();
+        let refused = without_body(refused);
+        assert_eq!((refused.status(), refused.body().is_end_stream()), (StatusCode::FORBIDDEN, true));
+        assert_eq!(refused.headers()[CONTENT_LENGTH], length.to_string());
     }
 
     #[tokio::test]
