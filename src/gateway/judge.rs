@@ -195,7 +195,6 @@ fn newest(mut events: Vec<EventId>) -> Vec<EventId> {
 type Same = (usize, PartyFacts, bool);
 
 /// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
-#[derive(Debug)]
 pub(super) struct Judging<'a> {
     pub(super) policies: &'a Policies,
     pub(super) catalog: &'a Catalog,
@@ -229,6 +228,13 @@ impl DecidedOn {
     /// Whether the ledger still says what was decided on.
     pub(super) fn still_holds(&self, ledger: &Ledger) -> bool {
         ledger.standing(&self.id).is_ok_and(|now| now.map(|s| (s.party, s.revision)) == self.party)
+    }
+}
+
+impl std::fmt::Debug for Judging<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without ids and the key for pseudonyms.
+        f.debug_struct("Judging").field("asked", &self.asked).field("decided_on", &self.decided_on.len()).finish_non_exhaustive()
     }
 }
 
