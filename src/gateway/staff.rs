@@ -22,13 +22,19 @@ use crate::identity::{HttpsKeyFetch, IdentityError, KeyFetch, PeerCertificate, V
 use crate::model::Client;
 
 /// Who holds which role, and how tokens of staff are verified.
-#[derive(Debug)]
 pub(super) struct Staff {
     roles: Vec<(AdminRole, RoleSource)>,
     /// Apps of the capture listener by the name in their certificate.
     apps: Vec<(String, Client)>,
     verifier: Verifier,
     pseudonym_key: [u8; 32],
+}
+
+impl std::fmt::Debug for Staff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key for pseudonyms.
+        f.debug_struct("Staff").field("roles", &self.roles).finish_non_exhaustive()
+    }
 }
 
 impl Staff {
