@@ -1,4 +1,5 @@
 //! The one test binary: everything that needs more than one room. Pure rooms are tested beside their code.
 
+mod readme;
 mod tidy;
 mod witness;
