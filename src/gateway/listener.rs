@@ -220,16 +220,14 @@ fn http_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use http_body_util::Empty;
     use hyper::service::service_fn;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
-    /// What a client gets that sends `request` and then waits, and after how long.
-    async fn answer_to(request: &[u8]) -> (Vec<u8>, Duration) {
+    /// What a client gets that sends `request` and then waits to be hung up on.
+    async fn answer_to(request: &[u8]) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -237,23 +235,21 @@ mod tests {
         let make = |_| service_fn(|_| async { Ok(Response::new(Empty::<bytes::Bytes>::new())) });
         let serving = tokio::spawn(serve(listener, None, limits, stopped, make));
         let mut client = TcpStream::connect(address).await.unwrap();
-        let start = Instant::now();
         client.write_all(request).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut answer)).await.unwrap().unwrap_or_default();
+        tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut answer)).await.unwrap().unwrap_or_default();
         stop.send_replace(true);
         serving.await.unwrap();
-        (answer, start.elapsed())
+        answer
     }
 
     #[tokio::test]
     async fn a_connection_without_a_request_is_closed() {
         for silence in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n"] {
-            let (answer, took) = answer_to(silence.as_bytes()).await;
-            assert!(took < Duration::from_secs(10), "{silence:?} held a connection for {took:?}");
+            let answer = answer_to(silence.as_bytes()).await;
             assert!(!answer.starts_with(b"HTTP/1.1 200"), "{silence:?}");
         }
-        let (answer, _) = answer_to(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let answer = answer_to(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert!(answer.starts_with(b"HTTP/1.1 200"));
     }
 }
