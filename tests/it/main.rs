@@ -3,4 +3,7 @@
 mod harness;
 mod reads;
 mod tidy;
+mod vendor;
+mod withdrawal;
 mod witness;
+mod writes;

@@ -276,7 +276,7 @@ impl World {
         }
         for entry in entries(&dir) {
             let text = String::from_utf8_lossy(&entry.raw);
-            for personal in ["@example.net", "Brandt", "Okafor", "Norman", "emp-1", "secret", "/customers/0", "Bearer"] {
+            for personal in ["@example.net", "Brandt", "Okafor", "Norman", "@hostmail.com", "emp-1", "secret", "/customers/0", "Bearer"] {
                 assert!(!text.contains(personal), "`{personal}` in the log: {text}");
             }
         }
