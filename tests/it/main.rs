@@ -2,8 +2,18 @@
 
 // `cfg(test)` tells clippy that helpers beside the tests are test code, too.
 #[cfg(test)]
+mod harness;
+#[cfg(test)]
 mod readme;
+#[cfg(test)]
+mod reads;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod vendor;
+#[cfg(test)]
+mod withdrawal;
+#[cfg(test)]
 mod witness;
+#[cfg(test)]
+mod writes;
