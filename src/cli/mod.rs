@@ -9,6 +9,7 @@ pub mod certs;
 mod check;
 mod client;
 mod consent;
+pub mod demo;
 mod explain;
 mod output;
 mod party;
