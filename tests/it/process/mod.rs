@@ -91,6 +91,14 @@ impl Site {
         fs::write(&path, text.replace(from, to)).unwrap();
     }
 
+    /// The configuration under another name, with all of this text replaced; replaces in the copy if it is there.
+    pub(crate) fn copy_config(&self, name: &str, from: &str, to: &str) {
+        let copy = self.path().join(name);
+        let source = if copy.exists() { &copy } else { &self.config };
+        let text = fs::read_to_string(source).unwrap();
+        fs::write(&copy, text.replace(from, to)).unwrap();
+    }
+
     /// `consentry run`, answering its probes.
     pub(crate) fn start(&self) -> Gateway {
         let mut gateway = Gateway::spawn(Command::new(env!("CARGO_BIN_EXE_consentry")).args(["run", "--config"]).arg(&self.config), self.path());
@@ -136,7 +144,7 @@ impl Site {
         reply
     }
 
-    async fn try_say(&self, customer: &str, state: &str) -> Reply {
+    pub(crate) async fn try_say(&self, customer: &str, state: &str) -> Reply {
         let mut event = json!({
             "party": format!("crm:{customer}"),
             "purposes": [OUTREACH],
@@ -154,10 +162,10 @@ impl Site {
         post(&self.app("preference-centre"), self.addresses.capture, "/v1/consents", &event).await
     }
 
-    /// The consent desk records an objection.
-    pub(crate) fn object(&self, customer: &str) -> Reply {
-        let body = json!({ "party": format!("crm:{customer}"), "kind": "objection", "reason": "said on the phone" });
-        self.block(post(&self.staff("consent-desk"), self.addresses.admin, "/v1/objections", &body))
+    /// The consent desk restricts processing: a stop for whatever rests on consent.
+    pub(crate) fn restrict(&self, customer: &str) -> Reply {
+        let body = json!({ "party": format!("crm:{customer}"), "reason": "said on the phone" });
+        self.block(post(&self.staff("consent-desk"), self.addresses.admin, "/v1/restrictions", &body))
     }
 
     /// A client with the certificate of an app or agent.
@@ -189,7 +197,6 @@ impl Site {
                 return reply;
             }
             assert!(Instant::now() < until, "`{target}` still answers {}: {}", reply.status, text(&reply));
-            thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -224,6 +231,19 @@ impl Site {
         command.env("CONSENTRY_SERVER", format!("https://{}", self.addresses.admin));
         command.env("CONSENTRY_CERT", &pair.chain).env("CONSENTRY_KEY", &pair.key).env("CONSENTRY_CA", &self.state.certs().internal_ca);
         Ran::of(&command.output().unwrap())
+    }
+
+    /// Waits until the log is so; what nobody waits for is written within a second or two.
+    pub(crate) fn log_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let entries = self.entries();
+            if wanted(&entries) {
+                return entries;
+            }
+            assert!(Instant::now() < until, "the log does not say so: {entries:#?}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// All entries of the log.

@@ -25,6 +25,11 @@ impl Script {
         Self { wait: Duration::ZERO, bytes }
     }
 
+    /// The connection ends without a byte.
+    pub(crate) fn silent() -> Self {
+        Self { wait: Duration::ZERO, bytes: Vec::new() }
+    }
+
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
