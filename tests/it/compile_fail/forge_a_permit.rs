@@ -3,5 +3,5 @@ use consentry::gateway::permit::Permitted;
 use consentry::model::Action;
 
 fn main() {
-    let _ = Permitted { action: Action::Read, scope: () };
+    let _ = Permitted { action: Action::Read };
 }
