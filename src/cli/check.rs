@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(summary_line(&findings, &[], "nothing was started or written"), "1 error in 1 file · nothing was started or written");
         findings.push(Finding::of_file(Path::new("a.toml"), "y"));
         findings.push(Finding::of_file(Path::new("b.toml"), "z"));
-        assert_eq!(summary_line(&findings, &["a.toml", "c.toml", "d.toml"].map(PathBuf::from), "nothing was started or written"), "3 errors in 2 of 4 files · nothing was started or written");
+        assert_eq!(
+            summary_line(&findings, &["a.toml", "c.toml", "d.toml"].map(PathBuf::from), "nothing was started or written"),
+            "3 errors in 2 of 4 files · nothing was started or written"
+        );
     }
 
     #[test]
