@@ -1,39 +1,68 @@
 //! `consentry check`: everything that is wrong with a configuration, in one run, without any side effect.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 
+use super::run::runtime;
 use super::{ConfigArg, Exit, Failure, Output};
+use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::gateway::build;
+use crate::gateway::probe::{Probed, probe};
 use crate::model::{Finding, Findings};
 use crate::policy::Policies;
 
 /// Checks configuration and policies without starting or writing anything.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: consentry check --config consentry.toml")]
+#[command(after_help = "Example: consentry check --config consentry.toml
+         consentry check --schema > consentry-1.schema.json")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// Also try whether upstreams, key sets and the consent store can be reached.
+    #[arg(long)]
+    online: bool,
+    /// Print the JSON Schema of the configuration file, for editors, and check nothing.
+    #[arg(long, conflicts_with = "online")]
+    schema: bool,
 }
 
 impl CheckArgs {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
-        let policies: RefCell<Option<Policies>> = RefCell::default();
-        let loaded = crate::config::load(&self.config.config, &|folder| {
-            let loaded = Policies::load(folder)?;
-            let vocabulary = Arc::clone(loaded.vocabulary());
-            *policies.borrow_mut() = Some(loaded);
-            Ok(vocabulary)
-        });
-        match loaded {
-            Ok(config) => report_good(output, &config, policies.into_inner().as_ref()),
-            Err(findings) => report_findings(output, &findings, &crate::config::files(&self.config.config), "nothing was started or written"),
+        if self.schema {
+            output.line(crate::config::schema().trim_end())?;
+            return Ok(Exit::Done);
+        }
+        let (config, policies) = match build::load(&self.config.config) {
+            Ok(loaded) => loaded,
+            Err(findings) => {
+                return report_findings(output, &findings, &crate::config::files(&self.config.config), "nothing was started or written");
+            }
+        };
+        // What `run` would put together, so that what is accepted here starts there.
+        let clock = SystemClock::shared();
+        let snapshot = build::snapshot(&config, &policies, 0, &clock).map_err(|e| Failure::new(Exit::Invalid, e.to_string()))?;
+        let exit = report_good(output, &config, Some(&policies))?;
+        if self.online { report_online(output, &runtime()?.block_on(probe(&config, &snapshot))) } else { Ok(exit) }
+    }
+}
+
+fn report_online(output: &Output, probed: &[Probed]) -> Result<Exit, Failure> {
+    for one in probed {
+        if output.is_json() {
+            output.json(&json!({ "probed": one.what, "ok": one.problem.is_none(), "problem": one.problem }))?;
+        } else {
+            output.line(format!(
+                "{:<6}{}{}",
+                if one.problem.is_none() { "ok" } else { "failed" },
+                one.what,
+                one.problem.as_ref().map(|p| format!(": {p}")).unwrap_or_default()
+            ))?;
         }
     }
+    Ok(if probed.iter().all(|p| p.problem.is_none()) { Exit::Done } else { Exit::Unavailable })
 }
 
 fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) -> Result<Exit, Failure> {

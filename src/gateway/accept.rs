@@ -17,7 +17,7 @@ use crate::identity::PeerCertificate;
 
 /// A request whose head can be read in one way only. Fields are private to the gateway.
 #[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     pub(super) method: Method,
     pub(super) target: Target,
     /// Host without port, lower case; one of ours.
@@ -35,7 +35,7 @@ const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PU
 ///
 /// # Errors
 /// The problem to answer with; nothing is recorded but a count, since nobody has been identified yet.
-pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
+pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
     let (head, body) = request.into_parts();
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Code::HttpVersion.into());
@@ -85,7 +85,7 @@ fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, P
 
 /// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.
 #[must_use]
-pub fn host_without_port(host: &str) -> &str {
+pub(super) fn host_without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -147,9 +147,9 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 /// W3C trace context: the caller's trace id goes on, under a span id of ours; a malformed header starts a new trace.
 #[derive(Clone, Copy, Debug)]
-pub struct TraceContext {
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
+pub(super) struct TraceContext {
+    pub(super) trace_id: [u8; 16],
+    pub(super) span_id: [u8; 8],
 }
 
 impl TraceContext {
@@ -174,7 +174,7 @@ impl TraceContext {
 
     /// `00-<trace id>-<span id>-01`.
     #[must_use]
-    pub fn header(&self) -> String {
+    pub(super) fn header(&self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         format!("00-{}-{}-01", hex(&self.trace_id), hex(&self.span_id))
     }

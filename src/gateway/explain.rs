@@ -325,6 +325,17 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
     text
 }
 
+/// The policy that decided most categories, or the reason that is no policy.
+fn because(found: &Decision) -> Option<String> {
+    let withheld = || found.relied.iter().filter(|r| found.outcome != "deny" || r.release == "withheld");
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for policy in withheld().flat_map(|r| &r.policies) {
+        *counts.entry(policy).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))).map(|(name, _)| name.to_owned());
+    most.or_else(|| withheld().next().map(|r| r.why.clone())).or_else(|| found.code.clone())
+}
+
 fn recorded_json(found: &Decision, consent_state: bool) -> Value {
     let relied = found.relied.iter().map(|r| {
         let mut one = json!({ "category": r.category, "release": r.release, "why": r.why, "basis": r.basis, "policies": r.policies });
@@ -338,6 +349,7 @@ fn recorded_json(found: &Decision, consent_state: bool) -> Value {
     json!({
         "decision": found.decision,
         "outcome": found.outcome,
+        "because": because(found),
         "code": found.code,
         "app": found.app,
         "department": found.department,

@@ -18,16 +18,16 @@ use crate::policy::{self, Policies, Use};
 
 /// What a request asks, without whom it is about.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    pub caller: Caller,
-    pub action: Action,
-    pub purpose: Purpose,
-    pub channel: Channel,
-    pub environment: Environment,
+pub(super) struct Asked {
+    pub(super) caller: Caller,
+    pub(super) action: Action,
+    pub(super) purpose: Purpose,
+    pub(super) channel: Channel,
+    pub(super) environment: Environment,
     /// `Sec-GPC: 1` on the request.
-    pub gpc: bool,
-    pub records: Option<u32>,
-    pub now: Timestamp,
+    pub(super) gpc: bool,
+    pub(super) records: Option<u32>,
+    pub(super) now: Timestamp,
 }
 
 impl Asked {
@@ -188,13 +188,13 @@ type Same = (usize, PartyFacts, bool);
 /// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
 #[derive(Debug)]
 pub(super) struct Judging<'a> {
-    pub policies: &'a Policies,
-    pub catalog: &'a Catalog,
-    pub ledger: &'a Ledger,
-    pub asked: &'a Asked,
-    pub categories: &'a [(Category, bool)],
-    pub requested: Option<(Identifier, Option<Standing>)>,
-    pub pseudonym_key: &'a [u8; 32],
+    pub(super) policies: &'a Policies,
+    pub(super) catalog: &'a Catalog,
+    pub(super) ledger: &'a Ledger,
+    pub(super) asked: &'a Asked,
+    pub(super) categories: &'a [(Category, bool)],
+    pub(super) requested: Option<(Identifier, Option<Standing>)>,
+    pub(super) pseudonym_key: &'a [u8; 32],
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
     memo: HashMap<Same, (Arc<Profile>, Arc<Verdicts>)>,

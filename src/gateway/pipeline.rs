@@ -27,7 +27,7 @@ use crate::model::Action;
 
 /// The end of a request before its answer.
 #[derive(Debug)]
-pub enum Halt {
+pub(super) enum Halt {
     /// Nobody is known yet: counted, not recorded one by one.
     Rejected(Problem),
     /// To be recorded, then answered.
@@ -38,7 +38,7 @@ pub enum Halt {
 
 /// A denial on its way to the log.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     pub(super) facts: Arc<DecisionFacts>,
     pub(super) problem: Problem,
     /// The head that is already written: (index, decision id).
@@ -70,7 +70,7 @@ impl From<AuditError> for Halt {
 }
 
 /// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
-pub async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+pub(super) async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
     match run(shared, connection, body_max, request).await {
         Ok(response) => response,
         Err(halt) => halted(shared, halt).await,
@@ -150,13 +150,13 @@ pub(super) fn consent_available(shared: &Shared, call: &Authenticated, routed: &
 /// How an answer that went out is told to the log: once, whatever becomes of the connection.
 #[derive(Debug)]
 pub(super) struct Ending {
-    pub shared: Arc<Shared>,
-    pub of: u64,
-    pub status: u16,
-    pub rows: u64,
-    pub started: Duration,
-    pub generation: u64,
-    pub decided_on: Vec<super::judge::DecidedOn>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) of: u64,
+    pub(super) status: u16,
+    pub(super) rows: u64,
+    pub(super) started: Duration,
+    pub(super) generation: u64,
+    pub(super) decided_on: Vec<super::judge::DecidedOn>,
 }
 
 impl respond::Watch for Ending {

@@ -37,7 +37,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let Some(shape) = routed.found.route.response.shape().cloned() else {
         return Err(refuse(denied(contact(&routed))));
     };
-    let entitled = entitle(&routed.snapshot.policies, &routed.asked, &shape).map_err(refuse)?;
+    let entitled = entitle(&routed, &shape)?;
     let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
     routed.selected_by.extend(selected);
     consent_available(shared, call, &routed)?;

@@ -48,8 +48,8 @@ impl Fixed {
 /// Since when, and why, the active configuration is not the one on disk.
 #[derive(Clone, Debug)]
 pub(super) struct Stale {
-    pub since: Timestamp,
-    pub findings: usize,
+    pub(super) since: Timestamp,
+    pub(super) findings: usize,
 }
 
 /// Replaces the configuration of a running gateway.
@@ -61,7 +61,7 @@ pub(super) struct Reloader {
     slots: TlsSlots,
     watched: Mutex<Vec<PathBuf>>,
     stale: Mutex<Option<Stale>>,
-    pub loaded_at: Mutex<Timestamp>,
+    pub(super) loaded_at: Mutex<Timestamp>,
     /// One reload at a time.
     busy: tokio::sync::Mutex<()>,
 }

@@ -22,7 +22,7 @@ use crate::model::{ApiName, Category, ClientKind, Identifier, Purpose, RouteKey,
 
 /// A request whose caller is established.
 #[derive(Debug)]
-pub struct Authenticated {
+pub(super) struct Authenticated {
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) host: String,
@@ -38,7 +38,12 @@ pub struct Authenticated {
 ///
 /// # Errors
 /// 401; not recorded one by one, since nobody is known.
-pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accepted, body_max: usize) -> Result<(Authenticated, Incoming), Problem> {
+pub(super) async fn authenticate(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    accepted: Accepted,
+    body_max: usize,
+) -> Result<(Authenticated, Incoming), Problem> {
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
     let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
@@ -54,7 +59,7 @@ pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accept
 
 /// A request whose route, purpose and parameters are declared and registered.
 #[derive(Debug)]
-pub struct Routed {
+pub(super) struct Routed {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) found: Found,
     pub(super) asked: Asked,
@@ -71,7 +76,7 @@ const NOWHERE: &str = "-";
 ///
 /// # Errors
 /// A refusal that is recorded and may say why: it is the same for every customer.
-pub fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) -> Result<Routed, Halt> {
+pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) -> Result<Routed, Halt> {
     let vocabulary = snapshot.policies.vocabulary();
     let caller = call.principal.caller();
     let mut facts = DecisionFacts {

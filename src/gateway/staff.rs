@@ -23,7 +23,7 @@ use crate::model::Client;
 
 /// Who holds which role, and how tokens of staff are verified.
 #[derive(Debug)]
-pub struct Staff {
+pub(super) struct Staff {
     roles: Vec<(AdminRole, RoleSource)>,
     /// Apps of the capture listener by the name in their certificate.
     apps: Vec<(String, Client)>,
@@ -34,7 +34,7 @@ pub struct Staff {
 impl Staff {
     /// # Errors
     /// When the issuers' settings cannot be used.
-    pub fn new(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, IdentityError> {
+    pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, IdentityError> {
         let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
         let roles = config.admin.iter().flat_map(|a| &a.roles).flat_map(|(role, sources)| sources.iter().map(|s| (*role, s.clone()))).collect();
         Ok(Self {
@@ -90,7 +90,7 @@ impl Staff {
 
 /// Whose identity a listener establishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub(super) enum Door {
     Admin,
     Capture,
     Health,
@@ -98,11 +98,11 @@ pub enum Door {
 
 /// One connection to a console router.
 #[derive(Clone, Debug)]
-pub struct ConsoleService {
-    pub door: Door,
-    pub router: axum::Router,
-    pub staff: Arc<ArcSwap<Staff>>,
-    pub connection: Connection,
+pub(super) struct ConsoleService {
+    pub(super) door: Door,
+    pub(super) router: axum::Router,
+    pub(super) staff: Arc<ArcSwap<Staff>>,
+    pub(super) connection: Connection,
 }
 
 impl Service<Request<Incoming>> for ConsoleService {
