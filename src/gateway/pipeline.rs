@@ -88,7 +88,23 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, req
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,
         (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
-        (_, Action::Create | Action::Update | Action::Delete) => write::serve(shared, &call, routed, body).await,
+        (_, Action::Create | Action::Update | Action::Delete) => {
+            let shared = Arc::clone(shared);
+            // A task of its own: a client that hangs up does not stop a write between its intent and its end, and does not
+            // keep a customer whom it created from being linked.
+            let written = tokio::spawn(async move {
+                match write::serve(&shared, &call, routed, body).await {
+                    Ok(response) => response,
+                    Err(halt) => halted(&shared, halt).await,
+                }
+            });
+            match written.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(response) => Ok(response),
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // Only at the very end, when the runtime lets all tasks go: nobody is answered any more.
+                Err(Err(_cancelled)) => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -155,6 +155,9 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
         }
         other @ (Halt::Rejected(_) | Halt::AuditUnavailable(_)) => other,
     })?;
+    if !now.snapshot.authenticator.still_knows(&call.principal) {
+        return Err(Halt::refuse_of(&before.facts, head, denied(contact(before)), Vec::new()));
+    }
     if now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }

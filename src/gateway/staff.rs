@@ -18,7 +18,7 @@ use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
 use crate::console::{AdminRole, CaptureIdentity, StaffIdentity};
-use crate::identity::{HttpsKeyFetch, IdentityError, KeyFetch, PeerCertificate, Verifier, pseudonym};
+use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
 
 /// Who holds which role, and how tokens of staff are verified.
@@ -46,7 +46,7 @@ impl Staff {
         Ok(Self {
             roles,
             apps: config.clients.iter().filter_map(|c| Some((c.certificate.clone()?, c.client))).collect(),
-            verifier: Verifier::new(config.issuers.iter().map(issuer).collect(), fetch, Arc::clone(clock))?,
+            verifier: Verifier::new(config.issuers.iter().map(bound).collect(), fetch, Arc::clone(clock))?,
             pseudonym_key: derived_key(config, "staff pseudonyms"),
         })
     }
@@ -92,6 +92,12 @@ impl Staff {
             (None, _) | (Some(_), Some(_)) => None,
         }
     }
+}
+
+/// An issuer whose tokens count here only when they are bound to the certificate that shows them, whatever apps may do:
+/// a token that an employee gave to an app must not open the consent desk.
+fn bound(settings: &crate::config::Issuer) -> IssuerSettings {
+    IssuerSettings { sender_constraint: SenderConstraint::Mtls, ..issuer(settings) }
 }
 
 /// Whose identity a listener establishes.

@@ -1,4 +1,5 @@
-//! Only the log's writer can say that an entry is durable.
+// error[E0451]
+// Only the log's writer can say that an entry is durable.
 use consentry::audit::{DecisionId, Recorded};
 
 fn forge(id: DecisionId) -> Recorded {
