@@ -2,6 +2,7 @@
 
 mod harness;
 mod reads;
+mod requests;
 mod tidy;
 mod vendor;
 mod withdrawal;
