@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType,
+    PKCS_ED25519, SanType,
 };
 
 use crate::clock::SystemClock;
@@ -67,6 +67,7 @@ pub fn run(args: &CertsArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "  staff trust    {}", made.staff_ca.display())?;
     writeln!(out, "  servers trust  {}", made.internal_ca.display())?;
     writeln!(out, "  token keys     {}", made.token_keys.display())?;
+    writeln!(out, "  log's key      {}", made.log_key.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,6 +126,8 @@ pub struct DevCerts {
     pub token_key: PathBuf,
     /// The demo issuer's key set (JWKS).
     pub token_keys: PathBuf,
+    /// The decision log's signing key (Ed25519), for `[audit] signing_key`.
+    pub log_key: PathBuf,
     /// How many files were written.
     pub files: usize,
 }
@@ -189,6 +192,7 @@ pub fn dev(dir: &Path, names: &DevNames) -> Result<DevCerts, CertError> {
     let signer = TokenSigner::generate(TOKEN_KID)?;
     let token_key = made.secret("issuer.key", signer.key_pem());
     let token_keys = made.public("issuer-jwks.json", format!("{:#}\n", signer.jwks()));
+    let log_key = made.secret("log.key", KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem());
     let made_at = |name: &str| dir.join(name);
     let certs = DevCerts {
         apps_ca: made_at("apps-ca.pem"),
@@ -202,6 +206,7 @@ pub fn dev(dir: &Path, names: &DevNames) -> Result<DevCerts, CertError> {
         upstreams,
         token_key,
         token_keys,
+        log_key,
         files: made.files.len(),
     };
     made.write(names.overwrite)?;

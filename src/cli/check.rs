@@ -1,44 +1,74 @@
 //! `consentry check`: everything that is wrong with a configuration, in one run, without any side effect.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 
+use super::run::runtime;
 use super::{ConfigArg, Exit, Failure, Output};
+use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::gateway::build;
+use crate::gateway::probe::{Probed, probe};
 use crate::model::{Finding, Findings};
 use crate::policy::Policies;
 
 /// Checks configuration and policies without starting or writing anything.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: consentry check --config consentry.toml")]
+#[command(after_help = "Example: consentry check --config consentry.toml
+         consentry check --schema > consentry-1.schema.json")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// Also try whether upstreams, key sets and the consent store can be reached.
+    #[arg(long)]
+    online: bool,
+    /// Print the JSON Schema of the configuration file, for editors, and check nothing.
+    #[arg(long, conflicts_with = "online")]
+    schema: bool,
 }
 
 impl CheckArgs {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
-        let policies: RefCell<Option<Policies>> = RefCell::default();
-        let loaded = crate::config::load(&self.config.config, &|folder| {
-            let loaded = Policies::load(folder)?;
-            let vocabulary = Arc::clone(loaded.vocabulary());
-            *policies.borrow_mut() = Some(loaded);
-            Ok(vocabulary)
-        });
-        match loaded {
-            Ok(config) => report_good(output, &config, policies.into_inner().as_ref()),
-            Err(findings) => report_findings(output, &findings, &crate::config::files(&self.config.config), "nothing was started or written"),
+        if self.schema {
+            output.line(crate::config::schema().trim_end())?;
+            return Ok(Exit::Done);
+        }
+        let (config, policies) = match build::load(&self.config.config) {
+            Ok(loaded) => loaded,
+            Err(findings) => {
+                return report_findings(output, &findings, &crate::config::files(&self.config.config), "nothing was started or written");
+            }
+        };
+        // What `run` would put together, so that what is accepted here starts there.
+        let clock = SystemClock::shared();
+        let snapshot = build::snapshot(&config, &policies, 0, &clock).map_err(|e| Failure::new(Exit::Invalid, e.to_string()))?;
+        let exit = report_good(output, &config, Some(&policies))?;
+        if self.online { report_online(output, &runtime()?.block_on(probe(&config, &snapshot))) } else { Ok(exit) }
+    }
+}
+
+fn report_online(output: &Output, probed: &[Probed]) -> Result<Exit, Failure> {
+    for one in probed {
+        if output.is_json() {
+            output.json(&json!({ "probed": one.what, "ok": one.problem.is_none(), "problem": one.problem }))?;
+        } else {
+            output.line(format!(
+                "{:<6}{}{}",
+                if one.problem.is_none() { "ok" } else { "failed" },
+                one.what,
+                one.problem.as_ref().map(|p| format!(": {p}")).unwrap_or_default()
+            ))?;
         }
     }
+    Ok(if probed.iter().all(|p| p.problem.is_none()) { Exit::Done } else { Exit::Unavailable })
 }
 
 fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) -> Result<Exit, Failure> {
     let summary = policies.map(Policies::summary);
-    let set = summary.as_ref().map_or("", |s| s.id.as_str());
+    // As decisions name it: policies and governed configuration together.
+    let set = policies.map(|p| build::set_id(config, p)).unwrap_or_default();
     if output.is_json() {
         let (files, warnings) = (config.files.len(), config.warnings.iter().map(finding_json).collect::<Vec<_>>());
         output.json(&json!({ "ok": true, "files": files, "policy_set": set, "governed": config.governed_hash, "warnings": warnings }))?;
@@ -49,12 +79,12 @@ fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) ->
     }
     let routes: usize = config.catalog.apis.iter().map(|api| api.routes.len()).sum();
     let rules =
-        summary.map(|s| format!(" · {} policies, {} activities, set {}", s.permits + s.forbids, s.activities, short(&s.id))).unwrap_or_default();
+        summary.map(|s| format!(" · {} policies, {} activities, set {}", s.permits + s.forbids, s.activities, short(&set))).unwrap_or_default();
     output.line(format!(
-        "no errors in {} · {} routes of {} APIs{rules} · nothing was started or written",
+        "no errors in {} · {} of {}{rules} · nothing was started or written",
         count(config.files.len(), "file"),
-        routes,
-        config.catalog.apis.len()
+        count(routes, "route"),
+        count(config.catalog.apis.len(), "API")
     ))?;
     Ok(Exit::Done)
 }
@@ -111,12 +141,15 @@ mod tests {
         assert_eq!(summary_line(&findings, &[], "nothing was started or written"), "1 error in 1 file · nothing was started or written");
         findings.push(Finding::of_file(Path::new("a.toml"), "y"));
         findings.push(Finding::of_file(Path::new("b.toml"), "z"));
-        assert_eq!(summary_line(&findings, &["a.toml", "c.toml", "d.toml"].map(PathBuf::from), "nothing was started or written"), "3 errors in 2 of 4 files · nothing was started or written");
+        assert_eq!(
+            summary_line(&findings, &["a.toml", "c.toml", "d.toml"].map(PathBuf::from), "nothing was started or written"),
+            "3 errors in 2 of 4 files · nothing was started or written"
+        );
     }
 
     #[test]
     fn a_missing_configuration_exits_with_3() {
-        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") } };
+        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") }, online: false, schema: false };
         assert_eq!(args.execute(&Output::new(super::super::Format::Json)).unwrap(), Exit::Invalid);
     }
 }

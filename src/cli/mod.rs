@@ -9,6 +9,8 @@ pub mod certs;
 mod check;
 mod client;
 mod consent;
+pub mod demo;
+mod demo_gateway;
 mod explain;
 mod output;
 mod party;
@@ -50,6 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
     /// Checks and tests the policy folder.
@@ -104,6 +107,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
     let output = Output::new(cli.format);
     match cli.command {
         Command::Run(args) => args.execute(&output),
+        Command::Demo(args) => demo_gateway::execute(&args, &output),
         Command::Check(args) => args.execute(&output),
         Command::Explain(args) => args.execute(&output),
         Command::Policy(command) => command.execute(&output),

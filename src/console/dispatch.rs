@@ -281,11 +281,11 @@ impl Listener {
         let (actor, role) = (staff.pseudonym.clone(), staff.first_role());
         self.throttle.admit(&actor, self.state.clock.monotonic())?;
         let answer = self.judge(route, raw_params, caller, &parts, body).await;
-        if let Err(problem) = &answer {
-            if problem.code.status().is_client_error() {
-                self.throttle.count_refusal(&actor, self.state.clock.monotonic());
-                record::refused(&self.state.log, actor, role, route.operation, problem.code.status());
-            }
+        if let Err(problem) = &answer
+            && problem.code.status().is_client_error()
+        {
+            self.throttle.count_refusal(&actor, self.state.clock.monotonic());
+            record::refused(&self.state.log, actor, role, route.operation, problem.code.status());
         }
         answer
     }

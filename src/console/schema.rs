@@ -63,10 +63,10 @@ macro_rules! body {
         $(#[doc = $about])*
         #[derive(Clone, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub struct $kind { $($(#[doc = $mabout])* pub $member: $type,)* }
+        pub(in $crate::console) struct $kind { $($(#[doc = $mabout])* pub(in $crate::console) $member: $type,)* }
 
         impl $kind {
-            pub const SCHEMA: $crate::console::schema::Schema = $crate::console::schema::Schema {
+            pub(in $crate::console) const SCHEMA: $crate::console::schema::Schema = $crate::console::schema::Schema {
                 name: stringify!($kind),
                 about: concat!($($about),*).trim_ascii(),
                 members: &[$($crate::console::schema::Member {

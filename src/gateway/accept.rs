@@ -12,12 +12,11 @@ use hyper::body::{Body, Incoming};
 
 use super::listener::Connection;
 use super::problem::{Code, Details, Problem};
-use crate::catalog::Target;
+use crate::catalog::{Target, TargetError};
 use crate::identity::PeerCertificate;
 
 /// A request whose head can be read in one way only. Fields are private to the gateway.
-#[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     pub(super) method: Method,
     pub(super) target: Target,
     /// Host without port, lower case; one of ours.
@@ -28,6 +27,13 @@ pub struct Accepted {
     pub(super) trace: TraceContext,
 }
 
+impl std::fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers carry tokens and ids.
+        f.debug_struct("Accepted").field("method", &self.method).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
 /// Methods that are understood; everything else is 501, and the two that make tunnels or echoes 405.
 const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
@@ -35,7 +41,7 @@ const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PU
 ///
 /// # Errors
 /// The problem to answer with; nothing is recorded but a count, since nobody has been identified yet.
-pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
+pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
     let (head, body) = request.into_parts();
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Code::HttpVersion.into());
@@ -52,14 +58,11 @@ pub fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[Stri
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = Target::parse(path_and_query).map_err(|error| {
         tracing::debug!(%error, "target refused");
-        if path_and_query.len() > TARGET_BYTES_MAX { Code::UriTooLong } else { Code::AmbiguousRequest }
+        if error == TargetError::TooLong { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
     let trace = TraceContext::from_headers(&head.headers);
     Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
 }
-
-/// Longest request target, bytes.
-const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
 /// it may be mapped on the way here.
@@ -85,7 +88,7 @@ fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, P
 
 /// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.
 #[must_use]
-pub fn host_without_port(host: &str) -> &str {
+pub(super) fn host_without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -147,9 +150,9 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 /// W3C trace context: the caller's trace id goes on, under a span id of ours; a malformed header starts a new trace.
 #[derive(Clone, Copy, Debug)]
-pub struct TraceContext {
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
+pub(super) struct TraceContext {
+    pub(super) trace_id: [u8; 16],
+    pub(super) span_id: [u8; 8],
 }
 
 impl TraceContext {
@@ -174,7 +177,7 @@ impl TraceContext {
 
     /// `00-<trace id>-<span id>-01`.
     #[must_use]
-    pub fn header(&self) -> String {
+    pub(super) fn header(&self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         format!("00-{}-{}-01", hex(&self.trace_id), hex(&self.span_id))
     }

@@ -235,11 +235,16 @@ fn reasons(verdict: &CategoryVerdict, explanation: &policy::Explanation) -> Vec<
         Why::Stop(stop) => format!("stop: {stop}; no policy can open it"),
         Why::PolicyError => format!("a policy erred: {names}"),
         Why::NoPermit | Why::Forbidden if verdict.release == Release::Reduced => format!("masked form by {names}"),
-        Why::Forbidden => format!("forbidden: {names}"),
+        Why::Forbidden => {
+            let told = |name: &crate::model::PolicyName| {
+                let missing = explanation.forbids.iter().find(|f| f.name == *name).and_then(|f| f.missing.as_ref());
+                missing.map_or_else(|| name.to_string(), |missing| format!("{name} ({missing})"))
+            };
+            format!("forbidden: {}", verdict.policies.iter().map(told).collect::<Vec<_>>().join(", "))
+        }
         Why::NoPermit => "no policy permits it".to_owned(),
     }];
     if matches!(verdict.why, Why::Forbidden | Why::NoPermit) {
-        out.extend(explanation.forbids.iter().filter_map(|f| f.missing.as_ref().map(|m| format!("{}: {m}", f.name))));
         out.extend(explanation.permits.iter().filter_map(|p| p.failed.as_ref().map(|why| format!("{}: {why}", p.name))));
     }
     out
@@ -325,6 +330,17 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
     text
 }
 
+/// The policy that decided most categories, or the reason that is no policy.
+fn because(found: &Decision) -> Option<String> {
+    let withheld = || found.relied.iter().filter(|r| found.outcome != "deny" || r.release == "withheld");
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for policy in withheld().flat_map(|r| &r.policies) {
+        *counts.entry(policy).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))).map(|(name, _)| name.to_owned());
+    most.or_else(|| withheld().next().map(|r| r.why.clone())).or_else(|| found.code.clone())
+}
+
 fn recorded_json(found: &Decision, consent_state: bool) -> Value {
     let relied = found.relied.iter().map(|r| {
         let mut one = json!({ "category": r.category, "release": r.release, "why": r.why, "basis": r.basis, "policies": r.policies });
@@ -338,6 +354,7 @@ fn recorded_json(found: &Decision, consent_state: bool) -> Value {
     json!({
         "decision": found.decision,
         "outcome": found.outcome,
+        "because": because(found),
         "code": found.code,
         "app": found.app,
         "department": found.department,

@@ -12,6 +12,7 @@ pub mod listener;
 mod none;
 pub mod permit;
 mod pipeline;
+pub mod probe;
 mod problem;
 mod read;
 mod reload;
@@ -24,4 +25,7 @@ mod state;
 mod tls;
 mod write;
 
+pub use problem::{Code, Details, Problem};
 pub use running::{Addresses, Running, StartError, start};
+pub use state::{RequestLimits, Shared, Snapshot};
+pub use tls::TlsError;

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use super::judge::Asked;
+use super::judge::{About, Asked, verdicts};
+use super::pipeline::Halt;
 use super::problem::{Code, Details, Problem};
+use super::route::Routed;
+use crate::audit::{Group, Outcome};
 use crate::filter::Writable;
 use crate::model::{Action, Category, FieldRule, OnDeny, Release, Shape, Verdicts};
-use crate::policy::{Decided, Policies};
+use crate::policy::Decided;
 
 /// A request that may be sent to its upstream.
 #[derive(Debug)]
@@ -68,22 +71,28 @@ impl Entitled {
 ///
 /// # Errors
 /// `not-entitled`, naming categories, purpose and whom to ask: it is the same for every customer.
-pub(super) fn entitle(policies: &Policies, asked: &Asked, shape: &Shape) -> Result<Entitled, Problem> {
-    let categories = shape.categories();
-    if categories.iter().any(|c| asked.could_permit(policies, *c, masked(shape, *c))) {
+pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> {
+    let (policies, asked) = (&routed.snapshot.policies, &routed.asked);
+    let categories: Vec<(Category, bool)> = shape.categories().into_iter().map(|c| (c, masked(shape, c))).collect();
+    if categories.iter().any(|(c, with_mask)| asked.could_permit(policies, *c, *with_mask)) {
         return Ok(Entitled(()));
     }
     let vocabulary = policies.vocabulary();
-    let mut owners: Vec<&str> = categories.iter().filter_map(|c| vocabulary.categories.get(c)).map(|info| info.owner.as_str()).collect();
-    owners.sort_unstable();
-    owners.dedup();
+    let owners = categories.iter().filter_map(|(c, _)| vocabulary.categories.get(c)).map(|info| info.owner.as_str());
+    let owners: Vec<&str> = owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     let details = Details {
-        categories: categories.iter().map(ToString::to_string).collect(),
+        categories: categories.iter().map(|(c, _)| c.to_string()).collect(),
         purpose: Some(asked.purpose.to_string()),
-        remedy: Some(format!("no consent changes this: use another purpose, or ask {}, who own these categories, for a policy", owners.join(", "))),
+        remedy: Some(format!("no consent changes this: use another purpose, or ask the owner ({}) for a policy", owners.join(", "))),
         ..Details::default()
     };
-    Err(Problem::with(Code::NotEntitled, details))
+    Err(Halt::refuse_groups(&routed.facts, Problem::with(Code::NotEntitled, details), vec![nobody(routed, &categories)]))
+}
+
+/// The verdicts that nobody in particular gets: why a request is refused whoever it is about.
+pub(super) fn nobody(routed: &Routed, categories: &[(Category, bool)]) -> Group {
+    let judged = verdicts(&routed.snapshot.policies, &routed.asked, About::New, categories);
+    Group { parties: Vec::new(), unknown: 0, outcome: Outcome::Deny, verdicts: Arc::new(judged), facts: None }
 }
 
 /// Whether the shape has a masked form for a category, so that `read-reduced` is worth asking.

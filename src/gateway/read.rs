@@ -37,7 +37,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let Some(shape) = routed.found.route.response.shape().cloned() else {
         return Err(refuse(denied(contact(&routed))));
     };
-    let entitled = entitle(&routed.snapshot.policies, &routed.asked, &shape).map_err(refuse)?;
+    let entitled = entitle(&routed, &shape)?;
     let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
     routed.selected_by.extend(selected);
     consent_available(shared, call, &routed)?;
@@ -155,6 +155,9 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
         }
         other @ (Halt::Rejected(_) | Halt::AuditUnavailable(_)) => other,
     })?;
+    if !now.snapshot.authenticator.still_knows(&call.principal) {
+        return Err(Halt::refuse_of(&before.facts, head, denied(contact(before)), Vec::new()));
+    }
     if now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }

@@ -21,8 +21,7 @@ use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_pu
 use crate::model::{ApiName, Category, ClientKind, Identifier, Purpose, RouteKey, Space};
 
 /// A request whose caller is established.
-#[derive(Debug)]
-pub struct Authenticated {
+pub(super) struct Authenticated {
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) host: String,
@@ -34,11 +33,23 @@ pub struct Authenticated {
     pub(super) body_max: usize,
 }
 
+impl std::fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers carry tokens and ids.
+        f.debug_struct("Authenticated").field("principal", &self.principal).field("request_no", &self.request_no).finish_non_exhaustive()
+    }
+}
+
 /// Establishes who calls.
 ///
 /// # Errors
 /// 401; not recorded one by one, since nobody is known.
-pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accepted, body_max: usize) -> Result<(Authenticated, Incoming), Problem> {
+pub(super) async fn authenticate(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    accepted: Accepted,
+    body_max: usize,
+) -> Result<(Authenticated, Incoming), Problem> {
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
     let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
@@ -54,7 +65,7 @@ pub async fn authenticate(shared: &Shared, snapshot: &Snapshot, accepted: Accept
 
 /// A request whose route, purpose and parameters are declared and registered.
 #[derive(Debug)]
-pub struct Routed {
+pub(super) struct Routed {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) found: Found,
     pub(super) asked: Asked,
@@ -71,7 +82,7 @@ const NOWHERE: &str = "-";
 ///
 /// # Errors
 /// A refusal that is recorded and may say why: it is the same for every customer.
-pub fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) -> Result<Routed, Halt> {
+pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authenticated) -> Result<Routed, Halt> {
     let vocabulary = snapshot.policies.vocabulary();
     let caller = call.principal.caller();
     let mut facts = DecisionFacts {

@@ -18,12 +18,11 @@ use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
 use crate::console::{AdminRole, CaptureIdentity, StaffIdentity};
-use crate::identity::{HttpsKeyFetch, IdentityError, KeyFetch, PeerCertificate, Verifier, pseudonym};
+use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
 
 /// Who holds which role, and how tokens of staff are verified.
-#[derive(Debug)]
-pub struct Staff {
+pub(super) struct Staff {
     roles: Vec<(AdminRole, RoleSource)>,
     /// Apps of the capture listener by the name in their certificate.
     apps: Vec<(String, Client)>,
@@ -31,16 +30,23 @@ pub struct Staff {
     pseudonym_key: [u8; 32],
 }
 
+impl std::fmt::Debug for Staff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key for pseudonyms.
+        f.debug_struct("Staff").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
 impl Staff {
     /// # Errors
     /// When the issuers' settings cannot be used.
-    pub fn new(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, IdentityError> {
+    pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, IdentityError> {
         let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
         let roles = config.admin.iter().flat_map(|a| &a.roles).flat_map(|(role, sources)| sources.iter().map(|s| (*role, s.clone()))).collect();
         Ok(Self {
             roles,
             apps: config.clients.iter().filter_map(|c| Some((c.certificate.clone()?, c.client))).collect(),
-            verifier: Verifier::new(config.issuers.iter().map(issuer).collect(), fetch, Arc::clone(clock))?,
+            verifier: Verifier::new(config.issuers.iter().map(bound).collect(), fetch, Arc::clone(clock))?,
             pseudonym_key: derived_key(config, "staff pseudonyms"),
         })
     }
@@ -88,9 +94,15 @@ impl Staff {
     }
 }
 
+/// An issuer whose tokens count here only when they are bound to the certificate that shows them, whatever apps may do:
+/// a token that an employee gave to an app must not open the consent desk.
+fn bound(settings: &crate::config::Issuer) -> IssuerSettings {
+    IssuerSettings { sender_constraint: SenderConstraint::Mtls, ..issuer(settings) }
+}
+
 /// Whose identity a listener establishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub(super) enum Door {
     Admin,
     Capture,
     Health,
@@ -98,11 +110,11 @@ pub enum Door {
 
 /// One connection to a console router.
 #[derive(Clone, Debug)]
-pub struct ConsoleService {
-    pub door: Door,
-    pub router: axum::Router,
-    pub staff: Arc<ArcSwap<Staff>>,
-    pub connection: Connection,
+pub(super) struct ConsoleService {
+    pub(super) door: Door,
+    pub(super) router: axum::Router,
+    pub(super) staff: Arc<ArcSwap<Staff>>,
+    pub(super) connection: Connection,
 }
 
 impl Service<Request<Incoming>> for ConsoleService {

@@ -31,7 +31,7 @@ fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// When certificates or trust anchors cannot be used together.
-pub fn server(certificates: &[Certified], clients: &ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) fn server(certificates: &[Certified], clients: &ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let trust = |anchors| Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(Arc::new(store(anchors)?), provider()));
     let builder = match clients {
@@ -76,7 +76,7 @@ impl ResolvesServerCert for ByName {
 ///
 /// # Errors
 /// When trust anchors or the gateway's own certificate cannot be used.
-pub fn client(settings: Option<&UpstreamTls>) -> Result<ClientConfig, TlsError> {
+pub(super) fn client(settings: Option<&UpstreamTls>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let Some(settings) = settings else {
         return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
@@ -102,7 +102,7 @@ fn store(anchors: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError>
 
 /// The machine's own trust anchors.
 #[must_use]
-pub fn system_roots() -> RootCertStore {
+pub(super) fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

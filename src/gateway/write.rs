@@ -11,7 +11,7 @@ use super::accept::read_json;
 use super::answer::{contact, content_type, cut_problem, denied, limits, note_drift, record_part, response_headers, single_group, success};
 use super::forward::{Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
-use super::permit::{Entitled, Permitted, categories_with_embedded, entitle};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
 use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body, record};
 use super::problem::{Code, Details, Problem};
 use super::read::look_up;
@@ -42,7 +42,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let Some(plan) = routed.found.route.request.clone() else {
         return Err(refuse(denied(contact(&routed))));
     };
-    let entitled = entitle(&routed.snapshot.policies, &routed.asked, &plan.shape).map_err(refuse)?;
+    let entitled = entitle(&routed, &plan.shape)?;
     let raw = if has_body(&call.method) {
         let limits = routed.snapshot.limits;
         read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
@@ -72,7 +72,10 @@ fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, repla
     let could = |category: Category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld };
     let possible = assumed(&plan.shape, could);
     let readable = assumed(&plan.shape, |_| Release::Full);
-    written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| write_refused(routed, &plan.shape, &refused, Vec::new()))
+    written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| {
+        let categories: Vec<(Category, bool)> = plan.shape.categories().into_iter().map(|c| (c, false)).collect();
+        write_refused(routed, &plan.shape, &refused, vec![nobody(routed, &categories)])
+    })
 }
 
 /// Verdicts that assume the best, for questions that are not about any one customer.

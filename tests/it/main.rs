@@ -1,10 +1,35 @@
 //! The one test binary: everything that needs more than one room. Pure rooms are tested beside their code.
 
+// `cfg(test)` tells clippy that helpers beside the tests are test code, too.
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod listeners;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
 mod requests;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
 mod vendor;
+#[cfg(test)]
 mod withdrawal;
+#[cfg(test)]
 mod witness;
+#[cfg(test)]
 mod writes;
