@@ -24,6 +24,8 @@ mod readme;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod vendor;

@@ -39,7 +39,7 @@ use serde_json::{Value, json};
 
 pub use answer::Answer;
 pub use client::Client;
-pub use upstream::{Gate, LOST, Plan, Upstream};
+pub use upstream::{Gate, Plan, Upstream};
 
 /// No test waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,12 +62,11 @@ crm:0070 sales:7770 email:lucia.ferrer@example.net,person,customer,vip,adult
 pub struct Builder {
     apis: String,
     parties: String,
-    policies: String,
 }
 
 /// A gateway in front of the house's APIs.
 pub fn gateway() -> Builder {
-    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned(), policies: String::new() }
+    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned() }
 }
 
 impl Builder {
@@ -79,12 +78,6 @@ impl Builder {
     /// More customers: lines of the import format.
     pub fn parties(mut self, lines: &str) -> Self {
         self.parties.push_str(lines);
-        self
-    }
-
-    /// A policy beside those of the repository.
-    pub fn policy(mut self, text: &str) -> Self {
-        self.policies.push_str(text);
         self
     }
 
@@ -105,7 +98,6 @@ impl Builder {
         audit::generate_signing_key(&root.join("log-ed25519.pem")).unwrap();
         fs::write(root.join("upstream.key"), UPSTREAM_KEY).unwrap();
         copy_policies(&root.join("policies"));
-        append(&root.join("policies/20-sharing.cedar"), &self.policies);
         let upstream = Upstream::start(upstream_tls(&certs)).await;
         let runtime = include_str!("house.toml").replace("{upstream}", &upstream.address.port().to_string());
         let config = root.join("consentry.toml");
@@ -243,11 +235,6 @@ impl World {
     pub async fn add_policy(&self, text: &str) {
         append(&self.dir.path().join("policies/20-sharing.cedar"), text);
         self.running().reload().await.unwrap();
-    }
-
-    /// Everything in the log so far.
-    pub fn log(&self) -> Vec<Logged> {
-        entries(&self.log_dir())
     }
 
     /// What the log holds of a decision, as `audit show` finds it.

@@ -115,7 +115,7 @@ struct State {
 }
 
 /// What unplanned requests are told; it must never reach a caller.
-pub const LOST: &str = r#"{"error":"no record of secret.person@example.net"}"#;
+const LOST: &str = r#"{"error":"no record of secret.person@example.net"}"#;
 
 impl Upstream {
     pub async fn start(tls: ServerConfig) -> Self {
