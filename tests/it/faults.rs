@@ -65,7 +65,8 @@ fn disk_full_denies_and_a_stop_is_still_taken() {
     site.prepare();
     assert_eq!(site.read(QUOTE).status, 200);
     // Room for the consent store, which is small, and a little for the log, which grows.
-    let store: u64 = ["consent.db", "consent.db-wal"].iter().filter_map(|name| fs::metadata(site.path().join(name)).ok()).map(|file| file.len()).max().unwrap();
+    let store: u64 =
+        ["consent.db", "consent.db-wal"].iter().filter_map(|name| fs::metadata(site.path().join(name)).ok()).map(|file| file.len()).max().unwrap();
     gateway.limit_files(store + 48 * 1024);
 
     let last = site.read_until(UNKNOWN, |reply| reply.status == 503);
@@ -108,7 +109,8 @@ fn consent_store_taken_away_denies_what_rests_on_consent() {
     }
 }
 
-const RECORD: &str = r#"{"id":"Q-77","customer":{"number":"7712","name":"Jonas Lindqvist","email":"jonas.lindqvist@example.net"},"lines":[],"total":"4884.00"}"#;
+const RECORD: &str =
+    r#"{"id":"Q-77","customer":{"number":"7712","name":"Jonas Lindqvist","email":"jonas.lindqvist@example.net"},"lines":[],"total":"4884.00"}"#;
 const JSON: &str = "content-type: application/json";
 
 #[test]
@@ -124,7 +126,7 @@ fn upstream_answers_that_are_no_whole_plain_success_are_never_passed_on() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     let cases = [
         ("slower than its time-out", Script::answer("200 OK", &[JSON], RECORD).after(Duration::from_millis(1500)), 504, "upstream-timeout"),
-        ("cut in the middle", Script::promising("200 OK", &[JSON], &RECORD[..40], RECORD.len()), 502, "upstream-unreadable"),
+        ("cut in the middle", Script::promising("200 OK", &[JSON], RECORD.get(..40).unwrap(), RECORD.len()), 502, "upstream-unreadable"),
         ("whole JSON, cut before its end", Script::promising("200 OK", &[JSON], RECORD, long), 502, "upstream-unreadable"),
         ("closed without an answer", Script::silent(), 502, "upstream-unreadable"),
         ("not HTTP", Script { wait: Duration::ZERO, bytes: b"jonas.lindqvist@example.net\r\n\r\n".to_vec() }, 502, "upstream-unreadable"),
