@@ -71,7 +71,9 @@ fn every_command_has_help_with_an_example_of_itself() {
         seen.insert(path.join(" "));
         open.extend(below.into_iter().map(|name| path.iter().cloned().chain([name]).collect()));
     }
-    for expected in ["run", "check", "explain", "audit verify", "audit search", "audit show", "policy check", "policy test", "certs dev", "party import"] {
+    for expected in
+        ["run", "check", "explain", "audit verify", "audit search", "audit show", "policy check", "policy test", "certs dev", "party import"]
+    {
         assert!(seen.contains(expected), "`{expected}` is not in {seen:?}");
     }
 }
@@ -90,7 +92,11 @@ fn shipped_policies_check_and_their_cases_pass() {
 #[test]
 fn case_that_fails_is_exit_1_and_named() {
     let site = Site::new();
-    site.edit("policies/00-floor.cedar", "context.consent.status == ConsentStatus::\"given\"", "context.consent.status == ConsentStatus::\"unknown\"");
+    site.edit(
+        "policies/00-floor.cedar",
+        "context.consent.status == ConsentStatus::\"given\"",
+        "context.consent.status == ConsentStatus::\"unknown\"",
+    );
     let ran = site.run(&["policy", "test"]);
     assert_eq!(ran.exit, 1, "{ran:?}");
     assert!(ran.stdout.contains("FAIL  "), "{ran:?}");
@@ -118,7 +124,11 @@ fn log_is_searched_shown_and_verified_offline() {
     let shown = site.run(&["audit", "show", &read.to_string(), "--offline", "log", "--format", "json"]);
     assert_eq!(shown.exit, 0, "{shown:?}");
     let decision = &shown.json()["decision"];
-    assert_eq!((decision["app"].as_str(), decision["purpose"].as_str(), decision["outcome"].as_str()), (Some("crm"), Some("sales.outreach"), Some("redact")), "{decision}");
+    assert_eq!(
+        (decision["app"].as_str(), decision["purpose"].as_str(), decision["outcome"].as_str()),
+        (Some("crm"), Some("sales.outreach"), Some("redact")),
+        "{decision}"
+    );
     let human = site.run(&["audit", "show", &refused.to_string(), "--offline", "log"]);
     assert!(human.exit == 0 && human.stdout.contains("deny 403 denied"), "{human:?}");
     assert_eq!(site.run(&["audit", "show", "999999", "--offline", "log"]).exit, 4);
@@ -131,7 +141,8 @@ fn log_is_searched_shown_and_verified_offline() {
     let verified = site.run(&["audit", "verify", "log", "--format", "json"]);
     let (document, entries) = (verified.json(), site.entries().len());
     assert_eq!((verified.exit, document["ok"].clone(), document["entries"].as_u64()), (0, Value::Bool(true), u64::try_from(entries).ok()));
-    let segment = fs::read_dir(site.log()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.to_str().unwrap().contains("segment-")).unwrap();
+    let segment =
+        fs::read_dir(site.log()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.to_str().unwrap().contains("segment-")).unwrap();
     let original = fs::read(&segment).unwrap();
     let used = original.iter().rposition(|byte| *byte != 0).unwrap();
     let file = fs::File::options().write(true).open(&segment).unwrap();

@@ -65,7 +65,8 @@ fn disk_full_denies_and_a_stop_is_still_taken() {
     site.prepare();
     assert_eq!(site.read(QUOTE).status, 200);
     // Room for the consent store, which is small, and a little for the log, which grows.
-    let store: u64 = ["consent.db", "consent.db-wal"].iter().filter_map(|name| fs::metadata(site.path().join(name)).ok()).map(|file| file.len()).max().unwrap();
+    let store: u64 =
+        ["consent.db", "consent.db-wal"].iter().filter_map(|name| fs::metadata(site.path().join(name)).ok()).map(|file| file.len()).max().unwrap();
     gateway.limit_files(store + 48 * 1024);
 
     let last = site.read_until(UNKNOWN, |reply| reply.status == 503);
@@ -108,7 +109,8 @@ fn consent_store_taken_away_denies_what_rests_on_consent() {
     }
 }
 
-const RECORD: &str = r#"{"id":"Q-77","customer":{"number":"7712","name":"Jonas Lindqvist","email":"jonas.lindqvist@example.net"},"lines":[],"total":"4884.00"}"#;
+const RECORD: &str =
+    r#"{"id":"Q-77","customer":{"number":"7712","name":"Jonas Lindqvist","email":"jonas.lindqvist@example.net"},"lines":[],"total":"4884.00"}"#;
 const JSON: &str = "content-type: application/json";
 
 #[test]

@@ -89,7 +89,11 @@ fn address_cannot_change_while_the_gateway_runs() {
     let site = Site::new();
     let gateway = site.start();
     let address = site.addresses.capture.to_string();
-    site.edit("consentry.toml", &format!("[capture]                                    # the preference centre records consent\naddress = \"{address}\""), "[capture]\naddress = \"127.0.0.1:1\"");
+    site.edit(
+        "consentry.toml",
+        &format!("[capture]                                    # the preference centre records consent\naddress = \"{address}\""),
+        "[capture]\naddress = \"127.0.0.1:1\"",
+    );
     gateway.signal("HUP");
     site.ready_until(|status, document| status == 200 && config_check(document)["state"] == "degraded");
     let trace = gateway.trace();

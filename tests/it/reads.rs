@@ -92,11 +92,7 @@ async fn lists_lose_the_rows_of_those_who_refused() {
             format!(r#"{{"customers":[{ada_cut}]}}"#),
         ),
         ("an empty list", r#"{"customers":[],"total":0}"#.to_owned(), r#"{"customers":[],"total":0}"#.to_owned()),
-        (
-            "no row remains",
-            format!(r#"{{"customers":[{},{unknown},{nameless}],"total":3}}"#, pavel()),
-            r#"{"customers":[],"total":0}"#.to_owned(),
-        ),
+        ("no row remains", format!(r#"{{"customers":[{},{unknown},{nameless}],"total":3}}"#, pavel()), r#"{"customers":[],"total":0}"#.to_owned()),
         (
             "members beside the rows are not passed on",
             format!(r#"{{"debug":"ada.brandt@example.net","customers":[{}],"total":1}}"#, mina()),
@@ -195,7 +191,12 @@ async fn a_customer_known_only_from_the_answer_is_judged_before_anything_goes_ou
         assert_eq!(denied.anonymous(), other.anonymous(), "{what}");
     }
     // An answer that does not say whose it is, or says it twice, goes to nobody.
-    for body in [order("", &ours), order("x", &ours), order("7731\",\"number\":\"7758", &ours), order("7731", &ours).replace("\"number\":\"7731\",\"name\":\"N N\"", "\"name\":\"N N\"")] {
+    for body in [
+        order("", &ours),
+        order("x", &ours),
+        order("7731\",\"number\":\"7758", &ours),
+        order("7731", &ours).replace("\"number\":\"7731\",\"name\":\"N N\"", "\"name\":\"N N\""),
+    ] {
         world.upstream.json("GET /orders/o-1", &body);
         let answer = helpdesk.get("/sales/orders/o-1").purpose(SUPPORT).await;
         assert!([403, 502].contains(&answer.status.as_u16()), "{body} {answer:?}");
@@ -349,7 +350,12 @@ async fn a_route_without_customer_data_is_for_its_departments_and_types() {
     world.upstream.take();
     world.client("helpdesk").get("/crm/about").purpose(SUPPORT).await.refused(403, "not-entitled");
     assert!(world.upstream.asked().is_empty());
-    let other = [Plan::text("text/html", about), Plan::text("text/csv", about), Plan::json(about).header("content-encoding", "gzip"), Plan::json(about).status(206)];
+    let other = [
+        Plan::text("text/html", about),
+        Plan::text("text/csv", about),
+        Plan::json(about).header("content-encoding", "gzip"),
+        Plan::json(about).status(206),
+    ];
     for plan in other {
         world.upstream.on("GET /about", plan);
         crm.get("/crm/about").purpose(OUTREACH).await.refused(502, "upstream-unreadable");

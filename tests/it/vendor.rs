@@ -110,7 +110,8 @@ async fn a_single_order_of_a_shop_follows_the_customer_it_embeds() {
     world.upstream.json("GET /orders/450789469", &order);
     let ask = async |app: &str, purpose: &str| world.client(app).get("/shop/orders/450789469").purpose(purpose).await;
     let address = r#""shipping_address":{"city":"Louisville","country":"United States","zip":"40202","name":"Bob Norman"}"#;
-    let lines = r#""line_items":[{"price":"199.00","sku":"IPOD2008GREEN"},{"price":"199.00","sku":"IPOD2008RED"},{"price":"199.00","sku":"IPOD2008BLACK"}]"#;
+    let lines =
+        r#""line_items":[{"price":"199.00","sku":"IPOD2008GREEN"},{"price":"199.00","sku":"IPOD2008RED"},{"price":"199.00","sku":"IPOD2008BLACK"}]"#;
     let sales = format!(
         r##"{{"order":{{"created_at":"2008-01-10T11:00:00-05:00","currency":"USD","email":"bob.norman@hostmail.com","financial_status":"authorized","id":450789469,"name":"#1001","note":null,"total_price":"409.94","total_tax":"11.94",{lines},{address},"customer":{{"email":"bob.norman@hostmail.com","first_name":"Bob","id":207119551,"last_name":"Norman","orders_count":0,"total_spent":"0.00","default_address":{{"city":"Louisville"}}}}}}}}"##
     );

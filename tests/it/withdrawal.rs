@@ -57,7 +57,13 @@ async fn a_request_that_waits_obeys_what_is_said_meanwhile() {
         for (n, (meanwhile, status)) in cases.into_iter().enumerate() {
             // Each case has a customer of its own: an objection is not taken back so easily.
             let id = format!("{}", 1000 + n + if http2 { 10 } else { 0 });
-            world.desk(http::Method::POST, "/v1/parties", json!({ "identifiers": [format!("crm:{id}")], "kind": "person", "stage": "customer", "segment": "standard", "age": "adult" })).await;
+            world
+                .desk(
+                    http::Method::POST,
+                    "/v1/parties",
+                    json!({ "identifiers": [format!("crm:{id}")], "kind": "person", "stage": "customer", "segment": "standard", "age": "adult" }),
+                )
+                .await;
             let party = format!("crm:{id}");
             world.consent(&party, OUTREACH, "given").await;
             world.consent("crm:0044", OUTREACH, "given").await;

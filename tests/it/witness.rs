@@ -47,7 +47,11 @@ fn what_skips_a_check_does_not_compile() {
             (Some(_), Ok(())) => panic!("{name} compiles: a check can be left out"),
             (Some(code), Err(said)) => {
                 assert!(said.contains(&format!("error{code}")), "{name} fails for another reason than {code}:\n{said}");
-                assert_eq!(said.matches("\nerror[").count() + usize::from(said.starts_with("error[")), 1, "{name} fails for more than one reason:\n{said}");
+                assert_eq!(
+                    said.matches("\nerror[").count() + usize::from(said.starts_with("error[")),
+                    1,
+                    "{name} fails for more than one reason:\n{said}"
+                );
             }
         }
         tried += 1;

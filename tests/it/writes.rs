@@ -131,7 +131,8 @@ async fn a_new_customer_is_linked_before_the_answer_and_has_agreed_to_nothing() 
     nothing_sent(&world, "an erased customer");
 
     // A stop that was said under the id attaches to whom it becomes.
-    let objection = json!({ "party": "email:later@example.net", "kind": "objection-marketing", "evidence": [{ "kind": "letter", "reference": "l" }] });
+    let objection =
+        json!({ "party": "email:later@example.net", "kind": "objection-marketing", "evidence": [{ "kind": "letter", "reference": "l" }] });
     world.desk(Method::POST, "/v1/objections", objection).await;
     world.upstream.on("POST /customers", Plan::json(r#"{"id":"0102"}"#).status(201));
     crm.post("/crm/customers", r#"{"name":"L","email":"later@example.net"}"#).purpose(PROVISION).await.released(201, r#"{"id":"0102"}"#);
@@ -159,7 +160,8 @@ async fn a_new_customer_is_linked_before_the_answer_and_has_agreed_to_nothing() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_customer_must_be_looked_up_reads_first_and_shows_nothing_of_it() {
     let world = gateway().start().await;
-    let ticket = |requester: &str| format!(r#"{{"id":"t1","state":"open","subject":"Broken","requester":{{"email":"{requester}","name":"R"}},"cc":[]}}"#);
+    let ticket =
+        |requester: &str| format!(r#"{{"id":"t1","state":"open","subject":"Broken","requester":{{"email":"{requester}","name":"R"}},"cc":[]}}"#);
     let helpdesk = world.client("helpdesk");
     let patch = |body: &'static str| helpdesk.patch("/desk/tickets/t1", body);
     world.upstream.json("GET /tickets/t1", &ticket("ada.brandt@example.net"));
