@@ -126,7 +126,7 @@ fn upstream_answers_that_are_no_whole_plain_success_are_never_passed_on() {
     let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
     let cases = [
         ("slower than its time-out", Script::answer("200 OK", &[JSON], RECORD).after(Duration::from_millis(1500)), 504, "upstream-timeout"),
-        ("cut in the middle", Script::promising("200 OK", &[JSON], &RECORD[..40], RECORD.len()), 502, "upstream-unreadable"),
+        ("cut in the middle", Script::promising("200 OK", &[JSON], RECORD.get(..40).unwrap(), RECORD.len()), 502, "upstream-unreadable"),
         ("whole JSON, cut before its end", Script::promising("200 OK", &[JSON], RECORD, long), 502, "upstream-unreadable"),
         ("closed without an answer", Script::silent(), 502, "upstream-unreadable"),
         ("not HTTP", Script { wait: Duration::ZERO, bytes: b"jonas.lindqvist@example.net\r\n\r\n".to_vec() }, 502, "upstream-unreadable"),
