@@ -43,7 +43,7 @@ pub(super) struct EventArgs {
     /// A purpose; may be repeated.
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<String>,
-    /// When the person acted, with offset.
+    /// When the person acted, with offset; a grant without it opens nothing.
     #[arg(long = "at", value_name = "TIME")]
     event_time: Option<String>,
     #[command(flatten)]

@@ -134,7 +134,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
         tokio::spawn(tick(Arc::clone(&shared), outbox, stopped.clone())),
-        tokio::spawn(refresh_keys(Arc::clone(&shared), stopped.clone())),
+        tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
@@ -151,6 +151,18 @@ impl Running {
     #[must_use]
     pub fn instance(&self) -> Arc<dyn console::Instance> {
         Arc::clone(&self.instance) as Arc<dyn console::Instance>
+    }
+
+    /// Serves the data plane once more without TLS, for `consentry bench`, which measures the cost of TLS apart. No
+    /// configuration leads here, and nothing but loopback is served.
+    pub(crate) fn serve_plain(&mut self, socket: TcpListener) -> std::io::Result<SocketAddr> {
+        let address = socket.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "only loopback is served without TLS"));
+        }
+        let body_max = config::Limits::default().request_body_bytes_max;
+        self.listeners.push(serve_apps(&self.shared, body_max, socket, None, Limits::default(), self.stop.subscribe()));
+        Ok(address)
     }
 
     /// Takes configuration and policies anew; on a mistake the last good ones stay.
@@ -253,15 +265,7 @@ impl Sockets {
                 ..Limits::default()
             };
             let body_max = settings.limits.request_body_bytes_max;
-            let (shared, tls) = (Arc::clone(shared), slot(&settings.name));
-            let make = move |connection: Connection| {
-                let (shared, connection) = (Arc::clone(&shared), Arc::new(connection));
-                service_fn(move |request| {
-                    let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
-                    async move { Ok(pipeline::handle(&shared, &connection, body_max, request).await) }
-                })
-            };
-            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), make)));
+            tasks.push(serve_apps(shared, body_max, socket, slot(&settings.name), limits, stopped.clone()));
         }
         let consoles = [
             (Door::Admin, self.admin, slot(ADMIN), console::admin_router(state.clone())),
@@ -281,6 +285,26 @@ impl Sockets {
         tracing::debug!(listeners = config.listeners.len(), "listening");
         tasks
     }
+}
+
+/// Serves the data plane on one socket; `body_max` bounds request bodies, bytes.
+fn serve_apps(
+    shared: &Arc<Shared>,
+    body_max: usize,
+    socket: TcpListener,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    let make = move |connection: Connection| {
+        let (shared, connection) = (Arc::clone(&shared), Arc::new(connection));
+        service_fn(move |request| {
+            let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
+            async move { Ok(pipeline::handle(&shared, &connection, body_max, request).await) }
+        })
+    };
+    tokio::spawn(listener::serve(socket, tls, limits, stopped, make))
 }
 
 /// The TLS settings of every listener that has some.
@@ -344,9 +368,10 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Rece
 }
 
 /// Key sets are confirmed in the background, so that no request waits for an issuer that is up.
-async fn refresh_keys(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn refresh_keys(shared: Arc<Shared>, staff: Arc<ArcSwap<Staff>>, mut stopped: watch::Receiver<bool>) {
     loop {
         shared.snapshot().authenticator.refresh_keys().await;
+        staff.load_full().refresh_keys().await;
         tokio::select! {
             () = tokio::time::sleep(KEYS_EVERY) => {}
             () = stopping(&mut stopped) => return,

@@ -51,6 +51,11 @@ impl Staff {
         })
     }
 
+    /// Confirms the key sets in the background.
+    pub(super) async fn refresh_keys(&self) {
+        self.verifier.refresh_keys().await;
+    }
+
     /// The staff member behind a connection and request; somebody without a role is nobody.
     async fn staff(&self, certificate: Option<&PeerCertificate>, headers: &http::HeaderMap) -> Option<StaffIdentity> {
         let certificate = certificate?;

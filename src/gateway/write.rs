@@ -260,6 +260,11 @@ async fn send(
     if routed.snapshot.generation != shared.generation() || !judged.decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
         return Err(of(denied(contact(routed))));
     }
+    if let Target::New { matches } = &target
+        && shared.ledger.match_stops(matches).map_err(|_away| of(Code::ConsentUnavailable.into()))?.erased
+    {
+        return Err(of(denied(contact(routed))));
+    }
     let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
     let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
@@ -331,7 +336,7 @@ async fn release(
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: report.rows.into(),
+        rows: if holds { report.rows.into() } else { 0 },
         started: call.started,
         generation: routed.snapshot.generation,
         decided_on,

@@ -6,6 +6,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod harness;

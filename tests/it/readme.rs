@@ -32,9 +32,9 @@ fn steps(readme: &str) -> Vec<Step> {
 }
 
 fn shell(script: &str, dir: &Path) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_consentry"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    Command::new("sh").args(["-e", "-u", "-c", script]).current_dir(dir).env("PATH", path).output().unwrap()
+    let programs = Path::new(env!("CARGO_BIN_EXE_consentry")).parent().unwrap().display();
+    let script = format!("PATH=\"{programs}:$PATH\"\n{script}");
+    Command::new("sh").args(["-e", "-u", "-c", &script]).current_dir(dir).output().unwrap()
 }
 
 fn text(output: &Output) -> String {

@@ -21,8 +21,7 @@ fn library() -> (PathBuf, PathBuf) {
 fn compile(case: &Path) -> Result<(), String> {
     let (library, deps) = library();
     let out = tempfile::tempdir().unwrap();
-    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let output = Command::new(rustc)
+    let output = Command::new("rustc")
         .args(["--edition=2024", "--crate-type=bin", "--emit=metadata", "--cap-lints=allow"])
         .arg(format!("--extern=consentry={}", library.display()))
         .arg(format!("-Ldependency={}", deps.display()))

@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use consentry::audit;
 use consentry::cli::certs::PemPair;
 use consentry::cli::demo::sample_apis::SampleApis;
 use consentry::cli::demo::{Addresses, AppClient, Places, Reply, StateDir};
+use consentry::clock::SystemClock;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
 pub(crate) use upstream::{Script, Upstream};
 
 pub(crate) const OUTREACH: &str = "sales.outreach";
-pub(crate) const MAIL: &str = "marketing.email";
 /// Permitted to `crm` for outreach once [`Site::prepare`] has recorded the customer's consent.
 pub(crate) const QUOTE: &str = "/sales/quotes/Q-77";
 /// A customer nobody knows: refused without a look at the upstream.
@@ -116,14 +116,12 @@ impl Site {
     }
 
     fn await_live(&self, gateway: &mut Gateway) {
-        let until = Instant::now() + PATIENCE;
-        while probe(self.addresses.health, "/livez").is_none() {
+        patiently(|| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
                 panic!("the gateway ended with {status}: {}", gateway.trace());
             }
-            assert!(Instant::now() < until, "the gateway does not answer: {}", gateway.trace());
-            thread::sleep(POLL);
-        }
+            probe(self.addresses.health, "/livez").ok_or_else(|| format!("the gateway does not answer: {}", gateway.trace()))
+        });
     }
 
     /// Imports the sample customers and records what the tests rest on: consent of 0012 to outreach.
@@ -149,7 +147,7 @@ impl Site {
             "party": format!("crm:{customer}"),
             "purposes": [OUTREACH],
             "state": state,
-            "event_time": jiff::Timestamp::now().to_string(),
+            "event_time": SystemClock::shared().now().to_string(),
             "channel": "system",
             "method": "expressed",
             "author": "customer",
@@ -190,14 +188,10 @@ impl Site {
     /// Reads until the answer is as wanted.
     pub(crate) fn read_until(&self, target: &str, wanted: impl Fn(&Reply) -> bool) -> Reply {
         let app = self.app("crm");
-        let until = Instant::now() + PATIENCE;
-        loop {
+        patiently(|| {
             let reply = self.block(read(&app, self.addresses.apps, target, OUTREACH)).unwrap();
-            if wanted(&reply) {
-                return reply;
-            }
-            assert!(Instant::now() < until, "`{target}` still answers {}: {}", reply.status, text(&reply));
-        }
+            if wanted(&reply) { Ok(reply) } else { Err(format!("`{target}` still answers {}: {}", reply.status, text(&reply))) }
+        })
     }
 
     /// Status and body of the health listener.
@@ -207,16 +201,11 @@ impl Site {
 
     /// Waits until `/readyz` says so.
     pub(crate) fn ready_until(&self, wanted: impl Fn(u16, &Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
+        patiently(|| {
             let (status, body) = self.health("/readyz");
             let document: Value = serde_json::from_str(&body).unwrap();
-            if wanted(status, &document) {
-                return document;
-            }
-            assert!(Instant::now() < until, "/readyz still answers {status}: {body}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            if wanted(status, &document) { Ok(document) } else { Err(format!("/readyz still answers {status}: {body}")) }
+        })
     }
 
     /// A command in the site's folder.
@@ -235,15 +224,10 @@ impl Site {
 
     /// Waits until the log is so; what nobody waits for is written within a second or two.
     pub(crate) fn log_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let until = Instant::now() + PATIENCE;
-        loop {
+        patiently(|| {
             let entries = self.entries();
-            if wanted(&entries) {
-                return entries;
-            }
-            assert!(Instant::now() < until, "the log does not say so: {entries:#?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            if wanted(&entries) { Ok(entries) } else { Err(format!("the log does not say so: {entries:#?}")) }
+        })
     }
 
     /// All entries of the log.
@@ -285,14 +269,7 @@ impl Gateway {
     }
 
     pub(crate) fn wait(mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the gateway does not end: {}", self.trace());
-            thread::sleep(POLL);
-        }
+        patiently(|| self.child.try_wait().unwrap().ok_or("the gateway does not end"))
     }
 
     /// What it wrote to stderr so far, earlier runs included.
@@ -369,6 +346,19 @@ pub(crate) fn code(reply: &Reply) -> String {
 /// The entry's number in `<origin>#<index>`.
 pub(crate) fn index(reply: &Reply) -> Option<usize> {
     reply.header("consentry-decision")?.rsplit_once('#')?.1.parse().ok()
+}
+
+/// Looks again until something comes of it.
+fn patiently<T, E: std::fmt::Display>(mut look: impl FnMut() -> Result<T, E>) -> T {
+    let clock = SystemClock::shared();
+    let until = clock.monotonic() + PATIENCE;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(why) => assert!(clock.monotonic() < until, "{why}"),
+        }
+        thread::sleep(POLL);
+    }
 }
 
 /// A plain HTTP/1.1 request: none if nobody listens.

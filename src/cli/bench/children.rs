@@ -1,0 +1,115 @@
+//! The stacks under test as processes of their own, and what the kernel says they used.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use super::serve::Stack;
+
+/// What a child prints when it serves.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Addresses {
+    pub(super) plain: SocketAddr,
+    pub(super) tls: SocketAddr,
+}
+
+/// A serving process. It ends when its standard input is closed, so that it never outlives this one.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) stack: Stack,
+    pub(super) addresses: Addresses,
+    process: std::process::Child,
+    ticks_per_second: u32,
+}
+
+/// CPU time of a process, user and system of all its threads, and its resident memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) cpu: Duration,
+    pub(super) rss_kib: u64,
+}
+
+impl Usage {
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(before.cpu), rss_kib: self.rss_kib }
+    }
+}
+
+impl Child {
+    pub(super) fn start(stack: Stack, dir: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["bench", "--serve", stack.as_str(), "--upstream", &upstream.to_string(), "--world"])
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A terminal would be measured, too.
+            .stderr(std::fs::File::create(dir.join(format!("{}.trace", stack.as_str())))?)
+            .spawn()
+            .context("a stack does not start")?;
+        let mut line = String::new();
+        if let Some(out) = process.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let Ok(addresses) = serde_json::from_str(&line) else {
+            drop(process.stdin.take());
+            let status = process.wait()?;
+            let trace = std::fs::read_to_string(dir.join(format!("{}.trace", stack.as_str()))).unwrap_or_default();
+            bail!("the {} does not serve ({status}): {}", stack.as_str(), trace.trim());
+        };
+        Ok(Self { stack, addresses, process, ticks_per_second: ticks_per_second() })
+    }
+
+    pub(super) fn usage(&self) -> anyhow::Result<Usage> {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id()));
+        let ticks = cpu_ticks(&read("stat")?).context("`/proc/<pid>/stat` is not as proc(5) says")?;
+        let rss_kib = rss_kib(&read("status")?).context("the stack under test has ended")?;
+        Ok(Usage { cpu: Duration::from_secs(ticks) / self.ticks_per_second, rss_kib })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A gateway closes its log when its standard input is closed.
+        drop(self.process.stdin.take());
+        if let Err(error) = self.process.wait() {
+            tracing::warn!(%error, "a stack under test did not end in order");
+        }
+    }
+}
+
+/// 100 on every Linux of today; asked for all the same.
+fn ticks_per_second() -> u32 {
+    let told = Command::new("getconf").arg("CLK_TCK").output().ok();
+    let told = told.and_then(|out| String::from_utf8(out.stdout).ok()).and_then(|text| text.trim().parse().ok());
+    told.filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// `utime` + `stime`: fields 14 and 15; the command's name in parentheses may hold blanks.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, after) = stat.rsplit_once(')')?;
+    let mut fields = after.split_whitespace().skip(11).map(str::parse::<u64>);
+    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+}
+
+fn rss_kib(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_files_are_read_as_proc_5_says() {
+        let stat = "4711 (a (strange) name) S 1 4711 4711 0 -1 4194560 1200 0 0 0 250 50 0 0 20 0 9 0 1 1 1 18446744073709551615";
+        assert_eq!(Some(300), cpu_ticks(stat));
+        assert_eq!(None, cpu_ticks("4711 (x) S 1"));
+        assert_eq!(Some(41_236), rss_kib("VmPeak:\t  9 kB\nVmRSS:\t   41236 kB\n"));
+        assert_eq!(None, rss_kib("VmPeak:\t  9 kB\n"));
+    }
+}
