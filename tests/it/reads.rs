@@ -447,10 +447,10 @@ async fn stops_signals_and_roles_decide_beside_consent() {
     let vip = "/crm/cards/0070";
     world.client("crm").get(vip).purpose("service-provision").await.refused(403, "denied");
     for (roles, status) in [(json!([]), 403), (json!(["on-call"]), 403), (json!(["key-account-care"]), 200)] {
-        let client = world.client("crm").token(world.token("crm", json!({ "roles": roles })));
+        let client = world.client("crm").token(world.token("crm", &json!({ "roles": roles })));
         assert_eq!(status, client.get(vip).purpose("service-provision").await.status.as_u16(), "{roles}");
     }
-    let stolen = world.client("helpdesk").token(world.token("crm", json!({ "roles": ["key-account-care"] })));
+    let stolen = world.client("helpdesk").token(world.token("crm", &json!({ "roles": ["key-account-care"] })));
     let answer = stolen.get(vip).purpose(SUPPORT).await;
     answer.refused(401, "token-invalid");
     assert_eq!(Some("Bearer error=\"invalid_token\""), answer.header("www-authenticate"));

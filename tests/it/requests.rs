@@ -74,7 +74,7 @@ async fn a_caller_is_who_its_certificate_and_its_token_both_say() {
     let ask = async |client: Client| client.get("/crm/cards/0031").purpose("service-provision").await;
     let whole = card_whole("0031", "a@example.net");
     ask(world.client("crm")).await.released(200, &whole);
-    ask(world.client("crm").token(world.token("crm", json!({})))).await.released(200, &whole);
+    ask(world.client("crm").token(world.token("crm", &json!({})))).await.released(200, &whole);
     let cases = [
         ("of another issuer", json!({ "iss": "https://login.example.net/" })),
         ("for another audience", json!({ "aud": "https://elsewhere" })),
@@ -86,13 +86,13 @@ async fn a_caller_is_who_its_certificate_and_its_token_both_say() {
         ("of nobody", json!({ "azp": "unregistered" })),
     ];
     for (what, claims) in cases {
-        let answer = ask(world.client("crm").token(world.token("crm", claims))).await;
+        let answer = ask(world.client("crm").token(world.token("crm", &claims))).await;
         assert_eq!((401, "token-invalid"), (answer.status.as_u16(), answer.code().as_str()), "{what}");
         assert_eq!(None, answer.decision(), "{what}");
     }
     ask(world.client("crm").token("not.a.token".to_owned())).await.refused(401, "token-invalid");
     // Bound to another certificate than the one of this connection.
-    let stolen = world.token("sales-copilot", json!({ "azp": "crm" }));
+    let stolen = world.token("sales-copilot", &json!({ "azp": "crm" }));
     ask(world.client("crm").token(stolen)).await.refused(401, "token-invalid");
     // An app that only records consent has no purposes here.
     world.client("preference-centre").get("/crm/cards/0031").purpose(SUPPORT).await.refused(403, "purpose-not-registered");

@@ -89,7 +89,7 @@ async fn each_department_sees_its_part_of_a_shops_orders() {
     }
     // The same order of the customer who refused stands beside it: only those who need no consent see it.
     let theirs = orders.replace("207119551", "207119552").replace("450789469", "450789470").replace("bob.norman", "eve.norman");
-    let inner = |text: &str| text[text.find('[').unwrap() + 1..text.rfind(']').unwrap()].to_owned();
+    let inner = |text: &str| text.split_once('[').unwrap().1.rsplit_once(']').unwrap().0.to_owned();
     world.upstream.json("GET /orders.json", &format!(r#"{{"orders":[{},{}]}}"#, inner(&theirs), inner(&orders)));
     for (app, purpose, order, _) in LISTED {
         let eve = order.replace("207119551", "207119552").replace("450789469", "450789470").replace("bob.norman", "eve.norman");

@@ -23,10 +23,10 @@ const NOT_IN_PROBLEMS: &[&str] = &["consentry-revision", "consentry-withheld", "
 const MEMBERS: &[&str] = &["type", "title", "status", "code", "decision", "categories", "purpose", "fields", "remedy"];
 
 #[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -65,47 +65,47 @@ impl Answer {
         assert!(problem["title"].is_string() && problem["remedy"].is_string(), "{problem}");
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|v| v.to_str().unwrap())
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
     }
 
     /// The problem's code; empty when it is none.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    pub fn decision(&self) -> Option<&str> {
+    pub(crate) fn decision(&self) -> Option<&str> {
         self.header("consentry-decision")
     }
 
-    pub fn withheld(&self) -> Option<u64> {
+    pub(crate) fn withheld(&self) -> Option<u64> {
         self.header("consentry-withheld").map(|n| n.parse().unwrap())
     }
 
     /// Released exactly so, byte for byte.
     #[track_caller]
-    pub fn released(&self, status: u16, body: &str) -> &Self {
+    pub(crate) fn released(&self, status: u16, body: &str) -> &Self {
         assert_eq!((status, body), (self.status.as_u16(), self.text()), "{self:?}");
         self
     }
 
     /// Refused with this status and code.
     #[track_caller]
-    pub fn refused(&self, status: u16, code: &str) -> &Self {
+    pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
         assert_eq!((status, code), (self.status.as_u16(), self.code().as_str()), "{self:?}");
         self
     }
 
     /// The answer's bytes without what is its own: the decision's number, and the date.
-    pub fn anonymous(&self) -> (u16, Vec<(String, String)>, String) {
+    pub(crate) fn anonymous(&self) -> (u16, Vec<(String, String)>, String) {
         let decision = self.decision().unwrap_or("-").to_owned();
         let blank = |text: &str| text.replace(&decision, "#");
         let date = |name: &str| name == "date" || name == "content-length";

@@ -26,7 +26,7 @@ use super::answer::Answer;
 /// Answers of the data plane, to be compared with the log at the end: decision, status, code.
 pub(super) type Seen = Arc<Mutex<Vec<(String, u16, Option<String>)>>>;
 
-pub struct Client {
+pub(crate) struct Client {
     pub(super) address: SocketAddr,
     pub(super) tls: ClientConfig,
     pub(super) token: Option<String>,
@@ -42,7 +42,7 @@ pub(super) enum Link {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-pub fn tls(ca: &Path, pair: &PemPair) -> ClientConfig {
+pub(crate) fn tls(ca: &Path, pair: &PemPair) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let chain = vec![CertificateDer::from_pem_file(&pair.chain).unwrap()];
@@ -60,37 +60,37 @@ impl Client {
     }
 
     /// Speaks HTTP/2.
-    pub fn http2(self) -> Self {
+    pub(crate) fn http2(self) -> Self {
         Self { http2: true, ..self }
     }
 
     /// Sends this token with every request.
-    pub fn token(self, token: String) -> Self {
+    pub(crate) fn token(self, token: String) -> Self {
         Self { token: Some(token), ..self }
     }
 
-    pub fn ask(&self, method: Method, target: &str) -> Ask<'_> {
+    pub(crate) fn ask(&self, method: Method, target: &str) -> Ask<'_> {
         Ask { client: self, method, target: target.to_owned(), headers: Vec::new(), body: None }
     }
 
-    pub fn get(&self, target: &str) -> Ask<'_> {
+    pub(crate) fn get(&self, target: &str) -> Ask<'_> {
         self.ask(Method::GET, target)
     }
 
-    pub fn patch(&self, target: &str, body: &str) -> Ask<'_> {
+    pub(crate) fn patch(&self, target: &str, body: &str) -> Ask<'_> {
         self.ask(Method::PATCH, target).json(body)
     }
 
-    pub fn put(&self, target: &str, body: &str) -> Ask<'_> {
+    pub(crate) fn put(&self, target: &str, body: &str) -> Ask<'_> {
         self.ask(Method::PUT, target).json(body)
     }
 
-    pub fn post(&self, target: &str, body: &str) -> Ask<'_> {
+    pub(crate) fn post(&self, target: &str, body: &str) -> Ask<'_> {
         self.ask(Method::POST, target).json(body)
     }
 
     /// How many connections it took so far.
-    pub fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.opened.load(Ordering::Relaxed)
     }
 
@@ -149,7 +149,7 @@ impl Client {
     }
 
     /// Sends bytes as they are on a connection of their own and returns what comes until the gateway closes it.
-    pub async fn raw(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect(&[]).await;
         stream.write_all(bytes).await.unwrap();
         stream.flush().await.unwrap();
@@ -161,7 +161,7 @@ impl Client {
 }
 
 /// A request on its way; `.await` sends it.
-pub struct Ask<'c> {
+pub(crate) struct Ask<'c> {
     client: &'c Client,
     method: Method,
     target: String,
@@ -170,25 +170,25 @@ pub struct Ask<'c> {
 }
 
 impl Ask<'_> {
-    pub fn purpose(self, purpose: &str) -> Self {
+    pub(crate) fn purpose(self, purpose: &str) -> Self {
         self.header("data-purpose", purpose)
     }
 
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn json(self, body: &str) -> Self {
+    pub(crate) fn json(self, body: &str) -> Self {
         self.header("content-type", "application/json").body(body.as_bytes())
     }
 
-    pub fn body(self, body: &[u8]) -> Self {
+    pub(crate) fn body(self, body: &[u8]) -> Self {
         Self { body: Some(Bytes::copy_from_slice(body)), ..self }
     }
 
     /// The answer, or why there was none: a connection that was cut.
-    pub async fn attempt(self) -> Result<Answer, hyper::Error> {
+    pub(crate) async fn attempt(self) -> Result<Answer, hyper::Error> {
         let uri = if self.client.http2 { format!("https://localhost{}", self.target) } else { self.target.clone() };
         let mut request = Request::builder().method(self.method).uri(uri);
         if !self.client.http2 {
@@ -201,7 +201,7 @@ impl Ask<'_> {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.body.unwrap_or_default())).unwrap();
-        super::soon(&self.target, self.client.send(request)).await
+        super::soon(&self.target, Box::pin(self.client.send(request))).await
     }
 }
 

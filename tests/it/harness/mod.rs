@@ -12,10 +12,10 @@
 //! Every answer is held against the list of what may stand in one ([`answer`]). [`World::finish`] stops the gateway,
 //! verifies the log, finds every decision there that a caller was told, and looks for personal data in it.
 
-pub mod answer;
-pub mod client;
-pub mod people;
-pub mod upstream;
+pub(crate) mod answer;
+pub(crate) mod client;
+pub(crate) mod people;
+pub(crate) mod upstream;
 
 use std::collections::HashSet;
 use std::fs;
@@ -37,15 +37,15 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-pub use answer::Answer;
-pub use client::Client;
-pub use upstream::{Gate, Plan, Upstream};
+pub(crate) use answer::Answer;
+pub(crate) use client::Client;
+pub(crate) use upstream::{Gate, Plan, Upstream};
 
 /// No test waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for what must come.
-pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
@@ -59,29 +59,29 @@ crm:0070 sales:7770 email:lucia.ferrer@example.net,person,customer,vip,adult
 ";
 
 /// What is to be started.
-pub struct Builder {
+pub(crate) struct Builder {
     apis: String,
     parties: String,
 }
 
 /// A gateway in front of the house's APIs.
-pub fn gateway() -> Builder {
+pub(crate) fn gateway() -> Builder {
     Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned() }
 }
 
 impl Builder {
     /// Other APIs than the house's.
-    pub fn apis(self, text: &str) -> Self {
+    pub(crate) fn apis(self, text: &str) -> Self {
         Self { apis: text.to_owned(), ..self }
     }
 
     /// More customers: lines of the import format.
-    pub fn parties(mut self, lines: &str) -> Self {
+    pub(crate) fn parties(mut self, lines: &str) -> Self {
         self.parties.push_str(lines);
         self
     }
 
-    pub async fn start(self) -> World {
+    pub(crate) async fn start(self) -> World {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
@@ -117,7 +117,7 @@ impl Builder {
 }
 
 /// What the gateway shows the API, beside its certificate.
-pub const UPSTREAM_KEY: &str = "key-of-the-gateway";
+pub(crate) const UPSTREAM_KEY: &str = "key-of-the-gateway";
 
 fn append(path: &Path, text: &str) {
     let before = fs::read_to_string(path).unwrap();
@@ -149,32 +149,32 @@ fn upstream_tls(certs: &DevCerts) -> ServerConfig {
 }
 
 /// A gateway that serves, with all around it.
-pub struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
     certs: DevCerts,
-    pub upstream: Upstream,
+    pub(crate) upstream: Upstream,
     running: Option<Running>,
     seen: client::Seen,
     keys: AtomicU64,
 }
 
 impl World {
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
 
-    pub fn log_dir(&self) -> PathBuf {
+    pub(crate) fn log_dir(&self) -> PathBuf {
         self.running().log_dir.clone()
     }
 
     /// An app or agent of the catalogue, with its certificate.
-    pub fn client(&self, name: &str) -> Client {
+    pub(crate) fn client(&self, name: &str) -> Client {
         let address = self.running().addresses.apps[0].1;
         Client::new(address, client::tls(&self.certs.internal_ca, &self.certs.clients[name]), Some(Arc::clone(&self.seen)))
     }
 
     /// A token of the issuer for an app, bound to the app's certificate. `more` replaces claims.
-    pub fn token(&self, app: &str, more: Value) -> String {
+    pub(crate) fn token(&self, app: &str, more: &Value) -> String {
         let signer = TokenSigner::from_pem(certs::TOKEN_KID, &fs::read_to_string(&self.certs.token_key).unwrap()).unwrap();
         let leaf = CertificateDer::from_pem_file(&self.certs.clients[app].chain).unwrap();
         let thumbprint = PeerCertificate::from_der(&leaf).unwrap().thumbprint();
@@ -194,17 +194,17 @@ impl World {
     }
 
     /// The admin listener under a role.
-    pub fn staff(&self, role: &str) -> Client {
+    pub(crate) fn staff(&self, role: &str) -> Client {
         self.beside(self.running().addresses.admin, &self.certs.staff[role])
     }
 
     /// What a customer says, recorded by the preference centre: in force when this returns.
-    pub async fn consent(&self, id: &str, purpose: &str, state: &str) {
+    pub(crate) async fn consent(&self, id: &str, purpose: &str, state: &str) {
         self.say(id, purpose, state, json!({})).await;
     }
 
     /// As [`Self::consent`], with other members of the event.
-    pub async fn say(&self, id: &str, purpose: &str, state: &str, more: Value) {
+    pub(crate) async fn say(&self, id: &str, purpose: &str, state: &str, more: Value) {
         let mut event = json!({
             "party": id, "purposes": [purpose], "state": state, "event_time": SystemClock::shared().now().to_string(),
             "evidence": [{ "kind": "form-hash", "reference": "sha256:00" }, { "kind": "notice", "reference": "n-1" }],
@@ -223,7 +223,7 @@ impl World {
     }
 
     /// What the consent desk does on the admin listener.
-    pub async fn desk(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub(crate) async fn desk(&self, method: Method, path: &str, body: Value) -> Answer {
         let key = format!("k{}", self.keys.fetch_add(1, Ordering::Relaxed));
         let desk = self.staff("consent-desk");
         let answer = desk.ask(method, path).json(&body.to_string()).header("idempotency-key", &key).await;
@@ -232,18 +232,18 @@ impl World {
     }
 
     /// Adds a policy to the folder and has the gateway take it.
-    pub async fn add_policy(&self, text: &str) {
+    pub(crate) async fn add_policy(&self, text: &str) {
         append(&self.dir.path().join("policies/20-sharing.cedar"), text);
         self.running().reload().await.unwrap();
     }
 
     /// What the log holds of a decision, as `audit show` finds it.
-    pub fn found(&self, answer: &Answer) -> audit::Found {
+    pub(crate) fn found(&self, answer: &Answer) -> audit::Found {
         show(&self.log_dir(), answer.decision().unwrap())
     }
 
     /// Stops the gateway and holds the log against what callers were told.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         let dir = self.log_dir();
         soon("the gateway's end", self.running.take().unwrap().shutdown()).await;
         let report = audit::verify(&dir, None).unwrap_or_else(|failure| panic!("the log does not verify: {failure}"));
@@ -283,6 +283,6 @@ fn show(dir: &Path, decision: &str) -> audit::Found {
 }
 
 /// Everything in a log, also while it is written.
-pub fn entries(dir: &Path) -> Vec<Logged> {
+pub(crate) fn entries(dir: &Path) -> Vec<Logged> {
     Reader::open(dir).unwrap().collect::<Result<_, _>>().unwrap()
 }

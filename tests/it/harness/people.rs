@@ -1,7 +1,7 @@
 //! Made-up customers as the house's CRM answers them, with spelling that a cutter that re-serialises would lose.
 
 /// Everything that the CRM knows of somebody.
-pub fn customer(id: &str, given: &str, family: &str, email: &str) -> String {
+pub(crate) fn customer(id: &str, given: &str, family: &str, email: &str) -> String {
     format!(
         "{{\"id\":\"{id}\", \"updatedAt\":\"2026-07-01\",\"name\":{{\"given\":\"{given}\",\"family\":\"{family}\"}},\"birthDate\":\"1981-04-12\",\
          \"taxId\":\"DE123456789\",\"email\":\"{email}\",\"phone\":\"+49 170 1234567\",\"address\":{{\"city\":\"Ulm\",\"zip\":\"89073\"}},\
@@ -10,22 +10,22 @@ pub fn customer(id: &str, given: &str, family: &str, email: &str) -> String {
 }
 
 /// Ada Brandt, a customer.
-pub fn ada() -> String {
+pub(crate) fn ada() -> String {
     customer("0031", "Ada", "Brandt", "ada.brandt@example.net")
 }
 
 /// Mina Okafor, a lead.
-pub fn mina() -> String {
+pub(crate) fn mina() -> String {
     customer("0044", "Mina", "Okafor", "mina.okafor@example.net")
 }
 
 /// Pavel Horák, a customer.
-pub fn pavel() -> String {
+pub(crate) fn pavel() -> String {
     customer("0058", "Pavel", "Hor\\u00e1k", "pavel.horak@example.net")
 }
 
 /// What sales gets of somebody who agreed to outreach; of leads also `behaviour`.
-pub fn for_outreach(id: &str, given: &str, family: &str, email: &str, behaviour: bool) -> String {
+pub(crate) fn for_outreach(id: &str, given: &str, family: &str, email: &str, behaviour: bool) -> String {
     let (score, visit) = if behaviour { ("71.50", ",\"lastVisit\":\"2026-06-30\"") } else { ("null", "") };
     format!(
         "{{\"id\":\"{id}\",\"updatedAt\":\"2026-07-01\",\"name\":{{\"given\":\"{given}\",\"family\":\"{family}\"}},\"birthDate\":\"1981-04-12\",\
@@ -34,24 +34,24 @@ pub fn for_outreach(id: &str, given: &str, family: &str, email: &str, behaviour:
     )
 }
 
-pub fn ada_for_outreach() -> String {
+pub(crate) fn ada_for_outreach() -> String {
     for_outreach("0031", "Ada", "Brandt", "ada.brandt@example.net", false)
 }
 
-pub fn mina_for_outreach() -> String {
+pub(crate) fn mina_for_outreach() -> String {
     for_outreach("0044", "Mina", "Okafor", "mina.okafor@example.net", true)
 }
 
-pub fn pavel_for_outreach() -> String {
+pub(crate) fn pavel_for_outreach() -> String {
     for_outreach("0058", "Pavel", "Hor\\u00e1k", "pavel.horak@example.net", false)
 }
 
 /// A card: identity and contact alone.
-pub fn card(id: &str, email: &str) -> String {
+pub(crate) fn card(id: &str, email: &str) -> String {
     format!("{{ \"id\" : \"{id}\",\n  \"name\":\"A \\u00c4\", \"email\":\"{email}\",\"phone\":\"+49 170 1234567\" }}")
 }
 
 /// The same as it comes through whole: without the blanks between members.
-pub fn card_whole(id: &str, email: &str) -> String {
+pub(crate) fn card_whole(id: &str, email: &str) -> String {
     format!("{{\"id\":\"{id}\",\"name\":\"A \\u00c4\",\"email\":\"{email}\",\"phone\":\"+49 170 1234567\"}}")
 }

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// A planned answer.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     status: u16,
     headers: Vec<(String, String)>,
     body: Bytes,
@@ -32,79 +32,79 @@ pub struct Plan {
 
 impl Plan {
     /// 200 with a JSON body.
-    pub fn json(body: &str) -> Self {
+    pub(crate) fn json(body: &str) -> Self {
         Self::text("application/json", body)
     }
 
-    pub fn text(content_type: &str, body: &str) -> Self {
+    pub(crate) fn text(content_type: &str, body: &str) -> Self {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
         Self { status: 200, headers, body: Bytes::copy_from_slice(body.as_bytes()), cut: false, gate: None, hook: None }
     }
 
     /// Without body and content type.
-    pub fn empty(status: u16) -> Self {
+    pub(crate) fn empty(status: u16) -> Self {
         Self { headers: Vec::new(), ..Self::json("") }.status(status)
     }
 
-    pub fn status(self, status: u16) -> Self {
+    pub(crate) fn status(self, status: u16) -> Self {
         Self { status, ..self }
     }
 
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The connection ends after half of the body.
-    pub fn cut_in_the_middle(self) -> Self {
+    pub(crate) fn cut_in_the_middle(self) -> Self {
         Self { cut: true, ..self }
     }
 
     /// Waits until the test lets it go.
-    pub fn behind(self, gate: &Gate) -> Self {
+    pub(crate) fn behind(self, gate: &Gate) -> Self {
         Self { gate: Some(gate.clone()), ..self }
     }
 
     /// Something to look at when the request has arrived.
-    pub fn then(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn then(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         Self { hook: Some(Arc::new(hook)), ..self }
     }
 }
 
 /// Holds answers back.
 #[derive(Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     arrived: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
 impl Gate {
-    pub fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) }
     }
 
     /// Returns when a request waits at the gate.
-    pub async fn arrived(&self) {
+    pub(crate) async fn arrived(&self) {
         super::soon("a request at the gate", self.arrived.acquire()).await.unwrap().forget();
     }
 
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.open.add_permits(1);
     }
 }
 
 /// What came in.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// `GET /customers/0031?limit=1`, without the base path.
-    pub what: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+    pub(crate) what: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 #[derive(Clone)]
-pub struct Upstream {
-    pub address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
@@ -118,7 +118,7 @@ struct State {
 const LOST: &str = r#"{"error":"no record of secret.person@example.net"}"#;
 
 impl Upstream {
-    pub async fn start(tls: ServerConfig) -> Self {
+    pub(crate) async fn start(tls: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let this = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
         let (acceptor, serving) = (TlsAcceptor::from(Arc::new(tls)), this.clone());
@@ -139,22 +139,22 @@ impl Upstream {
     }
 
     /// Plans the answer to `GET /customers/0031`, from now on.
-    pub fn on(&self, what: &str, plan: Plan) {
+    pub(crate) fn on(&self, what: &str, plan: Plan) {
         self.state.lock().unwrap().plans.insert(what.to_owned(), plan);
     }
 
     /// Plans a whole JSON answer.
-    pub fn json(&self, what: &str, body: &str) {
+    pub(crate) fn json(&self, what: &str, body: &str) {
         self.on(what, Plan::json(body));
     }
 
     /// Everything received since the last call.
-    pub fn take(&self) -> Vec<Received> {
+    pub(crate) fn take(&self) -> Vec<Received> {
         std::mem::take(&mut self.state.lock().unwrap().received)
     }
 
     /// Method and path of everything received since the last call.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.take().into_iter().map(|r| r.what).collect()
     }
 
