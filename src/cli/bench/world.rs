@@ -17,6 +17,7 @@ use serde_json::json;
 use super::load::Protocol;
 use super::upstream::ids;
 use crate::cli::certs::{self, DevCerts, DevNames, TOKEN_KID};
+use crate::cli::demo::write_policies;
 use crate::clock::SystemClock;
 use crate::consent::{Capturer, EventDraft, Ledger, State};
 use crate::identity::TokenSigner;
@@ -30,28 +31,6 @@ const ISSUER: &str = "https://issuer.bench.internal/";
 const AUDIENCE: &str = "https://127.0.0.1";
 /// Of the token; a run is over long before.
 const LIFETIME_S: i64 = 6 * 3600;
-
-macro_rules! policies {
-    ($($name:literal,)*) => { &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/", $name))),)*] };
-}
-
-/// The policies that are shipped.
-const POLICIES: &[(&str, &str)] = policies![
-    "00-floor.cedar",
-    "10-ownership.cedar",
-    "20-sharing.cedar",
-    "30-steward.cedar",
-    "40-prohibitions.cedar",
-    "50-agents.cedar",
-    "60-break-glass.cedar",
-    "70-agreements.cedar",
-    "activities.toml",
-    "agreements.cedartemplatelinks.json",
-    "captures.toml",
-    "catalogue.cedarentities.json",
-    "consent.toml",
-    "consentry.cedarschema",
-];
 
 /// Removed when this value goes.
 #[derive(Debug)]
@@ -67,10 +46,7 @@ impl World {
         let path = &folder.0;
         let certs = certs::dev(&path.join("certs"), &DevNames::default())?;
         crate::audit::generate_signing_key(&path.join("log-ed25519.pem"))?;
-        fs::create_dir(path.join("policies"))?;
-        for (name, text) in POLICIES {
-            fs::write(path.join("policies").join(name), text)?;
-        }
+        write_policies(&path.join("policies"))?;
         let config = CONFIG.replace("{upstream}", &upstream.to_string()).replace("{issuer}", ISSUER).replace("{audience}", AUDIENCE);
         fs::write(path.join("consentry.toml"), config)?;
         seed(path)?;

@@ -102,9 +102,7 @@ impl StateDir {
         let api_key = random_hex()?;
         write_secret(&path.join("upstream.key"), &api_key)?;
         crate::audit::generate_signing_key(&path.join("log-ed25519.pem"))?;
-        for (name, text) in POLICIES {
-            write(&path.join("policies").join(name), text)?;
-        }
+        write_policies(&path.join("policies"))?;
         write(&path.join("parties.csv"), PARTIES)?;
         let state = Self { path, certs, api_key, _lock: lock };
         for (name, pair) in state.certs.clients.iter().chain(&state.certs.staff) {
@@ -163,6 +161,14 @@ impl StateDir {
             pair.key.display()
         )
     }
+}
+
+/// Writes the policies that are shipped.
+///
+/// # Errors
+/// A file cannot be written.
+pub(in crate::cli) fn write_policies(folder: &Path) -> anyhow::Result<()> {
+    POLICIES.iter().try_for_each(|(name, text)| write(&folder.join(name), text))
 }
 
 /// As many different free ports of 127.0.0.1.

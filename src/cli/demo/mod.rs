@@ -18,6 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use client::{AppClient, Reply};
+pub(super) use files::write_policies;
 pub use files::{Places, StateDir, free_addresses};
 pub use gateway::{Addresses, DemoGateway, Explanation, RunningGateway};
 pub use issuer::{Issuer, TokenFor};
