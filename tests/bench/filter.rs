@@ -1,0 +1,154 @@
+//! The cutter beside `serde_json::Value` doing the same: three members of each customer stay with their owners.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use consentry::filter::{self, Judge, Limits};
+use consentry::model::{
+    Category, CategoryVerdict, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, OnDeny, PartyNo, PathPattern, Release, ResponsePlan,
+    Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
+};
+use criterion::{Criterion, Throughput};
+use serde_json::{Value, json};
+
+const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, depth_max: 128 };
+const WITHHELD: [&str; 3] = ["dietaryNote", "caseNote", "iban"];
+
+pub fn bench(c: &mut Criterion) {
+    let shape = Arc::new(shape());
+    let list = Bytes::from(json!({ "customers": (0..100).map(|n| customer(n, 2)).collect::<Vec<_>>(), "total": 100 }).to_string());
+    let object = Bytes::from(customer(0, 16).to_string());
+    let rows = ResponsePlan::Rows {
+        rows: path("customers[]"),
+        shape: Arc::clone(&shape),
+        counts: vec![(path("total"), CountRule::Rows)],
+        open: Vec::new(),
+        rows_max: None,
+    };
+    let single = ResponsePlan::Object { at: PathPattern::default(), shape, subject: Subject::Answer };
+    for (name, body, plan) in [("list_60k", list, rows), ("object_2k", object, single)] {
+        let by_value = cut_value(&body);
+        assert_eq!(by_value, serde_json::from_slice::<Value>(&cut(&body, &plan)).unwrap(), "both cut alike");
+        let mut group = c.benchmark_group(format!("cutter/{name}"));
+        group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
+        group.bench_function("consentry", |b| b.iter(|| cut(black_box(&body), &plan)));
+        group.bench_function("serde", |b| b.iter(|| cut_value(black_box(&body)).to_string()));
+        group.finish();
+    }
+}
+
+fn cut(body: &Bytes, plan: &ResponsePlan) -> Bytes {
+    filter::cut(body, plan, &Shapes::default(), &LIMITS, &[], &mut Everybody::default()).unwrap().filtered.into_bytes()
+}
+
+fn cut_value(body: &Bytes) -> Value {
+    let mut value: Value = serde_json::from_slice(body).unwrap();
+    let strip = |object: &mut Value| {
+        let members = object.as_object_mut().unwrap();
+        WITHHELD.iter().for_each(|name| drop(members.remove(*name)));
+    };
+    match value.get_mut("customers").and_then(Value::as_array_mut) {
+        Some(rows) => rows.iter_mut().for_each(strip),
+        None => strip(&mut value),
+    }
+    value
+}
+
+/// Everybody is known and permits all but three categories.
+struct Everybody(Arc<Verdicts>);
+
+impl Default for Everybody {
+    fn default() -> Self {
+        let verdict = |name: &str, release| CategoryVerdict {
+            category: Category::intern(name),
+            release,
+            why: if release == Release::Full { Why::Permitted } else { Why::NoPermit },
+            policies: Vec::new(),
+            basis: LawfulBasis::Consent,
+            activity: None,
+            status: ConsentStatus::Given,
+            event: None,
+            overridden: Vec::new(),
+        };
+        let full = ["identity", "contact", "behaviour", "order"].map(|name| verdict(name, Release::Full));
+        let withheld = ["health", "case", "billing"].map(|name| verdict(name, Release::Withheld));
+        Self(Arc::new(Verdicts::new(full.into_iter().chain(withheld).collect())))
+    }
+}
+
+impl Judge for Everybody {
+    fn judge(&mut self, _space: Space, raw_id: &str) -> Judged {
+        Judged { party: raw_id.parse().ok().map(PartyNo), is_requested: None, verdicts: Arc::clone(&self.0) }
+    }
+
+    fn requested(&mut self) -> Option<Judged> {
+        None
+    }
+
+    fn pseudonym(&mut self, _text: &str) -> Option<String> {
+        None
+    }
+}
+
+fn path(text: &str) -> PathPattern {
+    PathPattern::parse(text).unwrap()
+}
+
+fn shape() -> Shape {
+    let fields = [
+        ("name.given", "identity"),
+        ("name.family", "identity"),
+        ("birthDate", "identity"),
+        ("taxId", "identity"),
+        ("contact.email", "contact"),
+        ("contact.phone", "contact"),
+        ("contact.address.**", "contact"),
+        ("leadScore", "behaviour"),
+        ("lastVisit", "behaviour"),
+        ("dietaryNote", "health"),
+        ("caseNote", "case"),
+        ("iban", "billing"),
+        ("orders[].sku", "order"),
+        ("orders[].quantity", "order"),
+        ("orders[].price", "order"),
+        ("orders[].placed", "order"),
+        ("orders[].state", "order"),
+    ];
+    let field = |(at, category): (&str, &str)| Field {
+        path: path(at),
+        rule: FieldRule::Category { category: Category::intern(category), on_deny: OnDeny::Remove },
+    };
+    Shape {
+        name: ShapeName::intern("customer"),
+        ids: Some(Space::intern("crm")),
+        customer: vec![path("id")],
+        several: Several::All,
+        open: vec![path("id"), path("updatedAt")],
+        needs: Vec::new(),
+        fields: fields.into_iter().map(field).collect(),
+    }
+}
+
+/// Somebody made up.
+fn customer(n: u32, orders: u32) -> Value {
+    let order = |o: u32| json!({ "sku": format!("SKU-{o:05}"), "quantity": o + 1, "price": "149.90", "placed": "2026-03-04", "state": "delivered" });
+    json!({
+        "id": (1000 + n).to_string(),
+        "updatedAt": "2026-03-04T10:11:12Z",
+        "name": { "given": "Ada", "family": "Brandt" },
+        "birthDate": "1988-07-21",
+        "taxId": "DE811907980",
+        "contact": {
+            "email": format!("ada.brandt.{n}@example.net"),
+            "phone": "+49 30 901820",
+            "address": { "street": "Beispielweg 12", "zip": "10115", "city": "Berlin", "country": "DE" },
+        },
+        "leadScore": 71,
+        "lastVisit": "2026-03-01",
+        "dietaryNote": "vegetarian",
+        "caseNote": "asked twice for the manual; prefers to be called in the afternoon",
+        "iban": "DE02120300000000202051",
+        "orders": (0..orders).map(order).collect::<Vec<_>>(),
+    })
+}
