@@ -3,39 +3,19 @@
 //!
 //! A decision depends on the customer through six facts, which together have 1,200 values. Each policy is evaluated once
 //! for every combination of those facts that it reads (most read one or none), and the answers are put together: open
-//! iff for some customer a permit holds, no forbid holds and nothing errs. Equal uses are remembered.
+//! iff for some customer a permit holds, no forbid holds and nothing errs. Equal uses are remembered ([`super::memory`]).
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
 
-use crate::model::{Action, Category, Channel, Client, ConsentStatus, Environment, LawfulBasis, PartyFacts, Purpose, Question, Role};
+use crate::model::{Action, Channel, ConsentStatus, PartyFacts, Question};
 
+use super::memory::Key;
 use super::request::all_facts;
 use super::rules::Rule;
 use super::{Effect, Policies, Use};
 
-/// Answers kept per snapshot; a caller who varies the row ceiling cannot make it grow.
-const REMEMBERED_MAX: usize = 16_384;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    client: Client,
-    action: Action,
-    category: Category,
-    purpose: Purpose,
-    basis: LawfulBasis,
-    channel: Channel,
-    environment: Environment,
-    gpc: bool,
-    records: Option<u32>,
-    employee: Option<Vec<Role>>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Remembered(RwLock<(HashMap<Key, bool>, VecDeque<Key>)>);
-
 /// One customer as policies see them.
-type Customer = (ConsentStatus, bool, PartyFacts);
+pub(super) type Customer = (ConsentStatus, bool, PartyFacts);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -50,29 +30,9 @@ impl Policies {
         if !self.knows(&question) {
             return false;
         }
-        let Some(rules) = self.in_scope(&question) else { return false };
-        // Time passes, so what reads it is not remembered.
-        let is_timeless = !rules.iter().any(|rule| rule.reads.reads("context.now"));
-        let key = wanted.key(channel);
-        if is_timeless {
-            let memory = self.remembered.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory.0.get(&key) {
-                return *known;
-            }
-        }
-        let answer = self.any_customer(wanted, channel, &rules);
-        if is_timeless {
-            let mut memory = self.remembered.0.write().unwrap_or_else(PoisonError::into_inner);
-            if memory.0.insert(key.clone(), answer).is_none() {
-                memory.1.push_back(key);
-            }
-            while memory.1.len() > REMEMBERED_MAX
-                && let Some(oldest) = memory.1.pop_front()
-            {
-                memory.0.remove(&oldest);
-            }
-        }
-        answer
+        let Some(slice) = self.slice(&question) else { return false };
+        let anew = || self.any_customer(wanted, channel, &self.rules_of(slice));
+        if slice.is_timeless { self.entitled.get_or(wanted.key(channel), anew) } else { anew() }
     }
 
     fn any_customer(&self, wanted: &Use<'_>, channel: Channel, rules: &[&Rule]) -> bool {
@@ -142,7 +102,7 @@ impl<'a> Use<'a> {
         }
     }
 
-    fn key(&self, channel: Channel) -> Key {
+    pub(super) fn key(&self, channel: Channel) -> Key {
         let roles = |employee: &crate::model::Employee| {
             let mut roles = employee.roles.clone();
             roles.sort();

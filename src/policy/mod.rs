@@ -26,8 +26,9 @@ use crate::model::{
     Question, Vocabulary,
 };
 
-use entitle::Remembered;
+use entitle::Customer;
 use governed::Activities;
+use memory::{Key, Memory};
 use request::Requests;
 use rules::Rule;
 use slices::{Slice, Slices};
@@ -38,6 +39,7 @@ mod catalogue;
 mod entitle;
 mod explain;
 mod governed;
+mod memory;
 #[cfg(test)]
 mod mistakes;
 mod reads;
@@ -66,7 +68,9 @@ pub struct Policies {
     rules: Vec<Rule>,
     requests: Requests,
     slices: Slices,
-    remembered: Remembered,
+    /// Answers of the request level, and decisions.
+    entitled: Memory<Key, bool>,
+    decided: Memory<(Key, Customer), Decided>,
 }
 
 impl fmt::Debug for Policies {
@@ -211,7 +215,8 @@ impl Policies {
             rules,
             requests,
             slices,
-            remembered: Remembered::default(),
+            entitled: Memory::default(),
+            decided: Memory::default(),
         })
     }
 
@@ -285,9 +290,22 @@ impl Policies {
         self.infos.iter().find(|info| info.name == name).map(|info| (info.file.as_path(), info.line))
     }
 
-    /// Puts one question to the policies. Anything unknown or erring is a deny.
+    /// Puts one question to the policies. Anything unknown or erring is a deny. An equal question is not evaluated twice,
+    /// unless a policy in scope reads the time.
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Decided {
+        // A time that Cedar does not take (before the year 0) must go on to deny.
+        let is_timeless = question.now >= Timestamp::UNIX_EPOCH && self.slice(question).is_some_and(|slice| slice.is_timeless);
+        if !is_timeless || !self.knows(question) {
+            return self.evaluate(question);
+        }
+        let key = Use::of(question).key(question.channel);
+        self.decided.get_or((key, (question.status, question.explicit, question.party)), || self.evaluate(question))
+    }
+
+    /// The same by Cedar itself, whatever was decided before.
+    #[must_use]
+    pub fn evaluate(&self, question: &Question<'_>) -> Decided {
         if !self.knows(question) {
             return Decided::failed(UNKNOWN_NAME);
         }
@@ -328,7 +346,11 @@ impl Policies {
     }
 
     fn in_scope(&self, question: &Question<'_>) -> Option<Vec<&Rule>> {
-        self.slice(question).map(|slice| slice.members.iter().filter_map(|at| self.rules.get(*at)).collect())
+        self.slice(question).map(|slice| self.rules_of(slice))
+    }
+
+    fn rules_of(&self, slice: &Slice) -> Vec<&Rule> {
+        slice.members.iter().filter_map(|at| self.rules.get(*at)).collect()
     }
 }
 

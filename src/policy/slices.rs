@@ -16,6 +16,8 @@ pub(super) struct Slice {
     pub(super) set: PolicySet,
     /// Positions in the list of rules.
     pub(super) members: Vec<usize>,
+    /// No policy in it reads the time.
+    pub(super) is_timeless: bool,
 }
 
 type Cell = OnceLock<Option<Arc<Slice>>>;
@@ -56,8 +58,10 @@ impl Slices {
         if let Some(slice) = shared.get(&members) {
             return Some(Arc::clone(slice));
         }
-        let policies = members.iter().filter_map(|at| rules.get(*at)).map(|rule| rule.policy.clone());
-        let slice = Arc::new(Slice { set: PolicySet::from_policies(policies).ok()?, members: members.clone() });
+        let in_scope = || members.iter().filter_map(|at| rules.get(*at));
+        let is_timeless = !in_scope().any(|rule| rule.reads.reads("context.now"));
+        let set = PolicySet::from_policies(in_scope().map(|rule| rule.policy.clone())).ok()?;
+        let slice = Arc::new(Slice { set, members: members.clone(), is_timeless });
         shared.insert(members, Arc::clone(&slice));
         Some(slice)
     }
