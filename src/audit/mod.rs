@@ -11,7 +11,7 @@
 //! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
-//! - Reading, also while the log is being written: [`Reader`], [`search`], [`show`], [`verify`].
+//! - Reading, also while the log is being written: [`Reader`], [`search()`], [`show`], [`verify()`].
 
 mod disk;
 mod encode;

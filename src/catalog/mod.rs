@@ -38,7 +38,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiPurpose {
     Any,
-    /// The call names one of these (or one that stands below them).
+    /// The call names one of these, exactly: what stands below one has to be listed, too.
     Allow(Vec<Purpose>),
     /// For apps that cannot send a purpose; the caller must still be registered for it.
     Fixed(Purpose),

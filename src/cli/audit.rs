@@ -203,7 +203,7 @@ fn decision_table(decisions: &[Value]) -> String {
             time(decision, "at"),
             text(decision, "app"),
             text(decision, "department"),
-            text(decision, "purpose"),
+            short_purpose(text(decision, "purpose")),
             text(decision, "outcome"),
             super::table::cut(&released, 24),
             relied_on(decision),
@@ -214,11 +214,23 @@ fn decision_table(decisions: &[Value]) -> String {
     table.render()
 }
 
-/// The event that decided with its state, else the lawful basis, else a dash.
+/// A long purpose by its last part, so that the decision's id always fits: `….support`.
+fn short_purpose(purpose: String) -> String {
+    match purpose.rsplit_once('.') {
+        Some((_, last)) if purpose.chars().count() > PURPOSE_CHARS_MAX => format!("….{last}"),
+        _ => purpose,
+    }
+}
+
+const PURPOSE_CHARS_MAX: usize = 18;
+
+/// The event that decided with its state, else the lawful basis, else a dash; of what was released, if anything was.
 fn relied_on(decision: &Value) -> String {
-    let relied = list(decision, "relied");
-    let with_event = relied.iter().find(|r| r.get("event").is_some_and(Value::is_string));
-    match (with_event, relied.first()) {
+    let all = list(decision, "relied");
+    let released: Vec<&Value> = all.iter().filter(|r| r.get("release").and_then(Value::as_str).is_some_and(|word| word != "withheld")).collect();
+    let relied = if released.is_empty() { all.iter().collect() } else { released };
+    let with_event = relied.iter().copied().find(|r| r.get("event").is_some_and(Value::is_string));
+    match (with_event, relied.first().copied()) {
         (Some(relied), _) => format!("{} {}", super::table::cut(&text(relied, "event"), 12), text(relied, "status")),
         (None, Some(relied)) if text(relied, "basis") == "consent" => format!("consent {}", text(relied, "status")),
         (None, Some(relied)) => text(relied, "basis"),
@@ -426,6 +438,16 @@ mod tests {
              2 decisions, 1 released data, to 1 department\n\
              this search is entry gw-fra-1.example.com#88131 · --format json"
         );
+    }
+
+    #[test]
+    fn what_was_released_is_what_was_relied_on_and_a_long_purpose_gives_way() {
+        let relied =
+            json!([{"release": "withheld", "basis": "none", "status": "unknown"}, {"release": "full", "basis": "contract", "status": "unknown"}]);
+        assert_eq!(relied_on(&json!({ "relied": relied })), "contract");
+        assert_eq!(relied_on(&json!({ "relied": [relied[0]] })), "none");
+        assert_eq!(short_purpose("service-provision.support".to_owned()), "….support");
+        assert_eq!(short_purpose("sales.outreach".to_owned()), "sales.outreach");
     }
 
     #[test]

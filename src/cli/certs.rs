@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType,
+    PKCS_ED25519, SanType,
 };
 
 use crate::clock::SystemClock;
@@ -67,6 +67,7 @@ pub fn run(args: &CertsArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "  staff trust    {}", made.staff_ca.display())?;
     writeln!(out, "  servers trust  {}", made.internal_ca.display())?;
     writeln!(out, "  token keys     {}", made.token_keys.display())?;
+    writeln!(out, "  log's key      {}", made.log_key.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,6 +126,8 @@ pub struct DevCerts {
     pub token_key: PathBuf,
     /// The demo issuer's key set (JWKS).
     pub token_keys: PathBuf,
+    /// The decision log's signing key (Ed25519), for `[audit] signing_key`.
+    pub log_key: PathBuf,
     /// How many files were written.
     pub files: usize,
 }
@@ -189,6 +192,7 @@ pub fn dev(dir: &Path, names: &DevNames) -> Result<DevCerts, CertError> {
     let signer = TokenSigner::generate(TOKEN_KID)?;
     let token_key = made.secret("issuer.key", signer.key_pem());
     let token_keys = made.public("issuer-jwks.json", format!("{:#}\n", signer.jwks()));
+    let log_key = made.secret("log.key", KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem());
     let made_at = |name: &str| dir.join(name);
     let certs = DevCerts {
         apps_ca: made_at("apps-ca.pem"),
@@ -202,6 +206,7 @@ pub fn dev(dir: &Path, names: &DevNames) -> Result<DevCerts, CertError> {
         upstreams,
         token_key,
         token_keys,
+        log_key,
         files: made.files.len(),
     };
     made.write(names.overwrite)?;
@@ -366,7 +371,7 @@ mod tests {
                 assert_eq!(0o600, entry.metadata().expect("metadata").permissions().mode() & 0o777, "{:?}", entry.path());
             }
         }
-        assert_eq!(15, keys, "3 authorities, 3 of the gateway, 2 clients, 5 of staff, 1 upstream, 1 token key");
+        assert_eq!(16, keys, "3 authorities, 3 of the gateway, 2 clients, 5 of staff, 1 upstream, 1 token key, 1 of the log");
         let pem = fs::read_to_string(&made.token_key).expect("key");
         assert_eq!(
             TokenSigner::from_pem(TOKEN_KID, &pem).expect("signer").jwks(),

@@ -67,7 +67,8 @@ fn report_online(output: &Output, probed: &[Probed]) -> Result<Exit, Failure> {
 
 fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) -> Result<Exit, Failure> {
     let summary = policies.map(Policies::summary);
-    let set = summary.as_ref().map_or("", |s| s.id.as_str());
+    // As decisions name it: policies and governed configuration together.
+    let set = policies.map(|p| build::set_id(config, p)).unwrap_or_default();
     if output.is_json() {
         let (files, warnings) = (config.files.len(), config.warnings.iter().map(finding_json).collect::<Vec<_>>());
         output.json(&json!({ "ok": true, "files": files, "policy_set": set, "governed": config.governed_hash, "warnings": warnings }))?;
@@ -78,12 +79,12 @@ fn report_good(output: &Output, config: &Config, policies: Option<&Policies>) ->
     }
     let routes: usize = config.catalog.apis.iter().map(|api| api.routes.len()).sum();
     let rules =
-        summary.map(|s| format!(" · {} policies, {} activities, set {}", s.permits + s.forbids, s.activities, short(&s.id))).unwrap_or_default();
+        summary.map(|s| format!(" · {} policies, {} activities, set {}", s.permits + s.forbids, s.activities, short(&set))).unwrap_or_default();
     output.line(format!(
-        "no errors in {} · {} routes of {} APIs{rules} · nothing was started or written",
+        "no errors in {} · {} of {}{rules} · nothing was started or written",
         count(config.files.len(), "file"),
-        routes,
-        config.catalog.apis.len()
+        count(routes, "route"),
+        count(config.catalog.apis.len(), "API")
     ))?;
     Ok(Exit::Done)
 }
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_exits_with_3() {
-        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") } };
+        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") }, online: false, schema: false };
         assert_eq!(args.execute(&Output::new(super::super::Format::Json)).unwrap(), Exit::Invalid);
     }
 }

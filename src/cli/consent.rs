@@ -43,7 +43,7 @@ pub(super) struct EventArgs {
     /// A purpose; may be repeated.
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<String>,
-    /// When the person acted, with offset.
+    /// When the person acted, with offset; a grant without it opens nothing.
     #[arg(long = "at", value_name = "TIME")]
     event_time: Option<String>,
     #[command(flatten)]
@@ -277,9 +277,20 @@ fn render_effective(answer: &Value) -> String {
             None => groups.push((key, vec![text(usage, "category")])),
         }
     }
-    let mut table = Table::new(&["purpose", "recipient", "state", "categories", "event"]);
+    // And lines that then differ only in the recipient are one, too: a stop is told once, not for each department.
+    let mut lines: Vec<([String; 5], Vec<String>)> = Vec::new();
     for ([purpose, recipient, state, event, _rule], categories) in groups {
-        table.row([purpose, recipient, state, categories.join(" "), event]);
+        let key = [purpose, state, categories.join(" "), categories.len().to_string(), event];
+        match lines.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, recipients)) => recipients.push(recipient),
+            None => lines.push((key, vec![recipient])),
+        }
+    }
+    let mut table = Table::new(&["purpose", "recipient", "state", "categories", "event"]);
+    for ([purpose, state, categories, count, event], recipients) in lines {
+        let categories = if categories.chars().count() > 40 { format!("{count} categories") } else { categories };
+        let recipients = if recipients.len() > 3 { format!("{} departments", recipients.len()) } else { recipients.join(" ") };
+        table.row([purpose, recipients, state, categories, event]);
     }
     format!("{head}\n\n{}", table.render())
 }

@@ -17,7 +17,7 @@ use crate::telemetry;
 
 /// `consentry demo`.
 pub(super) fn execute(args: &DemoArgs, output: &Output) -> Result<Exit, Failure> {
-    telemetry::start_tracing(if args.once { "error" } else { "warn" }, false);
+    telemetry::start_tracing("error", false);
     let args = DemoArgs { json: args.json || output.is_json(), ..args.clone() };
     let is_coloured = stdout().is_terminal();
     let went = runtime()?.block_on(demo::run(&args, &RealGateway, &mut stdout(), is_coloured));

@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand, one exit code per kind of ending (see [`Exit`]).
 //!
 //! Commands that need the state of a running gateway talk to its admin listener under their caller's role
-//! ([`client`]); `audit … --offline DIR` and `audit verify` read the log's files.
+//! (`client.rs`); `audit … --offline DIR` and `audit verify` read the log's files.
 
 mod audit;
 mod bench;

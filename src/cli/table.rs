@@ -25,16 +25,26 @@ impl Table {
     pub(super) fn render(&self) -> String {
         let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
         let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
-        let widths: Vec<usize> =
-            (0..self.head.len()).map(|i| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+        let widest = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let widths = fit((0..self.head.len()).map(widest).collect());
         let rendered: Vec<String> = lines.iter().map(|line| render_line(line, &widths)).collect();
         rendered.join("\n")
     }
 }
 
+/// Takes from the widest column, one by one, until a line has room: no column is lost.
+fn fit(mut widths: Vec<usize>) -> Vec<usize> {
+    let gaps = widths.len().saturating_sub(1) * 2;
+    while widths.iter().sum::<usize>() + gaps > LINE_CHARS_MAX {
+        let Some(widest) = widths.iter_mut().max() else { break };
+        *widest -= 1;
+    }
+    widths
+}
+
 fn render_line(cells: &[String], widths: &[usize]) -> String {
-    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-    cut(padded.join("  ").trim_end(), LINE_CHARS_MAX)
+    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{:<width$}", cut(cell, *width))).collect();
+    padded.join("  ").trim_end().to_owned()
 }
 
 /// At most `chars_max` characters; control characters of foreign text are replaced, so that a value cannot move the cursor.
@@ -56,6 +66,15 @@ mod tests {
         table.row(["ünï".to_owned(), "–".to_owned()]);
         table.row(["crm-desk".to_owned(), String::new()]);
         assert_eq!(table.render(), "app       why\nünï       –\ncrm-desk");
+    }
+
+    #[test]
+    fn a_wide_table_takes_from_its_widest_column_and_loses_none() {
+        let mut table = Table::new(&["one", "two", "three", "four"]);
+        table.row([40, 40, 40, 12].map(|n| "x".repeat(n)));
+        let rendered = table.render();
+        assert!(rendered.lines().all(|line| line.chars().count() <= LINE_CHARS_MAX), "{rendered}");
+        assert!(rendered.ends_with(&format!("…  {}", "x".repeat(12))), "{rendered}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::read::{Cx, Value};
 use super::routes::{Draft, draft};
 use super::shapes::{Names, declared};
 use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Place, Route};
-use crate::model::{ApiName, Department, Purpose, ResponsePlan, UpstreamName};
+use crate::model::{ApiName, Department, Purpose, ResponsePlan, Several, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
 const OWNED_HEADERS: [&str; 31] = [
@@ -203,6 +203,10 @@ fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
     }
     let route = target.route.as_ref()?;
     match &route.response {
+        ResponsePlan::Object { shape, .. } if shape.customer.len() > 1 && shape.several == Several::All => {
+            place.error_help("that route answers an object of several customers", "add `several = \"each\"`: then the first of them is whose it is");
+            None
+        }
         ResponsePlan::Object { at, shape, .. } if !shape.customer.is_empty() => {
             Some(Customer::Lookup { route: route.key, template: target.template.clone(), at: at.clone(), shape: Arc::clone(shape) })
         }

@@ -387,6 +387,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "lookup = \"GET /Quotes({id})\"", "# none", "route `PATCH /Quotes({id})` does not say whose data it writes"),
     (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({key})\"", "unknown route `GET /Quotes({key})`"),
     (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes\"", "does not say whose object it answers"),
+    (SALES, "customer = \"customer.number\"", "customer = [\"customer.number\", \"id\"]", "answers an object of several customers"),
     (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({id})\"\ncustomer = \"path:id\"", "`lookup` stands beside `customer`"),
     (SALES, "request = { shape = \"quote\" }\n", "", "does not say what it writes"),
     (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", put = \"merge\" }\n", "`put` belongs to a PUT route"),

@@ -1,7 +1,7 @@
 //! What the customer allows: consent events, hard stops, the crosswalk from ids to customers, and the projection that the
 //! request path reads. Events are append-only; everything else is derived from them and can be rebuilt (test).
 //!
-//! The pure part is [`floor`] and [`status`]: no clock, no store. The acting part is [`Ledger`]: one writer at a time,
+//! The pure part is [`floor()`] and [`status()`]: no clock, no store. The acting part is [`Ledger`]: one writer at a time,
 //! stored durably, then applied in memory, then acknowledged; reads never wait for the database.
 //!
 //! **A stop is never refused because something is down**: it binds in memory and is answered with

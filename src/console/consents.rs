@@ -93,13 +93,25 @@ pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
     let draft = draft(call, call.json()?)?;
     let weight = if draft.state.closes() { Weight::Stops } else { Weight::Opens };
     call.may_write(weight)?;
+    let lacks = lacks_to_open(&draft);
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(acknowledgement(&acknowledged))
+    Ok(acknowledgement(&acknowledged, lacks))
+}
+
+/// Why a grant will open nothing, whoever's statement it is. The ledger decides; this only tells.
+fn lacks_to_open(draft: &EventDraft) -> Option<&'static str> {
+    match draft {
+        _ if !draft.state.opens() => None,
+        EventDraft { event_time: None, .. } => Some("recorded, but opens nothing: `event_time`, when the person acted, is missing"),
+        EventDraft { method: Method::Implied, .. } => Some("recorded, but opens nothing: consent that is only implied can not raise permission"),
+        _ if draft.evidence.is_empty() => Some("recorded, but opens nothing: `evidence` is missing"),
+        _ => None,
+    }
 }
 
 /// What a recorded event is answered with: it is in force.
-pub(super) fn acknowledgement(acknowledged: &Acknowledged) -> Reply {
+pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Reply {
     let mut document = json!({
         "event": acknowledged.event.0,
         "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),
@@ -110,7 +122,9 @@ pub(super) fn acknowledgement(acknowledged: &Acknowledged) -> Reply {
         if let Some(after) = acknowledged.in_force_after {
             members.insert("in_force_after_us".to_owned(), json!(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
         }
-        if acknowledged.author == Author::System {
+        if let Some(note) = lacks {
+            members.insert("note".to_owned(), json!(note));
+        } else if acknowledged.author == Author::System {
             let note = "recorded as the system's: it can lower permission, never raise it; see the capture registration and its evidence";
             members.insert("note".to_owned(), json!(note));
         }

@@ -2,8 +2,8 @@
 //! record consent) and health. Each is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
 //! document. Pages follow later; this is the API.
 //!
-//! A request goes through the same list of steps on every route ([`dispatch`]): route, identity, role, origin, body,
-//! handler. Identity comes from the request's extensions, where the listener put what it verified ([`role`]).
+//! A request goes through the same list of steps on every route (`dispatch.rs`): route, identity, role, origin, body,
+//! handler. Identity comes from the request's extensions, where the listener put what it verified (`role.rs`).
 
 mod capture;
 mod catalogue;

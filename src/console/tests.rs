@@ -242,6 +242,30 @@ fn an_unregistered_app_can_lower_but_never_raise() {
 }
 
 #[test]
+fn a_grant_that_opens_nothing_says_so() {
+    let desk = Desk::open().with_customer();
+    let send = |change: &dyn Fn(&mut Value)| {
+        let mut given = grant();
+        change(&mut given);
+        let (status, answer) = desk.post(&role(AdminRole::ConsentDesk), "/v1/consents", &given);
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        (answer["note"].as_str().unwrap_or_default().to_owned(), status_of(&desk))
+    };
+    let at = json!((desk.state.clock.now() - jiff::SignedDuration::from_hours(1)).to_string());
+    for (missing, change) in [
+        ("`event_time`", &(|given: &mut Value| given["event_time"] = Value::Null) as &dyn Fn(&mut Value)),
+        ("`evidence`", &|given| (given["event_time"], given["evidence"]) = (at.clone(), json!([]))),
+        ("implied", &|given| (given["event_time"], given["method"]) = (at.clone(), json!("implied"))),
+    ] {
+        let (note, status) = send(change);
+        assert!(note.contains("opens nothing") && note.contains(missing), "{missing}: {note}");
+        assert_ne!(status, json!("given"), "{missing}");
+    }
+    let (note, status) = send(&|given| given["event_time"] = at.clone());
+    assert_eq!((note.as_str(), status), ("", json!("given")));
+}
+
+#[test]
 fn an_acknowledged_withdrawal_is_in_force_and_in_the_log() {
     let desk = Desk::open().with_customer();
     let now = desk.state.clock.now();

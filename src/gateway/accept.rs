@@ -12,11 +12,10 @@ use hyper::body::{Body, Incoming};
 
 use super::listener::Connection;
 use super::problem::{Code, Details, Problem};
-use crate::catalog::Target;
+use crate::catalog::{Target, TargetError};
 use crate::identity::PeerCertificate;
 
 /// A request whose head can be read in one way only. Fields are private to the gateway.
-#[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) method: Method,
     pub(super) target: Target,
@@ -26,6 +25,13 @@ pub(super) struct Accepted {
     pub(super) body: Incoming,
     pub(super) certificate: Option<Arc<PeerCertificate>>,
     pub(super) trace: TraceContext,
+}
+
+impl std::fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers carry tokens and ids.
+        f.debug_struct("Accepted").field("method", &self.method).field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 /// Methods that are understood; everything else is 501, and the two that make tunnels or echoes 405.
@@ -52,14 +58,11 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = Target::parse(path_and_query).map_err(|error| {
         tracing::debug!(%error, "target refused");
-        if path_and_query.len() > TARGET_BYTES_MAX { Code::UriTooLong } else { Code::AmbiguousRequest }
+        if error == TargetError::TooLong { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
     let trace = TraceContext::from_headers(&head.headers);
     Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
 }
-
-/// Longest request target, bytes.
-const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
 /// it may be mapped on the way here.

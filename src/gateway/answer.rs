@@ -19,8 +19,8 @@ use crate::model::{PartyFacts, PartyNo, ResponsePlan};
 /// A success whose body may be cut.
 ///
 /// # Errors
-/// The problem that stands in place of the answer. `hide_404`: a missing record must look like a denial, because the
-/// request does not name its customer.
+/// The problem that stands in place of the answer. `hide_404`: a missing or deleted record must look like a denial, because
+/// the request does not name its customer.
 pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) -> Result<Unfiltered, Problem> {
     let answer = result.map_err(|error| match error {
         ForwardError::Timeout => Code::UpstreamTimeout,
@@ -34,8 +34,11 @@ pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) 
     if status.is_success() {
         return Ok(answer);
     }
+    if hide_404 && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return Err(Code::Denied.into());
+    }
     if status == StatusCode::NOT_FOUND {
-        return Err(if hide_404 { Code::Denied } else { Code::RouteNotDeclared }.into());
+        return Err(Code::RouteNotDeclared.into());
     }
     if status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
         return Err(Code::UpstreamRefused(status.as_u16()).into());
@@ -80,11 +83,15 @@ pub(super) fn response_headers(routed: &Routed, answer: &HeaderMap) -> HeaderMap
 const NEVER_PASSED: &[&str] = &[
     "accept-ranges",
     "age",
+    "alt-svc",
     "cache-control",
     "connection",
+    "content-digest",
     "content-disposition",
     "content-encoding",
     "content-length",
+    "content-location",
+    "content-md5",
     "content-range",
     "content-type",
     "date",
@@ -124,41 +131,84 @@ pub(super) fn upstream_method(method: &Method) -> Method {
     if *method == Method::HEAD { Method::GET } else { method.clone() }
 }
 
-/// Writes the entries of a part: more than one when it is about more customers than one entry holds.
+/// Writes the entries of a part: more than one when it is about more than one entry holds.
 pub(super) async fn record_part(shared: &Shared, head: &Recorded, report: &Report, groups: Vec<Group>) -> Result<Recorded, Halt> {
-    let mut entries = Vec::new();
-    let mut current: Vec<Group> = Vec::new();
-    let mut room = GROUP_PARTIES_MAX;
-    for group in groups {
-        let mut rest: &[PartyNo] = &group.parties;
-        loop {
-            let (now, later) = rest.split_at(rest.len().min(room));
-            current.push(Group { parties: now.to_vec(), ..group.clone() });
-            room -= now.len();
-            rest = later;
-            if room == 0 {
-                entries.push(std::mem::take(&mut current));
-                room = GROUP_PARTIES_MAX;
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-    }
-    let last = part(head, report, current);
+    let of = head.index();
+    let mut entries = portions(groups);
+    let groups = entries.pop().unwrap_or_default();
+    let mut lists = path_lists(&report.withheld);
+    let withheld = lists.pop().unwrap_or_default();
     let mut waiting = Vec::new();
-    for groups in entries {
-        waiting.push(shared.log.append(Entry::Part { of: head.index(), rows: 0, dropped: 0, groups, withheld: Vec::new() })?);
+    for (groups, withheld) in entries.into_iter().map(|groups| (groups, Vec::new())).chain(lists.into_iter().map(|paths| (Vec::new(), paths))) {
+        waiting.push(shared.log.append(Entry::Part { of, rows: 0, dropped: 0, groups, withheld })?);
     }
-    let recorded = record(shared, last).await?;
+    let recorded = record(shared, Entry::Part { of, rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld }).await?;
     for pending in waiting {
         pending.await?;
     }
     Ok(recorded)
 }
 
-fn part(head: &Recorded, report: &Report, groups: Vec<Group>) -> Entry {
-    Entry::Part { of: head.index(), rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld: report.withheld.clone() }
+/// Different verdicts in one entry at most: with 8,192 customers they stay below the log's 65,535 bytes.
+const ENTRY_GROUPS_MAX: usize = 100;
+/// Bytes of verdicts beside one entry at most: the log takes 200,000 for an entry and all that it refers to.
+const ENTRY_VERDICT_BYTES_MAX: usize = 80_000;
+/// Bytes of paths beside one entry at most.
+const ENTRY_PATH_BYTES_MAX: usize = 40_000;
+
+/// Groups as entries can hold them. A long list knows many customers in many states; the log refuses an entry that is too
+/// large, and without its record nothing goes out.
+pub(super) fn portions(groups: Vec<Group>) -> Vec<Vec<Group>> {
+    let mut full = Vec::new();
+    let mut current: Vec<Group> = Vec::new();
+    let (mut parties, mut bytes) = (0, 0);
+    for group in groups {
+        let cost = verdict_bytes(&group);
+        let mut rest: &[PartyNo] = &group.parties;
+        loop {
+            if current.len() == ENTRY_GROUPS_MAX || parties == GROUP_PARTIES_MAX || (bytes > 0 && bytes + cost > ENTRY_VERDICT_BYTES_MAX) {
+                full.push(std::mem::take(&mut current));
+                (parties, bytes) = (0, 0);
+            }
+            let (now, later) = rest.split_at(rest.len().min(GROUP_PARTIES_MAX - parties));
+            // Those who are not in the crosswalk are counted once.
+            let unknown = if rest.len() == group.parties.len() { group.unknown } else { 0 };
+            current.push(Group { parties: now.to_vec(), unknown, ..group.clone() });
+            parties += now.len();
+            bytes += cost;
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    full.push(current);
+    full
+}
+
+/// At most what the verdicts of a group take in the log: fixed words, and the names that files declare.
+fn verdict_bytes(group: &Group) -> usize {
+    let names = |v: &crate::model::CategoryVerdict| -> usize {
+        let policies: usize = v.policies.iter().map(|p| p.as_str().len() + 3).sum();
+        v.category.as_str().len() + policies + v.activity.map_or(0, |(key, _)| key.as_str().len())
+    };
+    group.verdicts.iter().map(|v| 256 + names(v)).sum::<usize>() + 256
+}
+
+fn path_lists(paths: &[String]) -> Vec<Vec<String>> {
+    let mut lists: Vec<Vec<String>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for path in paths {
+        if bytes > 0 && bytes + path.len() > ENTRY_PATH_BYTES_MAX {
+            lists.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += path.len() + 3;
+        if let Some(list) = lists.last_mut() {
+            list.push(path.clone());
+        }
+    }
+    lists
 }
 
 /// Facts of customers by number, for the log.
@@ -192,5 +242,80 @@ pub(super) fn single_group(standing: Option<&crate::consent::Standing>, verdicts
         outcome: super::judge::outcome(verdicts, released),
         verdicts: Arc::clone(verdicts),
         facts: standing.map(|s| s.facts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Outcome;
+    use crate::model::{ActivityKey, Category, CategoryVerdict, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
+    use bytes::Bytes;
+
+    fn group(parties: std::ops::Range<u64>, categories: usize) -> Group {
+        let verdict = |n: usize| CategoryVerdict {
+            category: Category::intern(&format!("category-{n}")),
+            release: Release::Full,
+            why: Why::Permitted,
+            policies: vec![PolicyName::intern("owner-and-contract-may-read")],
+            basis: LawfulBasis::LegitimateInterest,
+            activity: Some((ActivityKey::intern("order-handling"), 1)),
+            status: ConsentStatus::Unknown,
+            event: None,
+            overridden: Vec::new(),
+        };
+        let verdicts = Arc::new(Verdicts::new((0..categories).map(verdict).collect()));
+        Group { parties: parties.map(PartyNo).collect(), unknown: 1, outcome: Outcome::Permit, verdicts, facts: None }
+    }
+
+    #[test]
+    fn what_one_entry_cannot_hold_stands_in_several() {
+        assert_eq!(portions(Vec::new()), [Vec::new()], "an answer about nobody still has its entry");
+        assert_eq!(portions(vec![group(1..9, 2)]).len(), 1);
+        // Many customers, each in another state.
+        let states: Vec<Group> = (1..1_000).map(|n| group(n..n + 1, 12)).collect();
+        let entries = portions(states.clone());
+        assert_eq!(entries.concat(), states, "nobody is lost or told twice");
+        assert!(entries.iter().all(|entry| entry.len() <= ENTRY_GROUPS_MAX));
+        assert!(entries.iter().all(|entry| entry.iter().map(verdict_bytes).sum::<usize>() <= ENTRY_VERDICT_BYTES_MAX));
+        // Many customers in one state.
+        let crowd = portions(vec![group(1..20_001, 2)]);
+        assert_eq!(crowd.iter().flatten().map(|g| g.parties.len()).collect::<Vec<_>>(), [8_192, 8_192, 3_616]);
+        assert_eq!(crowd.iter().flatten().map(|g| g.unknown).sum::<u32>(), 1);
+    }
+
+    #[test]
+    fn only_a_whole_plain_success_goes_on() {
+        let code = |status: u16, hide_404| {
+            let status = StatusCode::from_u16(status).unwrap();
+            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new() }), hide_404).map(|_| ()).map_err(|p| p.code)
+        };
+        for status in [200, 201, 204] {
+            assert_eq!(code(status, true), Ok(()));
+        }
+        for (status, hidden, open) in [
+            (404, Code::Denied, Code::RouteNotDeclared),
+            (410, Code::Denied, Code::UpstreamRefused(410)),
+            (400, Code::UpstreamRefused(400), Code::UpstreamRefused(400)),
+            (401, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (403, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (206, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (101, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (302, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (304, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (500, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+            (999, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
+        ] {
+            assert_eq!((code(status, true), code(status, false)), (Err(hidden), Err(open)), "{status}");
+        }
+    }
+
+    #[test]
+    fn long_lists_of_paths_are_told_in_several_entries() {
+        let paths: Vec<String> = (0..2_000).map(|n| format!("a.rather.long.path.to.a.member.{n}")).collect();
+        let lists = path_lists(&paths);
+        assert!(lists.len() > 1 && lists.iter().all(|l| l.iter().map(|p| p.len() + 3).sum::<usize>() <= ENTRY_PATH_BYTES_MAX + 64));
+        assert_eq!(lists.concat(), paths);
+        assert_eq!(path_lists(&[]), [Vec::<String>::new()]);
     }
 }

@@ -235,11 +235,16 @@ fn reasons(verdict: &CategoryVerdict, explanation: &policy::Explanation) -> Vec<
         Why::Stop(stop) => format!("stop: {stop}; no policy can open it"),
         Why::PolicyError => format!("a policy erred: {names}"),
         Why::NoPermit | Why::Forbidden if verdict.release == Release::Reduced => format!("masked form by {names}"),
-        Why::Forbidden => format!("forbidden: {names}"),
+        Why::Forbidden => {
+            let told = |name: &crate::model::PolicyName| {
+                let missing = explanation.forbids.iter().find(|f| f.name == *name).and_then(|f| f.missing.as_ref());
+                missing.map_or_else(|| name.to_string(), |missing| format!("{name} ({missing})"))
+            };
+            format!("forbidden: {}", verdict.policies.iter().map(told).collect::<Vec<_>>().join(", "))
+        }
         Why::NoPermit => "no policy permits it".to_owned(),
     }];
     if matches!(verdict.why, Why::Forbidden | Why::NoPermit) {
-        out.extend(explanation.forbids.iter().filter_map(|f| f.missing.as_ref().map(|m| format!("{}: {m}", f.name))));
         out.extend(explanation.permits.iter().filter_map(|p| p.failed.as_ref().map(|why| format!("{}: {why}", p.name))));
     }
     out

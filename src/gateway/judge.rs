@@ -11,8 +11,8 @@ use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo, Purpose,
-    Question, Release, Revision, Space, Verdicts, Why,
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo,
+    Purpose, Question, Release, Revision, Space, Verdicts, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -154,7 +154,7 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
         activity: activity.map(|a| (a.id, a.version)),
         status: effective.status,
         event: effective.event,
-        overridden: effective.overridden,
+        overridden: newest(effective.overridden),
     };
     if reserved {
         answer.why = Why::UnknownParty;
@@ -182,11 +182,19 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
     answer
 }
 
+/// Events that lost, told with one verdict at most. A customer who has changed their mind a thousand times would otherwise
+/// make an entry that the log does not take; the ledger knows them all.
+const OVERRIDDEN_MAX: usize = 8;
+
+/// The last of a list that is ordered by time.
+fn newest(mut events: Vec<EventId>) -> Vec<EventId> {
+    events.split_off(events.len().saturating_sub(OVERRIDDEN_MAX))
+}
+
 /// What makes two customers equal to a decision: address of the interned profile, facts, and whether events are told.
 type Same = (usize, PartyFacts, bool);
 
 /// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
-#[derive(Debug)]
 pub(super) struct Judging<'a> {
     pub(super) policies: &'a Policies,
     pub(super) catalog: &'a Catalog,
@@ -220,6 +228,13 @@ impl DecidedOn {
     /// Whether the ledger still says what was decided on.
     pub(super) fn still_holds(&self, ledger: &Ledger) -> bool {
         ledger.standing(&self.id).is_ok_and(|now| now.map(|s| (s.party, s.revision)) == self.party)
+    }
+}
+
+impl std::fmt::Debug for Judging<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without ids and the key for pseudonyms.
+        f.debug_struct("Judging").field("asked", &self.asked).field("decided_on", &self.decided_on.len()).finish_non_exhaustive()
     }
 }
 
@@ -375,5 +390,18 @@ pub(super) fn outcome(verdicts: &Verdicts, released: bool) -> Outcome {
         Outcome::Permit
     } else {
         Outcome::Redact
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_events_that_lost_are_told() {
+        let events = |numbers: std::ops::Range<usize>| numbers.map(|n| EventId(format!("ev_{n}"))).collect::<Vec<_>>();
+        assert_eq!(newest(events(0..3)), events(0..3));
+        assert_eq!(newest(events(0..1_000)), events(992..1_000));
+        assert_eq!(newest(Vec::new()), Vec::new());
     }
 }

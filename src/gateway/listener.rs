@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -102,17 +103,17 @@ pub async fn serve<S, B, M>(
             }
             match tls {
                 None => {
-                    let service = make_service(Connection { peer, certificate: None, tls: false });
+                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate: None, tls: false }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    end(watcher.watch(connection).await);
+                    end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
                 Some(settings) => {
                     // As they are now: a reload may have replaced the certificate since the last connection.
                     let acceptor = TlsAcceptor::from(settings.load_full());
                     let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout).await else { return };
-                    let service = make_service(Connection { peer, certificate, tls: true });
+                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate, tls: true }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    end(watcher.watch(connection).await);
+                    end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
             }
         });
@@ -120,6 +121,43 @@ pub async fn serve<S, B, M>(
     drop(listener);
     if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut after the drain time");
+    }
+}
+
+/// A service that notes its first request.
+struct Begun<S> {
+    service: S,
+    begun: Arc<AtomicBool>,
+}
+
+impl<S> Begun<S> {
+    fn new(service: S) -> (Self, Arc<AtomicBool>) {
+        let begun = Arc::new(AtomicBool::new(false));
+        (Self { service, begun: Arc::clone(&begun) }, begun)
+    }
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Begun<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}
+
+/// Ends a connection on which no request comes in time: hyper's own limit begins only when it knows which HTTP is spoken.
+async fn unless_silent<C: Future<Output = Result<(), E>>, E>(connection: C, begun: &AtomicBool, patience: Duration) -> Result<(), E> {
+    let mut connection = std::pin::pin!(connection);
+    match tokio::time::timeout(patience, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if begun.load(Ordering::Relaxed) => connection.await,
+        Err(_) => {
+            tracing::debug!("a connection without a request was closed");
+            Ok(())
+        }
     }
 }
 
@@ -178,4 +216,40 @@ fn http_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What a client gets that sends `request` and then waits to be hung up on.
+    async fn answer_to(request: &[u8]) -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let limits = Limits { header_timeout: Duration::from_millis(200), ..Limits::default() };
+        let make = |_| service_fn(|_| async { Ok(Response::new(Empty::<bytes::Bytes>::new())) });
+        let serving = tokio::spawn(serve(listener, None, limits, stopped, make));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut answer)).await.unwrap().unwrap_or_default();
+        stop.send_replace(true);
+        serving.await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_request_is_closed() {
+        for silence in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n"] {
+            let answer = answer_to(silence.as_bytes()).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 200"), "{silence:?}");
+        }
+        let answer = answer_to(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
 }

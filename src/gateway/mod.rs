@@ -1,4 +1,4 @@
-//! The policy enforcement point: listeners, the life of a request ([`pipeline`]), forwarding, answering, reload and drain.
+//! The policy enforcement point: listeners, the life of a request (`pipeline.rs`), forwarding, answering, reload and drain.
 //! The only room (with the command line) that knows all others.
 
 mod accept;

@@ -15,6 +15,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::accept::accept;
+use super::answer::portions;
 use super::listener::Connection;
 use super::problem::{Code, Problem};
 use super::respond::{self, Reply};
@@ -71,8 +72,10 @@ impl From<AuditError> for Halt {
 
 /// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
 pub(super) async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+    let is_head = request.method() == Method::HEAD;
     match run(shared, connection, body_max, request).await {
         Ok(response) => response,
+        Err(halt) if is_head => respond::without_body(halted(shared, halt).await),
         Err(halt) => halted(shared, halt).await,
     }
 }
@@ -85,7 +88,23 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, req
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,
         (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
-        (_, Action::Create | Action::Update | Action::Delete) => write::serve(shared, &call, routed, body).await,
+        (_, Action::Create | Action::Update | Action::Delete) => {
+            let shared = Arc::clone(shared);
+            // A task of its own: a client that hangs up does not stop a write between its intent and its end, and does not
+            // keep a customer whom it created from being linked.
+            let written = tokio::spawn(async move {
+                match write::serve(&shared, &call, routed, body).await {
+                    Ok(response) => response,
+                    Err(halt) => halted(&shared, halt).await,
+                }
+            });
+            match written.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(response) => Ok(response),
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // Only at the very end, when the runtime lets all tasks go: nobody is answered any more.
+                Err(Err(_cancelled)) => std::future::pending().await,
+            }
+        }
     }
 }
 
@@ -99,15 +118,20 @@ async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
         Halt::AuditUnavailable(error) => return audit_unavailable(shared, &error),
         Halt::Refused(refusal) => *refusal,
     };
-    let Refusal { facts, problem, head, groups, paths } = refusal;
-    let entry = Entry::Deny {
-        facts: Arc::clone(&facts),
-        of: head.as_ref().map(|(index, _)| *index),
-        status: problem.code.status().as_u16(),
-        code: problem.code.as_str(),
-        groups,
-        paths,
-    };
+    let Refusal { facts, problem, head, mut groups, paths } = refusal;
+    let of = head.as_ref().map(|(index, _)| *index);
+    if let Some(of) = of {
+        // Only an answer is about more customers than one entry holds. Entries are durable in their order.
+        let mut entries = portions(groups);
+        groups = entries.pop().unwrap_or_default();
+        for groups in entries {
+            let more = Entry::Part { of, rows: 0, dropped: 0, groups, withheld: Vec::new() };
+            if let Err(error) = shared.log.append_unwaited(more) {
+                return audit_unavailable(shared, &error);
+            }
+        }
+    }
+    let entry = Entry::Deny { facts: Arc::clone(&facts), of, status: problem.code.status().as_u16(), code: problem.code.as_str(), groups, paths };
     match record(shared, entry).await {
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);

@@ -155,7 +155,12 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
         }
         other @ (Halt::Rejected(_) | Halt::AuditUnavailable(_)) => other,
     })?;
-    if now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
+    if !now.snapshot.authenticator.still_knows(&call.principal) {
+        return Err(Halt::refuse_of(&before.facts, head, denied(contact(before)), Vec::new()));
+    }
+    // A search body was judged by the parameters declared then; what is declared now may name other categories.
+    let searches = before.found.route.search.is_some();
+    if searches || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }
     now.selected_by.extend(before.selected_by.iter().copied());

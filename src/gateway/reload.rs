@@ -21,7 +21,7 @@ use crate::config::Config;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What cannot change while the gateway runs: it would take new sockets or another log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Fixed {
     listeners: Vec<(String, std::net::SocketAddr)>,
     admin: Option<std::net::SocketAddr>,
@@ -29,6 +29,13 @@ struct Fixed {
     health: Option<std::net::SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
     consent: PathBuf,
+}
+
+impl std::fmt::Debug for Fixed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the log's signing key.
+        f.debug_struct("Fixed").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
 }
 
 impl Fixed {

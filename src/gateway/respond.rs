@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -15,7 +15,7 @@ use super::problem::{Code, Problem};
 use crate::audit::Recorded;
 use crate::filter::Filtered;
 
-/// Bytes handed on at a time; between two pieces the decision is compared once more.
+/// Bytes handed on at a time; before each piece the decision is compared once more.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Bytes that may go out: cut, and recorded.
@@ -34,7 +34,8 @@ impl Part {
 
 /// Watches an answer on its way out.
 pub trait Watch: Send + Sync {
-    /// Whether what was decided still holds; asked before each piece after the first.
+    /// Whether what was decided still holds; asked before each piece. Before the first, too: an HTTP/2 client that opens no
+    /// window may wait with it for as long as it likes.
     fn still_holds(&self) -> bool;
     /// The answer is over; `complete` is false when it was cut or the client went away.
     fn ended(&self, bytes: u64, complete: bool);
@@ -75,7 +76,7 @@ impl Body for Reply {
             self.finish(true);
             return Poll::Ready(None);
         }
-        if self.sent > 0 && self.watch.as_ref().is_some_and(|w| !w.still_holds()) {
+        if self.watch.as_ref().is_some_and(|w| !w.still_holds()) {
             self.finish(false);
             self.rest = Bytes::new();
             return Poll::Ready(Some(Err(TakenBack)));
@@ -135,7 +136,7 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
     *headers = head.headers;
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     if head.bodiless && length > 0 {
-        headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(content_type) = head.content_type.filter(|_| length > 0) {
         headers.insert(CONTENT_TYPE, content_type);
@@ -159,6 +160,16 @@ pub fn refuse(problem: &Problem, recorded: &Recorded, decision: &str) -> Respons
 #[must_use]
 pub fn reject(problem: &Problem) -> Response<Reply> {
     problem_response(problem, None)
+}
+
+/// The answer to a HEAD: over HTTP/2 hyper would send the body, which breaks the stream.
+#[must_use]
+pub(super) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
+    let bytes = std::mem::take(&mut response.body_mut().rest);
+    if !bytes.is_empty() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    response
 }
 
 fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply> {
@@ -194,5 +205,67 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
             headers.insert(name, value);
         }
         Err(error) => tracing::error!(%error, name, "a header value cannot be written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Holds for so many questions, and notes the ends.
+    #[derive(Default)]
+    struct Patient {
+        holds: AtomicUsize,
+        ends: Mutex<Vec<(u64, bool)>>,
+    }
+
+    impl Watch for Patient {
+        fn still_holds(&self) -> bool {
+            self.holds.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        }
+
+        fn ended(&self, bytes: u64, complete: bool) {
+            self.ends.lock().unwrap().push((bytes, complete));
+        }
+    }
+
+    async fn sent(bytes: usize, holds: usize) -> (usize, bool, Vec<(u64, bool)>) {
+        let watch = Arc::new(Patient { holds: holds.into(), ..Patient::default() });
+        let mut reply = Reply { rest: Bytes::from(vec![b' '; bytes]), sent: 0, watch: Some(Arc::clone(&watch) as Arc<dyn Watch>) };
+        let (mut received, mut broken) = (0, false);
+        while let Some(frame) = reply.frame().await {
+            match frame {
+                Ok(frame) => received += frame.into_data().unwrap().len(),
+                Err(TakenBack) => broken = true,
+            }
+            if broken {
+                break;
+            }
+        }
+        drop(reply);
+        let ends = watch.ends.lock().unwrap().clone();
+        (received, broken, ends)
+    }
+
+    #[test]
+    fn a_refused_head_has_the_headers_of_the_refusal_and_no_bytes() {
+        let refused = reject(&Code::Denied.into());
+        let length = refused.body().rest.len();
+        let refused = without_body(refused);
+        assert_eq!((refused.status(), refused.body().is_end_stream()), (StatusCode::FORBIDDEN, true));
+        assert_eq!(refused.headers()[CONTENT_LENGTH], length.to_string());
+    }
+
+    #[tokio::test]
+    async fn no_piece_goes_out_once_the_decision_changed_and_the_end_is_told_once() {
+        assert_eq!(sent(10, 0).await, (0, true, vec![(0, false)]), "nor the first");
+        assert_eq!(sent(PIECE_BYTES * 3, 2).await, (PIECE_BYTES * 2, true, vec![(131_072, false)]));
+        assert_eq!(sent(PIECE_BYTES + 1, 2).await, (PIECE_BYTES + 1, false, vec![(65_537, true)]));
+        assert_eq!(sent(0, 0).await, (0, false, vec![(0, true)]));
     }
 }

@@ -134,7 +134,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
         tokio::spawn(tick(Arc::clone(&shared), outbox, stopped.clone())),
-        tokio::spawn(refresh_keys(Arc::clone(&shared), stopped.clone())),
+        tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
@@ -368,9 +368,10 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Rece
 }
 
 /// Key sets are confirmed in the background, so that no request waits for an issuer that is up.
-async fn refresh_keys(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn refresh_keys(shared: Arc<Shared>, staff: Arc<ArcSwap<Staff>>, mut stopped: watch::Receiver<bool>) {
     loop {
         shared.snapshot().authenticator.refresh_keys().await;
+        staff.load_full().refresh_keys().await;
         tokio::select! {
             () = tokio::time::sleep(KEYS_EVERY) => {}
             () = stopping(&mut stopped) => return,

@@ -1,6 +1,7 @@
 //! A body that only selects (`POST /tickets/search`): its members are parameters. It is read strictly and written anew for
 //! the upstream, so that nothing undeclared goes along.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -26,8 +27,9 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members: Vec<(String, serde_json::Value)> = Vec::new();
+                let mut seen = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
-                    if members.iter().any(|(earlier, _)| *earlier == name) || value.is_array() || value.is_object() {
+                    if !seen.insert(name.clone()) || value.is_array() || value.is_object() {
                         return Err(A::Error::custom("a repeated or nested member"));
                     }
                     members.push((name, value));
@@ -47,7 +49,8 @@ type Judged = (Bytes, Vec<Category>);
 /// 400 for a body that is not an object of plain values; inside, what the declared parameters refuse.
 pub(super) fn judged_search(raw: &[u8], declared: &[Param]) -> Result<Result<Judged, ParamError>, Problem> {
     let Members(members) = serde_json::from_slice(raw).map_err(|error| {
-        tracing::debug!(%error, "a search body cannot be read");
+        // Its own text would quote the body.
+        tracing::debug!(line = error.line(), column = error.column(), "a search body cannot be read");
         Code::AmbiguousRequest
     })?;
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

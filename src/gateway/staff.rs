@@ -18,17 +18,23 @@ use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
 use crate::console::{AdminRole, CaptureIdentity, StaffIdentity};
-use crate::identity::{HttpsKeyFetch, IdentityError, KeyFetch, PeerCertificate, Verifier, pseudonym};
+use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
 
 /// Who holds which role, and how tokens of staff are verified.
-#[derive(Debug)]
 pub(super) struct Staff {
     roles: Vec<(AdminRole, RoleSource)>,
     /// Apps of the capture listener by the name in their certificate.
     apps: Vec<(String, Client)>,
     verifier: Verifier,
     pseudonym_key: [u8; 32],
+}
+
+impl std::fmt::Debug for Staff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key for pseudonyms.
+        f.debug_struct("Staff").field("roles", &self.roles).finish_non_exhaustive()
+    }
 }
 
 impl Staff {
@@ -40,9 +46,14 @@ impl Staff {
         Ok(Self {
             roles,
             apps: config.clients.iter().filter_map(|c| Some((c.certificate.clone()?, c.client))).collect(),
-            verifier: Verifier::new(config.issuers.iter().map(issuer).collect(), fetch, Arc::clone(clock))?,
+            verifier: Verifier::new(config.issuers.iter().map(bound).collect(), fetch, Arc::clone(clock))?,
             pseudonym_key: derived_key(config, "staff pseudonyms"),
         })
+    }
+
+    /// Confirms the key sets in the background.
+    pub(super) async fn refresh_keys(&self) {
+        self.verifier.refresh_keys().await;
     }
 
     /// The staff member behind a connection and request; somebody without a role is nobody.
@@ -86,6 +97,12 @@ impl Staff {
             (None, _) | (Some(_), Some(_)) => None,
         }
     }
+}
+
+/// An issuer whose tokens count here only when they are bound to the certificate that shows them, whatever apps may do:
+/// a token that an employee gave to an app must not open the consent desk.
+fn bound(settings: &crate::config::Issuer) -> IssuerSettings {
+    IssuerSettings { sender_constraint: SenderConstraint::Mtls, ..issuer(settings) }
 }
 
 /// Whose identity a listener establishes.

@@ -43,7 +43,6 @@ pub struct RequestLimits {
 }
 
 /// The gateway's state for as long as it runs.
-#[derive(Debug)]
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
     pub ledger: Arc<Ledger>,
@@ -53,6 +52,13 @@ pub struct Shared {
     /// Key for pseudonyms of field values; of this installation, never in the log.
     pub pseudonym_key: [u8; 32],
     request_no: AtomicU64,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the key for pseudonyms.
+        f.debug_struct("Shared").field("snapshot", &self.snapshot).field("ledger", &self.ledger).finish_non_exhaustive()
+    }
 }
 
 impl Shared {

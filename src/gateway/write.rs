@@ -22,7 +22,7 @@ use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
-use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Shape, Verdicts};
+use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Several, Shape, Verdicts};
 
 /// Whom a write is about, as far as the ledger knows.
 #[derive(Debug)]
@@ -159,7 +159,12 @@ async fn looked_up(
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
     let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     let unreadable = || refuse(Code::UpstreamUnreadable.into());
-    let (true, Some(space), [path]) = (answer.is_plain_json(), shape.ids, shape.customer.as_slice()) else { return Err(unreadable()) };
+    // Of several persons the first speaks for the object as a whole, if each speaks for what is theirs.
+    let main = match (shape.customer.as_slice(), shape.several) {
+        ([one], _) | ([one, ..], Several::Each) => Some(one),
+        (_, Several::Each | Several::All) => None,
+    };
+    let (true, Some(space), Some(path)) = (answer.is_plain_json(), shape.ids, main) else { return Err(unreadable()) };
     let path = crate::model::PathPattern(at.0.iter().chain(&path.0).cloned().collect());
     let raw = filter::find_id(&answer.body, &path, &limits(routed), Sender::Upstream).map_err(|_unreadable| unreadable())?.ok_or_else(unreadable)?;
     routed.identify(space, &raw).ok_or_else(unreadable)
@@ -255,6 +260,11 @@ async fn send(
     if routed.snapshot.generation != shared.generation() || !judged.decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
         return Err(of(denied(contact(routed))));
     }
+    if let Target::New { matches } = &target
+        && shared.ledger.match_stops(matches).map_err(|_away| of(Code::ConsentUnavailable.into()))?.erased
+    {
+        return Err(of(denied(contact(routed))));
+    }
     let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
     let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
@@ -326,7 +336,7 @@ async fn release(
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: report.rows.into(),
+        rows: if holds { report.rows.into() } else { 0 },
         started: call.started,
         generation: routed.snapshot.generation,
         decided_on,

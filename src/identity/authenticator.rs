@@ -132,6 +132,20 @@ impl Authenticator {
         })
     }
 
+    /// Whether this configuration still says of a caller what another one said when it recognised them.
+    #[must_use]
+    pub fn still_knows(&self, principal: &Principal) -> bool {
+        let (client, credentials) = (principal.caller.client, &principal.credentials);
+        let by_certificate = |name: &String| self.by_certificate.get(name) == Some(&client);
+        let by_token = |issuer| self.by_token.iter().any(|((of, _), named)| *of == issuer && *named == client);
+        self.registered.get(&client).is_some_and(|now| {
+            now.info.kind == principal.caller.kind
+                && now.info.department == principal.caller.department
+                && principal.purposes.iter().all(|purpose| now.purposes.contains(purpose))
+        }) && credentials.certificate.as_ref().is_none_or(by_certificate)
+            && credentials.token.is_none_or(by_token)
+    }
+
     /// The client that a certificate is registered for, and under which of its names.
     fn certified(&self, peer: &PeerCertificate) -> Result<Option<(Client, String)>, AuthError> {
         // A URI has a `:` and a DNS name has none: one table cannot take the one for the other.

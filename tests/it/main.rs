@@ -4,6 +4,36 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod listeners;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod reads;
+#[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod vendor;
+#[cfg(test)]
+mod withdrawal;
+#[cfg(test)]
 mod witness;
+#[cfg(test)]
+mod writes;

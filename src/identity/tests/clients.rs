@@ -229,3 +229,19 @@ fn settings_that_leave_a_doubt_are_refused() {
         build(issuers, clients).expect_err(case);
     }
 }
+
+#[tokio::test]
+async fn a_caller_whose_registration_changed_is_no_longer_known() {
+    let principal = by_certificate(&certificate(&[CRM], &[], "")).await.expect("crm");
+    let narrowed = ClientSettings { purposes: Some(purposes(&["sales"])), ..client("crm", Some(CRM), Some("crm")) };
+    for (case, clients, known) in [
+        ("as it was", clients(), true),
+        ("with a token, too", vec![client("crm", Some(CRM), Some("crm"))], true),
+        ("gone", vec![client("helpdesk", Some(HELPDESK), Some("helpdesk"))], false),
+        ("under another certificate", vec![client("crm", Some("spiffe://example.com/app/crm-2"), Some("crm"))], false),
+        ("the certificate is another's", vec![client("crm", None, Some("crm")), client("helpdesk", Some(CRM), None)], false),
+        ("for fewer purposes", vec![narrowed], false),
+    ] {
+        assert_eq!(known, World::with(issuer(), clients).authenticator.still_knows(&principal), "{case}");
+    }
+}

@@ -1,4 +1,5 @@
-//! No byte leaves without the entry that is durable for it.
+// error[E0061]
+// No byte leaves without the entry that is durable for it.
 use consentry::filter::Filtered;
 use consentry::gateway::respond::Part;
 

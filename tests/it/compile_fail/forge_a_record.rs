@@ -1,6 +1,9 @@
-//! Only the log's writer can say that an entry is durable.
-use consentry::audit::Recorded;
+// error[E0451]
+// Only the log's writer can say that an entry is durable.
+use consentry::audit::{DecisionId, Recorded};
 
-fn main() {
-    let _ = Recorded { index: 7 };
+fn forge(id: DecisionId) -> Recorded {
+    Recorded { id }
 }
+
+fn main() {}

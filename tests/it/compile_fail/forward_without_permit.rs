@@ -1,4 +1,5 @@
-//! Nothing is sent to an upstream without a permit.
+// error[E0061]
+// Nothing is sent to an upstream without a permit.
 use consentry::gateway::forward::{Outgoing, Upstream, forward};
 
 async fn skip(upstream: &Upstream, outgoing: &Outgoing) {

@@ -1,4 +1,5 @@
-//! An upstream's answer cannot be released as it came.
+// error[E0308]
+// An upstream's answer cannot be released as it came.
 use consentry::audit::Recorded;
 use consentry::gateway::forward::Unfiltered;
 use consentry::gateway::respond::Part;

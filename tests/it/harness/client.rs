@@ -1,0 +1,216 @@
+//! Department apps that call the gateway: HTTP/1.1 or HTTP/2 over one connection that stays open, each with its own
+//! certificate; and raw bytes for what no proper client would send.
+
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use consentry::cli::certs::PemPair;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::answer::Answer;
+
+/// Answers of the data plane, to be compared with the log at the end: decision, status, code.
+pub(super) type Seen = Arc<Mutex<Vec<(String, u16, Option<String>)>>>;
+
+pub(crate) struct Client {
+    pub(super) address: SocketAddr,
+    pub(super) tls: ClientConfig,
+    pub(super) token: Option<String>,
+    pub(super) http2: bool,
+    /// `None` for listeners beside the data plane, whose answers have other headers.
+    pub(super) seen: Option<Seen>,
+    pub(super) link: tokio::sync::Mutex<Option<Link>>,
+    pub(super) opened: AtomicUsize,
+}
+
+pub(super) enum Link {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+pub(crate) fn tls(ca: &Path, pair: &PemPair) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_file(&pair.chain).unwrap()];
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&pair.key).unwrap())
+        .unwrap()
+}
+
+impl Client {
+    pub(super) fn new(address: SocketAddr, tls: ClientConfig, seen: Option<Seen>) -> Self {
+        Self { address, tls, token: None, http2: false, seen, link: tokio::sync::Mutex::default(), opened: AtomicUsize::new(0) }
+    }
+
+    /// Speaks HTTP/2.
+    pub(crate) fn http2(self) -> Self {
+        Self { http2: true, ..self }
+    }
+
+    /// Sends this token with every request.
+    pub(crate) fn token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    pub(crate) fn ask(&self, method: Method, target: &str) -> Ask<'_> {
+        Ask { client: self, method, target: target.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Ask<'_> {
+        self.ask(Method::GET, target)
+    }
+
+    pub(crate) fn patch(&self, target: &str, body: &str) -> Ask<'_> {
+        self.ask(Method::PATCH, target).json(body)
+    }
+
+    pub(crate) fn put(&self, target: &str, body: &str) -> Ask<'_> {
+        self.ask(Method::PUT, target).json(body)
+    }
+
+    pub(crate) fn post(&self, target: &str, body: &str) -> Ask<'_> {
+        self.ask(Method::POST, target).json(body)
+    }
+
+    /// How many connections it took so far.
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    async fn connect(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+    }
+
+    async fn open(&self) -> Link {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        if self.http2 {
+            let stream = self.connect(&["h2"]).await;
+            assert_eq!(Some(&b"h2"[..]), stream.get_ref().1.alpn_protocol());
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(async move { drop(connection.await) });
+            Link::Http2(sender)
+        } else {
+            let (sender, connection) = http1::handshake(TokioIo::new(self.connect(&["http/1.1"]).await)).await.unwrap();
+            tokio::spawn(async move { drop(connection.await) });
+            Link::Http1(sender)
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        let to_head = request.method() == Method::HEAD;
+        let mut link = self.link.lock().await;
+        let usable = match &mut *link {
+            Some(Link::Http1(sender)) => sender.ready().await.is_ok(),
+            Some(Link::Http2(sender)) => sender.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
+            *link = Some(self.open().await);
+        }
+        let response = match link.as_mut().unwrap() {
+            Link::Http1(sender) => sender.send_request(request).await?,
+            // Streams beside each other: the connection is free while this one waits.
+            Link::Http2(sender) => {
+                let mut sender = sender.clone();
+                drop(link);
+                sender.send_request(request).await?
+            }
+        };
+        let (head, body) = response.into_parts();
+        let answer = Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() };
+        let Some(seen) = &self.seen else { return Ok(answer) };
+        let answer = answer.checked(to_head);
+        if let Some(decision) = answer.decision() {
+            let code = (!answer.status.is_success() && !to_head).then(|| answer.code());
+            seen.lock().unwrap().push((decision.to_owned(), answer.status.as_u16(), code));
+        }
+        Ok(answer)
+    }
+
+    /// Sends bytes as they are on a connection of their own and returns what comes until the gateway closes it.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect(&[]).await;
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = Vec::new();
+        // How the end comes (with or without close_notify) is no matter here.
+        drop(super::soon("the end of a raw answer", stream.read_to_end(&mut answer)).await);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// A request on its way; `.await` sends it.
+pub(crate) struct Ask<'c> {
+    client: &'c Client,
+    method: Method,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Option<Bytes>,
+}
+
+impl Ask<'_> {
+    pub(crate) fn purpose(self, purpose: &str) -> Self {
+        self.header("data-purpose", purpose)
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn json(self, body: &str) -> Self {
+        self.header("content-type", "application/json").body(body.as_bytes())
+    }
+
+    pub(crate) fn body(self, body: &[u8]) -> Self {
+        Self { body: Some(Bytes::copy_from_slice(body)), ..self }
+    }
+
+    /// The answer, or why there was none: a connection that was cut.
+    pub(crate) async fn attempt(self) -> Result<Answer, hyper::Error> {
+        let uri = if self.client.http2 { format!("https://localhost{}", self.target) } else { self.target.clone() };
+        let mut request = Request::builder().method(self.method).uri(uri);
+        if !self.client.http2 {
+            request = request.header("host", "localhost");
+        }
+        if let Some(token) = &self.client.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(self.body.unwrap_or_default())).unwrap();
+        super::soon(&self.target, Box::pin(self.client.send(request))).await
+    }
+}
+
+impl<'c> IntoFuture for Ask<'c> {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'c>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let what = format!("{} {}", self.method, self.target);
+        Box::pin(async move { self.attempt().await.unwrap_or_else(|error| panic!("{what} was not answered: {error:?}")) })
+    }
+}
