@@ -109,6 +109,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// How many of them are waited for.
+    waited: usize,
     /// Who waits for the batch that is being written.
     in_flight: Vec<Arc<Slot>>,
     /// Monotonic time at which the batch was taken.
@@ -122,6 +124,8 @@ struct State {
 
 /// The disk must confirm a batch within this time, else whoever waits is refused.
 pub(super) const SYNC_MAX: Duration = Duration::from_secs(2);
+/// How long entries on which nobody waits are held back at most.
+const LINGER: Duration = Duration::from_millis(5);
 /// Entries of one batch at most: keeps the buffer at a few MiB for entries of usual size.
 const BATCH_JOBS_MAX: usize = 4_096;
 
@@ -136,9 +140,13 @@ impl Queue {
         if state.jobs.len() >= self.jobs_max {
             return Err(AuditError::QueueFull);
         }
+        let wakes = job.slot.is_some() || state.jobs.is_empty();
+        state.waited += usize::from(job.slot.is_some());
         state.jobs.push_back(job);
         drop(state);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -158,11 +166,15 @@ impl Queue {
         while state.jobs.is_empty() && !state.closing && state.ended.is_none() {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        // What nobody waits for goes along with the next entry that somebody waits for, else it costs a flush of its own.
+        let idle = |s: &mut State| s.waited == 0 && s.jobs.len() < BATCH_JOBS_MAX && !s.closing && s.ended.is_none();
+        (state, _) = self.filled.wait_timeout_while(state, LINGER, idle).unwrap_or_else(PoisonError::into_inner);
         if state.jobs.is_empty() || state.ended.is_some() {
             return None;
         }
         let n = state.jobs.len().min(BATCH_JOBS_MAX);
         let batch: Vec<Job> = state.jobs.drain(..n).collect();
+        state.waited = state.jobs.iter().filter(|job| job.slot.is_some()).count();
         state.in_flight = batch.iter().filter_map(|job| job.slot.clone()).collect();
         state.busy_since = Some(monotonic());
         Some(batch)
@@ -221,6 +233,7 @@ impl State {
     }
 
     fn fail(&mut self, why: &AuditError) {
+        self.waited = 0;
         let queued = self.jobs.drain(..).filter_map(|job| job.slot);
         for slot in self.in_flight.drain(..).chain(queued) {
             slot.put(Err(why.clone()));
@@ -270,6 +283,20 @@ mod tests {
         queue.done();
         assert!(matches!(first.wait(), Err(AuditError::Slow)));
         queue.push(job(None)).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_waits_for_goes_along_with_the_next_that_somebody_does() {
+        let queue = Queue::new(9);
+        queue.push(job(None)).unwrap();
+        let batch = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| queue.take(|| Duration::ZERO).unwrap().len());
+            queue.push(job(Some(&Arc::default()))).unwrap();
+            writer.join().unwrap()
+        });
+        assert_eq!(2, batch);
+        queue.push(job(None)).unwrap();
+        assert_eq!(1, queue.take(|| Duration::ZERO).unwrap().len(), "alone after a moment");
     }
 
     #[test]

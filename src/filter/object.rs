@@ -134,7 +134,7 @@ pub(super) enum Outcome {
 struct Scope {
     judged: Vec<Judged>,
     /// Those of `judged`, equal ones once: a row may name thousands of customers, and every member asks.
-    distinct: HashSet<Arc<Verdicts>>,
+    distinct: Vec<Arc<Verdicts>>,
     prefix: String,
     /// A member of a category of these customers goes out.
     personal: bool,
@@ -144,7 +144,9 @@ struct Scope {
 
 impl Scope {
     fn new(judged: Vec<Judged>, prefix: String) -> Self {
-        let distinct = judged.iter().map(|j| Arc::clone(&j.verdicts)).collect();
+        let each = judged.iter().map(|j| Arc::clone(&j.verdicts));
+        // Most rows name one customer, and comparing verdicts by their content costs more than reading them.
+        let distinct = if judged.len() > 1 { each.collect::<HashSet<_>>().into_iter().collect() } else { each.collect() };
         Self { judged, distinct, prefix, personal: false, error: false }
     }
 

@@ -178,8 +178,7 @@ impl TraceContext {
     /// `00-<trace id>-<span id>-01`.
     #[must_use]
     pub(super) fn header(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        format!("00-{}-{}-01", hex(&self.trace_id), hex(&self.span_id))
+        format!("00-{:032x}-{:016x}-01", u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id))
     }
 }
 
@@ -230,6 +229,12 @@ mod tests {
         ] {
             assert!(parse_trace_id(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_trace_goes_on_in_the_form_of_the_standard() {
+        let trace = TraceContext { trace_id: [0, 0xab, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], span_id: [0, 0, 0, 0, 0, 0, 1, 0x0c] };
+        assert_eq!("00-00ab0000000000000000000000000001-000000000000010c-01", trace.header());
     }
 
     #[test]

@@ -294,7 +294,9 @@ impl Policies {
     /// unless a policy in scope reads the time.
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Decided {
-        if !self.knows(question) || !self.slice(question).is_some_and(|slice| slice.is_timeless) {
+        // A time that Cedar does not take (before the year 0) must go on to deny.
+        let is_timeless = question.now >= Timestamp::UNIX_EPOCH && self.slice(question).is_some_and(|slice| slice.is_timeless);
+        if !is_timeless || !self.knows(question) {
             return self.evaluate(question);
         }
         let key = Use::of(question).key(question.channel);

@@ -97,6 +97,44 @@ fn facts_that_cedar_does_not_take_deny() {
 }
 
 #[test]
+fn a_remembered_decision_is_the_one_that_cedar_gives() {
+    let policies = policies();
+    let callers: Vec<Caller> = policies.vocabulary.clients.keys().map(|client| caller(&policies, client.as_str())).collect();
+    let statuses = [ConsentStatus::Given, ConsentStatus::Unknown, ConsentStatus::Withdrawn];
+    let mut allowed = 0;
+    for _ in 0..2 {
+        for caller in &callers {
+            for category in ["order", "behaviour", "health"] {
+                for (status, stage) in statuses.iter().flat_map(|s| [Stage::Lead, Stage::Customer].map(|stage| (*s, stage))) {
+                    let mut asked = question(caller, Action::Read, category, "sales.outreach");
+                    (asked.status, asked.party.stage) = (status, stage);
+                    let decided = policies.decide(&asked);
+                    assert_eq!(policies.evaluate(&asked), decided, "{asked:?}");
+                    allowed += u32::from(decided.allow());
+                }
+            }
+        }
+    }
+    assert!(allowed > 0);
+}
+
+#[test]
+fn a_decision_about_time_is_made_anew_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(shipped()).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let night = "@id(\"until-april\")\n@description(\"Ends.\")\nforbid (principal, action, resource == Category::\"order\")\n\
+                 when { context.now >= datetime(\"2026-04-01T00:00:00Z\") };\n";
+    std::fs::write(folder.path().join("90-time.cedar"), night).unwrap();
+    let policies = Policies::load(folder.path()).map_err(|findings| findings.to_string()).unwrap();
+    let crm = caller(&policies, "crm");
+    let march = question(&crm, Action::Read, "order", "sales.outreach");
+    let april = Question { now: "2026-04-01T00:00:00Z".parse().unwrap(), ..march.clone() };
+    assert_eq!((true, false, true), (policies.decide(&march).allow(), policies.decide(&april).allow(), policies.decide(&march).allow()));
+}
+
+#[test]
 fn an_explanation_names_what_failed_and_what_would_open_it() {
     let policies = policies();
     let crm = caller(&policies, "crm");

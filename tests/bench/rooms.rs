@@ -1,5 +1,5 @@
 //! Benchmarks of single rooms. Their names are fixed, so that figures can be followed over time; what a whole request costs
-//! is measured by `consentry bench`. `cargo bench --bench rooms -- --test` runs each once.
+//! is measured by `consentry bench`. `cargo test --bench rooms` and `cargo bench --bench rooms -- --test` run each once.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up must stop")]
 #![expect(unreachable_pub, reason = "modules of a program")]
@@ -17,9 +17,10 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(rooms, decision::bench, filter::bench, consent::bench, audit::bench, identity::bench);
 criterion_main!(rooms);
 
-/// Each benchmark runs once, to show that it works: set-ups may be small.
+/// Each benchmark runs once, to show that it works: set-ups may be small. As criterion sees it: `--test`, or not `cargo bench`.
 fn is_smoke() -> bool {
-    std::env::args().any(|argument| argument == "--test")
+    let given = |name: &str| std::env::args().any(|argument| argument == name);
+    given("--test") || !given("--bench")
 }
 
 /// The policy folder that is shipped.

@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that helpers beside the tests are test code, too.
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;
