@@ -91,7 +91,7 @@ fn customer(id: u32, orders: u32) -> Value {
         "leadScore": 71,
         "lastVisit": "2026-03-01",
         "dietaryNote": "vegetarian",
-        "caseNote": "asked twice for the manual; prefers to be called in the afternoon",
+        "caseNote": "asked twice for the manual",
         "iban": "DE02120300000000202051",
         "orders": (0..orders).map(order).collect::<Vec<_>>(),
     })
