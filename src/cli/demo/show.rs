@@ -145,8 +145,8 @@ pub(super) fn json(row: &Row) -> Value {
     json!({
         "step": row.step,
         "request": row.request,
-        "expected": row.expected,
-        "status": row.status,
+        "expected": outcome(row.expected),
+        "status": outcome(&row.status),
         "decision": row.decision,
         "withheld": row.withheld,
         "ok": row.complaint.is_none(),
@@ -157,6 +157,11 @@ pub(super) fn json(row: &Row) -> Value {
         "missing": row.complaint.as_ref().map(|complaint| &complaint.expected),
         "log": row.decision.as_deref().and_then(|id| id.rsplit_once('#')).and_then(|(_origin, index)| index.parse::<u64>().ok()),
     })
+}
+
+/// An HTTP status is a number; `deny` and `ok` are words.
+fn outcome(text: &str) -> Value {
+    text.parse::<u16>().map_or_else(|_word| json!(text), |status| json!(status))
 }
 
 fn seconds(time: Duration) -> String {
