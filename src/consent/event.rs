@@ -2,41 +2,12 @@
 //! derived from them. Fields follow ISO/IEC TS 27560 (consent record), states and stops the GDPR articles named below.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
 
 use crate::model::{ActivityKey, Author, Category, Channel, ConsentStatus, Department, EventId, Identifier, PartyId, Purpose, Revision};
 
-macro_rules! words {
-    ($($(#[$doc:meta])* $kind:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $kind { $($(#[$vdoc])* $variant,)* }
-
-        impl $kind {
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-
-        impl fmt::Display for $kind {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    )*};
-}
-
-words! {
+crate::model::closed! {
     /// The states of a consent. Only `given` and `renewed` open the gate.
     State {
         Unknown = "unknown",

@@ -16,6 +16,7 @@ pub use name::{
 };
 pub use party::{EventId, Identifier, PartyFacts, PartyId, PartyNo, Revision};
 pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step, Subject};
+pub(crate) use vocabulary::closed;
 pub use vocabulary::{
     Action, Age, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis, PurposeInfo, Segment, Sensitivity,
     Stage, Vocabulary,

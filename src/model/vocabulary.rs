@@ -2,10 +2,10 @@
 //! catalogue declares. GDPR articles are named where a word comes from one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::name::{Category, Client, Department, Name, Purpose, Role};
 
+/// Closed vocabularies: an enum of words, each with its exact spelling.
 macro_rules! closed {
     ($($(#[$doc:meta])* $kind:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
         $(#[$doc])*
@@ -28,13 +28,15 @@ macro_rules! closed {
             }
         }
 
-        impl fmt::Display for $kind {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     )*};
 }
+
+pub(crate) use closed;
 
 closed! {
     /// What is done with the data; the Cedar action.
