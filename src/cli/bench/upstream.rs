@@ -54,7 +54,7 @@ impl Upstream {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let objects: Vec<Bytes> = ids().map(|id| Bytes::from(customer(id, 16).to_string())).collect();
+        let objects: Vec<Bytes> = ids().map(|id| Bytes::from(customer(id, 17).to_string())).collect();
         let list = Bytes::from(list().to_string());
         let bodies = Arc::new((objects, list));
         let make = move |_| {
@@ -91,7 +91,7 @@ fn customer(id: u32, orders: u32) -> Value {
         "leadScore": 71,
         "lastVisit": "2026-03-01",
         "dietaryNote": "vegetarian",
-        "caseNote": "asked twice for the manual",
+        "caseNote": "prefers calls in the afternoon",
         "iban": "DE02120300000000202051",
         "orders": (0..orders).map(order).collect::<Vec<_>>(),
     })
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_bodies_are_as_large_as_their_names_say() {
-        let (object, list) = (customer(1000, 16).to_string().len(), list().to_string().len());
+        let (object, list) = (customer(1000, 17).to_string().len(), list().to_string().len());
         assert!((1_900..2_300).contains(&object), "{object} bytes");
         assert!((57_000..65_000).contains(&list), "{list} bytes");
     }
