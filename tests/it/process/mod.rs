@@ -185,11 +185,12 @@ impl Site {
         self.block(read(&self.app("crm"), self.addresses.apps, target, OUTREACH)).unwrap()
     }
 
-    /// Reads until the answer is as wanted.
+    /// Reads until the answer is as wanted. An answer may be cut when what it rests on goes away under it; it is then asked
+    /// for again.
     pub(crate) fn read_until(&self, target: &str, wanted: impl Fn(&Reply) -> bool) -> Reply {
         let app = self.app("crm");
         patiently(|| {
-            let reply = self.block(read(&app, self.addresses.apps, target, OUTREACH)).unwrap();
+            let reply = self.block(read(&app, self.addresses.apps, target, OUTREACH)).map_err(|cut| format!("`{target}` is cut: {cut:#}"))?;
             if wanted(&reply) { Ok(reply) } else { Err(format!("`{target}` still answers {}: {}", reply.status, text(&reply))) }
         })
     }
