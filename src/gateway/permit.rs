@@ -9,7 +9,7 @@ use super::problem::{Code, Details, Problem};
 use super::route::Routed;
 use crate::audit::{Group, Outcome};
 use crate::filter::Writable;
-use crate::model::{Action, Category, FieldRule, OnDeny, Release, Shape, Verdicts};
+use crate::model::{Action, Category, Field, FieldRule, OnDeny, Release, Shape, Verdicts};
 use crate::policy::Decided;
 
 /// A request that may be sent to its upstream.
@@ -87,6 +87,22 @@ pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> 
         ..Details::default()
     };
     Err(Halt::refuse_groups(&routed.facts, Problem::with(Code::NotEntitled, details), vec![nobody(routed, &categories)]))
+}
+
+/// Who may never see a category may not filter or sort by it, whoever the rows are about.
+///
+/// # Errors
+/// `field-not-permitted`, naming the shape's paths of these categories: it is the same for every customer.
+pub(super) fn selectable(routed: &Routed, shape: &Shape) -> Result<(), Halt> {
+    let never = |c: &Category| !routed.asked.could_permit(&routed.snapshot.policies, *c, false);
+    let refused: Vec<(Category, bool)> = routed.selected_by.iter().copied().filter(never).map(|c| (c, false)).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let is_refused = |field: &&Field| matches!(&field.rule, FieldRule::Category { category, .. } if refused.iter().any(|(c, _)| c == category));
+    let fields = shape.fields.iter().filter(is_refused).map(|field| field.path.to_string()).collect();
+    let problem = Problem::with(Code::FieldNotPermitted, Details { fields, ..Details::default() });
+    Err(Halt::refuse_groups(&routed.facts, problem, vec![nobody(routed, &refused)]))
 }
 
 /// The verdicts that nobody in particular gets: why a request is refused whoever it is about.

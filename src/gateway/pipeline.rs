@@ -200,7 +200,7 @@ impl respond::Watch for Ending {
     }
 }
 
-/// A body that only reads: none, for GET and HEAD.
+/// Whether requests of this method carry a body.
 pub(super) fn has_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

@@ -14,7 +14,7 @@ use super::answer::{
 };
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
-use super::permit::{Entitled, Permitted, categories_with_embedded, entitle};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
 use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
@@ -40,6 +40,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let entitled = entitle(&routed, &shape)?;
     let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
     routed.selected_by.extend(selected);
+    selectable(&routed, &shape)?;
     consent_available(shared, call, &routed)?;
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let customer = routed.customer(call, &sent).map_err(refuse)?;

@@ -144,6 +144,8 @@ async fn who_may_not_see_a_field_may_not_select_by_it() {
     }
     let answer = crm.get("/crm/customers?debug=1").purpose(OUTREACH).await;
     assert_eq!(json!(["debug"]), answer.json()["fields"]);
+    // No customer's state opens behaviour to the help desk, so the parameter itself is refused.
+    world.client("helpdesk").get("/crm/customers?min_score=50").purpose("service-provision.support").await.refused(403, "field-not-permitted");
     assert!(world.upstream.asked().is_empty());
     world.finish().await;
 }
