@@ -57,7 +57,7 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with_some("party", party.map(|p| p.0))
             .with("found", found),
         Entry::ConsentChanged { event, party, revision, state, purpose } => head("consent_changed", now)
-            .with("event", token("event", event.0)?)
+            .with_some("event", event.map(|e| e.to_string()))
             .with_some("party", party.map(|p| p.0))
             .with("revision", revision.0)
             .with("state", state)
@@ -170,7 +170,7 @@ fn with_groups(object: Object, groups: Vec<Group>) -> Result<Object, AuditError>
     if named > GROUP_PARTIES_MAX {
         return Err(AuditError::TooManyParties { parties: named });
     }
-    let events = single.map(|verdicts| events(&verdicts)).transpose()?;
+    let events = single.map(|verdicts| events(&verdicts));
     Ok(object.with_some("groups", Some(list).filter(|l| !l.is_empty())).with_some("events", events.filter(|e| !e.is_empty())))
 }
 
@@ -182,14 +182,13 @@ fn single_event_verdicts(groups: &[Group]) -> Option<std::sync::Arc<crate::model
 }
 
 /// `[{"category":…,"event":…,"overridden":[…]}]`
-fn events(verdicts: &crate::model::Verdicts) -> Result<Vec<Json>, AuditError> {
+fn events(verdicts: &crate::model::Verdicts) -> Vec<Json> {
     let relevant = verdicts.iter().filter(|v| v.event.is_some() || !v.overridden.is_empty());
     relevant
         .map(|v| {
-            let event = v.event.as_ref().map(|e| token("event", e.0.clone())).transpose()?;
-            let overridden = v.overridden.iter().map(|e| token("event", e.0.clone()).map(Json::from)).collect::<Result<Vec<_>, _>>()?;
-            let object = Object::default().with("category", v.category.as_str()).with_some("event", event);
-            Ok(object.with_some("overridden", Some(overridden).filter(|o| !o.is_empty())).into())
+            let overridden: Vec<Json> = v.overridden.iter().map(|e| e.to_string().into()).collect();
+            let object = Object::default().with("category", v.category.as_str()).with_some("event", v.event.map(|e| e.to_string()));
+            object.with_some("overridden", Some(overridden).filter(|o| !o.is_empty())).into()
         })
         .collect()
 }
@@ -235,7 +234,7 @@ fn party_facts(facts: &PartyFacts) -> Object {
         .with("hold", facts.legal_hold)
 }
 
-/// Pseudonyms, hashes, event ids and networks: nothing that could be a sentence.
+/// Pseudonyms, hashes and networks: nothing that could be a sentence.
 fn token(field: &'static str, text: String) -> Result<String, AuditError> {
     let plain = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:/+=".contains(&b));
     if plain { Ok(text) } else { Err(AuditError::NotAToken { field }) }

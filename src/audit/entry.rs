@@ -142,7 +142,8 @@ pub enum Entry {
         found: u64,
     },
     ConsentChanged {
-        event: EventId,
+        /// `None` for a change of the crosswalk or of facts.
+        event: Option<EventId>,
         party: Option<PartyNo>,
         revision: Revision,
         state: &'static str,

@@ -8,7 +8,7 @@ use super::draft::Capturer;
 use super::ledger::Adopted;
 
 /// What a capture registration is compared with.
-pub(super) struct Statement<'a> {
+pub(super) struct Claimed<'a> {
     pub(super) purposes: &'a [Purpose],
     pub(super) channel: Channel,
     pub(super) claims: Author,
@@ -17,20 +17,21 @@ pub(super) struct Statement<'a> {
 
 /// Whose statement it is. An app may claim what its registration lists, with all evidence there; the consent desk may
 /// record what a customer said, with evidence. Everything else is the system's.
-pub(super) fn author(adopted: &Adopted, caller: &Capturer, statement: &Statement<'_>) -> Author {
+pub(super) fn author(adopted: &Adopted, caller: &Capturer, statement: &Claimed<'_>) -> Author {
     let evidenced = statement.evidence.values().any(|reference| !reference.trim().is_empty());
     match caller {
         Capturer::Client(client) => {
             let registered = adopted.captures.iter().any(|capture| capture.client == *client && covers(capture, statement, &adopted.vocabulary));
             if registered { statement.claims } else { Author::System }
         }
+        Capturer::Link => Author::Customer,
         Capturer::Staff { .. } if evidenced => statement.claims,
         Capturer::Staff { .. } if statement.claims == Author::Staff => Author::Staff,
         Capturer::Staff { .. } => Author::System,
     }
 }
 
-fn covers(capture: &Capture, statement: &Statement<'_>, vocabulary: &Vocabulary) -> bool {
+fn covers(capture: &Capture, statement: &Claimed<'_>, vocabulary: &Vocabulary) -> bool {
     let registered = |purpose: &Purpose| capture.purposes.iter().any(|above| above == purpose || vocabulary.is_within(*purpose, *above));
     let shown = |kind: &String| statement.evidence.get(kind).is_some_and(|reference| !reference.trim().is_empty());
     capture.channels.contains(&statement.channel)
@@ -44,5 +45,6 @@ pub(super) fn captured_by(caller: &Capturer) -> String {
     match caller {
         Capturer::Client(client) => format!("client:{client}"),
         Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
+        Capturer::Link => "link".to_owned(),
     }
 }

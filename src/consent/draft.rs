@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SpanFieldwise, Timestamp};
 
 use crate::model::{ActivityKey, Author, Channel, Client, EventId, PartyId, PartyNo, Purpose, Revision};
 
@@ -16,6 +16,8 @@ pub enum Capturer {
     Client(Client),
     /// An employee at the consent desk, by pseudonym; may record what a customer said, with evidence.
     Staff { pseudonym: String },
+    /// The person who followed a signed withdrawal link; it proves for whom and for what, and can only close.
+    Link,
 }
 
 /// A consent event to record.
@@ -36,6 +38,11 @@ pub struct EventDraft {
     pub source_system: Option<String>,
     pub scope: Scope,
     pub expires: Option<Timestamp>,
+    /// How long a grant lasts from the time when the person acted; the earlier of this and `expires` holds.
+    pub lasts: Option<SpanFieldwise>,
+    pub until: Option<String>,
+    pub uses: Option<u32>,
+    pub about: Option<EventId>,
     pub idempotency_key: Option<String>,
 }
 
@@ -57,6 +64,10 @@ impl EventDraft {
             source_system: None,
             scope: Scope::default(),
             expires: None,
+            lasts: None,
+            until: None,
+            uses: None,
+            about: None,
             idempotency_key: None,
         }
     }
@@ -96,6 +107,13 @@ impl StopDraft {
             idempotency_key: None,
         }
     }
+}
+
+/// One of many statements that are recorded together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Consent(Box<EventDraft>),
+    Stop(Box<StopDraft>),
 }
 
 /// The end of a restriction, or the correction of a deceased or legal flag.

@@ -60,6 +60,11 @@ crate::model::closed! {
         Matched = "matched",
         Verified = "verified",
     }
+    /// Who may speak for a person who cannot.
+    Holder {
+        Guardian = "guardian",
+        Representative = "representative",
+    }
     PartyKind {
         Person = "person",
         BusinessContact = "business-contact",
@@ -177,7 +182,23 @@ pub struct Consent {
     pub notice: Option<Notice>,
     pub state: State,
     pub scope: Scope,
+    /// When a grant runs out: the earlier of a date and a duration.
     pub expires: Option<Timestamp>,
+    /// A grant ends when this occurs, e.g. `contract-ended`.
+    pub until: Option<String>,
+    /// A grant ends after this many answered requests that released data on it.
+    pub uses: Option<u32>,
+    /// The grant that never was valid (`invalidated`), or the request that was confirmed (`given`).
+    pub about: Option<EventId>,
+}
+
+/// Somebody may speak for the customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    pub holder: Holder,
+    /// With all that stands below them; empty covers everything.
+    pub purposes: Vec<Purpose>,
+    pub until: Option<Timestamp>,
 }
 
 /// A hard stop.
@@ -199,6 +220,9 @@ pub enum What {
         stop: EventId,
         reason: String,
     },
+    Delegation(Delegation),
+    /// Something on which grants may depend has come to pass, e.g. `contract-ended`.
+    Occurrence(String),
 }
 
 /// One entry of the ledger as stored.

@@ -13,6 +13,7 @@ use crate::model::{
 };
 
 use super::error::{ConsentError, Unavailable};
+use super::event::Event;
 use super::health::{Health, lock};
 use super::parties::Fact;
 use super::profile::{Position, Profile};
@@ -55,8 +56,8 @@ impl Standing {
             status,
             state,
             explicit,
-            event: event.and_then(|at| self.event_id(at).cloned()),
-            overridden: overridden.into_iter().filter_map(|at| self.event_id(at).cloned()).collect(),
+            event: event.and_then(|at| self.event_id(at).copied()),
+            overridden: overridden.into_iter().filter_map(|at| self.event_id(at).copied()).collect(),
             rule,
         }
     }
@@ -205,6 +206,40 @@ impl Ledger {
     /// When the store is away; the changes are then offered again.
     pub fn mark_logged(&self, up_to: Revision) -> Result<(), Unavailable> {
         Ok(self.store.mark_logged(up_to)?)
+    }
+
+    /// Every change after a revision, for feeds and webhooks.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, Unavailable> {
+        Ok(self.store.changes(after, limit)?)
+    }
+
+    /// One event as stored, with the customer whose it is now.
+    ///
+    /// # Errors
+    /// [`ConsentError::NotFound`]; when the store is away.
+    pub fn event(&self, id: EventId) -> Result<(Event, Option<PartyNo>), ConsentError> {
+        let event = self.store.event(id)?.ok_or(ConsentError::NotFound)?;
+        let party = self.reading().resolve(&event.identifier);
+        Ok((event, party))
+    }
+
+    /// What is kept beside the events, e.g. webhooks: the documents of a kind, by key.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, Unavailable> {
+        Ok(self.store.documents(kind)?)
+    }
+
+    /// Puts a document, or removes it; durable on return.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), Unavailable> {
+        Ok(self.store.put_document(kind, key, body)?)
     }
 
     /// Sets who is told of each stored change.

@@ -19,6 +19,7 @@ mod ledger;
 mod parties;
 mod profile;
 mod projection;
+mod record;
 mod report;
 mod status;
 mod store;
@@ -27,9 +28,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, StopDraft};
+pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
-pub use event::{Assurance, Consent, Event, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
+pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
 pub use floor::floor;
 pub use import::{ImportError, ImportReport};
 pub use ledger::{ChangeListener, Ledger, Standing};

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Author, Category, Department, EventId, Purpose, Revision};
+use crate::model::{EventId, Purpose};
 
-use super::event::{Consent, Event, Method, Notice, Scope, State, Stop, StopKind, What};
+use super::event::{Method, Scope, State, StopKind};
+use super::record::{Matter, Record, Terms};
 
 /// The place of an event in a customer's time order; `Standing::event_id` gives its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +31,7 @@ pub struct Profile {
 pub(super) struct Said {
     pub(super) at: Position,
     pub(super) state: State,
-    pub(super) terms: Terms,
+    pub(super) terms: Arc<Terms>,
     pub(super) explicit: bool,
     /// Its expiry has fired.
     pub(super) lapsed: bool,
@@ -70,17 +71,6 @@ impl Origin {
     }
 }
 
-/// What a statement is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Terms {
-    pub(super) purposes: Box<[Purpose]>,
-    pub(super) scope: Scope,
-    /// What the notice named.
-    pub(super) named_purposes: Box<[Purpose]>,
-    pub(super) named_categories: Box<[Category]>,
-    pub(super) named_recipients: Box<[Department]>,
-}
-
 impl Profile {
     /// Whether nothing was ever said and nothing stands against this customer.
     #[must_use]
@@ -108,160 +98,60 @@ impl Profile {
     }
 }
 
-/// An event as the projection keeps it in memory: what a profile is built from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) id: EventId,
-    pub(super) revision: Revision,
-    /// When it counts: event time, else record time.
-    time: Timestamp,
-    source: String,
-    pub(super) expires: Option<Timestamp>,
-    matter: Matter,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Matter {
-    Said { state: State, terms: Terms, explicit: bool, may_raise: bool },
-    Stop { kind: StopKind, purposes: Box<[Purpose]>, scope: Scope },
-    Lift(EventId),
-}
-
-impl Record {
-    pub(super) fn of(event: &Event) -> Self {
-        let matter = match &event.what {
-            What::Consent(consent) => Matter::Said {
-                state: consent.state,
-                terms: terms_of(consent),
-                explicit: event.method == Method::Explicit,
-                may_raise: may_raise(event),
-            },
-            What::Stop(Stop { kind, purposes, scope, reason: _ }) => {
-                Matter::Stop { kind: *kind, purposes: purposes.clone().into(), scope: scope.clone() }
-            }
-            What::Lift { stop, reason: _ } => Matter::Lift(stop.clone()),
-        };
-        let expires = match &event.what {
-            What::Consent(consent) if consent.state.opens() => consent.expires,
-            What::Consent(_) | What::Stop(_) | What::Lift { .. } => None,
-        };
-        Self {
-            id: event.id.clone(),
-            revision: event.revision,
-            time: event.event_time.unwrap_or(event.record_time),
-            // An app cannot pass as another source by naming it.
-            source: format!("{}\n{}", event.captured_by, event.source_system),
-            expires,
-            matter,
-        }
-    }
-
-    /// Whether it binds although the id was not linked yet when it was recorded, or is only matched: stops and refusals do.
-    pub(super) const fn binds_across(&self) -> bool {
-        match &self.matter {
-            Matter::Said { state, .. } => state.closes(),
-            Matter::Stop { .. } | Matter::Lift(_) => true,
-        }
-    }
-
-    pub(super) fn stop_kind(&self) -> Option<StopKind> {
-        match &self.matter {
-            Matter::Stop { kind, .. } => Some(*kind),
-            Matter::Said { .. } | Matter::Lift(_) => None,
-        }
-    }
-
-    /// Whether this is a hard stop or a closing statement.
-    pub(super) const fn closes(&self) -> bool {
-        match &self.matter {
-            Matter::Said { state, .. } => state.closes(),
-            Matter::Stop { .. } => true,
-            Matter::Lift(_) => false,
-        }
-    }
-}
-
-/// What has no time, author or evidence, or was only implied, can lower permission, never raise it.
-fn may_raise(event: &Event) -> bool {
-    let by_the_person = match event.author {
-        Author::Customer | Author::Guardian => true,
-        Author::Staff | Author::System => false,
-    };
-    by_the_person && !event.evidence.is_empty() && event.event_time.is_some() && event.method != Method::Implied
-}
-
-fn terms_of(consent: &Consent) -> Terms {
-    let notice = consent.notice.clone().unwrap_or_default();
-    let Notice { id: _, version: _, purposes, categories, recipients } = notice;
-    Terms {
-        purposes: consent.purposes.clone().into(),
-        scope: consent.scope.clone(),
-        named_purposes: purposes.into(),
-        named_categories: categories.into(),
-        named_recipients: recipients.into(),
-    }
-}
-
 /// A record as it reaches one customer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reaching<'a> {
     pub(super) record: &'a Record,
     /// Whether the link may carry a grant.
     pub(super) carries_grants: bool,
-    pub(super) lapsed: bool,
 }
 
 /// Builds a profile and the ids that its positions stand for. Pure: the same records give the same profile in any order.
 pub(super) fn build(mut reaching: Vec<Reaching<'_>>, skew: SignedDuration) -> (Profile, Vec<EventId>) {
-    let lifted: HashSet<&EventId> = reaching
-        .iter()
-        .filter_map(|r| match &r.record.matter {
-            Matter::Lift(stop) => Some(stop),
-            Matter::Said { .. } | Matter::Stop { .. } => None,
-        })
-        .collect();
-    reaching.retain(|r| !matches!(r.record.matter, Matter::Lift(_)) && !lifted.contains(&r.record.id));
+    let is_lift = |r: &Reaching<'_>| matches!(r.record.form.matter, Matter::Lift);
+    let lifted: HashSet<EventId> = reaching.iter().filter(|r| is_lift(r)).filter_map(|r| r.record.about).collect();
+    reaching.retain(|r| !is_lift(r) && !lifted.contains(&r.record.id));
     reaching.sort_by(|a, b| in_time(a.record, b.record));
     reaching.dedup_by(|a, b| a.record.id == b.record.id);
 
-    let times: Vec<Timestamp> = reaching.iter().map(|r| r.record.time).collect();
+    let times: Vec<Timestamp> = reaching.iter().map(|r| r.record.time()).collect();
     let mut sources: Vec<&str> = Vec::new();
     let mut said = Vec::new();
     let mut stops = Vec::new();
-    for (index, Reaching { record, carries_grants, lapsed }) in reaching.iter().enumerate() {
-        let source = sources.iter().position(|s| *s == record.source).unwrap_or_else(|| {
-            sources.push(&record.source);
+    for (index, Reaching { record, carries_grants }) in reaching.iter().enumerate() {
+        let source = sources.iter().position(|s| *s == record.form.source).unwrap_or_else(|| {
+            sources.push(&record.form.source);
             sources.len() - 1
         });
-        let clear = record.time.checked_sub(skew).unwrap_or(Timestamp::MIN);
+        let clear = record.time().checked_sub(skew).unwrap_or(Timestamp::MIN);
         let origin = Origin {
             source: small(source),
-            after_own: small(times.partition_point(|t| *t < record.time)),
+            after_own: small(times.partition_point(|t| *t < record.time())),
             after_other: small(times.partition_point(|t| *t < clear)),
         };
         let at = Position(small(index));
-        match &record.matter {
-            Matter::Said { state, terms, explicit, may_raise } => said.push(Said {
+        match &record.form.matter {
+            Matter::Said { state, terms, until: _ } => said.push(Said {
                 at,
                 state: *state,
-                terms: terms.clone(),
-                explicit: *explicit,
-                lapsed: *lapsed,
-                raises: *may_raise && *carries_grants && state.opens(),
+                terms: Arc::clone(terms),
+                explicit: record.form.method == Method::Explicit,
+                lapsed: record.fired,
+                raises: record.may_raise() && *carries_grants && state.opens(),
                 origin,
             }),
             Matter::Stop { kind, purposes, scope } => {
                 stops.push(HardStop { at, kind: *kind, purposes: purposes.clone(), scope: scope.clone(), origin });
             }
-            Matter::Lift(_) => {}
+            Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => {}
         }
     }
-    let events = reaching.iter().map(|r| r.record.id.clone()).collect();
+    let events = reaching.iter().map(|r| r.record.id).collect();
     (Profile { said: said.into(), stops: stops.into() }, events)
 }
 
 fn in_time(a: &Record, b: &Record) -> Ordering {
-    (a.time, a.revision, &a.id).cmp(&(b.time, b.revision, &b.id))
+    (a.time(), a.id).cmp(&(b.time(), b.id))
 }
 
 fn small(index: usize) -> u32 {

@@ -11,7 +11,8 @@ use crate::model::{EventId, Identifier, PartyId, PartyNo, Revision};
 
 use super::event::{Assurance, Event, PartyKind, StopKind};
 use super::parties::Fact;
-use super::profile::{Interner, Profile, Reaching, Record, build};
+use super::profile::{Interner, Profile, Reaching, build};
+use super::record::Record;
 use super::store::{Batch, FactRow, LinkRow, Loaded, PartyRow, StoreError, Tombstone};
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Projection {
     parties: Vec<Party>,
     by_id: HashMap<PartyId, PartyNo>,
     crosswalk: HashMap<Arc<Identifier>, PartyNo>,
-    records: HashMap<Identifier, Vec<Kept>>,
+    records: HashMap<Identifier, Vec<Record>>,
     /// Where each event is kept.
     kept_under: HashMap<EventId, Identifier>,
     /// Customers to whom a matched id carries its stops.
@@ -54,12 +55,6 @@ pub(super) struct Link {
     pub(super) valid_from: Timestamp,
     pub(super) source: String,
     pub(super) revision: Revision,
-}
-
-#[derive(Debug)]
-struct Kept {
-    record: Record,
-    lapsed: bool,
 }
 
 impl Projection {
@@ -204,7 +199,7 @@ impl Projection {
 
     /// What is kept under an id, linked or not.
     pub(super) fn records(&self, identifier: &Identifier) -> impl Iterator<Item = &Record> {
-        self.records.get(identifier).into_iter().flatten().map(|kept| &kept.record)
+        self.records.get(identifier).into_iter().flatten()
     }
 
     pub(super) fn kept_under(&self, event: &EventId) -> Option<&Identifier> {
@@ -221,7 +216,7 @@ impl Projection {
     }
 
     pub(super) fn due(&self, now: Timestamp) -> Vec<EventId> {
-        self.timers.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| id.clone()).collect()
+        self.timers.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
     }
 
     fn take_party(&mut self, row: &PartyRow) -> Result<(), StoreError> {
@@ -276,20 +271,20 @@ impl Projection {
     }
 
     fn take_event(&mut self, event: &Event, lapsed: bool) {
-        let record = Record::of(event);
-        if let Some(expires) = record.expires.filter(|_| !lapsed) {
-            self.timers.insert((expires, record.id.clone()));
+        let record = Record::of(event, lapsed, 0);
+        if let Some(due) = record.due.filter(|_| !lapsed) {
+            self.timers.insert((due, record.id));
         }
-        self.kept_under.insert(record.id.clone(), event.identifier.clone());
-        self.records.entry(event.identifier.clone()).or_default().push(Kept { record, lapsed });
+        self.kept_under.insert(record.id, event.identifier.clone());
+        self.records.entry(event.identifier.clone()).or_default().push(record);
     }
 
     fn lapse(&mut self, id: &EventId) -> Option<Identifier> {
         let identifier = self.kept_under.get(id)?.clone();
-        let kept = self.records.get_mut(&identifier)?.iter_mut().find(|kept| kept.record.id == *id)?;
-        kept.lapsed = true;
-        if let Some(expires) = kept.record.expires {
-            self.timers.remove(&(expires, id.clone()));
+        let kept = self.records.get_mut(&identifier)?.iter_mut().find(|kept| kept.id == *id)?;
+        kept.fired = true;
+        if let Some(due) = kept.due {
+            self.timers.remove(&(due, *id));
         }
         Some(identifier)
     }
@@ -300,10 +295,10 @@ impl Projection {
         let linked = party.links.iter().map(|link| (&*link.identifier, link.assurance, link.revision));
         let mut reaching = Vec::new();
         for (identifier, assurance, since) in linked.chain([(&own, Assurance::Verified, Revision(0))]) {
-            for Kept { record, lapsed } in self.records.get(identifier).into_iter().flatten() {
-                let carries_grants = assurance != Assurance::Matched && record.revision > since;
+            for record in self.records.get(identifier).into_iter().flatten() {
+                let carries_grants = assurance != Assurance::Matched && Revision(record.id.0) > since;
                 if carries_grants || record.binds_across() {
-                    reaching.push(Reaching { record, carries_grants, lapsed: *lapsed });
+                    reaching.push(Reaching { record, carries_grants });
                 }
             }
         }

@@ -6,7 +6,8 @@
 use crate::model::{Category, Channel, ConflictRule, ConsentRules, ConsentStatus, Department, EventId, Purpose, Vocabulary};
 
 use super::event::{Scope, State};
-use super::profile::{Position, Profile, Said, Terms};
+use super::profile::{Position, Profile, Said};
+use super::record::Terms;
 
 /// The answer for one use, with what an auditor asks for. Events are positions, or ids once a `Standing` resolved them.
 #[derive(Clone, Debug, PartialEq, Eq)]

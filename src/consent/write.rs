@@ -6,14 +6,15 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use jiff::{SignedDuration, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, SpanFieldwise, Timestamp};
 use ulid::Ulid;
 
 use crate::model::{Author, Channel, EventId, Identifier, PartyId, PartyNo, Revision};
 
-use super::author::{Statement, author, captured_by};
+use super::author::{Claimed, author, captured_by};
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_stop, check_text, invalid};
-use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, StopDraft};
+use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Statement, StopDraft};
 use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, Consent, Event, Method, PartyRef, Stop, StopKind, What};
 use super::health::lock;
@@ -62,9 +63,9 @@ impl Ledger {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
         check_event(&draft, &adopted.vocabulary)?;
-        let statement = Statement { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
+        let statement = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
         let author = author(&adopted, caller, &statement);
-        let event = self.event(
+        let event = self.draw_up(
             &draft.subject,
             caller,
             author,
@@ -81,7 +82,10 @@ impl Ledger {
                 notice: draft.notice,
                 state: draft.state,
                 scope: draft.scope,
-                expires: draft.expires,
+                expires: earlier(draft.expires, ends_after(draft.event_time.unwrap_or_else(|| self.record_time()), draft.lasts)?),
+                until: draft.until,
+                uses: draft.uses,
+                about: draft.about,
             }),
         )?;
         self.store_event(event, draft.claims, draft.idempotency_key, start)
@@ -95,9 +99,9 @@ impl Ledger {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
         check_stop(&draft, &adopted.vocabulary)?;
-        let statement = Statement { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
+        let statement = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
         let author = author(&adopted, caller, &statement);
-        let event = self.event(
+        let event = self.draw_up(
             &draft.subject,
             caller,
             author,
@@ -111,6 +115,25 @@ impl Ledger {
             What::Stop(Stop { kind: draft.kind, purposes: draft.purposes, scope: draft.scope, reason: draft.reason }),
         )?;
         self.store_event(event, draft.claims, draft.idempotency_key, start)
+    }
+
+    /// Records many statements, in order; one that is refused does not hold up the others. The answers are in the same order.
+    ///
+    /// # Errors
+    /// When the store is away: what was taken before stays, and repeating the whole changes nothing twice.
+    pub fn record_many(&self, statements: Vec<Statement>, caller: &Capturer) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
+        let mut answers = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let answer = match statement {
+                Statement::Consent(draft) => self.record(*draft, caller),
+                Statement::Stop(draft) => self.add_stop(*draft, caller),
+            };
+            match answer {
+                Err(ConsentError::Unavailable(away)) => return Err(away),
+                answer => answers.push(answer),
+            }
+        }
+        Ok(answers)
     }
 
     /// Ends a restriction, or corrects a deceased or legal flag. All other stops yield to the customer's own later grant or
@@ -150,7 +173,7 @@ impl Ledger {
         }
         let given = Given { event_time: None, channel: Channel::System, method: Method::Expressed, evidence: draft.evidence, source_system: None };
         let what = What::Lift { stop: draft.stop, reason: draft.reason };
-        let event = self.event(&PartyRef::Identifier(identifier), caller, Author::Staff, given, what)?;
+        let event = self.draw_up(&PartyRef::Identifier(identifier), caller, Author::Staff, given, what)?;
         self.store_event(event, Author::Staff, draft.idempotency_key, start)
     }
 
@@ -164,11 +187,11 @@ impl Ledger {
         let recovered = if writer.in_doubt { self.recover(&mut writer) } else { Ok(()) };
         let due = self.reading().due(now);
         for id in &due {
-            let mut batch = Batch { lapsed: vec![id.clone()], ..Batch::default() };
+            let mut batch = Batch { lapsed: vec![*id], ..Batch::default() };
             let identifier = self.reading().kept_under(id).cloned();
             if let Some(identifier) = identifier {
                 self.change(&mut writer, &mut batch, now, ChangeKind::Expiry, &identifier, |change| {
-                    change.event = Some(id.clone());
+                    change.event = Some(*id);
                     "expired".clone_into(&mut change.state);
                 });
             }
@@ -190,7 +213,7 @@ impl Ledger {
         writer
     }
 
-    fn event(&self, subject: &PartyRef, caller: &Capturer, author: Author, given: Given, what: What) -> Result<Event, ConsentError> {
+    fn draw_up(&self, subject: &PartyRef, caller: &Capturer, author: Author, given: Given, what: What) -> Result<Event, ConsentError> {
         let record_time = self.record_time();
         let latest = record_time.checked_add(FUTURE_MAX).unwrap_or(Timestamp::MAX);
         if given.event_time.is_some_and(|t| t > latest) {
@@ -202,7 +225,7 @@ impl Ledger {
         }
         let captured_by = captured_by(caller);
         Ok(Event {
-            id: EventId(format!("ev_{}", fresh_id(record_time)?)),
+            id: EventId(0),
             revision: Revision(0),
             identifier: subject.identifier(),
             event_time: given.event_time,
@@ -238,15 +261,17 @@ impl Ledger {
         }
         let mut batch = Batch::default();
         let revision = self.change(&mut writer, &mut batch, event.record_time, kind_of(&event.what), &event.identifier, |change| {
-            change.event = Some(event.id.clone());
+            change.event = Some(EventId(change.revision.0));
             change.author = Some(event.author);
             (change.purposes, change.state) = match &event.what {
                 What::Consent(consent) => (consent.purposes.clone(), consent.state.to_string()),
                 What::Stop(stop) => (stop.purposes.clone(), stop.kind.to_string()),
                 What::Lift { stop, reason: _ } => (Vec::new(), stop.to_string()),
+                What::Delegation(delegation) => (delegation.purposes.clone(), delegation.holder.to_string()),
+                What::Occurrence(name) => (Vec::new(), name.clone()),
             };
         });
-        event.revision = revision;
+        (event.id, event.revision) = (EventId(revision.0), revision);
         if let What::Stop(Stop { kind: StopKind::Erasure, .. }) = event.what {
             batch.tombstones = self.tombstones_of(&event.identifier);
         }
@@ -255,13 +280,13 @@ impl Ledger {
             caller: event.captured_by.clone(),
             key,
             body,
-            event: event.id.clone(),
+            event: event.id,
             party,
             revision,
             author: event.author,
             at: event.record_time,
         });
-        let (id, author) = (event.id.clone(), event.author);
+        let (id, author) = (event.id, event.author);
         batch.events.push(event);
         match self.commit(&mut writer, batch, binding) {
             Ok(()) => {}
@@ -460,7 +485,8 @@ fn binding(what: &What) -> Binding {
     match what {
         What::Stop(_) => Binding::Anyway,
         What::Consent(consent) if consent.state.closes() => Binding::Anyway,
-        What::Consent(_) | What::Lift { .. } => Binding::OnlyIfStored,
+        What::Occurrence(_) => Binding::Anyway,
+        What::Consent(_) | What::Lift { .. } | What::Delegation(_) => Binding::OnlyIfStored,
     }
 }
 
@@ -469,7 +495,18 @@ const fn kind_of(what: &What) -> ChangeKind {
         What::Consent(_) => ChangeKind::Consent,
         What::Stop(_) => ChangeKind::Stop,
         What::Lift { .. } => ChangeKind::Lift,
+        What::Delegation(_) => ChangeKind::Delegation,
+        What::Occurrence(_) => ChangeKind::Occurrence,
     }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
+}
+
+fn ends_after(from: Timestamp, lasts: Option<SpanFieldwise>) -> Result<Option<Timestamp>, ConsentError> {
+    let end = |span: SpanFieldwise| from.to_zoned(TimeZone::UTC).checked_add(span.0).map(|zoned| zoned.timestamp());
+    lasts.map(end).transpose().map_err(|_out_of_range| invalid("`lasts` reaches beyond the calendar"))
 }
 
 /// A lower-case ULID: 48 bits of time, 80 of randomness.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use jiff::Timestamp;
+use jiff::{Span, SpanFieldwise, Timestamp};
 use serde_json::{Value, json};
 
 use super::dispatch::{Call, Param, Reply, Route, Takes};
@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::record::{Weight, consent_problem};
 use super::schema::body;
 use crate::consent::{Acknowledged, EffectiveRow, EventDraft, HistoryRow, Method, Notice, Scope, State, What};
-use crate::model::{ActivityKey, Author, Category, Channel, Department, Identifier, Name, Purpose, Vocabulary};
+use crate::model::{ActivityKey, Author, Category, Channel, Department, EventId, Identifier, Name, Purpose, Vocabulary};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -63,6 +63,14 @@ body! {
         channels: Option<Vec<String>> = "string[]" optional,
         /// When a grant runs out.
         expires: Option<String> = "timestamp" optional,
+        /// How long a grant lasts from `event_time` on, ISO 8601, e.g. `P24M`; the earlier of this and `expires` holds.
+        lasts: Option<String> = "string" optional,
+        /// The grant ends when this occurs, e.g. `contract-ended`.
+        until: Option<String> = "string" optional,
+        /// The grant ends after this many answered requests.
+        uses: Option<u32> = "integer" optional,
+        /// With `invalidated`: the grant that never was valid.
+        about: Option<String> = "string" optional,
     }
 }
 
@@ -113,7 +121,7 @@ fn lacks_to_open(draft: &EventDraft) -> Option<&'static str> {
 /// What a recorded event is answered with: it is in force.
 pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Reply {
     let mut document = json!({
-        "event": acknowledged.event.0,
+        "event": acknowledged.event.to_string(),
         "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),
         "revision": acknowledged.revision.0,
         "author": acknowledged.author.as_str(),
@@ -154,6 +162,14 @@ fn draft(call: &Call, body: EventBody) -> Result<EventDraft, Problem> {
             channels: channels(body.channels)?,
         },
         expires: time("expires", body.expires.as_deref())?,
+        lasts: period("lasts", body.lasts.as_deref())?,
+        until: body.until,
+        uses: body.uses,
+        about: body
+            .about
+            .as_deref()
+            .map(|text| EventId::parse(text).ok_or_else(|| Problem::value("`about` is not an event id", "write it as it was answered, `ev_42`")))
+            .transpose()?,
         idempotency_key: call.idempotency_key.clone(),
     })
 }
@@ -220,6 +236,14 @@ pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>,
     text.map(parse).transpose()
 }
 
+fn period(field: &str, text: Option<&str>) -> Result<Option<SpanFieldwise>, Problem> {
+    let parse = |text: &str| {
+        let span = text.parse::<Span>().ok().filter(|span| span.is_positive());
+        span.map(Span::fieldwise).ok_or_else(|| Problem::value(format!("`{field}` is not a period"), "write an ISO 8601 duration, e.g. `P24M`"))
+    };
+    text.map(parse).transpose()
+}
+
 fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|word| text(*word)).collect()
 }
@@ -258,21 +282,21 @@ pub(super) fn page<T>(call: &Call, rows: &[T], render: impl Fn(&T) -> Value) -> 
 
 /// One use and its state.
 pub(super) fn effective_json(row: &EffectiveRow) -> Value {
-    let overridden: Vec<&str> = row.consent.overridden.iter().map(|event| event.0.as_str()).collect();
+    let overridden: Vec<String> = row.consent.overridden.iter().map(ToString::to_string).collect();
     json!({
         "purpose": row.purpose.as_str(), "category": row.category.as_str(), "recipient": row.recipient.as_str(), "channel": row.channel.as_str(),
         "stop": row.stop, "status": row.consent.status.as_str(), "state": row.consent.state.as_str(), "explicit": row.consent.explicit,
-        "event": row.consent.event.as_ref().map(|event| event.0.as_str()), "overridden": overridden, "rule": row.consent.rule.as_str(),
+        "event": row.consent.event.map(|event| event.to_string()), "overridden": overridden, "rule": row.consent.rule.as_str(),
     })
 }
 
 /// One event; the identifier as given is masked unless `full`.
 pub(super) fn history_json(row: &HistoryRow, full: bool) -> Value {
     let event = &row.event;
-    let texts = |list: &[crate::model::EventId]| list.iter().map(|id| id.0.clone()).collect::<Vec<_>>();
+    let texts = |list: &[EventId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (kind, what) = what_json(&event.what);
     json!({
-        "event": event.id.0, "revision": event.revision.0, "identifier": shown(&event.identifier, full), "kind": kind, "what": what,
+        "event": event.id.to_string(), "revision": event.revision.0, "identifier": shown(&event.identifier, full), "kind": kind, "what": what,
         "event_time": event.event_time.map(|t| t.to_string()), "record_time": event.record_time.to_string(),
         "channel": event.channel.as_str(), "captured_by": event.captured_by, "method": event.method.as_str(), "author": event.author.as_str(),
         "evidence": event.evidence, "source_system": event.source_system,
@@ -289,6 +313,7 @@ fn what_json(what: &What) -> (&'static str, Value) {
                 "activity": consent.activity.map(ActivityKey::as_str),
                 "notice": consent.notice.as_ref().map(|n| json!({ "id": n.id, "version": n.version })),
                 "scope": scope_json(&consent.scope), "expires": consent.expires.map(|t| t.to_string()),
+                "until": consent.until, "uses": consent.uses, "about": consent.about.map(|e| e.to_string()),
             }),
         ),
         What::Stop(stop) => (
@@ -297,7 +322,15 @@ fn what_json(what: &What) -> (&'static str, Value) {
                 "kind": stop.kind.as_str(), "purposes": texts(&stop.purposes, |p| p.0), "scope": scope_json(&stop.scope), "reason": stop.reason,
             }),
         ),
-        What::Lift { stop, reason } => ("lift", json!({ "stop": stop.0, "reason": reason })),
+        What::Lift { stop, reason } => ("lift", json!({ "stop": stop.to_string(), "reason": reason })),
+        What::Delegation(delegation) => (
+            "delegation",
+            json!({
+                "holder": delegation.holder.as_str(), "purposes": texts(&delegation.purposes, |p| p.0),
+                "until": delegation.until.map(|t| t.to_string()),
+            }),
+        ),
+        What::Occurrence(name) => ("occurrence", json!({ "name": name })),
     }
 }
 

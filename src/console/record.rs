@@ -10,7 +10,7 @@ use super::dispatch::Call;
 use super::problem::{Code, Problem};
 use crate::audit::{AuditError, Entry, Log};
 use crate::consent::{Change, ChangeKind, ConsentError, Ledger, State, StopKind};
-use crate::model::{EventId, PartyNo, Revision};
+use crate::model::{PartyNo, Revision};
 
 /// Changes taken from the outbox at a time.
 const DRAIN_MAX: usize = 512;
@@ -56,7 +56,7 @@ impl Outbox {
 
 fn entry_of(change: &Change) -> Entry {
     Entry::ConsentChanged {
-        event: change.event.clone().unwrap_or_else(|| EventId("none".to_owned())),
+        event: change.event,
         party: change.party,
         revision: change.revision,
         state: state_word(change),
@@ -69,7 +69,14 @@ fn state_word(change: &Change) -> &'static str {
     match change.kind {
         ChangeKind::Consent | ChangeKind::Expiry => State::parse(&change.state).map_or(change.kind.as_str(), State::as_str),
         ChangeKind::Stop => StopKind::parse(&change.state).map_or(change.kind.as_str(), StopKind::as_str),
-        ChangeKind::Lift | ChangeKind::Party | ChangeKind::Link | ChangeKind::Facts => change.kind.as_str(),
+        ChangeKind::Lift
+        | ChangeKind::Party
+        | ChangeKind::Link
+        | ChangeKind::Facts
+        | ChangeKind::Delegation
+        | ChangeKind::Occurrence
+        | ChangeKind::Merge
+        | ChangeKind::Split => change.kind.as_str(),
     }
 }
 

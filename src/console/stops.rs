@@ -160,11 +160,11 @@ fn list(call: &Call, group: &Group) -> Result<Reply, Problem> {
     let text = call.query.get("party").ok_or_else(|| Problem::invalid("`party` is missing"))?;
     let party = reference(call, text)?;
     let history = call.state.ledger.history(&party).map_err(|error| consent_problem(&error))?;
-    let lifted: BTreeSet<&EventId> = history
+    let lifted: BTreeSet<EventId> = history
         .iter()
         .filter_map(|row| match &row.event.what {
-            What::Lift { stop, .. } => Some(stop),
-            What::Consent(_) | What::Stop(_) => None,
+            What::Lift { stop, .. } => Some(*stop),
+            What::Consent(_) | What::Stop(_) | What::Delegation(_) | What::Occurrence(_) => None,
         })
         .collect();
     let of_group: Vec<&HistoryRow> =
@@ -188,7 +188,7 @@ fn lift(call: &Call) -> Result<Reply, Problem> {
     let body: LiftBody = call.json()?;
     call.may_write(Weight::Opens)?;
     let draft = LiftDraft {
-        stop: EventId(call.param(0)?.to_owned()),
+        stop: EventId::parse(call.param(0)?).ok_or_else(|| Problem::not_found("stop"))?,
         reason: body.reason,
         evidence: consents::evidence(body.evidence)?,
         idempotency_key: call.idempotency_key.clone(),

@@ -50,13 +50,23 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A consent event's id, e.g. `ev_01k0w3…`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EventId(pub String);
+/// A consent event's id: the revision of the ledger that it made, written `ev_42`. Never reissued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub u64);
+
+impl EventId {
+    /// Reads `ev_42`, in this one spelling.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("ev_")?;
+        let plain = !digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| digits.parse().ok().map(Self))?
+    }
+}
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        write!(f, "ev_{}", self.0)
     }
 }
 

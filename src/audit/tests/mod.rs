@@ -121,7 +121,7 @@ fn facts() -> Arc<DecisionFacts> {
     })
 }
 
-fn verdict(category: &str, release: Release, event: Option<&str>) -> CategoryVerdict {
+fn verdict(category: &str, release: Release, event: Option<u64>) -> CategoryVerdict {
     CategoryVerdict {
         category: Category::intern(category),
         release,
@@ -130,7 +130,7 @@ fn verdict(category: &str, release: Release, event: Option<&str>) -> CategoryVer
         basis: LawfulBasis::Consent,
         activity: Some((ActivityKey::intern("sales-outreach"), 3)),
         status: if release == Release::Withheld { ConsentStatus::Withdrawn } else { ConsentStatus::Given },
-        event: event.map(|e| EventId(e.to_owned())),
+        event: event.map(EventId),
         overridden: Vec::new(),
     }
 }
@@ -146,11 +146,11 @@ fn group(parties: &[u64], outcome: Outcome, verdicts: Vec<CategoryVerdict>) -> G
 }
 
 fn permit(party: u64) -> Entry {
-    Entry::Permit { facts: facts(), groups: vec![group(&[party], Outcome::Permit, vec![verdict("contact", Release::Full, Some("ev_01"))])] }
+    Entry::Permit { facts: facts(), groups: vec![group(&[party], Outcome::Permit, vec![verdict("contact", Release::Full, Some(1))])] }
 }
 
 fn deny(party: u64) -> Entry {
-    let groups = vec![group(&[party], Outcome::Deny, vec![verdict("contact", Release::Withheld, Some("ev_02"))])];
+    let groups = vec![group(&[party], Outcome::Deny, vec![verdict("contact", Release::Withheld, Some(2))])];
     Entry::Deny { facts: facts(), of: None, status: 403, code: "denied", groups, paths: Vec::new() }
 }
 

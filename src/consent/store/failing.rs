@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use jiff::Timestamp;
 
 use crate::consent::event::Event;
-use crate::model::{Identifier, Revision};
+use crate::model::{EventId, Identifier, Revision};
 
 use super::{Answered, Batch, Change, Head, Loaded, Store, StoreError};
 
@@ -80,6 +80,26 @@ impl<S: Store> Store for FailingStore<S> {
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
         self.gate()?;
         self.inner.pending_changes(after, limit)
+    }
+
+    fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.gate()?;
+        self.inner.event(id)
+    }
+
+    fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
+        self.gate()?;
+        self.inner.changes(after, limit)
+    }
+
+    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+        self.gate()?;
+        self.inner.documents(kind)
+    }
+
+    fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), StoreError> {
+        self.gate()?;
+        self.inner.put_document(kind, key, body)
     }
 
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {

@@ -119,10 +119,26 @@ pub enum ChangeKind {
     Party,
     Link,
     Facts,
+    Delegation,
+    Occurrence,
+    Merge,
+    Split,
 }
 
 impl ChangeKind {
-    pub const ALL: [Self; 7] = [Self::Consent, Self::Stop, Self::Lift, Self::Expiry, Self::Party, Self::Link, Self::Facts];
+    pub const ALL: [Self; 11] = [
+        Self::Consent,
+        Self::Stop,
+        Self::Lift,
+        Self::Expiry,
+        Self::Party,
+        Self::Link,
+        Self::Facts,
+        Self::Delegation,
+        Self::Occurrence,
+        Self::Merge,
+        Self::Split,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -134,6 +150,10 @@ impl ChangeKind {
             Self::Party => "party",
             Self::Link => "link",
             Self::Facts => "facts",
+            Self::Delegation => "delegation",
+            Self::Occurrence => "occurrence",
+            Self::Merge => "merge",
+            Self::Split => "split",
         }
     }
 
@@ -241,6 +261,30 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn holds(&self, revision: Revision) -> Result<bool, StoreError>;
+
+    /// One event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// Every change after a revision, by revision.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// What the console keeps beside the ledger (webhooks, notices): the documents of a kind, by key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Puts a document, or removes it; durable on return.
+    ///
+    /// # Errors
+    /// When it is not known to be durable.
+    fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), StoreError>;
 
     /// Changes that the decision log does not have yet, after a revision.
     ///

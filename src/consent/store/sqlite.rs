@@ -72,6 +72,17 @@ impl SqliteStore {
         Ok(self.write.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn list_changes(&self, sql: &str, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let connection = self.writer()?;
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![signed(after.0)?, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(change(row)?);
+        }
+        Ok(found)
+    }
+
     /// An unlinked file can still be written and keeps nothing.
     fn same_file(&self) -> Result<(), StoreError> {
         if FileMark::of(&self.path)? == self.file { Ok(()) } else { Err(StoreError::Replaced) }
@@ -125,7 +136,7 @@ impl Store for SqliteStore {
         let connection = self.writer()?;
         let found = connection
             .query_row(sql, params![caller, key, micros(not_before)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?, row.get::<_, String>(4)?, row.get(5)?))
+                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?, row.get::<_, String>(4)?, row.get(5)?))
             })
             .optional()?;
         let Some((body, event, party_no, at_revision, author, at)) = found else { return Ok(None) };
@@ -133,7 +144,7 @@ impl Store for SqliteStore {
             caller: caller.to_owned(),
             key: key.to_owned(),
             body,
-            event: EventId(event),
+            event: event_id(&event)?,
             party: party_no.map(unsigned).transpose()?.map(PartyNo),
             revision: Revision(unsigned(at_revision)?),
             author: Author::parse(&author).ok_or_else(|| unreadable("author"))?,
@@ -156,6 +167,36 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
+    fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let sql = "SELECT revision, id, space, value, recorded, body FROM event WHERE revision = ?1";
+        let connection = self.writer()?;
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![signed(id.0)?])?;
+        rows.next()?.map(event).transpose()
+    }
+
+    fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let sql = "SELECT revision, at, kind, party, event, purposes, state, author FROM change WHERE revision > ?1 ORDER BY revision LIMIT ?2";
+        self.list_changes(sql, after, limit)
+    }
+
+    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let connection = self.writer()?;
+        let mut statement = connection.prepare_cached("SELECT key, body FROM document WHERE kind = ?1 ORDER BY key")?;
+        let rows = statement.query_map(params![kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), StoreError> {
+        let connection = self.writer()?;
+        match body {
+            Some(body) => connection.execute("INSERT OR REPLACE INTO document(kind, key, body) VALUES (?1, ?2, ?3)", params![kind, key, body])?,
+            None => connection.execute("DELETE FROM document WHERE kind = ?1 AND key = ?2", params![kind, key])?,
+        };
+        drop(connection);
+        self.same_file()
+    }
+
     fn holds(&self, revision: Revision) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM change WHERE revision = ?1";
         Ok(self.writer()?.query_row(sql, params![signed(revision.0)?], |_row| Ok(())).optional()?.is_some())
@@ -164,14 +205,7 @@ impl Store for SqliteStore {
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
         let sql = "SELECT revision, at, kind, party, event, purposes, state, author FROM change \
                    WHERE logged = 0 AND revision > ?1 ORDER BY revision LIMIT ?2";
-        let connection = self.writer()?;
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![signed(after.0)?, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(change(row)?);
-        }
-        Ok(found)
+        self.list_changes(sql, after, limit)
     }
 
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {
@@ -281,7 +315,7 @@ fn write(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
             "INSERT INTO event(revision, id, space, value, recorded, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 signed(event.revision.0)?,
-                event.id.0,
+                event.id.to_string(),
                 event.identifier.space.as_str(),
                 event.identifier.value,
                 micros(event.record_time),
@@ -290,7 +324,7 @@ fn write(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
         )?;
     }
     for id in &batch.lapsed {
-        run("UPDATE event SET lapsed = 1 WHERE id = ?1", params![id.0])?;
+        run("UPDATE event SET lapsed = 1 WHERE id = ?1", params![id.to_string()])?;
     }
     for hash in &batch.tombstones {
         run("INSERT OR IGNORE INTO tombstone(hash) VALUES (?1)", params![hash])?;
@@ -307,7 +341,7 @@ fn write(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
                 micros(change.at),
                 change.kind.as_str(),
                 change.party.map(|p| signed(p.0)).transpose()?,
-                change.event.as_ref().map(|e| &e.0),
+                change.event.map(|e| e.to_string()),
                 purposes.join(" "),
                 change.state,
                 change.author.map(Author::as_str)
@@ -323,7 +357,7 @@ fn write(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
                 answered.caller,
                 answered.key,
                 answered.body,
-                answered.event.0,
+                answered.event.to_string(),
                 answered.party.map(|p| signed(p.0)).transpose()?,
                 signed(answered.revision.0)?,
                 answered.author.as_str(),
@@ -383,7 +417,7 @@ fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
 fn event(row: &Row<'_>) -> Result<Event, StoreError> {
     let identifier = Identifier { space: Space::intern(&row.get::<_, String>(2)?), value: row.get(3)? };
     let body: String = row.get(5)?;
-    wire::decode(&EventId(row.get(1)?), Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
+    wire::decode(event_id(&row.get::<_, String>(1)?)?, Revision(unsigned(row.get(0)?)?), identifier, time(row.get(4)?)?, &body)
 }
 
 fn change(row: &Row<'_>) -> Result<Change, StoreError> {
@@ -394,11 +428,15 @@ fn change(row: &Row<'_>) -> Result<Change, StoreError> {
         at: time(row.get(1)?)?,
         kind: ChangeKind::parse(&row.get::<_, String>(2)?).ok_or_else(|| unreadable("change"))?,
         party: row.get::<_, Option<i64>>(3)?.map(unsigned).transpose()?.map(PartyNo),
-        event: row.get::<_, Option<String>>(4)?.map(EventId),
+        event: row.get::<_, Option<String>>(4)?.map(|text| event_id(&text)).transpose()?,
         purposes: purposes.split_whitespace().map(Purpose::intern).collect(),
         state: row.get(6)?,
         author: author.map(|text| Author::parse(&text).ok_or_else(|| unreadable("author"))).transpose()?,
     })
+}
+
+fn event_id(text: &str) -> Result<EventId, StoreError> {
+    EventId::parse(text).ok_or_else(|| unreadable("event"))
 }
 
 fn unreadable(what: &str) -> StoreError {
@@ -499,6 +537,7 @@ CREATE INDEX change_pending ON change(revision) WHERE logged = 0;
 CREATE TABLE answered(
   caller TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, event TEXT NOT NULL, party INTEGER, revision INTEGER NOT NULL,
   author TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(caller, key)) WITHOUT ROWID;
+CREATE TABLE document(kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, key)) WITHOUT ROWID;
 CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT raise(ABORT, 'events are never deleted'); END;
 CREATE TRIGGER event_is_final BEFORE UPDATE OF revision, id, space, value, recorded, body ON event
   BEGIN SELECT raise(ABORT, 'events are never changed'); END;

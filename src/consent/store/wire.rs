@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::consent::event::{Consent, Event, Method, Notice, Scope, State, Stop, StopKind, What};
+use crate::consent::event::{Consent, Delegation, Event, Holder, Method, Notice, Scope, State, Stop, StopKind, What};
 use crate::model::{ActivityKey, Author, Category, Channel, Department, EventId, Identifier, Purpose, Revision};
 
 use super::StoreError;
@@ -30,9 +30,38 @@ struct EventV1 {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum WhatV1 {
-    Consent { purposes: Vec<String>, activity: Option<String>, notice: Option<NoticeV1>, state: String, scope: ScopeV1, expires: Option<String> },
-    Stop { kind: String, purposes: Vec<String>, scope: ScopeV1, reason: Option<String> },
-    Lift { stop: String, reason: String },
+    Consent {
+        purposes: Vec<String>,
+        activity: Option<String>,
+        notice: Option<NoticeV1>,
+        state: String,
+        scope: ScopeV1,
+        expires: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uses: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
+    Stop {
+        kind: String,
+        purposes: Vec<String>,
+        scope: ScopeV1,
+        reason: Option<String>,
+    },
+    Lift {
+        stop: String,
+        reason: String,
+    },
+    Delegation {
+        holder: String,
+        purposes: Vec<String>,
+        until: Option<String>,
+    },
+    Occurrence {
+        name: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,24 +101,31 @@ pub(super) fn encode(event: &Event) -> Result<String, StoreError> {
         evidence: event.evidence.clone(),
         source_system: event.source_system.clone(),
         what: match &event.what {
-            What::Consent(Consent { purposes, activity, notice, state, scope, expires }) => WhatV1::Consent {
+            What::Consent(Consent { purposes, activity, notice, state, scope, expires, until, uses, about }) => WhatV1::Consent {
                 purposes: texts(purposes),
                 activity: activity.map(|a| a.to_string()),
                 notice: notice.as_ref().map(notice_out),
                 state: state.to_string(),
                 scope: scope_out(scope),
                 expires: expires.map(|t| t.to_string()),
+                until: until.clone(),
+                uses: *uses,
+                about: about.map(|e| e.to_string()),
             },
             What::Stop(Stop { kind, purposes, scope, reason }) => {
                 WhatV1::Stop { kind: kind.to_string(), purposes: texts(purposes), scope: scope_out(scope), reason: reason.clone() }
             }
-            What::Lift { stop, reason } => WhatV1::Lift { stop: stop.0.clone(), reason: reason.clone() },
+            What::Lift { stop, reason } => WhatV1::Lift { stop: stop.to_string(), reason: reason.clone() },
+            What::Delegation(Delegation { holder, purposes, until }) => {
+                WhatV1::Delegation { holder: holder.to_string(), purposes: texts(purposes), until: until.map(|t| t.to_string()) }
+            }
+            What::Occurrence(name) => WhatV1::Occurrence { name: name.clone() },
         },
     };
     serde_json::to_string(&stored).map_err(|error| StoreError::Damaged(format!("an event cannot be written: {error}")))
 }
 
-pub(super) fn decode(id: &EventId, revision: Revision, identifier: Identifier, record_time: Timestamp, body: &str) -> Result<Event, StoreError> {
+pub(super) fn decode(id: EventId, revision: Revision, identifier: Identifier, record_time: Timestamp, body: &str) -> Result<Event, StoreError> {
     let damaged = || StoreError::Damaged(format!("event `{id}` cannot be read"));
     let stored: EventV1 = serde_json::from_str(body).map_err(|_its_text_may_name_a_person| damaged())?;
     if stored.v != 1 {
@@ -97,21 +133,30 @@ pub(super) fn decode(id: &EventId, revision: Revision, identifier: Identifier, r
     }
     let decoded = || -> Option<Event> {
         let what = match stored.what {
-            WhatV1::Consent { purposes, activity, notice, state, scope, expires } => What::Consent(Consent {
+            WhatV1::Consent { purposes, activity, notice, state, scope, expires, until, uses, about } => What::Consent(Consent {
                 purposes: names(&purposes, Purpose::intern),
                 activity: activity.as_deref().map(ActivityKey::intern),
                 notice: notice.map(notice_in),
                 state: State::parse(&state)?,
                 scope: scope_in(&scope)?,
                 expires: time(expires.as_deref())?,
+                until,
+                uses,
+                about: about.as_deref().map_or(Some(None), |text| EventId::parse(text).map(Some))?,
             }),
             WhatV1::Stop { kind, purposes, scope, reason } => {
                 What::Stop(Stop { kind: StopKind::parse(&kind)?, purposes: names(&purposes, Purpose::intern), scope: scope_in(&scope)?, reason })
             }
-            WhatV1::Lift { stop, reason } => What::Lift { stop: EventId(stop), reason },
+            WhatV1::Lift { stop, reason } => What::Lift { stop: EventId::parse(&stop)?, reason },
+            WhatV1::Delegation { holder, purposes, until } => What::Delegation(Delegation {
+                holder: Holder::parse(&holder)?,
+                purposes: names(&purposes, Purpose::intern),
+                until: time(until.as_deref())?,
+            }),
+            WhatV1::Occurrence { name } => What::Occurrence(name),
         };
         Some(Event {
-            id: id.clone(),
+            id,
             revision,
             identifier,
             event_time: time(stored.event_time.as_deref())?,
