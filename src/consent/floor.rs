@@ -10,11 +10,12 @@
 //! | opt-out, suppression | everything outside its purposes, categories and channels | a grant, below |
 //!
 //! A later, evidenced grant by the customer that names a purpose lifts the last three for that purpose only, for as long as
-//! the grant itself holds.
+//! the grant itself holds. No conflict rule changes that: how systems are ranked never lifts a stop.
 
-use crate::model::{Category, Channel, LawfulBasis, Purpose, Vocabulary};
+use crate::model::{Category, Channel, ConflictRule, ConsentRules, LawfulBasis, Purpose, Vocabulary};
 
 use super::event::StopKind;
+use super::hearing::Hearing;
 use super::profile::{HardStop, Position, Profile};
 use super::status::Use;
 
@@ -25,12 +26,13 @@ use super::status::Use;
 pub fn floor(
     profile: &Profile,
     vocabulary: &Vocabulary,
+    rules: &ConsentRules,
     purpose: Purpose,
     basis: LawfulBasis,
     category: Category,
     channel: Channel,
 ) -> Result<(), &'static str> {
-    let usage = Use { vocabulary, purpose, category, recipient: None, channel };
+    let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
     let closing = profile.stops.iter().find(|stop| closes(stop, &usage, basis) && lifted_by(stop, &usage, profile).is_none());
     closing.map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
@@ -61,7 +63,7 @@ pub(super) fn lifted_by(stop: &HardStop, usage: &Use<'_>, profile: &Profile) -> 
     if !concerned {
         return None;
     }
-    usage.reopened_after(stop.at, |grant| grant.origin.later_than(stop.at, stop.origin), profile)
+    Hearing::of(profile, *usage, ConflictRule::CustomerLastWord).lifts(stop)
 }
 
 /// Direct marketing is `marketing` with all below it, and its profiling: a wider purpose under which the catalogue places

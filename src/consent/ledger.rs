@@ -51,15 +51,7 @@ impl Standing {
         channel: Channel,
     ) -> Effective {
         let found = status(&self.profile, vocabulary, rules, purpose, category, recipient, channel);
-        let Effective { status, state, explicit, event, overridden, rule } = found;
-        Effective {
-            status,
-            state,
-            explicit,
-            event: event.and_then(|at| self.event_id(at).copied()),
-            overridden: overridden.into_iter().filter_map(|at| self.event_id(at).copied()).collect(),
-            rule,
-        }
+        found.resolve(|at| self.event_id(at).copied())
     }
 }
 

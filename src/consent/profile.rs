@@ -2,16 +2,16 @@
 //! same situation share one profile. Order in time survives as positions: everything a customer said and every stop is
 //! numbered by the time at which it counts, and each grant carries how far back it reaches.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{EventId, Purpose};
+use crate::model::{Age, Author, EventId, Purpose};
 
-use super::event::{Method, Scope, State, StopKind};
+use super::event::{Holder, Method, Scope, State, StopKind};
 use super::record::{Matter, Record, Terms};
+use super::states::StateEvent;
 
 /// The place of an event in a customer's time order; `Standing::event_id` gives its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,11 +33,55 @@ pub(super) struct Said {
     pub(super) state: State,
     pub(super) terms: Arc<Terms>,
     pub(super) explicit: bool,
-    /// Its expiry has fired.
-    pub(super) lapsed: bool,
-    /// By the customer, evidenced, timed, on a link that may carry a grant: what this says can raise permission.
+    /// Why a grant or a request for confirmation has run out, if it has.
+    pub(super) lapsed: Option<Lapse>,
+    /// Only so many answers may rely on it.
+    pub(super) limited: bool,
+    /// By somebody who may say so, evidenced, timed, on a link that may carry a grant: what this says can raise permission.
     pub(super) raises: bool,
+    /// It answers a request for confirmation that covers it and had not run out.
+    pub(super) confirmed: bool,
+    /// By the customer, or by whoever speaks for them.
+    pub(super) by_customer: bool,
+    /// Of what a guardian or representative says: what they could speak for when they said it.
+    pub(super) mandates: Option<Box<[Mandate]>>,
+    pub(super) system: Arc<str>,
+    pub(super) app: Arc<str>,
     pub(super) origin: Origin,
+    /// The formerly separate customers, numbered by first appearance.
+    pub(super) group: u16,
+    /// The other groups that had become one customer with its own before it was said.
+    pub(super) over: Box<[u16]>,
+}
+
+/// Why a grant no longer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lapse {
+    /// Its time or its uses are over, or what it was to last until has come to pass.
+    Expired,
+    /// A new notice took the place of the one it was given on.
+    Superseded,
+    /// Whoever spoke for the person no longer does.
+    Requested,
+}
+
+impl Lapse {
+    pub(super) const fn event(self) -> StateEvent {
+        match self {
+            Self::Expired => StateEvent::Expire,
+            Self::Superseded => StateEvent::Supersede,
+            Self::Requested => StateEvent::ComeOfAge,
+        }
+    }
+}
+
+/// A delegation as it bears on one statement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mandate {
+    /// Empty covers everything.
+    pub(super) purposes: Box<[Purpose]>,
+    /// Since then.
+    pub(super) ended: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +90,10 @@ pub(super) struct HardStop {
     pub(super) kind: StopKind,
     pub(super) purposes: Box<[Purpose]>,
     pub(super) scope: Scope,
+    pub(super) by_customer: bool,
+    pub(super) system: Arc<str>,
     pub(super) origin: Origin,
+    pub(super) group: u16,
 }
 
 /// Where an entry came from and which earlier entries it is surely later than.
@@ -104,45 +151,85 @@ pub(super) struct Reaching<'a> {
     pub(super) record: &'a Record,
     /// Whether the link may carry a grant.
     pub(super) carries_grants: bool,
+    /// Which formerly separate customer the id belonged to; 0 when there was no merge.
+    pub(super) group: u16,
+}
+
+/// When two groups became one customer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joined {
+    pub(super) a: u16,
+    pub(super) b: u16,
+    pub(super) at: Timestamp,
+}
+
+/// What else a profile depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances<'a> {
+    pub(super) skew: SignedDuration,
+    /// What is due by then has run out.
+    pub(super) at: Timestamp,
+    /// Notices in whose place another stands: id and version.
+    pub(super) superseded: &'a HashSet<(String, String)>,
+    pub(super) age: Age,
+    pub(super) joined: &'a [Joined],
 }
 
 /// Builds a profile and the ids that its positions stand for. Pure: the same records give the same profile in any order.
-pub(super) fn build(mut reaching: Vec<Reaching<'_>>, skew: SignedDuration) -> (Profile, Vec<EventId>) {
+pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstances<'_>) -> (Profile, Vec<EventId>) {
     let is_lift = |r: &Reaching<'_>| matches!(r.record.form.matter, Matter::Lift);
     let lifted: HashSet<EventId> = reaching.iter().filter(|r| is_lift(r)).filter_map(|r| r.record.about).collect();
     reaching.retain(|r| !is_lift(r) && !lifted.contains(&r.record.id));
-    reaching.sort_by(|a, b| in_time(a.record, b.record));
-    reaching.dedup_by(|a, b| a.record.id == b.record.id);
+    reaching.sort_by_key(|r| (r.record.time(), r.record.id, !r.carries_grants, r.group));
+    reaching.dedup_by_key(|r| r.record.id);
 
-    let times: Vec<Timestamp> = reaching.iter().map(|r| r.record.time()).collect();
+    let around = Around::new(&reaching, circumstances);
     let mut sources: Vec<&str> = Vec::new();
     let mut said = Vec::new();
     let mut stops = Vec::new();
-    for (index, Reaching { record, carries_grants }) in reaching.iter().enumerate() {
-        let source = sources.iter().position(|s| *s == record.form.source).unwrap_or_else(|| {
-            sources.push(&record.form.source);
-            sources.len() - 1
-        });
-        let clear = record.time().checked_sub(skew).unwrap_or(Timestamp::MIN);
-        let origin = Origin {
-            source: small(source),
-            after_own: small(times.partition_point(|t| *t < record.time())),
-            after_other: small(times.partition_point(|t| *t < clear)),
-        };
+    for (index, reached) in reaching.iter().enumerate() {
+        let Reaching { record, carries_grants, group } = *reached;
+        let form = &record.form;
         let at = Position(small(index));
-        match &record.form.matter {
-            Matter::Said { state, terms, until: _ } => said.push(Said {
-                at,
-                state: *state,
-                terms: Arc::clone(terms),
-                explicit: record.form.method == Method::Explicit,
-                lapsed: record.fired,
-                raises: record.may_raise() && *carries_grants && state.opens(),
-                origin,
-            }),
-            Matter::Stop { kind, purposes, scope } => {
-                stops.push(HardStop { at, kind: *kind, purposes: purposes.clone(), scope: scope.clone(), origin });
+        let source = numbered(&mut sources, form.source.as_str());
+        let origin = around.origin(record, source);
+        let by_customer = matches!(form.author, Author::Customer | Author::Guardian);
+        match &form.matter {
+            Matter::Said { state, terms, until } => {
+                if around.is_carried_out(record, *state) {
+                    continue;
+                }
+                // What never was valid stands as that from the time at which it was said.
+                let state = if around.invalid.contains(&record.id) { State::Invalidated } else { *state };
+                let may_speak = form.author != Author::Customer || circumstances.age != Age::Minor;
+                said.push(Said {
+                    at,
+                    state,
+                    terms: Arc::clone(terms),
+                    explicit: form.method == Method::Explicit,
+                    lapsed: around.lapse(record, state, until.as_deref()),
+                    limited: record.uses_left.is_some(),
+                    raises: state.opens() && record.may_raise() && carries_grants && may_speak,
+                    confirmed: state.opens() && around.confirms(reached, terms),
+                    by_customer,
+                    mandates: (state.opens() && form.author == Author::Guardian).then(|| around.mandates(reached)),
+                    system: Arc::clone(&form.system),
+                    app: Arc::clone(&form.app),
+                    origin,
+                    group: around.number(group),
+                    over: around.over(reached),
+                });
             }
+            Matter::Stop { kind, purposes, scope } => stops.push(HardStop {
+                at,
+                kind: *kind,
+                purposes: purposes.clone(),
+                scope: scope.clone(),
+                by_customer,
+                system: Arc::clone(&form.system),
+                origin,
+                group: around.number(group),
+            }),
             Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => {}
         }
     }
@@ -150,8 +237,157 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, skew: SignedDuration) -> (P
     (Profile { said: said.into(), stops: stops.into() }, events)
 }
 
-fn in_time(a: &Record, b: &Record) -> Ordering {
-    (a.time(), a.id).cmp(&(b.time(), b.id))
+/// What one record must know of the others.
+struct Around<'a> {
+    reaching: &'a [Reaching<'a>],
+    circumstances: &'a Circumstances<'a>,
+    times: Vec<Timestamp>,
+    /// Grants of which another record says that they never were valid.
+    invalid: HashSet<EventId>,
+    /// In the order of first appearance.
+    groups: Vec<u16>,
+    /// When two groups became one customer.
+    joined: HashMap<(u16, u16), Timestamp>,
+}
+
+impl<'a> Around<'a> {
+    fn new(reaching: &'a [Reaching<'a>], circumstances: &'a Circumstances<'a>) -> Self {
+        let mut groups = Vec::new();
+        for reached in reaching {
+            numbered(&mut groups, reached.group);
+        }
+        let joined = if groups.len() > 1 { joined_at(circumstances.joined) } else { HashMap::new() };
+        let mut around =
+            Self { reaching, circumstances, times: reaching.iter().map(|r| r.record.time()).collect(), invalid: HashSet::new(), groups, joined };
+        let is_grant = |id: &EventId| around.find(*id).is_some_and(|r| matches!(r.record.form.matter, Matter::Said { state, .. } if state.opens()));
+        let invalid = reaching.iter().filter_map(|r| invalidated_by(r.record)).filter(is_grant).collect();
+        around.invalid = invalid;
+        around
+    }
+
+    fn find(&self, id: EventId) -> Option<&Reaching<'a>> {
+        self.reaching.iter().find(|r| r.record.id == id)
+    }
+
+    /// Whether it says of another record that it never was valid, and that is all it says.
+    fn is_carried_out(&self, record: &Record, state: State) -> bool {
+        state == State::Invalidated && record.about.is_some_and(|about| self.invalid.contains(&about))
+    }
+
+    fn origin(&self, record: &Record, source: usize) -> Origin {
+        let clear = record.time().checked_sub(self.circumstances.skew).unwrap_or(Timestamp::MIN);
+        Origin {
+            source: small(source),
+            after_own: small(self.times.partition_point(|t| *t < record.time())),
+            after_other: small(self.times.partition_point(|t| *t < clear)),
+        }
+    }
+
+    fn lapse(&self, record: &Record, state: State, until: Option<&str>) -> Option<Lapse> {
+        if !state.opens() && state != State::PendingConfirmation {
+            return None;
+        }
+        let occurred = |name: &str| {
+            let is_it = |r: &Reaching<'_>| matches!(&r.record.form.matter, Matter::Occurrence(occurred) if occurred == name);
+            self.reaching.iter().any(|r| is_it(r) && r.record.time() >= record.time())
+        };
+        if record.has_run_out(self.circumstances.at) || record.uses_left == Some(0) || until.is_some_and(occurred) {
+            return Some(Lapse::Expired);
+        }
+        let Matter::Said { terms, .. } = &record.form.matter else { return None };
+        let superseded = state.opens() && terms.notice.as_ref().is_some_and(|notice| self.circumstances.superseded.contains(notice));
+        superseded.then_some(Lapse::Superseded)
+    }
+
+    /// Double opt-in: it answers a request for confirmation that covers it and still waited.
+    fn confirms(&self, grant: &Reaching<'_>, terms: &Terms) -> bool {
+        let Some(asked) = grant.record.about.and_then(|about| self.find(about)) else { return false };
+        let Matter::Said { state: State::PendingConfirmation, terms: asked_for, .. } = &asked.record.form.matter else { return false };
+        self.supports(asked, grant) && terms.purposes.iter().all(|purpose| asked_for.purposes.contains(purpose))
+    }
+
+    /// What the one who speaks for the person could speak for at that time.
+    fn mandates(&self, grant: &Reaching<'_>) -> Box<[Mandate]> {
+        let Circumstances { at, age, .. } = *self.circumstances;
+        let mandate = |r: &Reaching<'_>| {
+            let Matter::Delegation { holder, purposes } = &r.record.form.matter else { return None };
+            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System;
+            let of_age = *holder == Holder::Guardian && age == Age::Adult;
+            (is_proven && self.supports(r, grant)).then(|| Mandate { purposes: purposes.clone(), ended: of_age || r.record.has_run_out(at) })
+        };
+        let mut mandates: Vec<Mandate> = Vec::new();
+        for mandate in self.reaching.iter().filter_map(mandate) {
+            if !mandates.contains(&mandate) {
+                mandates.push(mandate);
+            }
+        }
+        mandates.into()
+    }
+
+    /// Whether a grant can rest on another record: not later, not run out when the grant was given, and of the same customer then.
+    fn supports(&self, base: &Reaching<'_>, grant: &Reaching<'_>) -> bool {
+        let time = grant.record.time();
+        base.carries_grants
+            && base.record.time() <= time
+            && !base.record.due_by(time)
+            && (base.group == grant.group || self.were_joined(base.group, grant.group, time))
+    }
+
+    fn were_joined(&self, a: u16, b: u16, before: Timestamp) -> bool {
+        self.joined.get(&(a, b)).is_some_and(|joined| *joined < before)
+    }
+
+    /// The other groups that had become one customer with this one's before it was said.
+    fn over(&self, reached: &Reaching<'_>) -> Box<[u16]> {
+        let others = self.groups.iter().filter(|other| self.were_joined(reached.group, **other, reached.record.time()));
+        others.map(|other| self.number(*other)).collect()
+    }
+
+    fn number(&self, group: u16) -> u16 {
+        self.groups.iter().position(|g| *g == group).and_then(|n| u16::try_from(n).ok()).unwrap_or(u16::MAX)
+    }
+}
+
+/// The grant of which this says that it never was valid.
+fn invalidated_by(record: &Record) -> Option<EventId> {
+    match record.form.matter {
+        Matter::Said { state: State::Invalidated, .. } => record.about,
+        Matter::Said { .. } | Matter::Stop { .. } | Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => None,
+    }
+}
+
+/// When any two groups became one customer, each pair in both directions. Through others: when the last step of the earliest
+/// way was made.
+fn joined_at(joined: &[Joined]) -> HashMap<(u16, u16), Timestamp> {
+    let mut steps = joined.to_vec();
+    steps.sort_by_key(|step| step.at);
+    let mut found = HashMap::new();
+    let mut customers: Vec<Vec<u16>> = Vec::new();
+    let take = |customers: &mut Vec<Vec<u16>>, group: u16| {
+        let at = customers.iter().position(|groups| groups.contains(&group));
+        at.map_or_else(|| vec![group], |at| customers.swap_remove(at))
+    };
+    for step in steps {
+        let mut one = take(&mut customers, step.a);
+        if !one.contains(&step.b) {
+            let other = take(&mut customers, step.b);
+            for (a, b) in one.iter().flat_map(|a| other.iter().map(|b| (*a, *b))) {
+                found.insert((a, b), step.at);
+                found.insert((b, a), step.at);
+            }
+            one.extend(other);
+        }
+        customers.push(one);
+    }
+    found
+}
+
+/// The number of a value by first appearance.
+fn numbered<T: PartialEq>(seen: &mut Vec<T>, value: T) -> usize {
+    seen.iter().position(|s| *s == value).unwrap_or_else(|| {
+        seen.push(value);
+        seen.len() - 1
+    })
 }
 
 fn small(index: usize) -> u32 {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{EventId, Identifier, PartyId, PartyNo, Revision};
+use crate::model::{Age, EventId, Identifier, PartyId, PartyNo, Revision};
 
 use super::event::{Assurance, Event, PartyKind, StopKind};
 use super::parties::Fact;
-use super::profile::{Interner, Profile, Reaching, build};
+use super::profile::{Circumstances, Interner, Profile, Reaching, build};
 use super::record::Record;
 use super::store::{Batch, FactRow, LinkRow, Loaded, PartyRow, StoreError, Tombstone};
 
@@ -298,14 +298,17 @@ impl Projection {
             for record in self.records.get(identifier).into_iter().flatten() {
                 let carries_grants = assurance != Assurance::Matched && Revision(record.id.0) > since;
                 if carries_grants || record.binds_across() {
-                    reaching.push(Reaching { record, carries_grants });
+                    reaching.push(Reaching { record, carries_grants, group: 0 });
                 }
             }
         }
         let (profile, events): (Arc<Profile>, Arc<[EventId]>) = if reaching.is_empty() {
             (Arc::clone(&self.blank), Arc::clone(&self.nothing))
         } else {
-            let (profile, events) = build(reaching, self.skew);
+            // What runs out does so by its timer alone.
+            let (at, superseded) = (Timestamp::MIN, HashSet::new());
+            let circumstances = Circumstances { skew: self.skew, at, superseded: &superseded, age: Age::Unknown, joined: &[] };
+            let (profile, events) = build(reaching, &circumstances);
             (self.interner.intern(profile), events.into())
         };
         if let Some(party) = self.party_mut(no) {

@@ -15,8 +15,10 @@ pub(super) struct Form {
     pub(super) author: Author,
     /// Who captured it and the system it comes from: an app cannot pass as another source by naming it.
     pub(super) source: String,
-    /// The system alone, as it is ranked by `source-priority/v1`.
-    pub(super) system: String,
+    /// The system that the statement comes from, as `source-priority/v1` ranks it and the conflict ledger names it.
+    pub(super) system: Arc<str>,
+    /// The app that captured it: what an app says ranks no higher than the app itself.
+    pub(super) app: Arc<str>,
     pub(super) method: Method,
     pub(super) is_evidenced: bool,
 }
@@ -67,7 +69,7 @@ pub(super) struct Record {
     pub(super) record_time: Timestamp,
     /// The stop that is lifted, the grant that was never valid, the request that is confirmed.
     pub(super) about: Option<EventId>,
-    /// When a grant or delegation runs out.
+    /// When a grant, a request for confirmation or a delegation runs out.
     pub(super) due: Option<Timestamp>,
     /// The timer has fired: what ran out stays run out when a clock is set back.
     pub(super) fired: bool,
@@ -78,7 +80,10 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn of(event: &Event, fired: bool, used: u32) -> Self {
         let (about, due, uses) = match &event.what {
-            What::Consent(consent) => (consent.about, consent.expires.filter(|_| consent.state.opens()), consent.uses),
+            What::Consent(consent) => {
+                let runs_out = consent.state.opens() || consent.state == State::PendingConfirmation;
+                (consent.about, consent.expires.filter(|_| runs_out), consent.uses)
+            }
             What::Delegation(delegation) => (None, delegation.until, None),
             What::Lift { stop, reason: _ } => (Some(*stop), None, None),
             What::Stop(_) | What::Occurrence(_) => (None, None, None),
@@ -98,6 +103,15 @@ impl Record {
     /// When it counts: an event without event time counts when it was recorded.
     pub(super) fn time(&self) -> Timestamp {
         self.event_time.unwrap_or(self.record_time)
+    }
+
+    /// Whether it has run out by then; what the timer once fired stays so.
+    pub(super) fn has_run_out(&self, at: Timestamp) -> bool {
+        self.fired || self.due_by(at)
+    }
+
+    pub(super) fn due_by(&self, at: Timestamp) -> bool {
+        self.due.is_some_and(|due| due <= at)
     }
 
     /// What has no time, author or evidence, or was only implied, can lower permission, never raise it.
@@ -150,10 +164,20 @@ impl Form {
             matter,
             author: event.author,
             source: format!("{}\n{}", event.captured_by, event.source_system),
-            system: event.source_system.clone(),
+            system: system_name(&event.source_system).into(),
+            app: system_name(&event.captured_by).into(),
             method: event.method,
             is_evidenced: !event.evidence.is_empty(),
         }
+    }
+}
+
+/// What stands for a capturer where systems are named: an app by its name, an employee by the desk.
+fn system_name(text: &str) -> &str {
+    match text.split_once(':') {
+        Some(("client", app)) => app,
+        Some(("staff", _)) => "staff",
+        Some(_) | None => text,
     }
 }
 

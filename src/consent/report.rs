@@ -109,7 +109,7 @@ fn rows(standing: &Standing, vocabulary: &Vocabulary, rules: &ConsentRules, purp
     let channel = vocabulary.channel(purpose);
     let mut rows = Vec::new();
     for category in vocabulary.categories.keys().copied() {
-        let stop = floor(&standing.profile, vocabulary, purpose, LawfulBasis::Consent, category, channel).err();
+        let stop = floor(&standing.profile, vocabulary, rules, purpose, LawfulBasis::Consent, category, channel).err();
         for recipient in vocabulary.departments.keys().copied() {
             let consent = standing.status(vocabulary, rules, purpose, category, recipient, channel);
             rows.push(EffectiveRow { purpose, category, recipient, channel, stop, consent });
@@ -132,7 +132,7 @@ fn fates(standing: &Standing, vocabulary: &Vocabulary, rules: &ConsentRules) -> 
         }
         let channel = vocabulary.channel(purpose);
         for category in vocabulary.categories.keys().copied() {
-            let usage = Use { vocabulary, purpose, category, recipient: None, channel };
+            let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
             for stop in &standing.profile.stops {
                 let lifting = lifted_by(stop, &usage, &standing.profile).and_then(|at| standing.event_id(at));
                 if let (Some(grant), Some(stop)) = (lifting, standing.event_id(stop.at)) {

@@ -6,8 +6,10 @@
 use crate::model::{Category, Channel, ConflictRule, ConsentRules, ConsentStatus, Department, EventId, Purpose, Vocabulary};
 
 use super::event::{Scope, State};
-use super::profile::{Position, Profile, Said};
+use super::hearing::Hearing;
+use super::profile::{Lapse, Mandate, Position, Profile, Said};
 use super::record::Terms;
+use super::states::{StateEvent, next};
 
 /// The answer for one use, with what an auditor asks for. Events are positions, or ids once a `Standing` resolved them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +24,33 @@ pub struct Effective<E = EventId> {
     /// Events of the opposite effect that lost against it.
     pub overridden: Vec<E>,
     pub rule: ConflictRule,
+    /// Closed because formerly separate customers said differently, and the customer has not settled it since they became one.
+    pub conflict: bool,
+    /// Relies on a grant whose uses are counted.
+    pub limited: bool,
 }
 
 impl<E> Effective<E> {
     /// Nobody ever said anything: closed for what rests on consent, and recorded as unknown, never as refused.
     #[must_use]
     pub const fn unknown(rule: ConflictRule) -> Self {
-        Self { status: ConsentStatus::Unknown, state: State::Unknown, explicit: false, event: None, overridden: Vec::new(), rule }
+        Self {
+            status: ConsentStatus::Unknown,
+            state: State::Unknown,
+            explicit: false,
+            event: None,
+            overridden: Vec::new(),
+            rule,
+            conflict: false,
+            limited: false,
+        }
+    }
+
+    /// The same with each event named in another way.
+    pub(super) fn resolve<F>(self, name: impl Fn(E) -> Option<F>) -> Effective<F> {
+        let Self { status, state, explicit, event, overridden, rule, conflict, limited } = self;
+        let overridden = overridden.into_iter().filter_map(&name).collect();
+        Effective { status, state, explicit, event: event.and_then(name), overridden, rule, conflict, limited }
     }
 }
 
@@ -45,8 +67,9 @@ pub fn rule_for(vocabulary: &Vocabulary, rules: &ConsentRules, purpose: Purpose)
 
 const fn stricter(a: ConflictRule, b: ConflictRule) -> ConflictRule {
     match (a, b) {
-        (ConflictRule::CustomerLastWord, ConflictRule::CustomerLastWord) => ConflictRule::CustomerLastWord,
         (ConflictRule::MostRestrictive, _) | (_, ConflictRule::MostRestrictive) => ConflictRule::MostRestrictive,
+        (ConflictRule::CustomerLastWord, _) | (_, ConflictRule::CustomerLastWord) => ConflictRule::CustomerLastWord,
+        (ConflictRule::SourcePriority, ConflictRule::SourcePriority) => ConflictRule::SourcePriority,
     }
 }
 
@@ -62,74 +85,89 @@ pub fn status(
     channel: Channel,
 ) -> Effective<Position> {
     let rule = rule_for(vocabulary, rules, purpose);
-    let usage = Use { vocabulary, purpose, category, recipient: Some(recipient), channel };
-    let (mut grants, mut refusals, mut neutral) = (Vec::new(), Vec::new(), None);
-    for said in &profile.said {
-        match usage.ask(said) {
-            Answer::Allows => grants.push(said),
-            Answer::Refuses => refusals.push(said),
-            Answer::Silent if usage.mentions(said) => neutral = Some(said),
-            Answer::Silent => {}
+    let usage = Use { vocabulary, rules, purpose, category, recipient: Some(recipient), channel };
+    decide(&Hearing::of(profile, usage, rule))
+}
+
+pub(super) fn decide(hearing: &Hearing<'_>) -> Effective<Position> {
+    let Hearing { usage, rule, grants, refusals, .. } = hearing;
+    let positions = |list: &[&Said], but: Option<Position>| list.iter().map(|said| said.at).filter(|at| Some(*at) != but).collect::<Vec<_>>();
+    // The latest grant that can raise sets the terms: if it has lapsed, an older one does not come back to life.
+    let last_word = hearing.last_word();
+    let prevails = last_word.filter(|grant| hearing.prevails(grant));
+    let lapse = prevails.and_then(|grant| usage.lapse(grant));
+    let (state, event) = match (prevails, lapse) {
+        (Some(grant), None) => {
+            let state = opening(grant);
+            return Effective {
+                status: state.status(),
+                state,
+                explicit: grant.explicit && grant.terms.named_categories.contains(&usage.category),
+                event: Some(grant.at),
+                overridden: positions(refusals, None),
+                rule: *rule,
+                conflict: false,
+                limited: grant.limited,
+            };
+        }
+        (Some(grant), Some(lapse)) => (next(opening(grant), lapse.event()).from(State::Given), Some(grant.at)),
+        (None, _) => closing(hearing, last_word),
+    };
+    Effective {
+        status: state.status(),
+        state,
+        explicit: false,
+        event,
+        overridden: positions(grants, event),
+        rule: *rule,
+        conflict: hearing.is_merge_conflict(),
+        limited: false,
+    }
+}
+
+/// The state that a grant which prevails makes.
+fn opening(grant: &Said) -> State {
+    let (before, event) = match grant.state {
+        State::Renewed => (State::Given, StateEvent::Renew),
+        _ if grant.confirmed => (State::PendingConfirmation, StateEvent::Confirm),
+        _ => (State::Unknown, StateEvent::Give),
+    };
+    next(before, event).from(before)
+}
+
+/// The state where no grant prevails, and the statement that made it: what was said up to the last refusal that no grant
+/// overcame; without refusals, what was asked.
+fn closing(hearing: &Hearing<'_>, last_word: Option<&Said>) -> (State, Option<Position>) {
+    let standing: Vec<&Said> = hearing.refusals.iter().filter(|r| last_word.is_none_or(|grant| !hearing.beats(grant, r))).copied().collect();
+    let refusals = if standing.is_empty() { &hearing.refusals } else { &standing };
+    let asked = hearing.asked();
+    let end = refusals.last().map(|refusal| refusal.at);
+    let mut heard: Vec<&Said> = asked;
+    if let Some(end) = end {
+        heard.extend(hearing.grants.iter().filter(|grant| hearing.usage.raises(grant)));
+        heard.extend(refusals);
+        heard.retain(|said| said.at <= end);
+    }
+    heard.sort_by_key(|said| said.at);
+    let (mut state, mut event) = (State::Unknown, None);
+    for said in heard {
+        let awaits = said.state.opens() && !hearing.usage.raises(said);
+        let befell = if awaits { Some(StateEvent::AwaitConfirmation) } else { StateEvent::said(said.state) };
+        let run_out = said.state == State::PendingConfirmation && said.lapsed.is_some();
+        for befell in befell.into_iter().chain(run_out.then_some(StateEvent::Expire)) {
+            if let super::states::Transition::To(to) = next(state, befell) {
+                (state, event) = (to, Some(said.at));
+            }
         }
     }
-    let positions = |list: &[&Said]| list.iter().map(|said| said.at).collect::<Vec<_>>();
-    // The latest grant that can raise sets the terms: if it has lapsed, an older one does not come back to life.
-    let last_word = grants.iter().rev().find(|said| said.raises).copied();
-    if let Some(grant) = last_word
-        && !grant.lapsed
-        && holds(grant, &grants, &refusals, rule)
-    {
-        let explicit = grant.explicit && grant.terms.named_categories.contains(&category);
-        return Effective {
-            status: grant.state.status(),
-            state: grant.state,
-            explicit,
-            event: Some(grant.at),
-            overridden: positions(&refusals),
-            rule,
-        };
-    }
-    let lapsed = last_word.filter(|grant| grant.lapsed && holds(grant, &grants, &refusals, rule));
-    let (state, event) = match (refusals.last(), lapsed, neutral) {
-        (_, Some(grant), _) => (State::Expired, Some(grant.at)),
-        (Some(refusal), None, _) => (withdrawal(refusal, &grants), Some(refusal.at)),
-        (None, None, Some(said)) => (said.state, Some(said.at)),
-        (None, None, None) => (State::Unknown, None),
-    };
-    grants.retain(|grant| Some(grant.at) != event);
-    Effective { status: state.status(), state, explicit: false, event, overridden: positions(&grants), rule }
-}
-
-/// A refusal of what had been given is a withdrawal.
-fn withdrawal(refusal: &Said, grants: &[&Said]) -> State {
-    let was_given = grants.iter().any(|grant| grant.raises && grant.at < refusal.at);
-    if refusal.state == State::Refused && was_given { State::Withdrawn } else { refusal.state }
-}
-
-/// Whether a grant is later than every refusal in scope. A renewal continues a consent and cannot begin one: it needs an
-/// earlier grant that was not taken back since.
-fn holds(grant: &Said, grants: &[&Said], refusals: &[&Said], rule: ConflictRule) -> bool {
-    let beats = |grant: &Said, refusal: &Said| {
-        grant.origin.later_than(refusal.at, refusal.origin)
-            && match rule {
-                ConflictRule::CustomerLastWord => true,
-                // Another source's no stays: each source takes back only its own.
-                ConflictRule::MostRestrictive => grant.origin.same_source(refusal.origin),
-            }
-    };
-    let renews_something = || {
-        grants.iter().filter(|first| first.raises && first.state == State::Given && first.at < grant.at).any(|first| {
-            let taken_back = |refusal: &&&Said| !matches!(refusal.state, State::Expired | State::Superseded);
-            refusals.iter().filter(taken_back).all(|refusal| beats(first, refusal))
-        })
-    };
-    refusals.iter().all(|refusal| beats(grant, refusal)) && (grant.state != State::Renewed || renews_something())
+    (state, event)
 }
 
 /// One use of data, as a statement is asked about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Use<'a> {
     pub(super) vocabulary: &'a Vocabulary,
+    pub(super) rules: &'a ConsentRules,
     pub(super) purpose: Purpose,
     pub(super) category: Category,
     /// `None`: whoever it is.
@@ -156,13 +194,39 @@ impl Use<'_> {
     }
 
     /// Asked for, deferred, waiting for confirmation: says nothing either way but tells the state.
-    fn mentions(&self, said: &Said) -> bool {
+    pub(super) fn mentions(&self, said: &Said) -> bool {
         !said.state.opens() && !said.state.closes() && self.stopped_by(&said.terms.purposes, &said.terms.scope)
+    }
+
+    /// Whether a grant can raise permission here: confirmed where the rules ask for it, and within what its speaker may say.
+    pub(super) fn raises(&self, grant: &Said) -> bool {
+        grant.raises && !self.awaits_confirmation(grant) && self.is_mandated(grant, |_| true)
+    }
+
+    pub(super) fn awaits_confirmation(&self, grant: &Said) -> bool {
+        grant.raises && !grant.confirmed && self.rules.double_opt_in.iter().any(|above| self.is_below(self.purpose, *above))
+    }
+
+    pub(super) fn lapse(&self, grant: &Said) -> Option<Lapse> {
+        let unspoken = || (!self.is_mandated(grant, |mandate| !mandate.ended)).then_some(Lapse::Requested);
+        grant.lapsed.or_else(unspoken)
+    }
+
+    /// Whether mandates cover every purpose of what a guardian or representative said; others need none.
+    fn is_mandated(&self, grant: &Said, counts: impl Fn(&Mandate) -> bool) -> bool {
+        let Some(mandates) = &grant.mandates else { return true };
+        let covers =
+            |purpose: Purpose, mandate: &Mandate| mandate.purposes.is_empty() || mandate.purposes.iter().any(|above| self.is_below(purpose, *above));
+        grant.terms.purposes.iter().all(|purpose| mandates.iter().any(|mandate| counts(mandate) && covers(*purpose, mandate)))
+    }
+
+    fn is_below(&self, purpose: Purpose, above: Purpose) -> bool {
+        purpose == above || self.vocabulary.is_within(purpose, above)
     }
 
     /// Whether a refusal or stop with this scope covers the use: what it leaves open it covers whole.
     pub(super) fn stopped_by(&self, purposes: &[Purpose], scope: &Scope) -> bool {
-        (purposes.is_empty() || purposes.iter().any(|above| *above == self.purpose || self.vocabulary.is_within(self.purpose, *above)))
+        (purposes.is_empty() || purposes.iter().any(|above| self.is_below(self.purpose, *above)))
             && (scope.categories.is_empty() || scope.categories.contains(&self.category))
             && (scope.recipients.is_empty() || self.recipient.is_none_or(|r| scope.recipients.contains(&r)))
             && (scope.channels.is_empty() || scope.channels.contains(&self.channel))
@@ -176,19 +240,6 @@ impl Use<'_> {
             && named(&terms.scope.categories, &terms.named_categories, self.category)
             && self.recipient.is_none_or(|r| named(&terms.scope.recipients, &terms.named_recipients, r))
             && (terms.scope.channels.is_empty() || terms.scope.channels.contains(&self.channel))
-    }
-
-    /// Whether the customer, by a grant that still holds, named exactly this purpose after the stop.
-    pub(super) fn reopened_after(&self, stop_at: Position, lifts: impl Fn(&Said) -> bool, profile: &Profile) -> Option<Position> {
-        let grants: Vec<&Said> = profile.said.iter().filter(|said| self.ask(said) == Answer::Allows).collect();
-        let refusals: Vec<&Said> = profile.said.iter().filter(|said| self.ask(said) == Answer::Refuses).collect();
-        let grant = grants.iter().rev().find(|said| said.raises)?;
-        let reopens = grant.at > stop_at
-            && !grant.lapsed
-            && grant.terms.purposes.contains(&self.purpose)
-            && lifts(grant)
-            && holds(grant, &grants, &refusals, ConflictRule::CustomerLastWord);
-        reopens.then_some(grant.at)
     }
 }
 

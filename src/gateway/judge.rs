@@ -140,7 +140,7 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
         About::Known(standing) => standing.status(vocabulary, rules, asked.purpose, category, recipient, channel),
         About::Unknown | About::New => Effective::unknown(consent::rule_for(vocabulary, rules, asked.purpose)),
     };
-    let stop = consent::floor(profile, vocabulary, asked.purpose, basis, category, asked.channel).err();
+    let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
     let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc() };
     let question = asked.question(category, basis, &seen);
     let decided = policies.decide(&question);

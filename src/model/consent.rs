@@ -49,20 +49,25 @@ pub struct Capture {
 pub enum ConflictRule {
     CustomerLastWord,
     MostRestrictive,
+    /// As `customer-last-word/v1`, but what others noted yields to the customer's grant from a higher ranked system.
+    SourcePriority,
 }
 
 impl ConflictRule {
+    pub const ALL: [Self; 3] = [Self::CustomerLastWord, Self::MostRestrictive, Self::SourcePriority];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CustomerLastWord => "customer-last-word/v1",
             Self::MostRestrictive => "most-restrictive/v1",
+            Self::SourcePriority => "source-priority/v1",
         }
     }
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::CustomerLastWord, Self::MostRestrictive].into_iter().find(|r| r.as_str() == text)
+        Self::ALL.into_iter().find(|r| r.as_str() == text)
     }
 }
 
@@ -74,5 +79,9 @@ pub struct ConsentRules {
     pub rules: BTreeMap<Purpose, ConflictRule>,
     /// A grant must be later than another source's stop by more than this, seconds.
     pub clock_skew_s: u32,
+    /// Systems, highest first, for `source-priority/v1`; one that is not listed ranks below all that are.
+    pub sources: Vec<String>,
+    /// With all that stands below them: here a grant counts only once the customer confirmed it.
+    pub double_opt_in: Vec<Purpose>,
     pub default_segment: Segment,
 }

@@ -137,25 +137,40 @@ pub(super) fn consent_rules(source: &Source, vocabulary: &Vocabulary, findings: 
     let rule = file.text("rule", findings);
     let clock_skew_s = file.number("clock_skew_s", findings);
     let rules = file.optional_table("rules", findings);
+    let sources = file.optional_words("sources", findings);
+    let double_opt_in = file.optional_words("double_opt_in", findings).unwrap_or_default();
     // Written out, since policies rely on it.
     file.required("defaults", findings);
     let defaults = file.optional_table("defaults", findings);
     file.finish(findings);
 
-    let rule_words = || [ConflictRule::CustomerLastWord, ConflictRule::MostRestrictive].map(ConflictRule::as_str).to_vec();
-    let rule = rule.and_then(|word| one(source, &word, "conflict rule", ConflictRule::parse, rule_words, findings));
+    let rule_words = || ConflictRule::ALL.map(ConflictRule::as_str).to_vec();
+    let mut ranked_at = None;
+    let mut rule_of = |word: &Word<'_>, findings: &mut Findings| {
+        let rule = one(source, word, "conflict rule", ConflictRule::parse, rule_words, findings);
+        if rule == Some(ConflictRule::SourcePriority) {
+            ranked_at.get_or_insert(word.span.clone());
+        }
+        rule
+    };
+    let rule = rule.and_then(|word| rule_of(&word, findings));
     let mut by_purpose = BTreeMap::new();
     for (key, value) in rules.map(|section| section.entries(findings)).unwrap_or_default() {
         let purpose = purposes_of(source, &[key], vocabulary, findings).pop();
-        let rule = one(source, &value, "conflict rule", ConflictRule::parse, rule_words, findings);
-        by_purpose.extend(purpose.zip(rule));
+        by_purpose.extend(purpose.zip(rule_of(&value, findings)));
     }
+    let sources = pick(source, &sources.unwrap_or_default(), "source", |word| Some(word.to_owned()), Vec::new, findings);
+    if let Some(span) = ranked_at.filter(|_| sources.is_empty()) {
+        let finding = source.finding(span, "`source-priority/v1` has no systems to rank".to_owned());
+        findings.push(finding.help("list them as `sources`, the highest first"));
+    }
+    let double_opt_in = purposes_of(source, &double_opt_in, vocabulary, findings);
     let mut defaults = defaults?;
     let segment = defaults.text("segment", findings);
     defaults.finish(findings);
     let segments = || Segment::ALL.iter().map(|segment| segment.as_str()).collect();
     let default_segment = one(source, &segment?, "segment", Segment::parse, segments, findings)?;
-    Some(ConsentRules { rule: rule?, rules: by_purpose, clock_skew_s: clock_skew_s?, default_segment })
+    Some(ConsentRules { rule: rule?, rules: by_purpose, clock_skew_s: clock_skew_s?, sources, double_opt_in, default_segment })
 }
 
 fn is_period(text: &str) -> bool {

@@ -84,6 +84,8 @@ pub(super) fn rules() -> ConsentRules {
         rule: ConflictRule::CustomerLastWord,
         rules: BTreeMap::from([(purpose("third-party-sharing"), ConflictRule::MostRestrictive)]),
         clock_skew_s: 60,
+        sources: vec![],
+        double_opt_in: vec![],
         default_segment: Segment::Standard,
     }
 }
@@ -193,7 +195,7 @@ impl Bench {
     pub(super) fn floor(&self, who: &str, about: &str, basis: LawfulBasis) -> Result<(), &'static str> {
         let standing = self.ledger.standing(&id(who)).unwrap().expect("a known customer");
         let channel = self.vocabulary.channel(purpose(about));
-        floor(&standing.profile, &self.vocabulary, purpose(about), basis, category("contact"), channel)
+        floor(&standing.profile, &self.vocabulary, &rules(), purpose(about), basis, category("contact"), channel)
     }
 }
 
