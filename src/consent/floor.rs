@@ -33,11 +33,16 @@ pub fn floor(
     channel: Channel,
 ) -> Result<(), &'static str> {
     let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
-    let closing = profile.stops.iter().find(|stop| closes(stop, &usage, basis) && lifted_by(stop, &usage, profile).is_none());
-    closing.map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
+    closing_stop(profile, &usage, basis).map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
 
-fn closes(stop: &HardStop, usage: &Use<'_>, basis: LawfulBasis) -> bool {
+/// The first stop that closes a use, for whichever recipient.
+pub(super) fn closing_stop<'p>(profile: &'p Profile, usage: &Use<'_>, basis: LawfulBasis) -> Option<&'p HardStop> {
+    let usage = Use { recipient: None, ..*usage };
+    profile.stops.iter().find(|stop| closes(stop, &usage, basis) && lifted_by(stop, &usage, profile).is_none())
+}
+
+pub(super) fn closes(stop: &HardStop, usage: &Use<'_>, basis: LawfulBasis) -> bool {
     match stop.kind {
         StopKind::Erasure | StopKind::Deceased | StopKind::Legal => basis != LawfulBasis::LegalObligation,
         StopKind::Restriction => !matches!(basis, LawfulBasis::LegalObligation | LawfulBasis::VitalInterest),
@@ -53,17 +58,21 @@ fn closes(stop: &HardStop, usage: &Use<'_>, basis: LawfulBasis) -> bool {
 
 /// The grant that lifts a stop for this use, if the stop concerns it and is of a kind that yields.
 pub(super) fn lifted_by(stop: &HardStop, usage: &Use<'_>, profile: &Profile) -> Option<Position> {
-    let concerned = match stop.kind {
+    if !yields(stop, usage) {
+        return None;
+    }
+    Hearing::of(profile, *usage, ConflictRule::CustomerLastWord).lifts(stop)
+}
+
+/// Whether a stop concerns a use and is of a kind that yields to the customer's grant.
+pub(super) fn yields(stop: &HardStop, usage: &Use<'_>) -> bool {
+    match stop.kind {
         StopKind::Erasure | StopKind::Restriction | StopKind::Deceased | StopKind::Legal => false,
         StopKind::ObjectionMarketing => is_direct_marketing(usage.vocabulary, usage.purpose),
         StopKind::Objection | StopKind::OptOutSale | StopKind::OptOutSensitive | StopKind::OptOutGpc | StopKind::Suppression => {
             usage.stopped_by(&stop.purposes, &stop.scope)
         }
-    };
-    if !concerned {
-        return None;
     }
-    Hearing::of(profile, *usage, ConflictRule::CustomerLastWord).lifts(stop)
 }
 
 /// Direct marketing is `marketing` with all below it, and its profiling: a wider purpose under which the catalogue places

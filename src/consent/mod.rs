@@ -9,6 +9,7 @@
 
 mod author;
 mod check;
+mod conflicts;
 mod draft;
 mod error;
 mod event;
@@ -19,6 +20,7 @@ mod import;
 mod ledger;
 mod parties;
 mod profile;
+mod profile_text;
 mod projection;
 mod record;
 mod report;
@@ -30,6 +32,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use conflicts::{Disagreement, Voice, Word};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};

@@ -3,6 +3,7 @@
 //! numbered by the time at which it counts, and each grant carries how far back it reaches.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -108,6 +109,14 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    pub(super) const fn numbers(self) -> [u32; 3] {
+        [self.source, self.after_own, self.after_other]
+    }
+
+    pub(super) const fn from_numbers([source, after_own, after_other]: [u32; 3]) -> Self {
+        Self { source, after_own, after_other }
+    }
+
     pub(super) const fn same_source(self, other: Self) -> bool {
         self.source == other.source
     }
@@ -394,21 +403,33 @@ fn small(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// Equal profiles are one allocation.
+/// Equal profiles are one allocation, and so are equal terms and names in different ones.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     profiles: HashSet<Arc<Profile>>,
+    terms: HashSet<Arc<Terms>>,
+    names: HashSet<Arc<str>>,
     sweep_at: usize,
 }
 
 impl Interner {
-    pub(super) fn intern(&mut self, profile: Profile) -> Arc<Profile> {
+    pub(super) fn intern(&mut self, mut profile: Profile) -> Arc<Profile> {
         if let Some(found) = self.profiles.get(&profile) {
             return Arc::clone(found);
         }
         if self.profiles.len() >= self.sweep_at {
             self.profiles.retain(|p| Arc::strong_count(p) > 1);
+            self.terms.retain(|t| Arc::strong_count(t) > 1);
+            self.names.retain(|n| Arc::strong_count(n) > 1);
             self.sweep_at = (self.profiles.len() * 2).max(SWEEP_MIN);
+        }
+        for said in &mut profile.said {
+            share(&mut self.terms, &mut said.terms);
+            share(&mut self.names, &mut said.system);
+            share(&mut self.names, &mut said.app);
+        }
+        for stop in &mut profile.stops {
+            share(&mut self.names, &mut stop.system);
         }
         let profile = Arc::new(profile);
         self.profiles.insert(Arc::clone(&profile));
@@ -418,6 +439,13 @@ impl Interner {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.profiles.len()
+    }
+}
+
+fn share<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, value: &mut Arc<T>) {
+    match known.get(value) {
+        Some(found) => *value = Arc::clone(found),
+        None => drop(known.insert(Arc::clone(value))),
     }
 }
 

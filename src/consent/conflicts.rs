@@ -1,0 +1,141 @@
+//! Where systems disagree about one customer: who says what about a purpose, what holds and why. Feeds the conflict ledger.
+
+use std::sync::Arc;
+
+use crate::model::{Category, Channel, ConsentRules, Department, EventId, LawfulBasis, Purpose, Vocabulary};
+
+use super::event::{State, StopKind};
+use super::floor::{closes, closing_stop, yields};
+use super::hearing::Hearing;
+use super::profile::{HardStop, Origin, Position, Profile, Said};
+use super::states::next;
+use super::status::{Effective, Use, decide, rule_for};
+
+/// Systems that disagree about a purpose. Events are positions, or ids once a `Standing` resolved them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement<E = EventId> {
+    pub purpose: Purpose,
+    /// The first use about which they disagree; a closed one if there is any.
+    pub category: Category,
+    pub recipient: Department,
+    pub channel: Channel,
+    /// The last word of each system, in the order of time.
+    pub voices: Vec<Voice<E>>,
+    /// The hard stop that closes the use whatever was consented to, if one does.
+    pub stop: Option<&'static str>,
+    /// What holds for consent, by which rule, relying on which event.
+    pub holds: Effective<E>,
+    /// What decided is the customer's own word, surely later than all that speaks against it.
+    pub settled: bool,
+}
+
+/// What one system says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voice<E = EventId> {
+    pub system: Arc<str>,
+    pub word: Word,
+    pub event: E,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    State(State),
+    Stop(StopKind),
+}
+
+impl Word {
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::State(state) => state.opens(),
+            Self::Stop(_) => false,
+        }
+    }
+}
+
+impl Disagreement<Position> {
+    /// The same with each event named in another way; one without a name is left out.
+    pub(super) fn resolve<E>(self, name: impl Fn(Position) -> Option<E>) -> Disagreement<E> {
+        let Self { purpose, category, recipient, channel, voices, stop, holds, settled } = self;
+        let named = |voice: Voice<Position>| Some(Voice { event: name(voice.event)?, system: voice.system, word: voice.word });
+        let voices = voices.into_iter().filter_map(named).collect();
+        Disagreement { purpose, category, recipient, channel, voices, stop, holds: holds.resolve(&name), settled }
+    }
+}
+
+/// Where systems disagree about a customer with this profile, one entry a purpose. Cheap for the many about whom they agree.
+pub(super) fn disagreements(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules) -> Vec<Disagreement<Position>> {
+    let mut systems = profile.said.iter().map(|said| &said.system).chain(profile.stops.iter().map(|stop| &stop.system));
+    let first = systems.next();
+    if systems.all(|system| Some(system) == first) {
+        return Vec::new();
+    }
+    vocabulary.purposes.keys().filter_map(|purpose| disagreement(profile, vocabulary, rules, *purpose)).collect()
+}
+
+fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules, purpose: Purpose) -> Option<Disagreement<Position>> {
+    // Without a grant nobody disagrees; most purposes end here.
+    let is_granted = |said: &&Said| said.state.opens() && said.terms.purposes.iter().any(|above| vocabulary.is_within(purpose, *above));
+    profile.said.iter().find(is_granted)?;
+    let rule = rule_for(vocabulary, rules, purpose);
+    let channel = vocabulary.channel(purpose);
+    let mut open = None;
+    for category in vocabulary.categories.keys().copied() {
+        for recipient in vocabulary.departments.keys().copied() {
+            let usage = Use { vocabulary, rules, purpose, category, recipient: Some(recipient), channel };
+            let hearing = Hearing::of(profile, usage, rule);
+            let voices = voices(profile, &hearing);
+            let opening = voices.iter().filter(|voice| voice.word.opens()).count();
+            if opening == 0 || opening == voices.len() {
+                continue;
+            }
+            let stop = closing_stop(profile, &usage, LawfulBasis::Consent);
+            let holds = decide(&hearing);
+            let found = Disagreement {
+                purpose,
+                category,
+                recipient,
+                channel,
+                settled: is_settled(&hearing, stop, &holds),
+                voices,
+                stop: stop.map(|stop| stop.kind.stop_name()),
+                holds,
+            };
+            if found.stop.is_some() || !found.holds.state.opens() {
+                return Some(found);
+            }
+            open.get_or_insert(found);
+        }
+    }
+    open
+}
+
+/// The last word of each system about a use. Requests are none, nor are stops that no grant speaks against, e.g. an erasure.
+fn voices(profile: &Profile, hearing: &Hearing<'_>) -> Vec<Voice<Position>> {
+    let usage = &hearing.usage;
+    let said = hearing.grants.iter().chain(&hearing.refusals).map(|said| {
+        let state = usage.lapse(said).filter(|_| said.state.opens()).map_or(said.state, |lapse| next(said.state, lapse.event()).from(said.state));
+        Voice { system: Arc::clone(&said.system), word: Word::State(state), event: said.at }
+    });
+    let stops = profile.stops.iter().filter(|stop| yields(stop, usage) && closes(stop, usage, LawfulBasis::Consent));
+    let stops = stops.map(|stop| Voice { system: Arc::clone(&stop.system), word: Word::Stop(stop.kind), event: stop.at });
+    let mut all: Vec<Voice<Position>> = said.chain(stops).collect();
+    all.sort_by_key(|voice| voice.event);
+    let mut last: Vec<Voice<Position>> = Vec::new();
+    for voice in all {
+        last.retain(|earlier| earlier.system != voice.system);
+        last.push(voice);
+    }
+    last
+}
+
+fn is_settled(hearing: &Hearing<'_>, stop: Option<&HardStop>, holds: &Effective<Position>) -> bool {
+    let Hearing { grants, refusals, .. } = hearing;
+    let later_than_all = |word: Origin, others: &[&Said]| others.iter().all(|other| word.later_than(other.at, other.origin));
+    if let Some(stop) = stop {
+        return stop.by_customer && later_than_all(stop.origin, grants);
+    }
+    let decided = grants.iter().chain(refusals).find(|said| Some(said.at) == holds.event);
+    let against = if holds.state.opens() { refusals } else { grants };
+    !holds.conflict && decided.is_some_and(|said| said.by_customer && later_than_all(said.origin, against))
+}
