@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::model::{Purpose, Vocabulary};
 
-use super::draft::{EventDraft, StopDraft};
+use super::draft::{EventDraft, Note, NoteDraft, StopDraft};
 use super::error::ConsentError;
-use super::event::{Scope, StopKind};
+use super::event::{Scope, State, StopKind};
 
 pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
     let notice = draft.notice.clone().unwrap_or_default();
@@ -15,6 +15,19 @@ pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result
     check_names(vocabulary, &notice.purposes, &named)?;
     check_text("notice", &notice.id, NAME_CHARS_MAX)?;
     check_text("notice", &notice.version, NAME_CHARS_MAX)?;
+    if draft.uses == Some(0) {
+        return Err(invalid("`uses` is 0: a grant that nobody may use is none"));
+    }
+    if let Some(until) = &draft.until {
+        check_text("until", until, NAME_CHARS_MAX)?;
+    }
+    let limits_a_grant = draft.until.is_some() || draft.uses.is_some();
+    if limits_a_grant && !draft.state.opens() && draft.state != State::PendingConfirmation {
+        return Err(invalid("`until` and `uses` belong to a grant: what closes stays until a later grant"));
+    }
+    if draft.about.is_some() && !draft.state.opens() && draft.state != State::Invalidated {
+        return Err(invalid("`about` belongs to `invalidated` (the grant that never was valid) or to the grant that a request is confirmed by"));
+    }
     if !draft.state.closes() && draft.purposes.is_empty() {
         return Err(invalid("`purposes` is empty: only a refusal may cover every purpose"));
     }
@@ -25,8 +38,8 @@ pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result
         if draft.scope.recipients.is_empty() && notice.recipients.is_empty() {
             return Err(invalid("a grant must say which recipients it covers: in `scope`, or by the notice it was given on"));
         }
-    } else if draft.expires.is_some() {
-        return Err(invalid("`expires` belongs to a grant: what closes stays until a later grant"));
+    } else if (draft.expires.is_some() || draft.lasts.is_some()) && draft.state != State::PendingConfirmation {
+        return Err(invalid("`expires` and `lasts` belong to a grant: what closes stays until a later grant"));
     }
     Ok(())
 }
@@ -42,6 +55,24 @@ pub(super) fn check_stop(draft: &StopDraft, vocabulary: &Vocabulary) -> Result<(
     }
     if !draft.scope.recipients.is_empty() {
         return Err(invalid("a hard stop holds for every recipient: leave out `recipients`"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_note(draft: &NoteDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
+    match &draft.note {
+        Note::Delegation(delegation) => {
+            check_names(vocabulary, &delegation.purposes, &Scope::default())?;
+            if draft.evidence.is_empty() {
+                return Err(invalid("`evidence` is missing: say what shows that they may speak for the customer"));
+            }
+        }
+        Note::Occurrence(name) => {
+            check_text("name", name, NAME_CHARS_MAX)?;
+            if name.trim().is_empty() {
+                return Err(invalid("`name` is missing: say what has come to pass, e.g. `contract-ended`"));
+            }
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use jiff::{SpanFieldwise, Timestamp};
 
 use crate::model::{ActivityKey, Author, Channel, Client, EventId, PartyId, PartyNo, Purpose, Revision};
 
-use super::event::{Method, Notice, PartyRef, Scope, State, StopKind};
+use super::event::{Delegation, Method, Notice, PartyRef, Scope, State, StopKind};
 
 /// Who hands an event in. The author is derived from it and never believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,27 @@ impl StopDraft {
 pub enum Statement {
     Consent(Box<EventDraft>),
     Stop(Box<StopDraft>),
+    Note(Box<NoteDraft>),
+}
+
+/// A delegation or an occurrence to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteDraft {
+    pub subject: PartyRef,
+    pub note: Note,
+    pub event_time: Option<Timestamp>,
+    pub claims: Author,
+    pub evidence: BTreeMap<String, String>,
+    pub source_system: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Somebody may speak for the customer.
+    Delegation(Delegation),
+    /// Something on which grants may depend has come to pass.
+    Occurrence(String),
 }
 
 /// The end of a restriction, or the correction of a deceased or legal flag.
@@ -136,4 +157,6 @@ pub struct Acknowledged {
     /// From the call to the moment it was in force; `None` when a repeated request got its first answer again.
     pub in_force_after: Option<Duration>,
     pub author: Author,
+    /// The same was recorded before; nothing was changed.
+    pub known_before: bool,
 }

@@ -37,6 +37,9 @@ pub enum ConsentError {
     LinkedElsewhere,
     #[error("this `Idempotency-Key` was used with another body; use a new key")]
     IdempotencyMismatch,
+    /// The customer's data is needed for a legal claim (Art. 17(3)(e)).
+    #[error("a hold stands on this customer; release it with `consentry party release` before erasing")]
+    Held,
     #[error("{0}")]
     NotPermitted(&'static str),
 }

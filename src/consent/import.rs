@@ -119,7 +119,7 @@ impl Ledger {
                 None => {
                     report.created += 1;
                     planned.last = known.0;
-                    if dry_run { Revision(0) } else { self.new_party(&mut writer, &mut batch, known, entry.kind.unwrap_or(PartyKind::Person), at)? }
+                    if dry_run { Revision(0) } else { self.new_party(&mut writer, &mut batch, known, entry.kind.unwrap_or(PartyKind::Person), at) }
                 }
             };
             report.linked += u64::try_from(place.new.len()).unwrap_or(u64::MAX);
@@ -162,19 +162,19 @@ impl Ledger {
                 (None, _) => new.push(identifier.clone()),
             }
         }
-        let known = party.and_then(|no| projection.party(no));
+        let known = party.and_then(|no| projection.seen(no)).map(|seen| seen.about.kind());
         if let (Some(known), Some(kind)) = (known, entry.kind)
-            && known.kind != kind
+            && known != kind
         {
-            return Err(format!("the customer is known as `{}`; the kind does not change by import", known.kind));
+            return Err(format!("the customer is known as `{}`; the kind does not change by import", known));
         }
         Ok(Place { party, new })
     }
 
     fn has_fact(&self, party: PartyNo, fact: &Fact, planned: &Planned) -> bool {
         let planned = planned.facts.get(&(party, fact.value.name())).copied();
-        let current = || self.reading().party(party).and_then(|p| p.facts.iter().map(|f| f.value).find(|v| v.name() == fact.value.name()));
-        planned.or_else(current) == Some(fact.value)
+        let current = || self.reading().seen(party).is_some_and(|seen| seen.about.facts().has(fact.value));
+        planned.map_or_else(current, |value| value == fact.value)
     }
 }
 

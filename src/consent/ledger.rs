@@ -1,7 +1,8 @@
 //! The ledger: opens the store, keeps the projection, answers reads from memory.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwapOption;
@@ -12,12 +13,16 @@ use crate::model::{
     Capture, Category, Channel, ConsentRules, Department, EventId, Identifier, PartyFacts, PartyNo, Purpose, Revision, Segment, Vocabulary,
 };
 
+use super::dossier::Settings;
 use super::error::{ConsentError, Unavailable};
 use super::event::Event;
+use super::gaps::Gaps;
 use super::health::{Health, lock};
-use super::parties::Fact;
+use super::notices;
 use super::profile::{Position, Profile};
-use super::projection::{Party, Projection};
+use super::projection::{Projection, Seen};
+use super::rows::EventList;
+use super::snapshot;
 use super::status::{Effective, status};
 use super::store::{Change, Head, SqliteStore, Store, StoreError};
 use super::write::Writer;
@@ -30,13 +35,13 @@ pub struct Standing {
     pub revision: Revision,
     pub profile: Arc<Profile>,
     pub facts: PartyFacts,
-    pub(super) events: Arc<[EventId]>,
+    pub(super) events: EventList,
 }
 
 impl Standing {
     #[must_use]
-    pub fn event_id(&self, position: Position) -> Option<&EventId> {
-        self.events.get(usize::try_from(position.0).ok()?)
+    pub fn event_id(&self, position: Position) -> Option<EventId> {
+        self.events.get(position)
     }
 
     /// [`status`] with the events' ids.
@@ -51,7 +56,7 @@ impl Standing {
         channel: Channel,
     ) -> Effective {
         let found = status(&self.profile, vocabulary, rules, purpose, category, recipient, channel);
-        found.resolve(|at| self.event_id(at).copied())
+        found.resolve(|at| self.event_id(at))
     }
 }
 
@@ -59,13 +64,18 @@ impl Standing {
 pub struct Ledger {
     pub(super) store: Box<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Which ledger the store held when it was opened.
-    pub(super) store_id: String,
+    /// What distinguishes the store's ledger from every other.
+    pub(super) head: Head,
+    /// Where the projection is kept for a quick start.
+    pub(super) snapshot: Option<PathBuf>,
     pub(super) projection: RwLock<Projection>,
     pub(super) writer: Mutex<Writer>,
     pub(super) adopted: ArcSwapOption<Adopted>,
     pub(super) health: Health,
     pub(super) listener: RwLock<Option<ChangeListener>>,
+    pub(super) gaps: Gaps,
+    /// How often somebody was erased; held while a snapshot takes its place.
+    pub(super) erasures: Mutex<u64>,
 }
 
 /// Called with each change, in order, once it is stored; must not write to the ledger itself.
@@ -86,28 +96,41 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens or creates the SQLite ledger at `path`, for this process alone, and reads it in full.
+    /// Opens or creates the SQLite ledger at `path`, for this process alone, and reads it: from the snapshot beside it and what
+    /// was recorded since, or in full.
     ///
     /// # Errors
     /// When the database cannot be opened or read.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ConsentError> {
-        Self::open_with(Box::new(SqliteStore::open(path)?.alone()?), clock)
+        let mut snapshot = path.to_owned().into_os_string();
+        snapshot.push(".snapshot");
+        Self::open_at(Box::new(SqliteStore::open(path)?.alone()?), clock, Some(snapshot.into()))
     }
 
-    /// The same over another store.
+    /// The same over another store, without a snapshot.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn open_with(store: Box<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, ConsentError> {
-        let (projection, head) = read(&*store, DEFAULT_SKEW)?;
+        Self::open_at(store, clock, None)
+    }
+
+    fn open_at(store: Box<dyn Store>, clock: Arc<dyn Clock>, snapshot: Option<PathBuf>) -> Result<Self, ConsentError> {
+        let head = store.head()?;
+        let settings = Settings { skew: DEFAULT_SKEW, superseded: HashSet::new() };
+        let kept = snapshot.as_deref().and_then(|path| snapshot::read(path, &head, &settings));
+        let projection = read(&*store, kept.unwrap_or_else(|| Projection::new(&head.key, settings)), clock.now())?;
         let ledger = Self {
             store,
-            store_id: head.id,
-            projection: RwLock::new(projection),
             writer: Mutex::new(Writer::after(head.revision)),
+            head,
+            snapshot,
+            projection: RwLock::new(projection),
             adopted: ArcSwapOption::empty(),
             health: Health::good_at(clock.monotonic()),
             listener: RwLock::new(None),
+            gaps: Gaps::default(),
+            erasures: Mutex::new(0),
             clock,
         };
         // What ran out while nobody looked.
@@ -116,10 +139,23 @@ impl Ledger {
     }
 
     /// Takes over what the loaded policies say about consent; at start and on every reload. Until then nothing is answered.
-    pub fn adopt(&self, vocabulary: Arc<Vocabulary>, rules: ConsentRules, captures: Vec<Capture>) {
+    /// Another clock skew changes which grants reach over which stops: then every customer is read anew, which takes its time.
+    ///
+    /// # Errors
+    /// When the store is away and every customer would have to be read anew.
+    pub fn adopt(&self, vocabulary: Arc<Vocabulary>, rules: ConsentRules, captures: Vec<Capture>) -> Result<(), Unavailable> {
         let _one_writer = lock(&self.writer);
-        self.writing().set_skew(SignedDuration::from_secs(i64::from(rules.clock_skew_s)));
+        let skew = SignedDuration::from_secs(i64::from(rules.clock_skew_s));
+        let current = self.reading().settings.clone();
+        if current.skew != skew {
+            let anew = Projection::new(&self.head.key, Settings { skew, ..current });
+            let mut anew = read(&*self.store, anew, self.clock.now())?;
+            // Whoever compares revisions must see that something may have changed.
+            anew.notices = anew.revision;
+            *self.writing() = anew;
+        }
         self.adopted.store(Some(Arc::new(Adopted { vocabulary, rules: Arc::new(rules), captures })));
+        Ok(())
     }
 
     /// The adopted rules.
@@ -138,7 +174,11 @@ impl Ledger {
         self.healthy()?;
         let segment = self.default_segment()?;
         let projection = self.reading();
-        Ok(projection.resolve(id).and_then(|no| projection.party(no)).map(|party| standing_of(party, segment)))
+        let found = projection.resolve(id).and_then(|no| Some((no, projection.seen(no)?)));
+        if found.is_none() {
+            self.gaps.note(id);
+        }
+        Ok(found.map(|(no, seen)| standing_of(no, &seen, segment)))
     }
 
     /// The same by number.
@@ -148,14 +188,14 @@ impl Ledger {
     pub fn standing_of(&self, party: PartyNo) -> Result<Option<Standing>, Unavailable> {
         self.healthy()?;
         let segment = self.default_segment()?;
-        Ok(self.reading().party(party).map(|party| standing_of(party, segment)))
+        Ok(self.reading().seen(party).map(|seen| standing_of(party, &seen, segment)))
     }
 
     /// The revision of the customer's last change: cheap, compared before each release. For an id that was unknown, ask
     /// [`Self::standing`] again instead.
     #[must_use]
     pub fn party_revision(&self, party: PartyNo) -> Option<Revision> {
-        self.reading().party(party).map(|party| party.revision)
+        self.reading().seen(party).map(|seen| seen.revision)
     }
 
     /// The ledger's revision.
@@ -178,10 +218,12 @@ impl Ledger {
         self.health.check(self.clock.monotonic(), || self.store.probe())
     }
 
-    /// When the next consent runs out.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.reading().next_due()
+    /// When something runs out next.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, Unavailable> {
+        Ok(self.store.next_due()?)
     }
 
     /// Changes that the decision log does not have yet.
@@ -218,6 +260,12 @@ impl Ledger {
         Ok((event, party))
     }
 
+    /// The public id of a customer.
+    #[must_use]
+    pub fn party_id(&self, party: PartyNo) -> crate::model::PartyId {
+        self.reading().party_id(party)
+    }
+
     /// What is kept beside the events, e.g. webhooks: the documents of a kind, by key.
     ///
     /// # Errors
@@ -226,17 +274,18 @@ impl Ledger {
         Ok(self.store.documents(kind)?)
     }
 
-    /// Puts a document, or removes it; durable on return.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), Unavailable> {
-        Ok(self.store.put_document(kind, key, body)?)
-    }
-
     /// Sets who is told of each stored change.
     pub fn set_change_listener(&self, listener: ChangeListener) {
         *self.listener.write().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// Keeps the projection for a quick start; reads and writes go on meanwhile. Nothing is done where there is no place for it.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the one before stays.
+    pub fn write_snapshot(&self) -> Result<(), ConsentError> {
+        let Some(path) = &self.snapshot else { return Ok(()) };
+        snapshot::write(path, self).map_err(|error| Unavailable(format!("its snapshot cannot be written: {}", error.kind())).into())
     }
 
     pub(super) fn reading(&self) -> RwLockReadGuard<'_, Projection> {
@@ -257,29 +306,35 @@ impl Ledger {
     }
 }
 
-pub(super) fn standing_of(party: &Party, default_segment: Segment) -> Standing {
+pub(super) fn standing_of(no: PartyNo, seen: &Seen<'_>, default_segment: Segment) -> Standing {
     Standing {
-        party: party.no,
-        revision: party.revision,
-        profile: Arc::clone(&party.profile),
-        facts: Fact::resolve(&party.facts, default_segment),
-        events: Arc::clone(&party.events),
+        party: no,
+        revision: seen.revision,
+        profile: Arc::clone(seen.profile),
+        facts: seen.about.facts().resolve(default_segment),
+        events: seen.events(),
     }
 }
 
-/// The projection of all that the store holds.
-pub(super) fn read(store: &dyn Store, skew: SignedDuration) -> Result<(Projection, Head), StoreError> {
-    let mut projection = Projection::new(&store.head()?.key, skew);
-    let mut failed = Ok(());
-    let head = store.load(&mut |row| {
-        if failed.is_ok() {
-            failed = projection.take(row);
-        }
+/// Brings a projection, new or from a snapshot, up to what the store holds.
+pub(super) fn read(store: &dyn Store, mut projection: Projection, now: Timestamp) -> Result<Projection, StoreError> {
+    let registers = store.registers(projection.revision)?;
+    if registers.erased_since && projection.revision > Revision(0) {
+        // It holds ids that are to be forgotten.
+        projection = Projection::new(&store.head()?.key, projection.settings);
+    }
+    let after = projection.revision;
+    let register = notices::read(store)?;
+    let (superseded, since) = notices::superseded(&register, now);
+    projection.supersede(superseded, since);
+    projection.register = register.into();
+    projection.set_registers(registers);
+    store.dossiers(after, &mut |dossier| {
+        projection.put(&dossier);
+        Ok(())
     })?;
-    failed?;
-    projection.revision = head.revision;
-    projection.reproject_all();
-    Ok((projection, head))
+    projection.revision = store.head()?.revision;
+    Ok(projection)
 }
 
 /// Until policies are adopted; nothing is answered before.

@@ -10,20 +10,29 @@
 mod author;
 mod check;
 mod conflicts;
+mod crosswalk;
+mod dossier;
 mod draft;
 mod error;
 mod event;
 mod floor;
+mod gaps;
 mod health;
 mod hearing;
+mod identity;
 mod import;
+mod intern;
 mod ledger;
+mod notices;
 mod parties;
 mod profile;
 mod profile_text;
 mod projection;
 mod record;
 mod report;
+mod rows;
+mod seal;
+mod snapshot;
 mod states;
 mod status;
 mod store;
@@ -33,18 +42,24 @@ mod write;
 mod tests;
 
 pub use conflicts::{Disagreement, Voice, Word};
-pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Statement, StopDraft};
+pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
 pub use floor::floor;
+pub use gaps::Gap;
+pub use identity::{MergeDraft, Split, SplitOff};
 pub use import::{ImportError, ImportReport};
 pub use ledger::{ChangeListener, Ledger, Standing};
+pub use notices::NoticeVersion;
 pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, PartyView};
 pub use profile::{Position, Profile};
-pub use report::{EffectiveRow, HistoryRow};
+pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};
 pub use states::{StateEvent, Transition, next};
 pub use status::{Effective, rule_for, status};
-pub use store::{Answered, Batch, Change, ChangeKind, FactName, FactRow, Head, LinkRow, Loaded, PartyRow, SqliteStore, Store, StoreError, Tombstone};
+pub use store::{
+    Answered, Batch, Change, ChangeKind, Document, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore, Store,
+    StoreError, Tombstone, Unlink,
+};
 
 use crate::model::{Purpose, Space};
 

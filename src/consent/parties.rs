@@ -1,26 +1,28 @@
 //! Customers: facts about them, the ids that are theirs, and what is found before a new one is created.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::model::{Age, Identifier, PartyFacts, PartyId, PartyNo, Revision, Segment, Stage};
+use crate::model::{Age, Identifier, PartyId, PartyNo, Revision, Segment, Stage};
 
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, check_text, invalid};
+use super::dossier::{View, stands};
 use super::draft::Capturer;
 use super::error::ConsentError;
-use super::event::{Assurance, PartyKind, PartyRef};
+use super::event::{Assurance, PartyKind, PartyRef, What};
 use super::ledger::Ledger;
-use super::projection::{Party, Projection};
-use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow};
-use super::write::{Binding, Writer, fresh_id};
+use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow, StoreError, Unlink};
+use super::write::{Binding, Writer, cut};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactValue {
     Stage(Stage),
     Segment(Segment),
     Age(Age),
+    /// The day on which a minor comes of age; until then they count as a minor.
+    AdultFrom(Timestamp),
     LegalHold(bool),
 }
 
@@ -31,18 +33,20 @@ impl FactValue {
             Self::Stage(_) => FactName::Stage,
             Self::Segment(_) => FactName::Segment,
             Self::Age(_) => FactName::Age,
+            Self::AdultFrom(_) => FactName::AdultFrom,
             Self::LegalHold(_) => FactName::LegalHold,
         }
     }
 
+    /// As it is stored and shown.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn text(self) -> String {
         match self {
-            Self::Stage(stage) => stage.as_str(),
-            Self::Segment(segment) => segment.as_str(),
-            Self::Age(age) => age.as_str(),
-            Self::LegalHold(true) => "true",
-            Self::LegalHold(false) => "false",
+            Self::Stage(stage) => stage.as_str().to_owned(),
+            Self::Segment(segment) => segment.as_str().to_owned(),
+            Self::Age(age) => age.as_str().to_owned(),
+            Self::AdultFrom(day) => day.to_string(),
+            Self::LegalHold(hold) => hold.to_string(),
         }
     }
 
@@ -52,6 +56,7 @@ impl FactValue {
             FactName::Stage => Stage::parse(text).map(Self::Stage),
             FactName::Segment => Segment::parse(text).map(Self::Segment),
             FactName::Age => Age::parse(text).map(Self::Age),
+            FactName::AdultFrom => text.parse().ok().map(Self::AdultFrom),
             FactName::LegalHold => text.parse().ok().map(Self::LegalHold),
         }
     }
@@ -69,20 +74,6 @@ impl Fact {
     pub(super) fn read(row: &FactRow) -> Option<Self> {
         Some(Self { value: FactValue::parse(row.name, &row.value)?, source: row.source.clone(), time: row.time })
     }
-
-    /// The facts as policies see them; what was never said has its cautious default.
-    pub(super) fn resolve(facts: &[Self], default_segment: Segment) -> PartyFacts {
-        let mut resolved = PartyFacts::unknown(default_segment);
-        for fact in facts {
-            match fact.value {
-                FactValue::Stage(stage) => resolved.stage = stage,
-                FactValue::Segment(segment) => resolved.segment = segment,
-                FactValue::Age(age) => resolved.age = age,
-                FactValue::LegalHold(hold) => resolved.legal_hold = hold,
-            }
-        }
-        resolved
-    }
 }
 
 /// Facts to put; what is left out stays as it is.
@@ -91,6 +82,7 @@ pub struct FactsDraft {
     pub stage: Option<Stage>,
     pub segment: Option<Segment>,
     pub age: Option<Age>,
+    pub adult_from: Option<Timestamp>,
     pub legal_hold: Option<bool>,
     /// The system or person that says so.
     pub source: String,
@@ -104,6 +96,7 @@ impl FactsDraft {
             self.stage.map(FactValue::Stage),
             self.segment.map(FactValue::Segment),
             self.age.map(FactValue::Age),
+            self.adult_from.map(FactValue::AdultFrom),
             self.legal_hold.map(FactValue::LegalHold),
         ];
         values.into_iter().flatten()
@@ -121,6 +114,7 @@ pub struct PartyView {
     pub links: Vec<LinkView>,
     /// Names of the hard stops that stand.
     pub stops: Vec<&'static str>,
+    pub is_erased: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +123,8 @@ pub struct LinkView {
     pub assurance: Assurance,
     pub valid_from: Timestamp,
     pub source: String,
+    /// The customer whose it was before a merge.
+    pub merged_from: Option<PartyId>,
 }
 
 /// What is known about the ids of somebody who is about to be created.
@@ -144,19 +140,38 @@ pub struct Matched {
 
 impl Ledger {
     /// # Errors
-    /// [`ConsentError::NotFound`].
+    /// [`ConsentError::NotFound`]; when the store is away.
     pub fn show_party(&self, party: &PartyRef) -> Result<PartyView, ConsentError> {
-        let projection = self.reading();
-        let Party { no, id, kind, revision, profile, facts, links, .. } = find(&projection, party)?;
-        let mut facts = facts.clone();
-        facts.sort_by_key(|fact| fact.value.name());
-        let links = links.iter().map(|link| LinkView {
-            identifier: (*link.identifier).clone(),
+        let no = self.find(party)?;
+        let dossier = self.store.dossier(no)?.ok_or(ConsentError::NotFound)?;
+        let mut facts: BTreeMap<FactName, Fact> = BTreeMap::new();
+        for row in &dossier.facts {
+            let unreadable = || StoreError::Damaged("a fact has an unknown value".to_owned());
+            facts.insert(row.name, Fact::read(row).ok_or_else(unreadable)?);
+        }
+        let shown =
+            |link: &LinkRow| stands(link, View::NOW.known) && link.identifier.space != super::party_space() && !link.identifier.value.is_empty();
+        let links = dossier.links.into_iter().map(|(_, link)| link).filter(shown).map(|link| LinkView {
+            identifier: link.identifier,
             assurance: link.assurance,
-            valid_from: link.valid_from,
-            source: link.source.clone(),
+            valid_from: link.from_time,
+            source: link.source,
+            merged_from: (link.group != no).then(|| self.party_id(link.group)),
         });
-        Ok(PartyView { no: *no, id: id.clone(), kind: *kind, revision: *revision, facts, links: links.collect(), stops: profile.stop_names() })
+        let mut links: Vec<LinkView> = links.collect();
+        links.sort_by(|a, b| (a.valid_from, &a.identifier).cmp(&(b.valid_from, &b.identifier)));
+        let projection = self.reading();
+        let seen = projection.seen(no).ok_or(ConsentError::NotFound)?;
+        Ok(PartyView {
+            no,
+            id: projection.party_id(no),
+            kind: seen.about.kind(),
+            revision: seen.revision,
+            facts: facts.into_values().collect(),
+            links,
+            stops: seen.profile.stop_names(),
+            is_erased: dossier.party.is_erased,
+        })
     }
 
     /// Puts facts about a customer.
@@ -169,15 +184,15 @@ impl Ledger {
             return Err(invalid("`source` is missing: say which system or person says so"));
         }
         if facts.values().next().is_none() {
-            return Err(invalid("no fact given: `stage`, `segment`, `age` or `legal_hold`"));
+            return Err(invalid("no fact given: `stage`, `segment`, `age`, `adult_from` or `legal_hold`"));
         }
         let at = self.record_time();
         let mut writer = self.begin();
-        let no = find(&self.reading(), party)?.no;
+        let no = self.find(party)?;
         let revision = writer.next_revision();
         let mut batch = Batch::default();
         for value in facts.values() {
-            let fact = Fact { value, source: facts.source.clone(), time: facts.time.unwrap_or(at) };
+            let fact = Fact { value, source: facts.source.clone(), time: cut(facts.time.unwrap_or(at)) };
             batch.facts.push(fact_row(no, &fact, revision));
         }
         touch(&mut batch, no, revision, at, ChangeKind::Facts);
@@ -193,22 +208,28 @@ impl Ledger {
     pub fn link(&self, party: &PartyRef, identifier: &Identifier, assurance: Assurance, caller: &Capturer) -> Result<Revision, ConsentError> {
         let at = self.record_time();
         let mut writer = self.begin();
-        let (no, revision, known) = {
-            let projection = self.reading();
-            let found = find(&projection, party)?;
-            (found.no, found.revision, found.links.iter().any(|l| *l.identifier == *identifier && l.assurance == assurance))
-        };
+        let no = self.find(party)?;
+        let links = self.store.links_of(identifier)?;
+        let standing = links.iter().find(|link| link.party == no && stands(link, View::NOW.known));
         self.check_linkable(identifier, no, assurance)?;
-        if known {
-            return Ok(revision);
-        }
-        if self.reading().resolve(identifier) == Some(no) {
-            return Err(invalid("the id is linked to this customer already, with another assurance"));
-        }
-        let source = captured_by(caller);
-        let revision = writer.next_revision();
         let mut batch = Batch::default();
-        batch.links.push(link_row(identifier.clone(), no, assurance, at, &source, revision));
+        if let Some(link) = standing {
+            if link.assurance == assurance {
+                return self.party_revision(no).ok_or(ConsentError::NotFound);
+            }
+            if assurance == Assurance::Matched {
+                return Err(invalid("the id is this customer's already; split it off to take that back"));
+            }
+        }
+        let revision = writer.next_revision();
+        // A matched id that is verified now carries grants that are recorded from now on; a surer link of the same id changes none.
+        let keeps = standing.filter(|link| link.assurance != Assurance::Matched).map(|link| (link.grants_after, link.group));
+        if standing.is_some() {
+            batch.unlinks.push(Unlink { identifier: identifier.clone(), party: no, revision, time: at });
+        }
+        let (grants_after, group) = keeps.unwrap_or((revision, no));
+        let link = link_row(identifier.clone(), no, assurance, at, &captured_by(caller), revision);
+        batch.links.push(LinkRow { grants_after, group, ..link });
         touch(&mut batch, no, revision, at, ChangeKind::Link);
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(revision)
@@ -220,18 +241,25 @@ impl Ledger {
     /// When the store is away.
     pub fn match_stops(&self, identifiers: &[Identifier]) -> Result<Matched, ConsentError> {
         self.healthy()?;
-        let projection = self.reading();
         let mut found = Matched::default();
         let mut stops = BTreeSet::new();
-        for identifier in identifiers {
-            found.erased |= projection.is_erased(identifier);
-            if let Some(party) = projection.resolve(identifier).and_then(|no| projection.party(no)) {
-                stops.extend(party.profile.stop_names());
-                found.refusals |= party.profile.said.iter().any(|said| said.state.closes());
+        {
+            let projection = self.reading();
+            for identifier in identifiers {
+                found.erased |= projection.is_erased(identifier);
+                if let Some(seen) = projection.resolve(identifier).and_then(|no| projection.seen(no)) {
+                    stops.extend(seen.profile.stop_names());
+                    found.refusals |= seen.profile.said.iter().any(|said| said.state.closes());
+                }
             }
-            for record in projection.records(identifier) {
-                stops.extend(record.stop_kind().map(super::event::StopKind::stop_name));
-                found.refusals |= record.stop_kind().is_none() && record.closes();
+        }
+        for event in self.store.events(identifiers)? {
+            match event.what {
+                What::Stop(stop) => {
+                    stops.insert(stop.kind.stop_name());
+                }
+                What::Consent(consent) => found.refusals |= consent.state.closes(),
+                What::Lift { .. } | What::Delegation(_) | What::Occurrence(_) => {}
             }
         }
         found.stops = stops.into_iter().collect();
@@ -247,7 +275,7 @@ impl Ledger {
     pub fn link_created(&self, created: &Identifier, matches: &[Identifier]) -> Result<PartyNo, ConsentError> {
         let at = self.record_time();
         let mut writer = self.begin();
-        let (no, matched) = {
+        let found: Vec<PartyNo> = {
             let projection = self.reading();
             if projection.is_erased(created) || matches.iter().any(|m| projection.is_erased(m)) {
                 return Err(ConsentError::Erased);
@@ -255,18 +283,20 @@ impl Ledger {
             if let Some(no) = projection.resolve(created) {
                 return Ok(no);
             }
-            let mut matched: BTreeSet<Identifier> = matches.iter().cloned().collect();
-            // Stops may stand under any id of the person who was found.
-            for party in matches.iter().filter_map(|m| projection.resolve(m)).filter_map(|no| projection.party(no)) {
-                matched.extend(party.links.iter().map(|link| (*link.identifier).clone()));
-                matched.insert(PartyRef::Party(party.id.clone()).identifier());
-            }
-            // The id itself is the new customer's own, even if it was matched to another before.
-            matched.remove(created);
-            (PartyNo(projection.party_count() + 1), matched)
+            matches.iter().filter_map(|m| projection.resolve(m)).collect()
         };
+        let mut matched: BTreeSet<Identifier> = matches.iter().cloned().collect();
+        // Stops may stand under any id of the person who was found.
+        for no in found {
+            let links = self.store.dossier(no)?.map(|dossier| dossier.links).unwrap_or_default();
+            matched.extend(links.into_iter().map(|(_, link)| link).filter(|link| stands(link, View::NOW.known)).map(|link| link.identifier));
+            matched.insert(PartyRef::Party(self.party_id(no)).identifier());
+        }
+        // The id itself is the new customer's own, even if it was matched to another before.
+        matched.remove(created);
+        let no = PartyNo(self.party_count() + 1);
         let mut batch = Batch::default();
-        let revision = self.new_party(&mut writer, &mut batch, no, PartyKind::Person, at)?;
+        let revision = self.new_party(&mut writer, &mut batch, no, PartyKind::Person, at);
         batch.links.push(link_row(created.clone(), no, Assurance::Asserted, at, "upstream", revision));
         for identifier in matched {
             batch.links.push(link_row(identifier, no, Assurance::Matched, at, "match", revision));
@@ -275,21 +305,20 @@ impl Ledger {
         Ok(no)
     }
 
-    pub(super) fn new_party(
-        &self,
-        writer: &mut Writer,
-        batch: &mut Batch,
-        no: PartyNo,
-        kind: PartyKind,
-        at: Timestamp,
-    ) -> Result<Revision, ConsentError> {
-        // The public id tells nothing, not even when the customer came.
-        let id = fresh_id(Timestamp::UNIX_EPOCH)?;
+    pub(super) fn new_party(&self, writer: &mut Writer, batch: &mut Batch, no: PartyNo, kind: PartyKind, at: Timestamp) -> Revision {
         let revision = writer.next_revision();
-        let opaque = id.get(10..).unwrap_or(&id);
-        batch.parties.push(PartyRow { no, id: PartyId(format!("p_{opaque}")), kind, revision });
+        batch.parties.push(PartyRow { no, kind, revision, merged_into: None, is_erased: false });
         touch(batch, no, revision, at, ChangeKind::Party);
-        Ok(revision)
+        revision
+    }
+
+    pub(super) fn find(&self, party: &PartyRef) -> Result<PartyNo, ConsentError> {
+        self.reading().resolve(&party.identifier()).ok_or(ConsentError::NotFound)
+    }
+
+    /// Whether the customer's data is needed for a legal claim.
+    pub(super) fn is_held(&self, no: PartyNo) -> bool {
+        self.reading().seen(no).is_some_and(|seen| seen.about.facts().legal_hold)
     }
 
     pub(super) fn check_linkable(&self, identifier: &Identifier, to: PartyNo, assurance: Assurance) -> Result<(), ConsentError> {
@@ -302,16 +331,13 @@ impl Ledger {
     }
 }
 
-pub(super) fn find<'a>(projection: &'a Projection, party: &PartyRef) -> Result<&'a Party, ConsentError> {
-    projection.resolve(&party.identifier()).and_then(|no| projection.party(no)).ok_or(ConsentError::NotFound)
-}
-
 pub(super) fn link_row(identifier: Identifier, party: PartyNo, assurance: Assurance, at: Timestamp, source: &str, revision: Revision) -> LinkRow {
-    LinkRow { identifier, party, assurance, valid_from: at, valid_to: None, source: source.to_owned(), revision }
+    let source = source.to_owned();
+    LinkRow { identifier, party, group: party, assurance, grants_after: revision, source, from: revision, from_time: at, to: None }
 }
 
 pub(super) fn fact_row(party: PartyNo, fact: &Fact, revision: Revision) -> FactRow {
-    FactRow { party, name: fact.value.name(), value: fact.value.as_str().to_owned(), source: fact.source.clone(), time: fact.time, revision }
+    FactRow { party, name: fact.value.name(), value: fact.value.text(), source: fact.source.clone(), time: fact.time, revision }
 }
 
 pub(super) fn touch(batch: &mut Batch, no: PartyNo, revision: Revision, at: Timestamp, kind: ChangeKind) {

@@ -149,6 +149,20 @@ impl Profile {
         self.stops.iter().any(|stop| stop.kind == StopKind::OptOutGpc)
     }
 
+    /// The same after notices lost their force; `None` where nothing rests on them.
+    pub(super) fn superseded(&self, notices: &HashSet<(String, String)>) -> Option<Self> {
+        let rests =
+            |said: &Said| said.lapsed.is_none() && said.state.opens() && said.terms.notice.as_ref().is_some_and(|notice| notices.contains(notice));
+        if !self.said.iter().any(rests) {
+            return None;
+        }
+        let mut changed = self.clone();
+        for said in changed.said.iter_mut().filter(|said| rests(said)) {
+            said.lapsed = Some(Lapse::Superseded);
+        }
+        Some(changed)
+    }
+
     pub(super) fn is_erased(&self) -> bool {
         self.stops.iter().any(|stop| stop.kind == StopKind::Erasure)
     }
@@ -402,52 +416,3 @@ fn numbered<T: PartialEq>(seen: &mut Vec<T>, value: T) -> usize {
 fn small(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
-
-/// Equal profiles are one allocation, and so are equal terms and names in different ones.
-#[derive(Debug, Default)]
-pub(super) struct Interner {
-    profiles: HashSet<Arc<Profile>>,
-    terms: HashSet<Arc<Terms>>,
-    names: HashSet<Arc<str>>,
-    sweep_at: usize,
-}
-
-impl Interner {
-    pub(super) fn intern(&mut self, mut profile: Profile) -> Arc<Profile> {
-        if let Some(found) = self.profiles.get(&profile) {
-            return Arc::clone(found);
-        }
-        if self.profiles.len() >= self.sweep_at {
-            self.profiles.retain(|p| Arc::strong_count(p) > 1);
-            self.terms.retain(|t| Arc::strong_count(t) > 1);
-            self.names.retain(|n| Arc::strong_count(n) > 1);
-            self.sweep_at = (self.profiles.len() * 2).max(SWEEP_MIN);
-        }
-        for said in &mut profile.said {
-            share(&mut self.terms, &mut said.terms);
-            share(&mut self.names, &mut said.system);
-            share(&mut self.names, &mut said.app);
-        }
-        for stop in &mut profile.stops {
-            share(&mut self.names, &mut stop.system);
-        }
-        let profile = Arc::new(profile);
-        self.profiles.insert(Arc::clone(&profile));
-        profile
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.profiles.len()
-    }
-}
-
-fn share<T: Eq + Hash + ?Sized>(known: &mut HashSet<Arc<T>>, value: &mut Arc<T>) {
-    match known.get(value) {
-        Some(found) => *value = Arc::clone(found),
-        None => drop(known.insert(Arc::clone(value))),
-    }
-}
-
-/// Profiles nobody holds any more are dropped when the set has doubled, from this size on.
-const SWEEP_MIN: usize = 1024;

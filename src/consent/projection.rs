@@ -1,179 +1,216 @@
-//! The ledger in memory: ids to customers, customers to profiles. Built from the store's rows at start and kept up by the same
-//! batches that are committed; both ways give the same (test).
+//! The ledger in memory: ids to customers, customers to profiles; no event, no fact's source, no public id. Every customer
+//! gets here through [`derive`], whether at start or after a change; both ways give the same (test).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Age, EventId, Identifier, PartyId, PartyNo, Revision};
+use crate::model::{Identifier, PartyId, PartyNo, Revision};
 
-use super::event::{Assurance, Event, PartyKind, StopKind};
-use super::parties::Fact;
-use super::profile::{Circumstances, Interner, Profile, Reaching, build};
-use super::record::Record;
-use super::store::{Batch, FactRow, LinkRow, Loaded, PartyRow, StoreError, Tombstone};
+use super::crosswalk::Crosswalk;
+use super::dossier::{Settings, View, derive, stands};
+use super::event::{Assurance, PartyKind};
+use super::intern::Interner;
+use super::notices::NoticeVersion;
+use super::profile::Profile;
+use super::rows::{About, EventList, Facts, Row, Rows};
+use super::seal::{Seal, derived, first};
+use super::store::{Dossier, LinkRow, Registers, Tombstone};
 
 #[derive(Debug)]
 pub(super) struct Projection {
-    /// Customer `n` stands at `n - 1`.
-    parties: Vec<Party>,
-    by_id: HashMap<PartyId, PartyNo>,
-    crosswalk: HashMap<Arc<Identifier>, PartyNo>,
-    records: HashMap<Identifier, Vec<Record>>,
-    /// Where each event is kept.
-    kept_under: HashMap<EventId, Identifier>,
+    pub(super) crosswalk: Crosswalk,
+    pub(super) rows: Rows,
+    pub(super) profiles: Interner,
     /// Customers to whom a matched id carries its stops.
     matched: HashMap<Identifier, Vec<PartyNo>>,
-    tombstones: HashSet<Tombstone>,
+    /// Customers whose record another has taken in.
+    merged: HashMap<PartyNo, PartyNo>,
+    tombstones: HashMap<[u8; 32], Option<PartyNo>>,
     tombstone_key: hmac::Key,
-    timers: BTreeSet<(Timestamp, EventId)>,
-    interner: Interner,
-    blank: Arc<Profile>,
-    nothing: Arc<[EventId]>,
-    skew: SignedDuration,
+    seal: Seal,
+    pub(super) settings: Settings,
+    /// Versions of notices.
+    pub(super) register: Arc<[NoticeVersion]>,
+    /// When a notice last lost its force: it may concern anybody.
+    pub(super) notices: Revision,
     pub(super) revision: Revision,
 }
 
+/// One customer as the request path sees them.
 #[derive(Debug)]
-pub(super) struct Party {
-    pub(super) no: PartyNo,
-    pub(super) id: PartyId,
-    pub(super) kind: PartyKind,
+pub(super) struct Seen<'a> {
     pub(super) revision: Revision,
-    pub(super) profile: Arc<Profile>,
-    pub(super) events: Arc<[EventId]>,
-    pub(super) facts: Vec<Fact>,
-    pub(super) links: Vec<Link>,
+    pub(super) profile: &'a Arc<Profile>,
+    pub(super) about: About,
+    row: &'a Row,
+    no: PartyNo,
+    rows: &'a Rows,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Link {
-    pub(super) identifier: Arc<Identifier>,
-    pub(super) assurance: Assurance,
-    pub(super) valid_from: Timestamp,
-    pub(super) source: String,
-    pub(super) revision: Revision,
+impl Seen<'_> {
+    pub(super) fn events(&self) -> EventList {
+        self.rows.events(self.no, self.row)
+    }
 }
 
 impl Projection {
-    pub(super) fn new(tombstone_key: &[u8; 32], skew: SignedDuration) -> Self {
+    pub(super) fn new(key: &[u8; 32], settings: Settings) -> Self {
+        Self::with(Crosswalk::new(crosswalk_key(key)), Rows::default(), Interner::default(), key, settings)
+    }
+
+    pub(super) fn with(crosswalk: Crosswalk, rows: Rows, profiles: Interner, key: &[u8; 32], settings: Settings) -> Self {
         Self {
-            parties: Vec::new(),
-            by_id: HashMap::new(),
-            crosswalk: HashMap::new(),
-            records: HashMap::new(),
-            kept_under: HashMap::new(),
+            crosswalk,
+            rows,
+            profiles,
             matched: HashMap::new(),
-            tombstones: HashSet::new(),
-            tombstone_key: hmac::Key::new(hmac::HMAC_SHA256, tombstone_key),
-            timers: BTreeSet::new(),
-            interner: Interner::default(),
-            blank: Arc::default(),
-            nothing: Arc::new([]),
-            skew,
+            merged: HashMap::new(),
+            tombstones: HashMap::new(),
+            tombstone_key: derived(key, b"tombstones"),
+            seal: Seal::new(key),
+            settings,
+            register: Arc::new([]),
+            notices: Revision(0),
             revision: Revision(0),
         }
     }
 
-    /// Takes in one stored row; [`Self::reproject_all`] must follow the last.
-    pub(super) fn take(&mut self, row: Loaded) -> Result<(), StoreError> {
-        match row {
-            Loaded::Party(row) => self.take_party(&row)?,
-            Loaded::Link(row) => self.take_link(&row)?,
-            Loaded::Fact(row) => self.take_fact(&row)?,
-            Loaded::Event(event, lapsed) => self.take_event(&event, lapsed),
-            Loaded::Tombstone(hash) => {
-                self.tombstones.insert(hash);
+    /// Takes in a customer as stored, new or changed.
+    pub(super) fn put(&mut self, dossier: &Dossier) {
+        let no = dossier.party.no;
+        let found = derive(dossier, View::NOW, &self.settings);
+        let profile = self.profiles.hold(found.profile);
+        while self.rows.len() < no.0 {
+            let blank = self.profiles.hold(Profile::default());
+            self.rows.push(Revision(0), blank, About::new(PartyKind::Person, Facts::default()));
+        }
+        if let Some(row) = self.rows.get_mut(no) {
+            let before = std::mem::replace(&mut row.profile, profile);
+            row.revision = dossier.party.revision;
+            row.about = found.about;
+            self.profiles.release(before);
+        }
+        self.rows.set_events(no, &found.events);
+        self.put_links(dossier);
+        match dossier.party.merged_into {
+            Some(into) => self.merged.insert(no, into),
+            None => self.merged.remove(&no),
+        };
+        self.revision = self.revision.max(dossier.party.revision);
+    }
+
+    fn put_links(&mut self, dossier: &Dossier) {
+        let no = dossier.party.no;
+        let current = |link: &LinkRow| stands(link, View::NOW.known) && !link.identifier.value.is_empty();
+        for (_, link) in &dossier.links {
+            if let Some(carried_to) = self.matched.get_mut(&link.identifier) {
+                carried_to.retain(|to| *to != no);
+            }
+            let ended = !dossier.links.iter().any(|(_, other)| other.identifier == link.identifier && current(other));
+            if ended && self.crosswalk.get(&link.identifier) == Some(no) {
+                self.crosswalk.remove(&link.identifier);
             }
         }
-        Ok(())
-    }
-
-    /// Applies what was committed (or, for a stop while the store is away, what will be).
-    pub(super) fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let mut changed: BTreeSet<PartyNo> = BTreeSet::new();
-        for party in &batch.parties {
-            self.take_party(party)?;
-        }
-        for link in &batch.links {
-            self.take_link(link)?;
-            changed.insert(link.party);
-        }
-        for fact in &batch.facts {
-            self.take_fact(fact)?;
-        }
-        for event in &batch.events {
-            self.take_event(event, false);
-            changed.extend(self.reached_by(&event.identifier));
-        }
-        for id in &batch.lapsed {
-            if let Some(identifier) = self.lapse(id) {
-                changed.extend(self.reached_by(&identifier));
+        for (_, link) in dossier.links.iter().filter(|(_, link)| current(link)) {
+            match link.assurance {
+                Assurance::Matched => self.matched.entry(link.identifier.clone()).or_default().push(no),
+                // Its own id is not kept: it can be read.
+                Assurance::Asserted | Assurance::Verified if link.identifier.space == super::party_space() => {}
+                Assurance::Asserted | Assurance::Verified => self.crosswalk.insert(&link.identifier, no),
             }
         }
-        self.tombstones.extend(&batch.tombstones);
-        for no in changed {
-            self.reproject(no);
+    }
+
+    pub(super) fn set_registers(&mut self, registers: Registers) {
+        self.merged = registers.merged.into_iter().collect();
+        self.tombstones = registers.tombstones.into_iter().map(|tombstone| (tombstone.hash, tombstone.party)).collect();
+        self.matched.clear();
+        for (identifier, party) in registers.matched {
+            self.matched.entry(identifier).or_default().push(party);
         }
-        for (no, revision) in &batch.touched {
-            if let Some(party) = self.party_mut(*no) {
-                party.revision = *revision;
+    }
+
+    pub(super) fn bury(&mut self, forgotten: &[(Identifier, Option<PartyNo>)], tombstones: &[Tombstone]) {
+        for (identifier, _) in forgotten {
+            self.crosswalk.remove(identifier);
+            self.matched.remove(identifier);
+        }
+        self.tombstones.extend(tombstones.iter().map(|tombstone| (tombstone.hash, tombstone.party)));
+    }
+
+    /// Notices lost their force: profiles that rest on them are changed in place, for everybody who has them.
+    pub(super) fn supersede(&mut self, notices: HashSet<(String, String)>, since: Revision) {
+        if self.settings.superseded == notices {
+            return;
+        }
+        self.settings.superseded = notices;
+        self.notices = self.notices.max(since);
+        self.revision = self.revision.max(since);
+        let lost = &self.settings.superseded;
+        let changed: Vec<(u32, Profile)> = self.profiles.iter().filter_map(|(number, profile)| Some((number, profile.superseded(lost)?))).collect();
+        let mut moved = HashMap::new();
+        for (number, profile) in changed {
+            moved.insert(number, self.profiles.hold(profile));
+        }
+        if moved.is_empty() {
+            return;
+        }
+        let mut left = Vec::new();
+        for row in self.rows.iter_mut() {
+            if let Some(to) = moved.get(&row.profile) {
+                left.push(std::mem::replace(&mut row.profile, *to));
             }
         }
-        self.revision = batch.changes.iter().map(|change| change.revision).fold(self.revision, Revision::max);
-        Ok(())
-    }
-
-    pub(super) fn reproject_all(&mut self) {
-        // Whoever is not reached by any record has the blank profile already.
-        let reached: BTreeSet<PartyNo> = self.records.keys().flat_map(|identifier| self.reached_by(identifier)).collect();
-        for no in reached {
-            self.reproject(no);
+        for number in &left {
+            if let Some(profile) = moved.get(number).and_then(|to| self.profiles.get(*to)).cloned() {
+                self.profiles.hold((*profile).clone());
+            }
+            self.profiles.release(*number);
         }
-    }
-
-    /// Another skew changes which grants reach over which stops.
-    pub(super) fn set_skew(&mut self, skew: SignedDuration) {
-        if self.skew != skew {
-            self.skew = skew;
-            self.reproject_all();
-        }
-    }
-
-    pub(super) const fn skew(&self) -> SignedDuration {
-        self.skew
+        // The one hold by which each was kept until its customers had moved.
+        moved.values().for_each(|to| self.profiles.release(*to));
     }
 
     pub(super) fn party_count(&self) -> u64 {
-        u64::try_from(self.parties.len()).unwrap_or(u64::MAX)
+        self.rows.len()
     }
 
-    pub(super) fn party(&self, no: PartyNo) -> Option<&Party> {
-        self.parties.get(usize::try_from(no.0.checked_sub(1)?).ok()?)
-    }
-
-    fn party_mut(&mut self, no: PartyNo) -> Option<&mut Party> {
-        self.parties.get_mut(usize::try_from(no.0.checked_sub(1)?).ok()?)
-    }
-
-    #[cfg(test)]
-    pub(super) fn parties(&self) -> &[Party] {
-        &self.parties
-    }
-
-    #[cfg(test)]
-    pub(super) fn profile_count(&self) -> usize {
-        self.interner.len()
+    pub(super) fn seen(&self, no: PartyNo) -> Option<Seen<'_>> {
+        let row = self.rows.get(no)?;
+        let profile = self.profiles.get(row.profile)?;
+        Some(Seen { revision: row.revision.max(self.notices), profile, about: row.about, row, no, rows: &self.rows })
     }
 
     /// Whose id it is. A matched id is nobody's.
     pub(super) fn resolve(&self, identifier: &Identifier) -> Option<PartyNo> {
         if identifier.space == super::party_space() {
-            return self.by_id.get(&PartyId(identifier.value.clone())).copied();
+            return self.own_number(identifier).map(|no| self.survivor(no));
         }
-        self.crosswalk.get(identifier).copied()
+        self.crosswalk.get(identifier).or_else(|| self.erased(identifier))
+    }
+
+    /// The erased customer whose id it was.
+    pub(super) fn erased(&self, identifier: &Identifier) -> Option<PartyNo> {
+        if self.tombstones.is_empty() { None } else { *self.tombstones.get(&self.hash(identifier))? }
+    }
+
+    /// The customer to whom `party:<id>` was given, merged or not.
+    pub(super) fn own_number(&self, identifier: &Identifier) -> Option<PartyNo> {
+        self.seal.number(&identifier.value).filter(|no| no.0 <= self.rows.len())
+    }
+
+    /// The customer into whose record this one was merged.
+    fn survivor(&self, mut no: PartyNo) -> PartyNo {
+        while let Some(into) = self.merged.get(&no) {
+            no = *into;
+        }
+        no
+    }
+
+    pub(super) fn party_id(&self, no: PartyNo) -> PartyId {
+        self.seal.id(no)
     }
 
     /// The customers whose standing an event under this id changes.
@@ -185,135 +222,21 @@ impl Projection {
         reached
     }
 
-    pub(super) fn tombstone(&self, identifier: &Identifier) -> Tombstone {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(hmac::sign(&self.tombstone_key, identifier.to_string().as_bytes()).as_ref());
-        hash
+    pub(super) fn tombstone(&self, identifier: &Identifier, party: Option<PartyNo>) -> Tombstone {
+        Tombstone { hash: self.hash(identifier), party }
+    }
+
+    fn hash(&self, identifier: &Identifier) -> [u8; 32] {
+        first(hmac::sign(&self.tombstone_key, identifier.to_string().as_bytes()).as_ref())
     }
 
     /// Whether the id is one of an erased person.
     pub(super) fn is_erased(&self, identifier: &Identifier) -> bool {
-        let by_party = self.resolve(identifier).and_then(|no| self.party(no)).is_some_and(|party| party.profile.is_erased());
-        by_party || self.tombstones.contains(&self.tombstone(identifier))
+        let by_party = self.resolve(identifier).and_then(|no| self.seen(no)).is_some_and(|seen| seen.profile.is_erased());
+        by_party || (!self.tombstones.is_empty() && self.tombstones.contains_key(&self.hash(identifier)))
     }
+}
 
-    /// What is kept under an id, linked or not.
-    pub(super) fn records(&self, identifier: &Identifier) -> impl Iterator<Item = &Record> {
-        self.records.get(identifier).into_iter().flatten()
-    }
-
-    pub(super) fn kept_under(&self, event: &EventId) -> Option<&Identifier> {
-        self.kept_under.get(event)
-    }
-
-    pub(super) fn stop_kind(&self, event: &EventId) -> Option<StopKind> {
-        let identifier = self.kept_under(event)?;
-        self.records(identifier).find(|record| record.id == *event)?.stop_kind()
-    }
-
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(due, _)| *due)
-    }
-
-    pub(super) fn due(&self, now: Timestamp) -> Vec<EventId> {
-        self.timers.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
-    }
-
-    fn take_party(&mut self, row: &PartyRow) -> Result<(), StoreError> {
-        // INVARIANT: numbers are dense and never reissued.
-        if row.no.0 != self.party_count() + 1 {
-            return Err(StoreError::Damaged("the customers' numbers have a gap".to_owned()));
-        }
-        self.by_id.insert(row.id.clone(), row.no);
-        self.parties.push(Party {
-            no: row.no,
-            id: row.id.clone(),
-            kind: row.kind,
-            revision: row.revision,
-            profile: Arc::clone(&self.blank),
-            events: Arc::clone(&self.nothing),
-            facts: Vec::new(),
-            links: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn take_link(&mut self, row: &LinkRow) -> Result<(), StoreError> {
-        let identifier = Arc::new(row.identifier.clone());
-        match row.assurance {
-            Assurance::Matched => {}
-            Assurance::Asserted | Assurance::Verified => {
-                self.crosswalk.insert(Arc::clone(&identifier), row.party);
-            }
-        }
-        let link = Link { identifier, assurance: row.assurance, valid_from: row.valid_from, source: row.source.clone(), revision: row.revision };
-        let party = self.party_mut(row.party).ok_or_else(|| StoreError::Damaged("a link names no customer".to_owned()))?;
-        // A matched id that was verified since.
-        let was_matched = party.links.iter().any(|old| *old.identifier == row.identifier && old.assurance == Assurance::Matched);
-        party.links.retain(|old| *old.identifier != row.identifier);
-        party.links.push(link);
-        party.links.sort_by(|a, b| (a.revision, &a.identifier).cmp(&(b.revision, &b.identifier)));
-        if was_matched && let Some(carried_to) = self.matched.get_mut(&row.identifier) {
-            carried_to.retain(|no| *no != row.party);
-        }
-        if row.assurance == Assurance::Matched {
-            self.matched.entry(row.identifier.clone()).or_default().push(row.party);
-        }
-        Ok(())
-    }
-
-    fn take_fact(&mut self, row: &FactRow) -> Result<(), StoreError> {
-        let fact = Fact::read(row).ok_or_else(|| StoreError::Damaged("a fact has an unknown value".to_owned()))?;
-        let party = self.party_mut(row.party).ok_or_else(|| StoreError::Damaged("a fact names no customer".to_owned()))?;
-        party.facts.retain(|old| old.value.name() != row.name);
-        party.facts.push(fact);
-        Ok(())
-    }
-
-    fn take_event(&mut self, event: &Event, lapsed: bool) {
-        let record = Record::of(event, lapsed, 0);
-        if let Some(due) = record.due.filter(|_| !lapsed) {
-            self.timers.insert((due, record.id));
-        }
-        self.kept_under.insert(record.id, event.identifier.clone());
-        self.records.entry(event.identifier.clone()).or_default().push(record);
-    }
-
-    fn lapse(&mut self, id: &EventId) -> Option<Identifier> {
-        let identifier = self.kept_under.get(id)?.clone();
-        let kept = self.records.get_mut(&identifier)?.iter_mut().find(|kept| kept.id == *id)?;
-        kept.fired = true;
-        if let Some(due) = kept.due {
-            self.timers.remove(&(due, *id));
-        }
-        Some(identifier)
-    }
-
-    fn reproject(&mut self, no: PartyNo) {
-        let Some(party) = self.party(no) else { return };
-        let own = Identifier { space: super::party_space(), value: party.id.0.clone() };
-        let linked = party.links.iter().map(|link| (&*link.identifier, link.assurance, link.revision));
-        let mut reaching = Vec::new();
-        for (identifier, assurance, since) in linked.chain([(&own, Assurance::Verified, Revision(0))]) {
-            for record in self.records.get(identifier).into_iter().flatten() {
-                let carries_grants = assurance != Assurance::Matched && Revision(record.id.0) > since;
-                if carries_grants || record.binds_across() {
-                    reaching.push(Reaching { record, carries_grants, group: 0 });
-                }
-            }
-        }
-        let (profile, events): (Arc<Profile>, Arc<[EventId]>) = if reaching.is_empty() {
-            (Arc::clone(&self.blank), Arc::clone(&self.nothing))
-        } else {
-            // What runs out does so by its timer alone.
-            let (at, superseded) = (Timestamp::MIN, HashSet::new());
-            let circumstances = Circumstances { skew: self.skew, at, superseded: &superseded, age: Age::Unknown, joined: &[] };
-            let (profile, events) = build(reaching, &circumstances);
-            (self.interner.intern(profile), events.into())
-        };
-        if let Some(party) = self.party_mut(no) {
-            party.profile = profile;
-            party.events = events;
-        }
-    }
+pub(super) fn crosswalk_key(key: &[u8; 32]) -> [u8; 16] {
+    first(hmac::sign(&derived(key, b"crosswalk"), b"").as_ref())
 }

@@ -150,6 +150,15 @@ impl Record {
 }
 
 impl Form {
+    /// Whether a date ends it.
+    pub(super) fn may_run_out(&self) -> bool {
+        match &self.matter {
+            Matter::Said { state, .. } => state.opens() || *state == State::PendingConfirmation,
+            Matter::Delegation { .. } => true,
+            Matter::Stop { .. } | Matter::Lift | Matter::Occurrence(_) => false,
+        }
+    }
+
     pub(super) fn of(event: &Event) -> Self {
         let matter = match &event.what {
             What::Consent(consent) => Matter::Said { state: consent.state, terms: Arc::new(Terms::of(consent)), until: consent.until.clone() },

@@ -1,14 +1,19 @@
-//! What administrators and `explain` ask: the effective state, all that was said, and what lost against what.
+//! What administrators and `explain` ask: the effective state, now or as known at another time, all that was said, and what
+//! lost against what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::model::{Category, Channel, ConsentRules, Department, EventId, LawfulBasis, Purpose, Vocabulary};
+use jiff::Timestamp;
 
+use crate::model::{Category, Channel, ConsentRules, Department, EventId, LawfulBasis, PartyNo, Purpose, Revision, Vocabulary};
+
+use super::dossier::{View, derive, stands};
 use super::error::ConsentError;
 use super::event::{Event, PartyRef, State};
 use super::floor::{floor, lifted_by};
 use super::ledger::{Ledger, Standing, standing_of};
-use super::parties::find;
+use super::rows::EventList;
 use super::status::{Effective, Use};
 
 /// The state of one use.
@@ -33,38 +38,59 @@ pub struct HistoryRow {
     pub lifted_by: Vec<EventId>,
 }
 
+/// Two times (valid time and transaction time, as SQL:2011 calls them): what was the case *at* one, as far as was *known at* the
+/// other. Without them: now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsOf {
+    pub at: Option<Timestamp>,
+    pub known_at: Option<Timestamp>,
+}
+
+/// Which uses are asked about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Only this purpose, whether or not anything was said about it; without it, every use about which something was said.
+    pub purpose: Option<Purpose>,
+    pub category: Option<Category>,
+    pub recipient: Option<Department>,
+}
+
+/// The answer to a question about one customer.
+#[derive(Clone, Debug)]
+pub struct Effectives {
+    /// Whose id it was then.
+    pub party: PartyNo,
+    /// What was known.
+    pub revision: Revision,
+    /// Names of the hard stops that stood.
+    pub stops: Vec<&'static str>,
+    pub rows: Vec<EffectiveRow>,
+}
+
 impl Ledger {
-    /// The effective state for a purpose; without category or recipient, for each of the catalogue's.
+    /// What a customer allows, now or as of other times. Judged by the catalogue and the rules that are loaded now; what was
+    /// decided then stands in the decision log.
     ///
     /// # Errors
-    /// When the customer or a name is unknown, or the store is away.
-    pub fn effective(
-        &self,
-        party: &PartyRef,
-        purpose: Purpose,
-        category: Option<Category>,
-        recipient: Option<Department>,
-    ) -> Result<Vec<EffectiveRow>, ConsentError> {
+    /// When the customer or a name is unknown, was unknown then, or the store is away.
+    pub fn effective(&self, party: &PartyRef, asked: Asked, as_of: AsOf) -> Result<Effectives, ConsentError> {
         let adopted = self.adopted()?;
         let (vocabulary, rules) = (&adopted.vocabulary, &adopted.rules);
-        if !vocabulary.purposes.contains_key(&purpose) {
-            return Err(ConsentError::Invalid(format!("unknown purpose `{purpose}`; the catalogue lists them")));
+        if let Some(unknown) = asked.purpose.filter(|purpose| !vocabulary.purposes.contains_key(purpose)) {
+            return Err(ConsentError::Invalid(format!("unknown purpose `{unknown}`; the catalogue lists them")));
         }
-        let standing = self.standing_for(party)?;
-        let mut rows = rows(&standing, vocabulary, rules, purpose);
-        rows.retain(|row| category.is_none_or(|c| c == row.category) && recipient.is_none_or(|r| r == row.recipient));
-        Ok(rows)
-    }
-
-    /// Everything about which the customer has said something.
-    ///
-    /// # Errors
-    /// When the customer is unknown or the store is away.
-    pub fn current(&self, party: &PartyRef) -> Result<Vec<EffectiveRow>, ConsentError> {
-        let adopted = self.adopted()?;
-        let standing = self.standing_for(party)?;
-        let all = adopted.vocabulary.purposes.keys().flat_map(|purpose| rows(&standing, &adopted.vocabulary, &adopted.rules, *purpose));
-        Ok(all.filter(|row| row.consent.state != State::Unknown || row.consent.event.is_some()).collect())
+        let (standing, revision) = match as_of {
+            AsOf { at: None, known_at: None } => (self.standing_for(party)?, self.revision()),
+            AsOf { at, known_at } => self.standing_as_of(party, at, known_at)?,
+        };
+        let purposes: Vec<Purpose> = asked.purpose.map_or_else(|| vocabulary.purposes.keys().copied().collect(), |purpose| vec![purpose]);
+        let mut rows: Vec<EffectiveRow> = purposes.into_iter().flat_map(|purpose| rows(&standing, vocabulary, rules, purpose)).collect();
+        rows.retain(|row| {
+            asked.category.is_none_or(|c| c == row.category)
+                && asked.recipient.is_none_or(|r| r == row.recipient)
+                && (asked.purpose.is_some() || row.consent.state != State::Unknown || row.consent.event.is_some())
+        });
+        Ok(Effectives { party: standing.party, revision, stops: standing.profile.stop_names(), rows })
     }
 
     /// All events of a customer, or of an id that nobody is known by yet, in the order in which they were recorded.
@@ -74,34 +100,84 @@ impl Ledger {
     pub fn history(&self, party: &PartyRef) -> Result<Vec<HistoryRow>, ConsentError> {
         let adopted = self.adopted()?;
         let identifier = party.identifier();
-        let (standing, identifiers) = {
-            let projection = self.reading();
-            let found = find(&projection, party).ok();
-            let own = found.map(|p| PartyRef::Party(p.id.clone()).identifier());
-            let linked = found.into_iter().flat_map(|p| &p.links).map(|link| (*link.identifier).clone());
-            let identifiers: BTreeSet<_> = linked.chain(own).chain([identifier]).collect();
-            (found.map(|p| standing_of(p, adopted.rules.default_segment)), identifiers.into_iter().collect::<Vec<_>>())
+        let Ok(no) = self.find(party) else {
+            let events = self.store.events(&[identifier])?;
+            if events.is_empty() {
+                return Err(ConsentError::NotFound);
+            }
+            return Ok(events.into_iter().map(|event| HistoryRow { event, overridden_by: Vec::new(), lifted_by: Vec::new() }).collect());
         };
-        let resolving = |event: &Event| {
+        let dossier = self.dossier_of(no)?;
+        let standing = {
             let projection = self.reading();
-            standing.as_ref().is_none_or(|s| projection.resolve(&event.identifier) == Some(s.party) || s.events.contains(&event.id))
+            let seen = projection.seen(no).ok_or(ConsentError::NotFound)?;
+            standing_of(no, &seen, adopted.rules.default_segment)
         };
-        let mut events = self.store.events(&identifiers)?;
+        let counted: BTreeSet<EventId> = standing.events.iter().collect();
         // Under an id that is only matched, grants are somebody else's.
-        events.retain(resolving);
-        if standing.is_none() && events.is_empty() {
-            return Err(ConsentError::NotFound);
-        }
-        let fates = standing.map(|s| fates(&s, &adopted.vocabulary, &adopted.rules)).unwrap_or_default();
-        let row = |event: Event| {
-            let (overridden_by, lifted_by) = fates.get(&event.id).cloned().unwrap_or_default();
-            HistoryRow { overridden_by: overridden_by.into_iter().collect(), lifted_by: lifted_by.into_iter().collect(), event }
+        let own = |ident: u64| {
+            dossier.links.iter().any(|(of, link)| *of == ident && stands(link, View::NOW.known) && link.assurance != super::Assurance::Matched)
         };
-        Ok(events.into_iter().map(row).collect())
+        let mut ids: Vec<EventId> =
+            dossier.records.iter().filter(|(ident, record)| own(*ident) || counted.contains(&record.id)).map(|(_, record)| record.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let fates = fates(&standing, &adopted.vocabulary, &adopted.rules);
+        let mut history = Vec::with_capacity(ids.len());
+        for id in ids {
+            let event = self.store.event(id)?.ok_or(ConsentError::NotFound)?;
+            let (overridden_by, lifted_by) = fates.get(&id).cloned().unwrap_or_default();
+            history.push(HistoryRow { event, overridden_by: overridden_by.into_iter().collect(), lifted_by: lifted_by.into_iter().collect() });
+        }
+        Ok(history)
     }
 
     fn standing_for(&self, party: &PartyRef) -> Result<Standing, ConsentError> {
         self.standing(&party.identifier())?.ok_or(ConsentError::NotFound)
+    }
+
+    fn standing_as_of(&self, party: &PartyRef, at: Option<Timestamp>, known_at: Option<Timestamp>) -> Result<(Standing, Revision), ConsentError> {
+        self.healthy()?;
+        let adopted = self.adopted()?;
+        let now = self.clock.now();
+        let known = known_at.map_or_else(|| Ok(self.revision()), |time| self.store.revision_at(time))?;
+        let no = self.owner_at(&party.identifier(), known)?;
+        let dossier = self.dossier_of(no)?;
+        let settings = {
+            let projection = self.reading();
+            let mut settings = projection.settings.clone();
+            let register: Vec<_> = projection.register.iter().filter(|notice| notice.revision <= known).cloned().collect();
+            settings.superseded = super::notices::superseded(&register, at.unwrap_or(now)).0;
+            settings
+        };
+        let view = View { known, at: Some(at.unwrap_or(now)) };
+        let derived = derive(&dossier, view, &settings);
+        let standing = Standing {
+            party: no,
+            revision: known,
+            profile: Arc::new(derived.profile),
+            facts: derived.about.facts().resolve(adopted.rules.default_segment),
+            events: EventList::of(&derived.events),
+        };
+        Ok((standing, known))
+    }
+
+    /// Whose an id was when this was the last revision.
+    fn owner_at(&self, identifier: &crate::model::Identifier, known: Revision) -> Result<PartyNo, ConsentError> {
+        let own = self.reading().own_number(identifier).filter(|_| identifier.space == super::party_space());
+        let Some(mut no) = own else {
+            let links = self.store.links_of(identifier)?;
+            let link = links.iter().find(|link| stands(link, known) && link.assurance != super::Assurance::Matched);
+            return link.map(|link| link.party).ok_or(ConsentError::NotFound);
+        };
+        // Into whom it had been merged by then.
+        loop {
+            let into = self.store.merged_into(no, known)?;
+            match into {
+                Some(into) => no = into,
+                None => return Ok(no),
+            }
+        }
     }
 }
 
@@ -127,7 +203,7 @@ fn fates(standing: &Standing, vocabulary: &Vocabulary, rules: &ConsentRules) -> 
         for row in rows(standing, vocabulary, rules, purpose) {
             for loser in row.consent.overridden {
                 let (overridden_by, _) = fates.entry(loser).or_default();
-                overridden_by.extend(row.consent.event.clone());
+                overridden_by.extend(row.consent.event);
             }
         }
         let channel = vocabulary.channel(purpose);
@@ -136,7 +212,7 @@ fn fates(standing: &Standing, vocabulary: &Vocabulary, rules: &ConsentRules) -> 
             for stop in &standing.profile.stops {
                 let lifting = lifted_by(stop, &usage, &standing.profile).and_then(|at| standing.event_id(at));
                 if let (Some(grant), Some(stop)) = (lifting, standing.event_id(stop.at)) {
-                    fates.entry(stop.clone()).or_default().1.insert(grant.clone());
+                    fates.entry(stop).or_default().1.insert(grant);
                 }
             }
         }

@@ -1,25 +1,25 @@
 //! Writing: checked, committed as one transaction, applied in memory, then acknowledged — in this order, one at a time.
 //! What the store could not take is known to be in doubt: before the next write everything is read anew from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, SpanFieldwise, Timestamp};
-use ulid::Ulid;
 
-use crate::model::{Author, Channel, EventId, Identifier, PartyId, PartyNo, Revision};
+use crate::model::{Age, Author, Channel, EventId, Identifier, PartyNo, Purpose, Revision};
 
 use super::author::{Claimed, author, captured_by};
-use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_stop, check_text, invalid};
-use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Statement, StopDraft};
+use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_note, check_stop, check_text, invalid};
+use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 use super::error::{ConsentError, Unavailable};
-use super::event::{Assurance, Consent, Event, Method, PartyRef, Stop, StopKind, What};
+use super::event::{Assurance, Consent, Delegation, Event, Method, PartyRef, State, Stop, StopKind, What};
 use super::health::lock;
-use super::ledger::{Ledger, read};
-use super::store::{Answered, Batch, Change, ChangeKind, StoreError, fingerprint};
+use super::ledger::{Adopted, Ledger};
+use super::parties::{Fact, FactValue, fact_row, link_row, touch};
+use super::snapshot;
+use super::store::{Answered, Batch, Change, ChangeKind, Document, LinkRow, StoreError, fingerprint};
 
 /// The one who writes.
 #[derive(Debug)]
@@ -60,35 +60,7 @@ impl Ledger {
     /// What is wrong with the draft; [`ConsentError::Unavailable`] for what opens while the store is away;
     /// [`ConsentError::AppliedNotStored`] for what closes.
     pub fn record(&self, draft: EventDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
-        let start = self.clock.monotonic();
-        let adopted = self.adopted()?;
-        check_event(&draft, &adopted.vocabulary)?;
-        let statement = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
-        let author = author(&adopted, caller, &statement);
-        let event = self.draw_up(
-            &draft.subject,
-            caller,
-            author,
-            Given {
-                event_time: draft.event_time,
-                channel: draft.channel,
-                method: draft.method,
-                evidence: draft.evidence,
-                source_system: draft.source_system,
-            },
-            What::Consent(Consent {
-                purposes: draft.purposes,
-                activity: draft.activity,
-                notice: draft.notice,
-                state: draft.state,
-                scope: draft.scope,
-                expires: earlier(draft.expires, ends_after(draft.event_time.unwrap_or_else(|| self.record_time()), draft.lasts)?),
-                until: draft.until,
-                uses: draft.uses,
-                about: draft.about,
-            }),
-        )?;
-        self.store_event(event, draft.claims, draft.idempotency_key, start)
+        self.record_one(Statement::Consent(Box::new(draft)), caller)
     }
 
     /// Records a hard stop. Needs no grant and no known id; it binds when the id is linked.
@@ -96,42 +68,70 @@ impl Ledger {
     /// # Errors
     /// As [`Self::record`]; never [`ConsentError::Unavailable`] because the store is down.
     pub fn add_stop(&self, draft: StopDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
-        let start = self.clock.monotonic();
-        let adopted = self.adopted()?;
-        check_stop(&draft, &adopted.vocabulary)?;
-        let statement = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
-        let author = author(&adopted, caller, &statement);
-        let event = self.draw_up(
-            &draft.subject,
-            caller,
-            author,
-            Given {
-                event_time: draft.event_time,
-                channel: draft.channel,
-                method: Method::Expressed,
-                evidence: draft.evidence,
-                source_system: draft.source_system,
-            },
-            What::Stop(Stop { kind: draft.kind, purposes: draft.purposes, scope: draft.scope, reason: draft.reason }),
-        )?;
-        self.store_event(event, draft.claims, draft.idempotency_key, start)
+        self.record_one(Statement::Stop(Box::new(draft)), caller)
     }
 
-    /// Records many statements, in order; one that is refused does not hold up the others. The answers are in the same order.
+    /// Records that somebody may speak for the customer, or that something on which grants may depend has come to pass.
     ///
     /// # Errors
-    /// When the store is away: what was taken before stays, and repeating the whole changes nothing twice.
-    pub fn record_many(&self, statements: Vec<Statement>, caller: &Capturer) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
-        let mut answers = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let answer = match statement {
-                Statement::Consent(draft) => self.record(*draft, caller),
-                Statement::Stop(draft) => self.add_stop(*draft, caller),
-            };
-            match answer {
+    /// As [`Self::record`].
+    pub fn note(&self, draft: NoteDraft, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
+        self.record_one(Statement::Note(Box::new(draft)), caller)
+    }
+
+    fn record_one(&self, statement: Statement, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
+        let start = self.clock.monotonic();
+        let adopted = self.adopted()?;
+        let (event, claims, key) = self.draw_up(statement, caller, &adopted, self.record_time())?;
+        self.store_event(event, claims, key, start)
+    }
+
+    /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
+    /// already is not recorded twice. The answers are in the same order. `beside` is stored in the same transaction.
+    ///
+    /// # Errors
+    /// When the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
+    pub fn record_many(
+        &self,
+        statements: Vec<Statement>,
+        caller: &Capturer,
+        beside: Vec<Document>,
+    ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
+        let start = self.clock.monotonic();
+        let adopted = self.adopted()?;
+        let at = self.record_time();
+        let drawn: Vec<_> = statements.into_iter().map(|statement| self.draw_up(statement, caller, &adopted, at)).collect();
+        let mut writer = self.begin();
+        let mut batch = Batch { documents: beside, ..Batch::default() };
+        let mut answers = Vec::with_capacity(drawn.len());
+        let mut earlier: HashMap<[u8; 32], EventId> = HashMap::new();
+        for drawn in drawn {
+            answers.push(match drawn {
                 Err(ConsentError::Unavailable(away)) => return Err(away),
-                answer => answers.push(answer),
-            }
+                Err(refused) => Err(refused),
+                Ok((event, _, _)) => {
+                    let mark = fingerprint(&event)?;
+                    let known = match earlier.get(&mark) {
+                        Some(event) => Some(*event),
+                        None => self.store.same(&event)?,
+                    };
+                    let added = self.add_event(&mut writer, &mut batch, event, known);
+                    if let Ok(acknowledged) = &added {
+                        earlier.insert(mark, acknowledged.event);
+                    }
+                    added
+                }
+            });
+        }
+        if !batch.changes.is_empty() || !batch.documents.is_empty() {
+            self.commit(&mut writer, batch, Binding::OnlyIfStored).map_err(|failed| match failed {
+                Failed::NotDone(away) => away,
+                Failed::AppliedNotStored => Unavailable("the piece was not stored".to_owned()),
+            })?;
+        }
+        let after = self.clock.monotonic().saturating_sub(start);
+        for acknowledged in answers.iter_mut().flatten().filter(|acknowledged| !acknowledged.known_before) {
+            acknowledged.in_force_after = Some(after);
         }
         Ok(answers)
     }
@@ -152,11 +152,8 @@ impl Ledger {
             return Err(invalid("`reason` is missing: say why the stop ends"));
         }
         check_evidence(&draft.evidence)?;
-        let (kind, identifier) = {
-            let projection = self.reading();
-            let kind = projection.stop_kind(&draft.stop).ok_or(ConsentError::NoSuchStop)?;
-            (kind, projection.kept_under(&draft.stop).cloned().ok_or(ConsentError::NoSuchStop)?)
-        };
+        let stop = self.store.event(draft.stop)?.ok_or(ConsentError::NoSuchStop)?;
+        let What::Stop(Stop { kind, .. }) = stop.what else { return Err(ConsentError::NoSuchStop) };
         match kind {
             StopKind::Restriction | StopKind::Deceased | StopKind::Legal => {}
             StopKind::Erasure => return Err(ConsentError::NotPermitted("an erasure is never lifted")),
@@ -171,9 +168,20 @@ impl Ledger {
                 ));
             }
         }
-        let given = Given { event_time: None, channel: Channel::System, method: Method::Expressed, evidence: draft.evidence, source_system: None };
-        let what = What::Lift { stop: draft.stop, reason: draft.reason };
-        let event = self.draw_up(&PartyRef::Identifier(identifier), caller, Author::Staff, given, what)?;
+        let event = Event {
+            id: EventId(0),
+            revision: Revision(0),
+            identifier: stop.identifier,
+            event_time: None,
+            record_time: self.record_time(),
+            channel: Channel::System,
+            captured_by: captured_by(caller),
+            method: Method::Expressed,
+            author: Author::Staff,
+            evidence: draft.evidence,
+            source_system: captured_by(caller),
+            what: What::Lift { stop: draft.stop, reason: draft.reason },
+        };
         self.store_event(event, Author::Staff, draft.idempotency_key, start)
     }
 
@@ -181,27 +189,35 @@ impl Ledger {
     /// many consents ran out.
     ///
     /// # Errors
-    /// When the store is away; what has run out is closed even so.
+    /// When the store is away: then nothing is answered about anybody.
     pub fn tick(&self, now: Timestamp) -> Result<usize, Unavailable> {
         let mut writer = lock(&self.writer);
-        let recovered = if writer.in_doubt { self.recover(&mut writer) } else { Ok(()) };
-        let due = self.reading().due(now);
-        for id in &due {
-            let mut batch = Batch { lapsed: vec![*id], ..Batch::default() };
-            let identifier = self.reading().kept_under(id).cloned();
-            if let Some(identifier) = identifier {
+        if writer.in_doubt {
+            self.recover(&mut writer)?;
+        }
+        self.supersede_due(&mut writer, now)?;
+        let mut fired = 0;
+        loop {
+            let mut batch = Batch::default();
+            for (id, identifier) in self.store.due(now, DUE_AT_ONCE)? {
+                batch.fired.push(id);
                 self.change(&mut writer, &mut batch, now, ChangeKind::Expiry, &identifier, |change| {
-                    change.event = Some(*id);
-                    "expired".clone_into(&mut change.state);
+                    change.event = Some(id);
+                    State::Expired.as_str().clone_into(&mut change.state);
                 });
             }
-            self.commit(&mut writer, batch, Binding::Anyway).or_else(|error| match error {
-                Failed::AppliedNotStored => Ok(()),
-                Failed::NotDone(unavailable) => Err(unavailable),
-            })?;
+            for no in self.store.of_age(now, DUE_AT_ONCE)? {
+                let revision = writer.next_revision();
+                let fact = Fact { value: FactValue::Age(Age::Adult), source: "coming of age".to_owned(), time: now };
+                batch.facts.push(fact_row(no, &fact, revision));
+                touch(&mut batch, no, revision, now, ChangeKind::Facts);
+            }
+            if batch.changes.is_empty() {
+                return Ok(fired);
+            }
+            fired += batch.fired.len();
+            self.commit(&mut writer, batch, Binding::OnlyIfStored).map_err(Failed::away)?;
         }
-        recovered?;
-        Ok(due.len())
     }
 
     /// The one writer. If the store was away and is back, what waited is stored first; if it is not, the commit will say so.
@@ -213,8 +229,75 @@ impl Ledger {
         writer
     }
 
-    fn draw_up(&self, subject: &PartyRef, caller: &Capturer, author: Author, given: Given, what: What) -> Result<Event, ConsentError> {
-        let record_time = self.record_time();
+    /// The event that a statement makes, with whose it was claimed to be and its idempotency key.
+    fn draw_up(
+        &self,
+        statement: Statement,
+        caller: &Capturer,
+        adopted: &Adopted,
+        record_time: Timestamp,
+    ) -> Result<(Event, Author, Option<String>), ConsentError> {
+        let vocabulary = &adopted.vocabulary;
+        let (given, what) = match statement {
+            Statement::Consent(draft) => {
+                check_event(&draft, vocabulary)?;
+                let expires = earlier(draft.expires, ends_after(draft.event_time.unwrap_or(record_time), draft.lasts)?);
+                let given = Given {
+                    subject: draft.subject,
+                    event_time: draft.event_time,
+                    channel: draft.channel,
+                    method: draft.method,
+                    claims: draft.claims,
+                    evidence: draft.evidence,
+                    source_system: draft.source_system,
+                    key: draft.idempotency_key,
+                };
+                let what = What::Consent(Consent {
+                    purposes: draft.purposes,
+                    activity: draft.activity,
+                    notice: self.registered(draft.notice)?,
+                    state: draft.state,
+                    scope: draft.scope,
+                    expires: expires.map(cut),
+                    until: draft.until,
+                    uses: draft.uses,
+                    about: draft.about,
+                });
+                (given, what)
+            }
+            Statement::Stop(draft) => {
+                check_stop(&draft, vocabulary)?;
+                let given = Given {
+                    subject: draft.subject,
+                    event_time: draft.event_time,
+                    channel: draft.channel,
+                    method: Method::Expressed,
+                    claims: draft.claims,
+                    evidence: draft.evidence,
+                    source_system: draft.source_system,
+                    key: draft.idempotency_key,
+                };
+                (given, What::Stop(Stop { kind: draft.kind, purposes: draft.purposes, scope: draft.scope, reason: draft.reason }))
+            }
+            Statement::Note(draft) => {
+                check_note(&draft, vocabulary)?;
+                let given = Given {
+                    subject: draft.subject,
+                    event_time: draft.event_time,
+                    channel: Channel::System,
+                    method: Method::Expressed,
+                    claims: draft.claims,
+                    evidence: draft.evidence,
+                    source_system: draft.source_system,
+                    key: draft.idempotency_key,
+                };
+                let what = match draft.note {
+                    Note::Delegation(delegation) => What::Delegation(Delegation { until: delegation.until.map(cut), ..delegation }),
+                    Note::Occurrence(name) => What::Occurrence(name),
+                };
+                (given, what)
+            }
+        };
         let latest = record_time.checked_add(FUTURE_MAX).unwrap_or(Timestamp::MAX);
         if given.event_time.is_some_and(|t| t > latest) {
             return Err(invalid("`event_time` lies in the future: say when the person acted"));
@@ -223,12 +306,20 @@ impl Ledger {
         if let Some(source) = &given.source_system {
             check_text("source_system", source, NAME_CHARS_MAX)?;
         }
+        let purposes: &[Purpose] = match &what {
+            What::Consent(consent) => &consent.purposes,
+            What::Stop(stop) => &stop.purposes,
+            What::Delegation(delegation) => &delegation.purposes,
+            What::Lift { .. } | What::Occurrence(_) => &[],
+        };
+        let claimed = Claimed { purposes, channel: given.channel, claims: given.claims, evidence: &given.evidence };
+        let author = author(adopted, caller, &claimed);
         let captured_by = captured_by(caller);
-        Ok(Event {
+        let event = Event {
             id: EventId(0),
             revision: Revision(0),
-            identifier: subject.identifier(),
-            event_time: given.event_time,
+            identifier: given.subject.identifier(),
+            event_time: given.event_time.map(cut),
             record_time,
             channel: given.channel,
             source_system: given.source_system.unwrap_or_else(|| captured_by.clone()),
@@ -237,10 +328,11 @@ impl Ledger {
             author,
             evidence: given.evidence,
             what,
-        })
+        };
+        Ok((event, given.claims, given.key))
     }
 
-    fn store_event(&self, mut event: Event, claims: Author, key: Option<String>, start: Duration) -> Result<Acknowledged, ConsentError> {
+    fn store_event(&self, event: Event, claims: Author, key: Option<String>, start: Duration) -> Result<Acknowledged, ConsentError> {
         if let Some(key) = &key {
             check_text("idempotency_key", key, NAME_CHARS_MAX)?;
         }
@@ -253,14 +345,54 @@ impl Ledger {
         {
             return self.repeat(first, body);
         }
-        if self.reading().resolve(&event.identifier).is_none() && event.identifier.space == super::party_space() {
+        let mut batch = Batch::default();
+        let (caller, at) = (event.captured_by.clone(), event.record_time);
+        let acknowledged = self.add_event(&mut writer, &mut batch, event, None)?;
+        batch.answered.extend(key.map(|key| Answered {
+            caller,
+            key,
+            body,
+            event: acknowledged.event,
+            party: acknowledged.party,
+            revision: acknowledged.revision,
+            author: acknowledged.author,
+            at,
+        }));
+        match self.commit(&mut writer, batch, binding) {
+            Ok(()) => Ok(Acknowledged { in_force_after: Some(self.clock.monotonic().saturating_sub(start)), ..acknowledged }),
+            Err(Failed::AppliedNotStored) => Err(ConsentError::AppliedNotStored { event: acknowledged.event }),
+            Err(Failed::NotDone(error)) => Err(error.into()),
+        }
+    }
+
+    /// Adds an event to a batch, unless it is known already.
+    fn add_event(&self, writer: &mut Writer, batch: &mut Batch, mut event: Event, known: Option<EventId>) -> Result<Acknowledged, ConsentError> {
+        let (party, is_erased) = {
+            let projection = self.reading();
+            let erased = projection.erased(&event.identifier);
+            let found = (projection.resolve(&event.identifier), projection.is_erased(&event.identifier));
+            if let Some(no) = erased {
+                // The id itself is not written down again.
+                event.identifier = PartyRef::Party(projection.party_id(no)).identifier();
+            }
+            found
+        };
+        let party_id = party.map(|no| self.party_id(no));
+        if let Some(event_id) = known {
+            let revision = Revision(event_id.0);
+            return Ok(Acknowledged { event: event_id, party, party_id, revision, in_force_after: None, author: event.author, known_before: true });
+        }
+        if party.is_none() && event.identifier.space == super::party_space() {
             return Err(ConsentError::NotFound);
         }
-        if binding == Binding::OnlyIfStored && matches!(event.what, What::Consent(_)) && self.reading().is_erased(&event.identifier) {
+        if is_erased && binding(&event.what) == Binding::OnlyIfStored && !matches!(event.what, What::Lift { .. }) {
             return Err(ConsentError::Erased);
         }
-        let mut batch = Batch::default();
-        let revision = self.change(&mut writer, &mut batch, event.record_time, kind_of(&event.what), &event.identifier, |change| {
+        let is_erasure = matches!(event.what, What::Stop(Stop { kind: StopKind::Erasure, .. }));
+        if is_erasure && party.is_some_and(|no| self.is_held(no)) {
+            return Err(ConsentError::Held);
+        }
+        let revision = self.change(writer, batch, event.record_time, kind_of(&event.what), &event.identifier, |change| {
             change.event = Some(EventId(change.revision.0));
             change.author = Some(event.author);
             (change.purposes, change.state) = match &event.what {
@@ -271,35 +403,38 @@ impl Ledger {
                 What::Occurrence(name) => (Vec::new(), name.clone()),
             };
         });
+        if is_erasure {
+            batch.erased.extend(party.map(|no| (no, revision)));
+            batch.forgotten.push((event.identifier.clone(), party));
+        }
         (event.id, event.revision) = (EventId(revision.0), revision);
-        if let What::Stop(Stop { kind: StopKind::Erasure, .. }) = event.what {
-            batch.tombstones = self.tombstones_of(&event.identifier);
+        if let Some(no) = party {
+            self.link_own_id(batch, &event, no)?;
         }
-        let (party, party_id) = self.whose(&event.identifier);
-        batch.answered = key.map(|key| Answered {
-            caller: event.captured_by.clone(),
-            key,
-            body,
-            event: event.id,
-            party,
-            revision,
-            author: event.author,
-            at: event.record_time,
-        });
-        let (id, author) = (event.id, event.author);
+        let author = event.author;
         batch.events.push(event);
-        match self.commit(&mut writer, batch, binding) {
-            Ok(()) => {}
-            Err(Failed::AppliedNotStored) => return Err(ConsentError::AppliedNotStored { event: id }),
-            Err(Failed::NotDone(error)) => return Err(error.into()),
+        Ok(Acknowledged { event: EventId(revision.0), party, party_id, revision, in_force_after: None, author, known_before: false })
+    }
+
+    /// An event under `party:<id>` is kept under an id like any other; the first one makes it.
+    fn link_own_id(&self, batch: &mut Batch, event: &Event, no: PartyNo) -> Result<(), ConsentError> {
+        let is_there = event.identifier.space != super::party_space()
+            || batch.links.iter().any(|link| link.identifier == event.identifier)
+            || self.store.links_of(&event.identifier)?.iter().any(|link| link.assurance != Assurance::Matched && link.to.is_none());
+        if !is_there {
+            let own = self.reading().own_number(&event.identifier).unwrap_or(no);
+            batch.links.push(LinkRow {
+                group: own,
+                grants_after: Revision(0),
+                ..link_row(event.identifier.clone(), no, Assurance::Verified, event.record_time, "ledger", event.revision)
+            });
         }
-        let in_force_after = Some(self.clock.monotonic().saturating_sub(start));
-        Ok(Acknowledged { event: id, party, party_id, revision, in_force_after, author })
+        Ok(())
     }
 
     fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
         let caller = &event.captured_by;
-        let waiting = writer.unstored.iter().filter_map(|batch| batch.answered.as_ref());
+        let waiting = writer.unstored.iter().flat_map(|batch| &batch.answered);
         if let Some(answered) = waiting.into_iter().find(|a| a.caller == *caller && a.key == key).cloned() {
             return Ok(Some(First { answered, stored: false }));
         }
@@ -319,9 +454,9 @@ impl Ledger {
         if !stored {
             return Err(ConsentError::AppliedNotStored { event: answered.event });
         }
-        let party_id = answered.party.and_then(|no| self.reading().party(no).map(|party| party.id.clone()));
+        let party_id = answered.party.map(|no| self.party_id(no));
         let Answered { event, party, revision, author, .. } = answered;
-        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author })
+        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author, known_before: true })
     }
 
     /// Adds a change to a batch, with its revision for every customer whom it reaches.
@@ -352,40 +487,63 @@ impl Ledger {
         revision
     }
 
-    /// Stores a batch, applies it, tells the listener.
-    pub(super) fn commit(&self, writer: &mut Writer, batch: Batch, binding: Binding) -> Result<(), Failed> {
+    /// Stores a batch, takes over what it changes, tells the listener.
+    pub(super) fn commit(&self, writer: &mut Writer, mut batch: Batch, binding: Binding) -> Result<(), Failed> {
         // What is in doubt comes first: `begin` and `tick` settle it.
         let stored = if writer.in_doubt {
             Err(Unavailable("earlier changes are not stored yet".to_owned()))
         } else {
-            self.store.commit(&batch).map_err(Unavailable::from)
+            self.store_batch(&mut batch).map_err(Unavailable::from)
         };
         match stored {
             Ok(()) => {
                 writer.stored = writer.last;
-                self.apply(writer, &batch).map_err(Failed::NotDone)?;
-                self.tell(&batch);
                 Ok(())
             }
             Err(error) => {
-                // Whether a commit that failed took place after all is not known.
+                // Whether a commit that failed took place after all is not known. Nothing is answered until it is.
                 writer.in_doubt = true;
-                self.health.set(self.clock.monotonic(), Err(error.clone()));
+                self.health.doubt(&error);
                 if binding == Binding::OnlyIfStored {
                     return Err(Failed::NotDone(error));
                 }
-                self.apply(writer, &batch).map_err(Failed::NotDone)?;
                 writer.unstored.push(batch);
                 Err(Failed::AppliedNotStored)
             }
         }
     }
 
-    fn apply(&self, writer: &mut Writer, batch: &Batch) -> Result<(), Unavailable> {
-        self.writing().apply(batch).map_err(|error| {
-            writer.in_doubt = true;
-            error.into()
-        })
+    fn store_batch(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        self.complete(batch)?;
+        self.store.commit(batch)?;
+        let touched: BTreeSet<PartyNo> = batch.touched.iter().map(|(no, _)| *no).chain(batch.parties.iter().map(|party| party.no)).collect();
+        let mut dossiers = Vec::with_capacity(touched.len());
+        for no in touched {
+            dossiers.push(self.store.dossier(no)?.ok_or_else(|| StoreError::Damaged("a customer is missing".to_owned()))?);
+        }
+        let mut projection = self.writing();
+        projection.bury(&batch.forgotten, &batch.tombstones);
+        dossiers.iter().for_each(|dossier| projection.put(dossier));
+        projection.revision = batch.changes.iter().map(|change| change.revision).fold(projection.revision, Revision::max);
+        drop(projection);
+        if !batch.forgotten.is_empty() {
+            snapshot::forget(self).map_err(|error| StoreError::Database(format!("its snapshot cannot be removed: {}", error.kind())))?;
+        }
+        self.tell(batch);
+        Ok(())
+    }
+
+    /// An erasure takes every id of the customer, and leaves a keyed hash of each.
+    fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        for (no, _) in &batch.erased {
+            let links = self.store.dossier(*no)?.map(|dossier| dossier.links).unwrap_or_default();
+            let own = |link: &LinkRow| link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
+            batch.forgotten.extend(links.into_iter().map(|(_, link)| link).filter(own).map(|link| (link.identifier, Some(*no))));
+        }
+        batch.forgotten.retain(|(identifier, _)| !identifier.value.is_empty() && identifier.space != super::party_space());
+        let projection = self.reading();
+        batch.tombstones.extend(batch.forgotten.iter().map(|(identifier, party)| projection.tombstone(identifier, *party)));
+        Ok(())
     }
 
     fn tell(&self, batch: &Batch) {
@@ -395,29 +553,40 @@ impl Ledger {
         }
     }
 
-    /// After a failure: checks that it is the same store with nothing lost, stores what is waiting, and reads it anew.
+    /// After a failure: checks that it is the same store with nothing lost, stores what is waiting, and reads what may have changed.
     fn recover(&self, writer: &mut Writer) -> Result<(), Unavailable> {
         let head = self.store.head()?;
-        if head.id != self.store_id || head.revision < writer.stored {
+        if head.id != self.head.id || head.revision < writer.stored {
             return Err(Unavailable("it is another database or an older copy than before".to_owned()));
         }
-        while let Some(batch) = writer.unstored.first() {
+        while let Some(batch) = writer.unstored.first_mut() {
             if !self.holds(batch)? {
+                self.complete(batch)?;
                 self.store.commit(batch)?;
             }
             self.tell(batch);
             writer.unstored.remove(0);
         }
-        let skew = self.reading().skew();
-        let (fresh, head) = read(&*self.store, skew)?;
+        let mut dossiers = Vec::new();
+        self.store.dossiers(writer.stored, &mut |dossier| {
+            dossiers.push(dossier);
+            Ok(())
+        })?;
+        let registers = self.store.registers(writer.stored)?;
+        if registers.erased_since {
+            snapshot::forget(self).map_err(|error| Unavailable(format!("its snapshot cannot be removed: {}", error.kind())))?;
+        }
+        let head = self.store.head()?;
         let mut projection = self.writing();
+        projection.set_registers(registers);
+        dossiers.iter().for_each(|dossier| projection.put(dossier));
+        projection.revision = head.revision;
+        drop(projection);
         // INVARIANT: a revision once shown is never shown again for another state.
         writer.last = writer.last.max(head.revision);
         writer.stored = head.revision;
-        *projection = fresh;
-        drop(projection);
         writer.in_doubt = false;
-        self.health.set(self.clock.monotonic(), Ok(()));
+        self.health.settled(self.clock.monotonic());
         Ok(())
     }
 
@@ -425,28 +594,9 @@ impl Ledger {
         batch.changes.first().map_or(Ok(true), |change| self.store.holds(change.revision))
     }
 
-    fn tombstones_of(&self, identifier: &Identifier) -> Vec<super::store::Tombstone> {
-        let projection = self.reading();
-        let party = projection.resolve(identifier).and_then(|no| projection.party(no));
-        // An id that is only matched may be somebody else's.
-        let linked = party.into_iter().flat_map(|p| &p.links).filter(|link| link.assurance != Assurance::Matched);
-        let mut hashes: Vec<_> = linked.map(|link| projection.tombstone(&link.identifier)).collect();
-        if identifier.space != super::party_space() {
-            hashes.push(projection.tombstone(identifier));
-        }
-        hashes
-    }
-
-    fn whose(&self, identifier: &Identifier) -> (Option<PartyNo>, Option<PartyId>) {
-        let projection = self.reading();
-        let party = projection.resolve(identifier);
-        (party, party.and_then(|no| projection.party(no)).map(|p| p.id.clone()))
-    }
-
     /// Now, to the precision that is stored.
     pub(super) fn record_time(&self) -> Timestamp {
-        let now = self.clock.now();
-        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+        cut(self.clock.now())
     }
 }
 
@@ -457,13 +607,20 @@ pub(super) enum Failed {
     NotDone(Unavailable),
 }
 
+impl Failed {
+    /// What is not bound unless it is stored was not done.
+    pub(super) fn away(self) -> Unavailable {
+        match self {
+            Self::AppliedNotStored => Unavailable("the change was not stored".to_owned()),
+            Self::NotDone(unavailable) => unavailable,
+        }
+    }
+}
+
 impl From<Failed> for ConsentError {
     fn from(failed: Failed) -> Self {
-        match failed {
-            // Only stops bind unstored, and they name their event themselves.
-            Failed::AppliedNotStored => Self::Unavailable(Unavailable("the change was not stored".to_owned())),
-            Failed::NotDone(unavailable) => Self::Unavailable(unavailable),
-        }
+        // Only stops bind unstored, and they name their event themselves.
+        Self::Unavailable(failed.away())
     }
 }
 
@@ -474,11 +631,14 @@ struct First {
 
 /// The fields that every kind of event takes from its draft.
 struct Given {
+    subject: PartyRef,
     event_time: Option<Timestamp>,
     channel: Channel,
     method: Method,
+    claims: Author,
     evidence: BTreeMap<String, String>,
     source_system: Option<String>,
+    key: Option<String>,
 }
 
 fn binding(what: &What) -> Binding {
@@ -509,13 +669,12 @@ fn ends_after(from: Timestamp, lasts: Option<SpanFieldwise>) -> Result<Option<Ti
     lasts.map(end).transpose().map_err(|_out_of_range| invalid("`lasts` reaches beyond the calendar"))
 }
 
-/// A lower-case ULID: 48 bits of time, 80 of randomness.
-pub(super) fn fresh_id(at: Timestamp) -> Result<String, ConsentError> {
-    let mut random = [0_u8; 16];
-    rand::fill(&mut random).map_err(|_unspecified| Unavailable("the machine gives no randomness".to_owned()))?;
-    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-    Ok(Ulid::from_parts(millis, u128::from_be_bytes(random)).to_string().to_lowercase())
+/// To the precision that is stored.
+pub(super) fn cut(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 /// An event cannot have happened later than this after it was recorded.
 const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// What runs out is stored in pieces of this size.
+const DUE_AT_ONCE: usize = 1000;

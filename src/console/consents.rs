@@ -12,7 +12,7 @@ use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, find, reference, 
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
 use super::schema::body;
-use crate::consent::{Acknowledged, EffectiveRow, EventDraft, HistoryRow, Method, Notice, Scope, State, What};
+use crate::consent::{Acknowledged, AsOf, Asked, EffectiveRow, EventDraft, HistoryRow, Method, Notice, Scope, State, What};
 use crate::model::{ActivityKey, Author, Category, Channel, Department, EventId, Identifier, Name, Purpose, Vocabulary};
 
 const PAGE_DEFAULT: usize = 100;
@@ -251,10 +251,10 @@ fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
 fn current(call: &Call) -> Result<Reply, Problem> {
     let text = call.query.get("party").ok_or_else(|| Problem::invalid("`party` is missing"))?;
     let view = find(call, text)?;
-    let rows = call.state.ledger.current(&reference(call, text)?).map_err(|error| consent_problem(&error))?;
-    let (page, next) = page(call, &rows, effective_json)?;
+    let found = call.state.ledger.effective(&reference(call, text)?, Asked::default(), AsOf::default()).map_err(|error| consent_problem(&error))?;
+    let (page, next) = page(call, &found.rows, effective_json)?;
     call.record_query(Some(view.no), page.len())?;
-    Ok(Reply::ok(&json!({ "party": view.id.0, "stops": view.stops, "consents": page, "next": next })).revision(call.state.ledger.revision().0))
+    Ok(Reply::ok(&json!({ "party": view.id.0, "stops": view.stops, "consents": page, "next": next })).revision(found.revision.0))
 }
 
 fn history(call: &Call) -> Result<Reply, Problem> {
@@ -286,7 +286,7 @@ pub(super) fn effective_json(row: &EffectiveRow) -> Value {
     json!({
         "purpose": row.purpose.as_str(), "category": row.category.as_str(), "recipient": row.recipient.as_str(), "channel": row.channel.as_str(),
         "stop": row.stop, "status": row.consent.status.as_str(), "state": row.consent.state.as_str(), "explicit": row.consent.explicit,
-        "event": row.consent.event.map(|event| event.to_string()), "overridden": overridden, "rule": row.consent.rule.as_str(),
+        "event": row.consent.event.map(|event| event.to_string()), "overridden": overridden, "rule": row.consent.rule.as_str(), "conflict": row.consent.conflict,
     })
 }
 

@@ -11,7 +11,7 @@ use super::record::{Weight, consent_problem};
 use super::role::AdminRole;
 use super::schema::body;
 use super::stops;
-use crate::consent::{Assurance, Capturer, FactsDraft, PartyRef, PartyView, StopDraft, StopKind};
+use crate::consent::{AsOf, Asked, Assurance, Capturer, FactsDraft, PartyRef, PartyView, StopDraft, StopKind};
 use crate::model::{Age, Segment, Stage};
 
 pub(super) const DESK: Access = Access::Roles(&[AdminRole::ConsentDesk]);
@@ -46,6 +46,8 @@ pub(super) const ROUTES: &[Route] = &[
         Param { name: "purpose", about: "only this purpose, whether or not anything was said about it" },
         Param { name: "category", about: "only this category" },
         Param { name: "recipient", about: "only this department" },
+        Param { name: "at", about: "what was the case then, e.g. `2026-07-24T10:00:00+02:00`; now without it" },
+        Param { name: "known_at", about: "as far as was known then; now without it" },
     ]),
     Route::post("/v1/parties/{id}:erase", "parties.erase", DESK, "Erase a customer (GDPR Art. 17): never lifted, never taken in again", erase)
         .takes(Takes::Json(&EraseBody::SCHEMA)),
@@ -90,6 +92,8 @@ body! {
         segment: Option<String> = "string" optional,
         /// adult, minor or unknown.
         age: Option<String> = "string" optional,
+        /// When a minor comes of age; until then they count as a minor.
+        adult_from: Option<String> = "timestamp" optional,
         /// Data is needed for a legal claim.
         legal_hold: Option<bool> = "boolean" optional,
         /// Since when it is so; now without it.
@@ -209,6 +213,7 @@ fn put_facts(call: &Call) -> Result<Reply, Problem> {
         stage: word("stage", body.stage.as_deref(), Stage::parse, &["anonymous", "lead", "opportunity", "customer", "churned"])?,
         segment: word("segment", body.segment.as_deref(), Segment::parse, &["standard", "key-account", "vip", "vulnerable"])?,
         age: word("age", body.age.as_deref(), Age::parse, &["adult", "minor", "unknown"])?,
+        adult_from: consents::time("adult_from", body.adult_from.as_deref())?,
         legal_hold: body.legal_hold,
         source: body.source,
         time: consents::time("time", body.time.as_deref())?,
@@ -221,26 +226,23 @@ fn put_facts(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn effective(call: &Call) -> Result<Reply, Problem> {
-    let text = call.param(0)?;
-    let view = find(call, text)?;
-    let party = reference(call, text)?;
+    let party = reference(call, call.param(0)?)?;
     let vocabulary = call.state.instance.vocabulary();
     let unknown = |what: &str| Problem::value(format!("`{what}` is not in the catalogue"), "see `/v1/purposes` and `/v1/categories`");
     let category = call.query.get("category").map(|c| vocabulary.category(c).ok_or_else(|| unknown("category"))).transpose()?;
     let recipient = call.query.get("recipient").map(|r| vocabulary.department(r).ok_or_else(|| unknown("recipient"))).transpose()?;
-    let rows = match call.query.get("purpose") {
-        Some(purpose) => {
-            let purpose = vocabulary.purpose(purpose).ok_or_else(|| unknown("purpose"))?;
-            call.state.ledger.effective(&party, purpose, category, recipient)
-        }
-        None => call.state.ledger.current(&party),
-    };
-    let mut rows = rows.map_err(|error| consent_problem(&error))?;
-    rows.retain(|row| category.is_none_or(|c| c == row.category) && recipient.is_none_or(|r| r == row.recipient));
-    call.record_query(Some(view.no), rows.len())?;
-    let uses: Vec<Value> = rows.iter().map(effective_json).collect();
-    let revision = call.state.ledger.revision();
-    Ok(Reply::ok(&json!({ "party": view.id.0, "stops": view.stops, "revision": revision.0, "uses": uses })).revision(revision.0))
+    let purpose = call.query.get("purpose").map(|p| vocabulary.purpose(p).ok_or_else(|| unknown("purpose"))).transpose()?;
+    let as_of = AsOf { at: consents::time("at", call.query.get("at"))?, known_at: consents::time("known_at", call.query.get("known_at"))? };
+    let asked = Asked { purpose, category, recipient };
+    let found = call.state.ledger.effective(&party, asked, as_of).map_err(|error| consent_problem(&error))?;
+    call.record_query(Some(found.party), found.rows.len())?;
+    let uses: Vec<Value> = found.rows.iter().map(effective_json).collect();
+    let id = call.state.ledger.party_id(found.party);
+    let document = json!({
+        "party": id.0, "stops": found.stops, "revision": found.revision.0, "uses": uses,
+        "at": as_of.at.map(|t| t.to_string()), "known_at": as_of.known_at.map(|t| t.to_string()),
+    });
+    Ok(Reply::ok(&document).revision(found.revision.0))
 }
 
 fn erase(call: &Call) -> Result<Reply, Problem> {
@@ -256,7 +258,7 @@ pub(super) fn view_json(view: &PartyView, full: bool) -> Value {
         .facts
         .iter()
         .map(|fact| {
-            let (name, value) = (fact.value.name().as_str(), fact.value.as_str());
+            let (name, value) = (fact.value.name().as_str(), fact.value.text());
             json!({ "name": name, "value": value, "source": fact.source, "time": fact.time.to_string() })
         })
         .collect();

@@ -76,7 +76,10 @@ fn state_word(change: &Change) -> &'static str {
         | ChangeKind::Delegation
         | ChangeKind::Occurrence
         | ChangeKind::Merge
-        | ChangeKind::Split => change.kind.as_str(),
+        | ChangeKind::Split
+        | ChangeKind::UsedUp
+        | ChangeKind::Erasure
+        | ChangeKind::Notice => change.kind.as_str(),
     }
 }
 
@@ -156,7 +159,7 @@ pub(super) fn consent_problem(error: &ConsentError) -> Problem {
         ConsentError::Unavailable(_) | ConsentError::AppliedNotStored { .. } => Code::ConsentUnavailable,
         ConsentError::Invalid(_) => Code::InvalidValue,
         ConsentError::NotFound | ConsentError::NoSuchStop => Code::NotFound,
-        ConsentError::Erased | ConsentError::LinkedElsewhere | ConsentError::NotPermitted(_) => Code::Conflict,
+        ConsentError::Erased | ConsentError::LinkedElsewhere | ConsentError::Held | ConsentError::NotPermitted(_) => Code::Conflict,
         ConsentError::IdempotencyMismatch => Code::IdempotencyMismatch,
     };
     Problem::new(code, remedy).detail(detail)

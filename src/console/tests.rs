@@ -88,7 +88,7 @@ impl Desk {
         let clock = SystemClock::shared();
         let policies = Policies::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("policies")).unwrap();
         let ledger = Ledger::open(&dir.path().join("consent.db"), Arc::clone(&clock)).unwrap();
-        ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+        ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).unwrap();
         let log_dir = dir.path().join("log");
         let settings = LogSettings {
             dir: log_dir.clone(),

@@ -134,6 +134,10 @@ impl Reloader {
         if Fixed::of(&config) != self.fixed {
             return Err(one("addresses, log and consent store cannot change while the gateway runs; restart it, or put them back".to_owned()));
         }
+        let rules = policies.consent_rules().clone();
+        if self.shared.ledger.rules().is_ok_and(|current| current.clock_skew_s != rules.clock_skew_s) {
+            return Err(one("`clock_skew_s` changes what every customer's statements come to; restart the gateway, or put it back".to_owned()));
+        }
         let generation = self.shared.generation() + 1;
         let snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| one(e.to_string()))?;
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| one(e.to_string()))?;
@@ -143,7 +147,8 @@ impl Reloader {
         written.map_err(|e| one(format!("the change cannot be recorded: {e}")))?;
         note(&self.shared, Entry::ConfigLoaded { hash: config.governed_hash, generation });
         // Nothing can fail from here on.
-        self.shared.ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+        let adopted = self.shared.ledger.adopt(Arc::clone(policies.vocabulary()), rules, policies.captures().to_vec());
+        adopted.map_err(|e| one(e.to_string()))?;
         self.shared.swap(snapshot);
         self.staff.store(Arc::new(staff));
         for (name, slot) in &self.slots {

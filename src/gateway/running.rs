@@ -110,7 +110,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tracing::warn!(bytes = recovery.torn_bytes, "an unfinished write was removed from the end of the log");
     }
     let ledger = Arc::new(Ledger::open(&config.consent.sqlite, Arc::clone(&clock))?);
-    ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+    ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).map_err(ConsentError::from)?;
     let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation: snapshot.generation };
     log.append(loaded)?.await?;
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;

@@ -84,7 +84,7 @@ fn seed(dir: &Path) -> anyhow::Result<()> {
     let policies = Policies::load(&dir.join("policies"))?;
     let clock = SystemClock::shared();
     let ledger = Ledger::open(&dir.join("consent.db"), Arc::clone(&clock))?;
-    ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+    ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec())?;
     let mut rows = b"identifiers,stage,age\n".to_vec();
     for id in ids() {
         writeln!(rows, "crm:{id},opportunity,adult")?;

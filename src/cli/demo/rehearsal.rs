@@ -228,7 +228,7 @@ async fn the_ledger_takes_the_customers_and_what_they_said() {
     let clock = SystemClock::shared();
     let ledger = Ledger::open(&world.state.path().join("consent.db"), clock.clone()).unwrap();
     let vocabulary = world.policies.vocabulary();
-    ledger.adopt(vocabulary.clone(), world.policies.consent_rules().clone(), world.policies.captures().to_vec());
+    ledger.adopt(vocabulary.clone(), world.policies.consent_rules().clone(), world.policies.captures().to_vec()).unwrap();
     let normalise = |space: &str, value: &str| {
         world.config.catalog.space(Space::intern(space)).ok_or("no such space")?.identify(value).map_err(|e| e.to_string())
     };

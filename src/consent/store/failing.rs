@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use jiff::Timestamp;
 
 use crate::consent::event::Event;
-use crate::model::{EventId, Identifier, Revision};
+use crate::model::{EventId, Identifier, PartyNo, Revision, Space};
 
-use super::{Answered, Batch, Change, Head, Loaded, Store, StoreError};
+use super::{Answered, Batch, Change, Dossier, Head, LinkRow, Registers, Store, StoreError};
 
 #[derive(Clone, Debug, Default)]
 pub(in crate::consent) struct Switch(Arc<AtomicU8>);
@@ -44,22 +44,42 @@ impl<S> FailingStore<S> {
 }
 
 impl<S: Store> Store for FailingStore<S> {
-    fn head(&self) -> Result<Head, StoreError> {
-        self.gate()?;
-        self.inner.head()
-    }
-
-    fn load(&self, sink: &mut dyn FnMut(Loaded)) -> Result<Head, StoreError> {
-        self.gate()?;
-        self.inner.load(sink)
-    }
-
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         if self.switch.0.load(Ordering::SeqCst) == 2 {
             self.inner.commit(batch)?;
         }
         self.gate()?;
         self.inner.commit(batch)
+    }
+
+    fn head(&self) -> Result<Head, StoreError> {
+        self.gate()?;
+        self.inner.head()
+    }
+
+    fn dossiers(&self, after: Revision, sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.gate()?;
+        self.inner.dossiers(after, sink)
+    }
+
+    fn registers(&self, erased_after: Revision) -> Result<Registers, StoreError> {
+        self.gate()?;
+        self.inner.registers(erased_after)
+    }
+
+    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError> {
+        self.gate()?;
+        self.inner.dossier(party)
+    }
+
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+        self.gate()?;
+        self.inner.links_of(identifier)
+    }
+
+    fn merged_into(&self, party: PartyNo, known: Revision) -> Result<Option<PartyNo>, StoreError> {
+        self.gate()?;
+        self.inner.merged_into(party, known)
     }
 
     fn answered(&self, caller: &str, key: &str, not_before: Timestamp) -> Result<Option<Answered>, StoreError> {
@@ -72,19 +92,44 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.events(identifiers)
     }
 
-    fn holds(&self, revision: Revision) -> Result<bool, StoreError> {
-        self.gate()?;
-        self.inner.holds(revision)
-    }
-
-    fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
-        self.gate()?;
-        self.inner.pending_changes(after, limit)
-    }
-
     fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         self.gate()?;
         self.inner.event(id)
+    }
+
+    fn same(&self, event: &Event) -> Result<Option<EventId>, StoreError> {
+        self.gate()?;
+        self.inner.same(event)
+    }
+
+    fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<(EventId, Identifier)>, StoreError> {
+        self.gate()?;
+        self.inner.due(by, limit)
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.gate()?;
+        self.inner.next_due()
+    }
+
+    fn of_age(&self, by: Timestamp, limit: usize) -> Result<Vec<PartyNo>, StoreError> {
+        self.gate()?;
+        self.inner.of_age(by, limit)
+    }
+
+    fn revision_at(&self, time: Timestamp) -> Result<Revision, StoreError> {
+        self.gate()?;
+        self.inner.revision_at(time)
+    }
+
+    fn unlinked(&self) -> Result<Vec<(Space, u64)>, StoreError> {
+        self.gate()?;
+        self.inner.unlinked()
+    }
+
+    fn holds(&self, revision: Revision) -> Result<bool, StoreError> {
+        self.gate()?;
+        self.inner.holds(revision)
     }
 
     fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
@@ -92,19 +137,19 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.changes(after, limit)
     }
 
-    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+    fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
         self.gate()?;
-        self.inner.documents(kind)
-    }
-
-    fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), StoreError> {
-        self.gate()?;
-        self.inner.put_document(kind, key, body)
+        self.inner.pending_changes(after, limit)
     }
 
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {
         self.gate()?;
         self.inner.mark_logged(up_to)
+    }
+
+    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+        self.gate()?;
+        self.inner.documents(kind)
     }
 
     fn probe(&self) -> Result<(), StoreError> {

@@ -1,8 +1,11 @@
 //! Where the ledger is kept. A trait, because PostgreSQL is to stand beside SQLite, and because tests need one that fails.
 //! The store is dumb: it keeps rows and commits batches as one transaction; all meaning is derived in memory.
 
+mod read;
+mod schema;
 mod sqlite;
 mod wire;
+mod write;
 
 #[cfg(test)]
 pub(super) mod failing;
@@ -14,9 +17,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::model::{Author, EventId, Identifier, PartyId, PartyNo, Purpose, Revision};
+use crate::model::{Author, EventId, Identifier, PartyNo, Purpose, Revision, Space};
 
 use super::event::{Assurance, Event, PartyKind};
+use super::record::Record;
 
 /// A failure of the store. Carries no values, only what was attempted and the database's own code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,32 +33,62 @@ pub enum StoreError {
     Damaged(String),
     #[error("another process uses the database; stop it first")]
     InUse,
-    #[error("the database was written by a newer version ({0}); start that version")]
-    Newer(i64),
+    #[error("the database was written by another version ({0}); start that version")]
+    OtherVersion(i64),
 }
 
 /// One customer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartyRow {
     pub no: PartyNo,
-    pub id: PartyId,
     pub kind: PartyKind,
-    /// Of the last change that touched the party.
+    /// Of the last change that touched the customer.
     pub revision: Revision,
+    /// Another customer's record has taken this one in.
+    pub merged_into: Option<PartyNo>,
+    pub is_erased: bool,
 }
 
-/// One line of the crosswalk.
+/// One line of the crosswalk: an id belonged to a customer from one revision to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkRow {
+    /// Its value is empty once the customer was erased.
     pub identifier: Identifier,
     pub party: PartyNo,
+    /// The customer whose it was before customers were merged; else the same.
+    pub group: PartyNo,
     pub assurance: Assurance,
-    pub valid_from: Timestamp,
-    pub valid_to: Option<Timestamp>,
+    /// Grants recorded up to here do not attach: whose the id was then is not known.
+    pub grants_after: Revision,
     /// Who said so: `import`, `client:<name>`, `staff:<pseudonym>`, `upstream`.
     pub source: String,
-    /// Grants recorded before it do not attach.
+    pub from: Revision,
+    pub from_time: Timestamp,
+    /// When the link ended: at a merge, a split, an erasure.
+    pub to: Option<(Revision, Timestamp)>,
+}
+
+/// The end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlink {
+    pub identifier: Identifier,
+    pub party: PartyNo,
     pub revision: Revision,
+    pub time: Timestamp,
+}
+
+/// Two customers turned out to be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeRow {
+    pub revision: Revision,
+    pub into: PartyNo,
+    pub from: PartyNo,
+    /// Since when it is known: statements after it speak for the whole customer.
+    pub time: Timestamp,
+    pub reason: String,
+    pub source: String,
+    /// The split that took it back.
+    pub undone: Option<Revision>,
 }
 
 /// One fact about a customer; the latest of a name holds.
@@ -64,6 +98,7 @@ pub struct FactRow {
     pub name: FactName,
     pub value: String,
     pub source: String,
+    /// Since when it is so.
     pub time: Timestamp,
     pub revision: Revision,
 }
@@ -73,11 +108,13 @@ pub enum FactName {
     Stage,
     Segment,
     Age,
+    /// The day on which a minor comes of age.
+    AdultFrom,
     LegalHold,
 }
 
 impl FactName {
-    pub const ALL: [Self; 4] = [Self::Stage, Self::Segment, Self::Age, Self::LegalHold];
+    pub const ALL: [Self; 5] = [Self::Stage, Self::Segment, Self::Age, Self::AdultFrom, Self::LegalHold];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +122,7 @@ impl FactName {
             Self::Stage => "stage",
             Self::Segment => "segment",
             Self::Age => "age",
+            Self::AdultFrom => "adult_from",
             Self::LegalHold => "legal_hold",
         }
     }
@@ -110,61 +148,32 @@ pub struct Change {
     pub author: Option<Author>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ChangeKind {
-    Consent,
-    Stop,
-    Lift,
-    Expiry,
-    Party,
-    Link,
-    Facts,
-    Delegation,
-    Occurrence,
-    Merge,
-    Split,
-}
-
-impl ChangeKind {
-    pub const ALL: [Self; 11] = [
-        Self::Consent,
-        Self::Stop,
-        Self::Lift,
-        Self::Expiry,
-        Self::Party,
-        Self::Link,
-        Self::Facts,
-        Self::Delegation,
-        Self::Occurrence,
-        Self::Merge,
-        Self::Split,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Consent => "consent",
-            Self::Stop => "stop",
-            Self::Lift => "lift",
-            Self::Expiry => "expiry",
-            Self::Party => "party",
-            Self::Link => "link",
-            Self::Facts => "facts",
-            Self::Delegation => "delegation",
-            Self::Occurrence => "occurrence",
-            Self::Merge => "merge",
-            Self::Split => "split",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+crate::model::closed! {
+    ChangeKind {
+        Consent = "consent",
+        Stop = "stop",
+        Lift = "lift",
+        Expiry = "expiry",
+        /// A grant with a limited number of uses was relied on for the last time.
+        UsedUp = "used-up",
+        Delegation = "delegation",
+        Occurrence = "occurrence",
+        Party = "party",
+        Link = "link",
+        Facts = "facts",
+        Merge = "merge",
+        Split = "split",
+        Erasure = "erasure",
+        Notice = "notice",
     }
 }
 
-/// A keyed hash of an erased identifier.
-pub type Tombstone = [u8; 32];
+/// A keyed hash of an erased identifier, and whose it was: what the law still asks for can be found by it, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    pub hash: [u8; 32],
+    pub party: Option<PartyNo>,
+}
 
 /// The first answer to an `Idempotency-Key`.
 #[derive(Clone, PartialEq, Eq)]
@@ -186,31 +195,70 @@ impl fmt::Debug for Answered {
     }
 }
 
-/// One transaction.
+/// A document kept beside the events (webhooks, notices, progress of imports); no body: it is removed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    pub kind: &'static str,
+    pub key: String,
+    pub body: Option<String>,
+}
+
+impl fmt::Debug for Document {
+    /// A body may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("kind", &self.kind).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// One transaction; taken in the order of the fields.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub parties: Vec<PartyRow>,
+    pub unlinks: Vec<Unlink>,
     pub links: Vec<LinkRow>,
     pub facts: Vec<FactRow>,
     pub events: Vec<Event>,
-    /// Expiries that have fired.
-    pub lapsed: Vec<EventId>,
+    /// What has run out.
+    pub fired: Vec<EventId>,
+    /// Grants with a limited number of uses: one use more each.
+    pub used: Vec<EventId>,
+    pub merges: Vec<MergeRow>,
+    /// Merges that are taken back, and by which revision.
+    pub splits: Vec<(Revision, Revision)>,
+    /// Their ids and facts go.
+    pub erased: Vec<(PartyNo, Revision)>,
+    /// Ids whose value goes, and whose they were.
+    pub forgotten: Vec<(Identifier, Option<PartyNo>)>,
     pub tombstones: Vec<Tombstone>,
-    /// Parties whose standing changed, with their new revision.
+    /// Customers whose standing changed, with their new revision.
     pub touched: Vec<(PartyNo, Revision)>,
     pub changes: Vec<Change>,
-    pub answered: Option<Answered>,
+    pub answered: Vec<Answered>,
+    pub documents: Vec<Document>,
 }
 
-/// A row while everything is read at start.
-#[derive(Debug)]
-pub enum Loaded {
-    Party(PartyRow),
-    Link(LinkRow),
-    Fact(FactRow),
-    /// With whether its expiry has fired.
-    Event(Box<Event>, bool),
-    Tombstone(Tombstone),
+/// All that is stored about one customer, ended links and undone merges included.
+#[derive(Clone, Debug)]
+pub struct Dossier {
+    pub party: PartyRow,
+    /// With the number under which the store keeps the id.
+    pub links: Vec<(u64, LinkRow)>,
+    pub facts: Vec<FactRow>,
+    /// Merges among the groups of the links.
+    pub merges: Vec<MergeRow>,
+    /// With the number of the id under which it was given.
+    pub(in crate::consent) records: Vec<(u64, Record)>,
+}
+
+/// What the projection holds besides customers; small.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    /// Ids that are only matched, with the customers to whom they carry stops.
+    pub matched: Vec<(Identifier, PartyNo)>,
+    pub merged: Vec<(PartyNo, PartyNo)>,
+    pub tombstones: Vec<Tombstone>,
+    /// Whether anybody was erased after the revision that was asked for.
+    pub erased_since: bool,
 }
 
 /// What distinguishes one ledger from every other, and how far it is.
@@ -218,7 +266,7 @@ pub enum Loaded {
 pub struct Head {
     pub id: String,
     pub revision: Revision,
-    /// Key of the tombstones.
+    /// Whence the keys of tombstones, public ids and the crosswalk are derived.
     pub key: [u8; 32],
 }
 
@@ -234,11 +282,31 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn head(&self) -> Result<Head, StoreError>;
 
-    /// Hands over everything: parties before links and facts, events by revision. All of one snapshot.
+    /// Every customer whose standing changed after a revision, by number; all of them for 0.
     ///
     /// # Errors
-    /// When the store cannot be read in full.
-    fn load(&self, sink: &mut dyn FnMut(Loaded)) -> Result<Head, StoreError>;
+    /// When the store cannot be read in full, or what the sink returns.
+    fn dossiers(&self, after: Revision, sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
+    /// # Errors
+    /// When the store cannot be read.
+    fn registers(&self, erased_after: Revision) -> Result<Registers, StoreError>;
+
+    /// # Errors
+    /// When the store cannot be read.
+    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError>;
+
+    /// Whose an id is and was.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError>;
+
+    /// Into whom a customer had been merged when this was the last revision.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn merged_into(&self, party: PartyNo, known: Revision) -> Result<Option<PartyNo>, StoreError>;
 
     /// All or nothing, durable on return.
     ///
@@ -256,17 +324,54 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn events(&self, identifiers: &[Identifier]) -> Result<Vec<Event>, StoreError>;
 
-    /// Whether the batch with a change of this revision was committed.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn holds(&self, revision: Revision) -> Result<bool, StoreError>;
-
     /// One event.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// An event that says the same: same id, form, times, limits and evidence. One without event time only if nothing was
+    /// recorded under the id since, for it counts when it is recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn same(&self, event: &Event) -> Result<Option<EventId>, StoreError>;
+
+    /// What is due by then and has not fired, with the id under which it is kept; the earliest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<(EventId, Identifier)>, StoreError>;
+
+    /// When something runs out next.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Minors who have come of age by then.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn of_age(&self, by: Timestamp, limit: usize) -> Result<Vec<PartyNo>, StoreError>;
+
+    /// The last revision that was recorded by then.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn revision_at(&self, time: Timestamp) -> Result<Revision, StoreError>;
+
+    /// Ids under which something was said and that are nobody's, by space.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn unlinked(&self) -> Result<Vec<(Space, u64)>, StoreError>;
+
+    /// Whether the batch with a change of this revision was committed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn holds(&self, revision: Revision) -> Result<bool, StoreError>;
 
     /// Every change after a revision, by revision.
     ///
@@ -274,27 +379,23 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError>;
 
-    /// What the console keeps beside the ledger (webhooks, notices): the documents of a kind, by key.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError>;
-
-    /// Puts a document, or removes it; durable on return.
-    ///
-    /// # Errors
-    /// When it is not known to be durable.
-    fn put_document(&self, kind: &str, key: &str, body: Option<&str>) -> Result<(), StoreError>;
-
     /// Changes that the decision log does not have yet, after a revision.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError>;
 
+    /// The decision log has every change up to this one.
+    ///
     /// # Errors
     /// When the store cannot be written.
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError>;
+
+    /// What is kept beside the ledger (webhooks, notices): the documents of a kind, by key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError>;
 
     /// Whether the store is there, is the same one, and can be written.
     ///

@@ -21,7 +21,8 @@ fn a_restart_keeps_everything() {
     let (before, after) = (bench.ledger.standing(&id("crm:1")).unwrap().unwrap(), again.standing(&id("crm:1")).unwrap().unwrap());
     assert_eq!((before.party, before.revision, &before.profile), (after.party, after.revision, &after.profile));
     assert_eq!((after.facts.age, after.facts.stage), (Age::Minor, Stage::Lead));
-    assert_eq!((&before.events, bench.ledger.revision()), (&after.events, again.revision()));
+    assert!(before.events.iter().eq(after.events.iter()));
+    assert_eq!(bench.ledger.revision(), again.revision());
     assert!(after.profile.has_gpc());
     assert!(again.match_stops(&[id("crm:99")]).unwrap().erased);
     assert_eq!(again.history(&id("crm:1").into()).unwrap(), bench.ledger.history(&id("crm:1").into()).unwrap());
@@ -52,15 +53,15 @@ fn a_stop_while_the_store_is_down_binds_at_once_and_is_stored_later() {
     let mut draft = bench.draft("crm:1", "marketing.email", State::Withdrawn);
     draft.idempotency_key = Some("k1".to_owned());
     bench.switch.down();
-    let no = party_of(&bench, "crm:1");
-    let before = bench.ledger.party_revision(no);
     let Err(ConsentError::AppliedNotStored { event }) = bench.record(draft.clone()) else { panic!("must say that it is not stored") };
-    assert_ne!(bench.ledger.party_revision(no), before);
+    assert!(bench.ledger.standing(&id("crm:1")).is_err(), "nothing is released from that moment on");
     // Repeated while still down: the same event, not a second one.
-    assert_eq!(bench.record(draft.clone()), Err(ConsentError::AppliedNotStored { event: event.clone() }));
+    assert_eq!(bench.record(draft.clone()), Err(ConsentError::AppliedNotStored { event }));
     bench.switch.up();
     bench.advance(2);
-    assert_eq!(bench.state("crm:1", "marketing.email"), State::Withdrawn, "in force before it is stored");
+    assert!(bench.ledger.standing(&id("crm:1")).is_err(), "nor when the store is back and does not hold it yet");
+    bench.ledger.tick(bench.now()).unwrap();
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Withdrawn);
     let done = bench.record(draft).unwrap();
     assert_eq!((&done.event, done.in_force_after), (&event, None));
     assert_eq!(bench.state("crm:1", "marketing.email"), State::Withdrawn);
@@ -100,6 +101,7 @@ fn grants_facts_links_and_lifts_are_refused_while_the_store_is_down() {
     assert!(bench.ledger.standing(&id("crm:1")).is_err(), "nothing is released on it meanwhile");
     bench.switch.up();
     bench.advance(2);
+    bench.ledger.tick(bench.now()).unwrap();
     assert_eq!(bench.status("crm:1", "marketing.email"), ConsentStatus::Unknown);
     assert_eq!(bench.floor("crm:1", "sales", LawfulBasis::Contract), Err("restriction"));
 }

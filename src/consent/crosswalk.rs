@@ -1,0 +1,345 @@
+//! Ids to customers, for very many ids: some thirty bytes each. A keyed hash (so that nobody can choose ids that collide)
+//! picks a shard and a slot; the slot leads to the full key, which is compared: two ids never pass for each other.
+//!
+//! ```text
+//! shard: slots  [hash 32 | offset + 1 32] …      linear probing, at most 7/8 full
+//!        bytes  [party 5][space 2][length 1–2][value] …
+//! ```
+
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
+use crate::model::{Identifier, PartyNo, Space};
+
+/// The resolving part of the crosswalk.
+pub(super) struct Crosswalk {
+    key: [u8; 16],
+    spaces: Vec<Space>,
+    shards: Box<[Shard]>,
+}
+
+impl std::fmt::Debug for Crosswalk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crosswalk").field("ids", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// One of the parts that grow and are tidied on their own, so that no single insertion takes long.
+#[derive(Default)]
+pub(super) struct Shard {
+    slots: Vec<u64>,
+    bytes: Vec<u8>,
+    used: usize,
+    dead_bytes: usize,
+}
+
+impl Crosswalk {
+    pub(super) fn new(key: [u8; 16]) -> Self {
+        Self { key, spaces: Vec::new(), shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+    }
+
+    pub(super) fn get(&self, identifier: &Identifier) -> Option<PartyNo> {
+        let space = self.space(identifier.space)?;
+        let (shard, hash) = self.place(space, &identifier.value);
+        let shard = self.shards.get(shard)?;
+        shard.party_at(shard.find(hash, space, identifier.value.as_bytes())?.1)
+    }
+
+    /// Puts an id, or moves it to another customer.
+    pub(super) fn insert(&mut self, identifier: &Identifier, party: PartyNo) {
+        let space = self.space(identifier.space).unwrap_or_else(|| {
+            self.spaces.push(identifier.space);
+            u16::try_from(self.spaces.len() - 1).unwrap_or(u16::MAX)
+        });
+        let (shard, hash) = self.place(space, &identifier.value);
+        if let Some(shard) = self.shards.get_mut(shard) {
+            shard.insert(hash, space, identifier.value.as_bytes(), party);
+        }
+    }
+
+    pub(super) fn remove(&mut self, identifier: &Identifier) {
+        let Some(space) = self.space(identifier.space) else { return };
+        let (shard, hash) = self.place(space, &identifier.value);
+        if let Some(shard) = self.shards.get_mut(shard) {
+            shard.remove(hash, space, identifier.value.as_bytes());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.used).sum()
+    }
+
+    pub(super) fn spaces(&self) -> &[Space] {
+        &self.spaces
+    }
+
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// What a snapshot held; the key must be the one it was made under.
+    pub(super) fn restore(key: [u8; 16], spaces: Vec<Space>, shards: Vec<Shard>) -> Option<Self> {
+        let whole = shards.len() == SHARDS && shards.iter().all(Shard::is_whole);
+        whole.then(|| Self { key, spaces, shards: shards.into() })
+    }
+
+    fn space(&self, space: Space) -> Option<u16> {
+        u16::try_from(self.spaces.iter().position(|known| *known == space)?).ok()
+    }
+
+    /// The shard and the hash within it.
+    fn place(&self, space: u16, value: &str) -> (usize, u32) {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(&space.to_le_bytes());
+        hasher.write(value.as_bytes());
+        let hash = hasher.finish().to_le_bytes();
+        let [a, b, c, d, shard, ..] = hash;
+        (usize::from(shard), u32::from_le_bytes([a, b, c, d]))
+    }
+}
+
+impl Shard {
+    pub(super) fn parts(&self) -> (&[u64], &[u8], usize) {
+        (&self.slots, &self.bytes, self.dead_bytes)
+    }
+
+    pub(super) fn from_parts(slots: Vec<u64>, bytes: Vec<u8>, dead_bytes: usize) -> Self {
+        let used = slots.iter().filter(|slot| **slot != 0).count();
+        Self { slots, bytes, used, dead_bytes }
+    }
+
+    /// Whether every slot leads to an entry: a damaged snapshot must not be searched.
+    fn is_whole(&self) -> bool {
+        self.used < self.slots.len().max(1) && self.slots.iter().filter_map(|slot| offset(*slot)).all(|at| self.entry(at).is_some())
+    }
+
+    /// Where the search for a hash begins; grows with the hash.
+    fn start(&self, hash: u32) -> usize {
+        let slots = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
+        usize::try_from((u64::from(hash) * slots) >> 32).unwrap_or(0)
+    }
+
+    /// The slot and the offset of an entry.
+    fn find(&self, hash: u32, space: u16, value: &[u8]) -> Option<(usize, usize)> {
+        let mut slot = self.start(hash);
+        for _ in 0..self.slots.len() {
+            let held = *self.slots.get(slot)?;
+            let at = offset(held)?;
+            if tag(held) == hash && self.entry(at).is_some_and(|(s, v, _)| s == space && v == value) {
+                return Some((slot, at));
+            }
+            slot = self.after(slot);
+        }
+        None
+    }
+
+    fn after(&self, slot: usize) -> usize {
+        if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
+    }
+
+    fn party_at(&self, at: usize) -> Option<PartyNo> {
+        let [a, b, c, d, e] = *self.bytes.get(at..)?.first_chunk::<5>()?;
+        Some(PartyNo(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])))
+    }
+
+    /// Space, value and length of the whole entry.
+    fn entry(&self, at: usize) -> Option<(u16, &[u8], usize)> {
+        let rest = self.bytes.get(at.checked_add(5)?..)?;
+        let (space, rest) = rest.split_first_chunk::<2>()?;
+        let (&first, rest) = rest.split_first()?;
+        let (length, rest, head) = if first & 0x80 == 0 {
+            (usize::from(first), rest, 8)
+        } else {
+            let (&second, rest) = rest.split_first()?;
+            (usize::from(first & 0x7f) | usize::from(second) << 7, rest, 9)
+        };
+        Some((u16::from_le_bytes(*space), rest.get(..length)?, head + length))
+    }
+
+    fn insert(&mut self, hash: u32, space: u16, value: &[u8], party: PartyNo) {
+        let [a, b, c, d, e, ..] = party.0.to_le_bytes();
+        let number = [a, b, c, d, e];
+        if let Some((_, at)) = self.find(hash, space, value) {
+            if let Some(place) = self.bytes.get_mut(at..at + 5) {
+                place.copy_from_slice(&number);
+            }
+            return;
+        }
+        if (self.used + 1) * 8 > self.slots.len() * 7 {
+            self.rebuild((self.slots.len() * 3 / 2).max(SLOTS_MIN));
+        }
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&number);
+        self.bytes.extend_from_slice(&space.to_le_bytes());
+        let [low, high] = u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes();
+        if value.len() < 0x80 {
+            self.bytes.push(low);
+        } else {
+            self.bytes.extend_from_slice(&[0x80 | (low & 0x7f), (high << 1) | (low >> 7)]);
+        }
+        self.bytes.extend_from_slice(value);
+        self.occupy(hash, at);
+    }
+
+    fn occupy(&mut self, hash: u32, at: usize) {
+        let mut slot = self.start(hash);
+        while self.slots.get(slot).is_some_and(|held| *held != 0) {
+            slot = self.after(slot);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            // INVARIANT: a shard holds less than 4 GiB: 256 of them, and an id is at most 512 bytes.
+            *place = u64::from(hash) << 32 | u64::from(u32::try_from(at + 1).unwrap_or(0));
+            self.used += 1;
+        }
+    }
+
+    fn remove(&mut self, hash: u32, space: u16, value: &[u8]) {
+        let Some((mut hole, at)) = self.find(hash, space, value) else { return };
+        let length = self.entry(at).map_or(0, |(_, _, length)| length);
+        // The value does not stay behind in memory or in the next snapshot.
+        if let Some(entry) = self.bytes.get_mut(at..at + length) {
+            entry.fill(0);
+        }
+        self.dead_bytes += length;
+        self.used -= 1;
+        let mut slot = hole;
+        loop {
+            slot = self.after(slot);
+            let held = self.slots.get(slot).copied().unwrap_or(0);
+            if held == 0 {
+                break;
+            }
+            let home = self.start(tag(held));
+            // Whether `home` does not lie cyclically within (hole, slot].
+            let stays = if hole <= slot { hole < home && home <= slot } else { hole < home || home <= slot };
+            if !stays {
+                if let Some(place) = self.slots.get_mut(hole) {
+                    *place = held;
+                }
+                hole = slot;
+            }
+        }
+        if let Some(place) = self.slots.get_mut(hole) {
+            *place = 0;
+        }
+        if self.dead_bytes > TIDY_BYTES && self.dead_bytes * 2 > self.bytes.len() {
+            self.rebuild(self.slots.len());
+        }
+    }
+
+    /// The same entries in fresh memory.
+    fn rebuild(&mut self, slots: usize) {
+        let fresh = Self { slots: vec![0; slots], bytes: Vec::with_capacity(self.bytes.len() - self.dead_bytes), used: 0, dead_bytes: 0 };
+        let old = std::mem::replace(self, fresh);
+        for held in &old.slots {
+            let Some(at) = offset(*held) else { continue };
+            let length = old.entry(at).map_or(0, |(_, _, length)| length);
+            let to = self.bytes.len();
+            self.bytes.extend_from_slice(old.bytes.get(at..at + length).unwrap_or_default());
+            self.occupy(tag(*held), to);
+        }
+    }
+}
+
+const fn tag(slot: u64) -> u32 {
+    let [.., a, b, c, d] = slot.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn offset(slot: u64) -> Option<usize> {
+    let [a, b, c, d, ..] = slot.to_le_bytes();
+    usize::try_from(u32::from_le_bytes([a, b, c, d]).checked_sub(1)?).ok()
+}
+
+const SHARDS: usize = 256;
+const SLOTS_MIN: usize = 16;
+/// A shard is tidied when more than half of it, and at least this much, is dead.
+const TIDY_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(space: &str, value: String) -> Identifier {
+        Identifier { space: Space::intern(space), value }
+    }
+
+    #[test]
+    fn an_id_of_another_space_or_spelling_is_another_id() {
+        let mut crosswalk = Crosswalk::new([7; 16]);
+        crosswalk.insert(&id("crm", "42".into()), PartyNo(1));
+        for other in [id("mail", "42".into()), id("crm", "042".into()), id("crm", "4".into()), id("crm", String::new())] {
+            assert_eq!(crosswalk.get(&other), None, "{other}");
+        }
+        assert_eq!(crosswalk.get(&id("crm", "42".into())), Some(PartyNo(1)));
+    }
+
+    #[test]
+    fn a_removed_value_is_gone_from_memory() {
+        let mut crosswalk = Crosswalk::new([7; 16]);
+        let secret = id("mail", "somebody@example.org".into());
+        crosswalk.insert(&secret, PartyNo(1));
+        crosswalk.remove(&secret);
+        assert!(crosswalk.shards().iter().all(|shard| !shard.bytes.windows(8).any(|window| window == b"somebody")));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u16, u64),
+        Remove(u16),
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_answers_as_a_map_does(steps in prop::collection::vec(
+            prop_oneof![
+                6 => (0_u16..400, 1_u64..60).prop_map(|(id, party)| Step::Put(id, party)),
+                3 => (0_u16..400).prop_map(Step::Remove),
+            ], 0..1500)) {
+            let mut crosswalk = Crosswalk::new([3; 16]);
+            let mut map: HashMap<u16, u64> = HashMap::new();
+            // Values of 0 to some 600 bytes, in two spaces; all in few shards would need other keys.
+            let name = |n: u16| id(if n % 2 == 0 { "crm" } else { "mail" }, format!("{n}-{}", "x".repeat(usize::from(n) * 3 / 2)));
+            for step in steps {
+                match step {
+                    Step::Put(n, party) => {
+                        crosswalk.insert(&name(n), PartyNo(party));
+                        map.insert(n, party);
+                    }
+                    Step::Remove(n) => {
+                        crosswalk.remove(&name(n));
+                        map.remove(&n);
+                    }
+                }
+            }
+            prop_assert_eq!(crosswalk.len(), map.len());
+            for n in 0..400 {
+                prop_assert_eq!(crosswalk.get(&name(n)).map(|no| no.0), map.get(&n).copied());
+            }
+        }
+    }
+
+    #[test]
+    fn one_shard_under_collisions_and_removal_keeps_every_other_entry() {
+        let mut shard = Shard::default();
+        // The same start for all: worst case of probing, around the end of the table.
+        let keys: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
+        for (n, key) in (0_u64..).zip(&keys) {
+            shard.insert(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes(), PartyNo(n));
+        }
+        for (n, key) in (0_u64..).zip(&keys).filter(|(n, _)| n % 3 == 0) {
+            shard.remove(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes());
+        }
+        for (n, key) in (0_u64..).zip(&keys) {
+            let found = shard.find(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes()).and_then(|(_, at)| shard.party_at(at));
+            assert_eq!(found, (n % 3 != 0).then_some(PartyNo(n)));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From all that is stored about one customer to what a decision needs of them, now or as it was known at another time.
+//! Pure: the projection, the bitemporal answers and the tests go through here, so that they cannot differ.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{Age, EventId, PartyNo, Revision};
+
+use super::event::Assurance;
+use super::parties::FactValue;
+use super::profile::{Circumstances, Joined, Profile, Reaching, build};
+use super::record::Record;
+use super::rows::{About, Facts};
+use super::store::{Dossier, FactName, LinkRow};
+
+/// Which of what is stored counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// What was recorded up to here.
+    pub(super) known: Revision,
+    /// What was the case at this time; `None`: what is the case now, as far as timers have fired.
+    pub(super) at: Option<Timestamp>,
+}
+
+impl View {
+    /// What the request path reads.
+    pub(super) const NOW: Self = Self { known: Revision(u64::MAX), at: None };
+}
+
+/// What holds for all customers.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) skew: SignedDuration,
+    /// Notices (id, version) that a new one has taken the place of.
+    pub(super) superseded: HashSet<(String, String)>,
+}
+
+/// What a dossier comes to.
+#[derive(Debug)]
+pub(super) struct Derived {
+    pub(super) profile: Profile,
+    /// By position.
+    pub(super) events: Vec<EventId>,
+    pub(super) about: About,
+}
+
+pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Derived {
+    let facts = facts(dossier, view);
+    let mut groups = vec![dossier.party.no];
+    let mut group = |no: PartyNo| {
+        let known = groups.iter().position(|g| *g == no).unwrap_or_else(|| {
+            groups.push(no);
+            groups.len() - 1
+        });
+        u16::try_from(known).unwrap_or(u16::MAX)
+    };
+    let merges = dossier.merges.iter().filter(|m| m.revision <= view.known && m.undone.is_none_or(|split| split > view.known));
+    let joined: Vec<Joined> = merges.map(|merge| Joined { a: group(merge.into), b: group(merge.from), at: merge.time }).collect();
+    let then: Vec<Record>;
+    let records: Vec<(u64, &Record)> = match view.at {
+        None => dossier.records.iter().map(|(ident, record)| (*ident, record)).collect(),
+        Some(at) => {
+            let counts = |record: &Record| record.time() <= at && record.id.0 <= view.known.0;
+            then = dossier.records.iter().map(|(_, record)| Record { fired: false, ..record.clone() }).collect();
+            dossier.records.iter().map(|(ident, _)| *ident).zip(&then).filter(|(_, record)| counts(record)).collect()
+        }
+    };
+    let mut reaching = Vec::with_capacity(records.len());
+    for (ident, record) in records {
+        for (_, link) in dossier.links.iter().filter(|(of, link)| *of == ident && stands(link, view.known)) {
+            let carries_grants = link.assurance != Assurance::Matched && record.id.0 > link.grants_after.0;
+            if record.id.0 <= view.known.0 && (carries_grants || record.binds_across()) {
+                reaching.push(Reaching { record, carries_grants, group: group(link.group) });
+            }
+        }
+    }
+    let circumstances = Circumstances {
+        skew: settings.skew,
+        at: view.at.unwrap_or(Timestamp::MIN),
+        superseded: &settings.superseded,
+        age: facts.age.unwrap_or(Age::Unknown),
+        joined: &joined,
+    };
+    let (profile, events) = build(reaching, &circumstances);
+    Derived { profile, events, about: About::new(dossier.party.kind, facts) }
+}
+
+/// Whether a link stood when this was the last revision.
+pub(super) fn stands(link: &LinkRow, known: Revision) -> bool {
+    link.from <= known && link.to.is_none_or(|(to, _)| to > known)
+}
+
+fn facts(dossier: &Dossier, view: View) -> Facts {
+    let mut facts = Facts::default();
+    let counts = dossier.facts.iter().filter(|row| row.revision <= view.known && view.at.is_none_or(|at| row.time <= at));
+    for row in counts {
+        match FactValue::parse(row.name, &row.value) {
+            Some(FactValue::Stage(stage)) => facts.stage = Some(stage),
+            Some(FactValue::Segment(segment)) => facts.segment = Some(segment),
+            Some(FactValue::Age(age)) => facts.age = Some(age),
+            Some(FactValue::LegalHold(hold)) => facts.legal_hold = hold,
+            Some(FactValue::AdultFrom(day)) if view.at.is_some_and(|at| at >= day) => facts.age = Some(Age::Adult),
+            // Until then, somebody with a day of coming of age is a minor.
+            Some(FactValue::AdultFrom(_)) => facts.age = Some(Age::Minor),
+            None => debug_assert!(row.name != FactName::LegalHold, "facts are checked when they are put"),
+        }
+    }
+    facts
+}

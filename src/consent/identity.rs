@@ -1,0 +1,230 @@
+//! One customer across ids: merge, split, hold. Events keep the id under which they were given; a merge or split moves lines of
+//! the crosswalk only, so that replay before and after gives the right answer.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::model::{Identifier, PartyNo, Revision};
+
+use super::author::captured_by;
+use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
+use super::dossier::{View, stands};
+use super::draft::Capturer;
+use super::error::{ConsentError, Unavailable};
+use super::event::{Assurance, PartyKind, PartyRef};
+use super::gaps::Gap;
+use super::ledger::Ledger;
+use super::parties::{FactsDraft, touch};
+use super::store::{Batch, ChangeKind, Document, Dossier, LinkRow, MergeRow, Unlink};
+use super::write::{Binding, cut};
+
+/// Two customers turned out to be one.
+#[derive(Clone, Debug)]
+pub struct MergeDraft {
+    /// Whose record stays.
+    pub into: PartyRef,
+    pub from: PartyRef,
+    /// Since when it is known; statements of the customer after it speak for both sides. Now, without it.
+    pub time: Option<Timestamp>,
+    pub reason: String,
+}
+
+/// What is taken out of a customer's record.
+#[derive(Clone, Debug)]
+pub enum SplitOff {
+    /// A customer who was merged into it, with the ids that came along.
+    Merged(PartyRef),
+    /// Ids, which become a new customer's.
+    Identifiers(Vec<Identifier>),
+}
+
+/// Two customers who were one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    pub stays: PartyNo,
+    pub leaves: PartyNo,
+    pub revision: Revision,
+    /// Since when they were one record: what was disclosed from then on may have crossed the wrong link.
+    pub since: Timestamp,
+}
+
+impl Ledger {
+    /// Makes two customers one. Hard stops and refusals bind the whole customer at once; where the sides differ, the more
+    /// restrictive holds until the customer names the purpose again. Merging what is merged changes nothing.
+    ///
+    /// # Errors
+    /// When one of them is unknown, erased or the other, or the store is away.
+    pub fn merge(&self, draft: &MergeDraft, caller: &Capturer) -> Result<(PartyNo, Revision), ConsentError> {
+        check_reason(&draft.reason)?;
+        let at = self.record_time();
+        if draft.time.is_some_and(|time| time > at) {
+            return Err(invalid("`time` lies in the future: say since when it is known"));
+        }
+        let mut writer = self.begin();
+        let (into, from) = (self.find(&draft.into)?, self.find(&draft.from)?);
+        if into == from {
+            return Ok((into, self.party_revision(into).unwrap_or_default()));
+        }
+        let (staying, leaving) = (self.dossier_of(into)?, self.dossier_of(from)?);
+        if staying.party.is_erased || leaving.party.is_erased {
+            return Err(ConsentError::Erased);
+        }
+        let is_device = |dossier: &Dossier| dossier.party.kind == PartyKind::Device;
+        if is_device(&staying) && !is_device(&leaving) {
+            return Err(invalid("a person is not merged into a device; merge the device into the person"));
+        }
+        let revision = writer.next_revision();
+        let mut batch = Batch::default();
+        for link in current(&leaving) {
+            let known = current(&staying).find(|other| other.identifier == link.identifier);
+            end(&mut batch, link, revision, at);
+            match known {
+                // A matched id of the one that is the other's own, or both are only matched.
+                Some(other) if other.assurance != Assurance::Matched || link.assurance == Assurance::Matched => continue,
+                Some(other) => end(&mut batch, other, revision, at),
+                None => {}
+            }
+            // What was granted on a device before anybody was known there is not this person's grant.
+            let grants_after = if is_device(&leaving) && !is_device(&staying) { revision } else { link.grants_after };
+            batch.links.push(LinkRow { party: into, grants_after, ..moved(link, revision, at) });
+        }
+        let source = captured_by(caller);
+        let time = cut(draft.time.unwrap_or(at));
+        batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
+        touch(&mut batch, into, revision, at, ChangeKind::Merge);
+        batch.touched.push((from, revision));
+        self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
+        Ok((into, revision))
+    }
+
+    /// Takes a merge back, or makes ids a customer of their own. Each side is what its own ids say.
+    ///
+    /// # Errors
+    /// When there was no such merge, an id is not this customer's, none would stay, or the store is away.
+    pub fn split(&self, party: &PartyRef, off: &SplitOff, reason: &str, caller: &Capturer) -> Result<Split, ConsentError> {
+        check_reason(reason)?;
+        let at = self.record_time();
+        let mut writer = self.begin();
+        let stays = self.find(party)?;
+        let dossier = self.dossier_of(stays)?;
+        if dossier.party.is_erased {
+            return Err(ConsentError::Erased);
+        }
+        let mut batch = Batch::default();
+        let (leaves, leaving, since, undone): (PartyNo, Vec<&LinkRow>, Timestamp, Option<Revision>) = match off {
+            SplitOff::Merged(merged) => {
+                let from = self.reading().own_number(&merged.identifier()).or_else(|| self.group_of(&dossier, merged));
+                let merge = dossier.merges.iter().rev().find(|merge| Some(merge.from) == from && merge.into == stays && merge.undone.is_none());
+                let merge = merge.ok_or_else(|| invalid("this customer was not merged into that one; `consentry party show` lists its merges"))?;
+                let came = came_with(&dossier, merge.from, merge.revision);
+                (merge.from, current(&dossier).filter(|link| came.contains(&link.group)).collect(), merge.time, Some(merge.revision))
+            }
+            SplitOff::Identifiers(identifiers) => {
+                let of = |identifier: &Identifier| {
+                    let mut links = current(&dossier).filter(|link| link.assurance != Assurance::Matched);
+                    links.find(|link| link.identifier == *identifier)
+                };
+                let found: Option<Vec<&LinkRow>> = identifiers.iter().map(of).collect();
+                let found = found.ok_or_else(|| invalid("one of the ids is not this customer's; nothing was changed"))?;
+                let since = found.iter().map(|link| link.from_time).min().ok_or_else(|| invalid("name the ids that are split off"))?;
+                (PartyNo(self.party_count() + 1), found, since, None)
+            }
+        };
+        let revision = if undone.is_some() {
+            writer.next_revision()
+        } else {
+            let anybody_stays = current(&dossier).any(|link| link.assurance != Assurance::Matched && !leaving.contains(&link));
+            if !anybody_stays {
+                return Err(invalid("no id would stay with this customer"));
+            }
+            self.new_party(&mut writer, &mut batch, leaves, dossier.party.kind, at)
+        };
+        for link in leaving {
+            end(&mut batch, link, revision, at);
+            let (group, grants_after) = match undone {
+                // As it was before the merge, so that a device's grants are the device's again.
+                Some(merge) => (link.group, self.grants_before(link, leaves, merge)?),
+                None => (leaves, link.grants_after),
+            };
+            batch.links.push(LinkRow { party: leaves, group, grants_after, ..moved(link, revision, at) });
+        }
+        if let Some(merge) = undone {
+            batch.splits.push((merge, revision));
+        }
+        let source = captured_by(caller);
+        let note = serde_json::json!({ "reason": reason, "by": source, "stays": stays.0, "leaves": leaves.0 });
+        batch.documents.push(Document { kind: "split", key: revision.to_string(), body: Some(note.to_string()) });
+        batch.changes.clear();
+        touch(&mut batch, stays, revision, at, ChangeKind::Split);
+        batch.touched.push((leaves, revision));
+        self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
+        Ok(Split { stays, leaves, revision, since })
+    }
+
+    /// Puts or releases a hold: data that is needed for a legal claim is not erased (Art. 17(3)(e)).
+    ///
+    /// # Errors
+    /// When the customer is unknown, no reason is given, or the store is away.
+    pub fn hold(&self, party: &PartyRef, is_held: bool, reason: &str, caller: &Capturer) -> Result<Revision, ConsentError> {
+        check_reason(reason)?;
+        let source: String = format!("{}: {reason}", captured_by(caller)).chars().take(NAME_CHARS_MAX).collect();
+        self.put_facts(party, &FactsDraft { legal_hold: Some(is_held), source, ..FactsDraft::default() })
+    }
+
+    /// Ids that requests or statements named and that nobody is known by.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn gaps(&self) -> Result<Vec<Gap>, Unavailable> {
+        Ok(self.gaps.list(&self.store.unlinked()?))
+    }
+
+    pub(super) fn dossier_of(&self, no: PartyNo) -> Result<Dossier, ConsentError> {
+        self.store.dossier(no)?.ok_or(ConsentError::NotFound)
+    }
+
+    /// The merged customer whose an id was.
+    fn group_of(&self, dossier: &Dossier, merged: &PartyRef) -> Option<PartyNo> {
+        let identifier = merged.identifier();
+        current(dossier).find(|link| link.identifier == identifier).map(|link| link.group)
+    }
+
+    fn grants_before(&self, link: &LinkRow, leaves: PartyNo, merge: Revision) -> Result<Revision, ConsentError> {
+        let before = self.store.links_of(&link.identifier)?;
+        let ended = before.iter().find(|old| old.party == leaves && old.to.is_some_and(|(to, _)| to == merge));
+        Ok(ended.map_or(link.grants_after, |old| old.grants_after))
+    }
+}
+
+/// The customer who was merged and those who had been merged into it before.
+fn came_with(dossier: &Dossier, from: PartyNo, by: Revision) -> BTreeSet<PartyNo> {
+    let mut came = BTreeSet::from([from]);
+    // A merge into somebody who is in the set, from the newest to the oldest.
+    for merge in dossier.merges.iter().rev().filter(|merge| merge.revision < by && merge.undone.is_none()) {
+        if came.contains(&merge.into) {
+            came.insert(merge.from);
+        }
+    }
+    came
+}
+
+fn current(dossier: &Dossier) -> impl Iterator<Item = &LinkRow> {
+    dossier.links.iter().map(|(_, link)| link).filter(|link| stands(link, View::NOW.known))
+}
+
+fn end(batch: &mut Batch, link: &LinkRow, revision: Revision, time: Timestamp) {
+    batch.unlinks.push(Unlink { identifier: link.identifier.clone(), party: link.party, revision, time });
+}
+
+fn moved(link: &LinkRow, from: Revision, from_time: Timestamp) -> LinkRow {
+    LinkRow { from, from_time, to: None, ..link.clone() }
+}
+
+fn check_reason(reason: &str) -> Result<(), ConsentError> {
+    check_text("reason", reason, REASON_CHARS_MAX)?;
+    if reason.trim().is_empty() {
+        return Err(invalid("`reason` is missing: say why"));
+    }
+    Ok(())
+}

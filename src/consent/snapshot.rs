@@ -1,0 +1,238 @@
+//! The projection kept in a file beside the database, so that a start need not read every event.
+//!
+//! It is written while the ledger goes on, piece by piece: the file is a mixture of states, none older than the revision in its
+//! head. Whoever changed after that revision is read anew from the store at the start, so the mixture does no harm. Each
+//! block carries a checksum; a file that is damaged, foreign or of another version is left aside and everything is read.
+//!
+//! ```text
+//! magic · block(head as JSON) · block(rows) … · block(long lists) · block(shard) × 256 · block(profiles as JSON lines)
+//! block: length u64 · CRC-32C u32 · bytes
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{PartyNo, Revision, Space};
+
+use super::crosswalk::{Crosswalk, Shard};
+use super::dossier::Settings;
+use super::health::lock;
+use super::intern::Interner;
+use super::ledger::Ledger;
+use super::profile::Profile;
+use super::projection::{Projection, crosswalk_key};
+use super::rows::{ROW_BYTES, Row, Rows};
+use super::store::Head;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadV1 {
+    store: String,
+    revision: u64,
+    skew_s: i64,
+    row_blocks: u64,
+    shards: u64,
+}
+
+/// What the file holds, if it is of this store and whole.
+pub(super) fn read(path: &Path, head: &Head, settings: &Settings) -> Option<Projection> {
+    match read_file(path, head, settings) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(kind = %error.kind(), "the snapshot of the consent store cannot be used; every event is read instead");
+            None
+        }
+    }
+}
+
+fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option<Projection>> {
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(damaged());
+    }
+    let found: HeadV1 = serde_json::from_slice(&read_block(&mut file)?)?;
+    if found.store != head.id || found.revision > head.revision.0 || found.skew_s != settings.skew.as_secs() {
+        return Ok(None);
+    }
+    let mut rows = Rows::default();
+    for _ in 0..found.row_blocks {
+        for row in read_block(&mut file)?.chunks_exact(ROW_BYTES) {
+            let row = row.first_chunk().and_then(Row::from_bytes).ok_or_else(damaged)?;
+            row.push_to(&mut rows);
+        }
+    }
+    read_long_lists(&read_block(&mut file)?, &mut rows)?;
+    let mut shards = Vec::new();
+    for _ in 0..found.shards {
+        shards.push(read_shard(&read_block(&mut file)?)?);
+    }
+    let tail = read_block(&mut file)?;
+    let (spaces, profiles) = read_profiles(&tail, &rows)?;
+    if rows.iter().any(|(_, row)| profiles.get(row.profile).is_none()) {
+        return Err(damaged());
+    }
+    let crosswalk = Crosswalk::restore(crosswalk_key(&head.key), spaces, shards).ok_or_else(damaged)?;
+    let mut projection = Projection::with(crosswalk, rows, profiles, &head.key, settings.clone());
+    projection.revision = Revision(found.revision);
+    Ok(Some(projection))
+}
+
+pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
+    let erasures = *lock(&ledger.erasures);
+    let (revision, skew_s, row_blocks, shards) = {
+        let projection = ledger.reading();
+        let blocks = projection.rows.chunks().len();
+        (projection.revision, projection.settings.skew.as_secs(), blocks, projection.crosswalk.shards().len())
+    };
+    let part = path.with_extension("snapshot.part");
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+    file.write_all(MAGIC)?;
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let head = HeadV1 { store: ledger.head.id.clone(), revision: revision.0, skew_s, row_blocks: count(row_blocks), shards: count(shards) };
+    write_block(&mut file, &serde_json::to_vec(&head)?)?;
+    // The lock is taken anew for each piece: nobody waits longer than one takes to copy.
+    for block in 0..row_blocks {
+        let bytes: Vec<u8> = ledger.reading().rows.chunks().get(block).into_iter().flatten().flat_map(|row| row.to_bytes()).collect();
+        write_block(&mut file, &bytes)?;
+    }
+    let mut long = Vec::new();
+    for (no, bytes) in ledger.reading().rows.long() {
+        long.extend_from_slice(&no.0.to_le_bytes());
+        long.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(0).to_le_bytes());
+        long.extend_from_slice(bytes);
+    }
+    write_block(&mut file, &long)?;
+    for shard in 0..shards {
+        let bytes = ledger.reading().crosswalk.shards().get(shard).map(shard_bytes).unwrap_or_default();
+        write_block(&mut file, &bytes)?;
+    }
+    let tail = profile_bytes(&ledger.reading());
+    write_block(&mut file, &tail)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let now = lock(&ledger.erasures);
+    if *now != erasures {
+        // It would bring back the ids of somebody who was erased meanwhile.
+        return fs::remove_file(&part);
+    }
+    fs::rename(&part, path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes the file: it holds ids that are to go.
+pub(super) fn forget(ledger: &Ledger) -> io::Result<()> {
+    let Some(path) = &ledger.snapshot else { return Ok(()) };
+    let mut erasures = lock(&ledger.erasures);
+    *erasures += 1;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_block(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes())?;
+    file.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
+    file.write_all(bytes)
+}
+
+fn read_block(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let (mut length, mut sum) = ([0; 8], [0; 4]);
+    file.read_exact(&mut length)?;
+    file.read_exact(&mut sum)?;
+    let length = u64::from_le_bytes(length);
+    if length > BLOCK_BYTES_MAX {
+        return Err(damaged());
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(length).read_to_end(&mut bytes)?;
+    if u64::try_from(read).ok() != Some(length) || crc32c::crc32c(&bytes) != u32::from_le_bytes(sum) {
+        return Err(damaged());
+    }
+    Ok(bytes)
+}
+
+fn shard_bytes(shard: &Shard) -> Vec<u8> {
+    let (slots, bytes, dead_bytes) = shard.parts();
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).to_le_bytes();
+    let mut out = Vec::with_capacity(16 + slots.len() * 8 + bytes.len());
+    out.extend_from_slice(&count(slots.len()));
+    out.extend_from_slice(&count(dead_bytes));
+    slots.iter().for_each(|slot| out.extend_from_slice(&slot.to_le_bytes()));
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn read_shard(bytes: &[u8]) -> io::Result<Shard> {
+    let split = || {
+        let (slots, rest) = bytes.split_first_chunk::<8>()?;
+        let (dead, rest) = rest.split_first_chunk::<8>()?;
+        let slots = usize::try_from(u64::from_le_bytes(*slots)).ok()?;
+        let (slots, bytes) = rest.split_at_checked(slots.checked_mul(8)?)?;
+        let slots = slots.chunks_exact(8).filter_map(|slot| slot.first_chunk().copied().map(u64::from_le_bytes)).collect();
+        Some(Shard::from_parts(slots, bytes.to_vec(), usize::try_from(u64::from_le_bytes(*dead)).ok()?))
+    };
+    split().ok_or_else(damaged)
+}
+
+fn read_long_lists(mut rest: &[u8], rows: &mut Rows) -> io::Result<()> {
+    while !rest.is_empty() {
+        let mut next = || {
+            let (no, after) = rest.split_first_chunk::<8>()?;
+            let (length, after) = after.split_first_chunk::<4>()?;
+            let (bytes, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+            rest = after;
+            Some((PartyNo(u64::from_le_bytes(*no)), bytes))
+        };
+        let (no, bytes) = next().ok_or_else(damaged)?;
+        rows.put_long(no, bytes.into());
+    }
+    Ok(())
+}
+
+/// Spaces in their order, then profiles by number.
+fn profile_bytes(projection: &Projection) -> Vec<u8> {
+    let spaces: Vec<&str> = projection.crosswalk.spaces().iter().map(|space| space.as_str()).collect();
+    let mut text = format!("{}\n", spaces.join(" "));
+    for (number, profile) in projection.profiles.iter() {
+        text.push_str(&format!("{number} {}\n", profile.encode()));
+    }
+    text.into_bytes()
+}
+
+fn read_profiles(bytes: &[u8], rows: &Rows) -> io::Result<(Vec<Space>, Interner)> {
+    let mut held: HashMap<u32, u64> = HashMap::new();
+    for (_, row) in rows.iter() {
+        *held.entry(row.profile).or_default() += 1;
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_not_text| damaged())?;
+    let (spaces, lines) = text.split_once('\n').ok_or_else(damaged)?;
+    let mut profiles = Interner::default();
+    for line in lines.lines() {
+        let read = || {
+            let (number, profile) = line.split_once(' ')?;
+            Some((number.parse::<u32>().ok()?, Profile::decode(profile)?))
+        };
+        let (number, profile) = read().ok_or_else(damaged)?;
+        profiles.restore(number, profile, held.get(&number).copied().unwrap_or(0));
+    }
+    profiles.restored();
+    Ok((spaces.split_whitespace().map(Space::intern).collect(), profiles))
+}
+
+fn damaged() -> io::Error {
+    io::Error::from(io::ErrorKind::InvalidData)
+}
+
+const MAGIC: &[u8; 20] = b"consentry-snapshot-1";
+/// A shard of 100 million ids with their keys stays below it.
+const BLOCK_BYTES_MAX: u64 = 1 << 32;
