@@ -2,8 +2,11 @@
 
 mod floor;
 mod import;
+mod judging;
+mod reference;
 mod replay;
 mod storage;
+mod tale;
 mod traps;
 
 use std::collections::BTreeMap;
