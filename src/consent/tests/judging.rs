@@ -146,7 +146,7 @@ fn reading<'a>(tale: &'a Tale, about: &str) -> Reading<'a> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1536, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn profiles_answer_as_a_slow_reading_does(tale in tale()) {
