@@ -202,7 +202,8 @@ pub(super) struct Circumstances<'a> {
 pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstances<'_>) -> (Profile, Vec<EventId>) {
     let is_lift = |r: &Reaching<'_>| matches!(r.record.form.matter, Matter::Lift);
     let lifted: HashSet<EventId> = reaching.iter().filter(|r| is_lift(r)).filter_map(|r| r.record.about).collect();
-    reaching.retain(|r| !is_lift(r) && !lifted.contains(&r.record.id));
+    // A lift ends a stop and nothing else.
+    reaching.retain(|r| !is_lift(r) && (r.record.stop_kind().is_none() || !lifted.contains(&r.record.id)));
     reaching.sort_by_key(|r| (r.record.time(), r.record.id, !r.carries_grants, r.group));
     reaching.dedup_by_key(|r| r.record.id);
 

@@ -274,6 +274,24 @@ fn captures_and_consent_rules_that_name_the_unknown() {
 }
 
 #[test]
+fn ranked_systems_and_double_opt_in() {
+    let file = "consent.toml";
+    let both = "sources = [\"crm\", \"shop\"]\ndouble_opt_in = [\"marketing.email\"]\n";
+    let dir = folder(&[(file, "", both), (file, "most-restrictive/v1", "source-priority/v1")]);
+    let policies = Policies::load(dir.path()).unwrap();
+    let rules = policies.consent_rules();
+    assert_eq!((rules.sources.as_slice(), rules.double_opt_in.len()), (["crm".to_owned(), "shop".to_owned()].as_slice(), 1));
+    check((file, "most-restrictive/v1", "source-priority/v1"), "consent.toml:4:33: `source-priority/v1` has no systems to rank", "the highest first");
+    check(
+        (file, "customer-last-word/v1", "source-priority/v1"),
+        "consent.toml:2:8: `source-priority/v1` has no systems to rank",
+        "the highest first",
+    );
+    check((file, "", "sources = [\"crm\", \"crm\"]\n"), "consent.toml:8:19: source `crm` stands here twice", "remove one");
+    check((file, "", "double_opt_in = [\"marketing.mail\"]\n"), "consent.toml:8:18: unknown purpose `marketing.mail`", "`marketing.email`?");
+}
+
+#[test]
 fn files_that_nobody_reads_or_that_are_missing() {
     check(
         ("40-prohibitions.ceder", "", "forbid (principal, action, resource);"),

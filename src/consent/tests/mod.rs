@@ -1,9 +1,16 @@
 //! The room's tests, on a small catalogue and a ledger in a temporary folder. All persons are made up.
 
+mod conflicts;
+mod deciding;
 mod floor;
 mod import;
+mod judging;
+mod merge;
+mod reference;
 mod replay;
+mod states;
 mod storage;
+mod tale;
 mod traps;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,217 @@
+//! What profiles answer equals a slow reading of the records, in whatever order they arrive; and nothing that closes ever opens.
+
+use proptest::prelude::*;
+
+use crate::consent::conflicts::disagreements;
+use crate::consent::profile::{Joined, Profile, build};
+use crate::consent::record::Matter;
+use crate::model::{Age, Author, EventId};
+
+use super::reference::Reading;
+use super::tale::{Tale, after};
+use super::*;
+
+const ABOUT: [&str; 6] = ["marketing", "marketing.email", "marketing.phone", "sales.outreach", "third-party-sharing", "profiling"];
+const SYSTEMS: [&str; 3] = ["centre", "shop", "crm"];
+const BASES: [LawfulBasis; 3] = [LawfulBasis::Consent, LawfulBasis::LegitimateInterest, LawfulBasis::VitalInterest];
+const STOPS: [StopKind; 4] = [StopKind::ObjectionMarketing, StopKind::OptOutGpc, StopKind::Suppression, StopKind::Restriction];
+
+#[derive(Clone, Debug)]
+struct Line {
+    at: i64,
+    about: usize,
+    what: What,
+    author: Author,
+    system: usize,
+    group: u16,
+    /// Another line, for what is about one.
+    other: usize,
+    due: Option<i64>,
+    /// Rare traits, one bit each.
+    rare: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Say(State),
+    Stop(StopKind),
+    Lift,
+    Delegate(Holder),
+    Occur,
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    let what = prop_oneof![
+        8 => Just(What::Say(State::Given)),
+        1 => Just(What::Say(State::Renewed)),
+        5 => prop::sample::select(vec![State::Refused, State::Withdrawn, State::Revoked, State::Expired, State::Superseded]).prop_map(What::Say),
+        1 => Just(What::Say(State::Invalidated)),
+        1 => prop::sample::select(vec![State::Requested, State::Deferred]).prop_map(What::Say),
+        2 => Just(What::Say(State::PendingConfirmation)),
+        2 => prop::sample::select(STOPS.to_vec()).prop_map(What::Stop),
+        1 => Just(What::Lift),
+        2 => prop::sample::select(Holder::ALL.to_vec()).prop_map(What::Delegate),
+        1 => Just(What::Occur),
+    ];
+    let author = prop_oneof![6 => Just(Author::Customer), 2 => Just(Author::Guardian), 1 => Just(Author::Staff), 1 => Just(Author::System)];
+    let rare = prop_oneof![3 => Just(0_u8), 2 => any::<u8>().prop_map(|a| 1 << (a % 8)), 1 => any::<u8>()];
+    // Half-minute steps: ties and the skew of a minute are common.
+    (0_i64..14, 0..ABOUT.len(), what, author, 0..SYSTEMS.len(), 0_u16..3, 0_usize..12, prop::option::weighted(0.2, 0_i64..30), rare).prop_map(
+        |(at, about, what, author, system, group, other, due, rare)| Line {
+            at: at * 30,
+            about,
+            what,
+            author,
+            system,
+            group,
+            other,
+            due: due.map(|due| due * 30),
+            rare,
+        },
+    )
+}
+
+fn tell(tale: &mut Tale, line: &Line, ids: usize) {
+    let is = |bit: u8| line.rare & (1 << bit) != 0;
+    let about = ABOUT[line.about];
+    let only = [about];
+    let scope: &[&str] = if is(0) { &only } else { &[] };
+    let told = match line.what {
+        What::Say(state) => tale.say(line.at, about, state),
+        What::Stop(kind @ (StopKind::OptOutGpc | StopKind::Suppression)) => tale.stop(line.at, kind, scope),
+        What::Stop(kind) => tale.stop(line.at, kind, &[]),
+        What::Lift => tale.tell(line.at, Matter::Lift),
+        What::Delegate(holder) => tale.delegate(line.at, holder, scope),
+        What::Occur => tale.tell(line.at, Matter::Occurrence("contract-ended".to_owned())),
+    };
+    told.by(line.author).from(SYSTEMS[line.system]).group(line.group);
+    told.carries_grants = !is(1);
+    told.form().is_evidenced = !is(2);
+    if is(3) {
+        told.record.event_time = None;
+    }
+    let needs_other = matches!(line.what, What::Lift | What::Say(State::Invalidated | State::Given));
+    told.record.about = needs_other.then(|| EventId((line.other % ids) as u64 + 1)).filter(|_| !is(4));
+    match line.what {
+        What::Say(state) if state.opens() => {
+            told.record.due = line.due.map(after);
+            told.record.uses_left = is(5).then(|| u32::from(line.due.is_some()));
+            let system = line.system;
+            let terms = told.terms();
+            terms.named_purposes = if is(6) { terms.purposes.clone() } else { [].into() };
+            terms.notice = Some(("n-4".to_owned(), (system % 2).to_string()));
+            if let Matter::Said { until, .. } = &mut told.form().matter {
+                *until = is(7).then(|| "contract-ended".to_owned());
+            }
+        }
+        What::Say(State::PendingConfirmation) | What::Delegate(_) => told.record.due = line.due.map(after),
+        What::Say(state) if state.closes() => {
+            let terms = told.terms();
+            terms.purposes = if is(0) { [].into() } else { terms.purposes.clone() };
+            terms.scope.channels = if is(6) { vec![Channel::Email] } else { vec![] };
+            terms.scope.categories = if is(7) { vec![category("behaviour")] } else { vec![] };
+        }
+        _ => {}
+    }
+}
+
+fn tale() -> impl Strategy<Value = Tale> {
+    let ages = prop::sample::select(vec![Age::Unknown, Age::Unknown, Age::Adult, Age::Minor]);
+    let joins = prop::collection::vec((0_u16..3, 0_u16..3, 0_i64..14), 0..4);
+    (prop::collection::vec(line(), 1..12), ages, joins, 0_i64..30, any::<bool>(), any::<bool>()).prop_map(
+        |(lines, age, joins, at, alone, superseded)| {
+            let mut tale = Tale::new();
+            for line in &lines {
+                tell(&mut tale, line, lines.len());
+                if alone {
+                    tale.told.last_mut().unwrap().group = 0;
+                }
+            }
+            tale.age = age;
+            tale.at = after(at * 30);
+            tale.joined = joins.into_iter().map(|(a, b, at)| Joined { a, b, at: after(at * 30) }).collect();
+            if superseded {
+                tale.superseded.insert(("n-4".to_owned(), "1".to_owned()));
+            }
+            tale.rules.rules.insert(purpose("sales"), ConflictRule::SourcePriority);
+            tale.rules.sources = vec!["centre".to_owned(), "shop".to_owned()];
+            tale.rules.double_opt_in = vec![purpose("marketing.phone")];
+            tale
+        },
+    )
+}
+
+fn reading<'a>(tale: &'a Tale, about: &str) -> Reading<'a> {
+    Reading { tale, purpose: purpose(about), rule: rule_for(&tale.vocabulary, &tale.rules, purpose(about)), group: None }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1536, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn profiles_answer_as_a_slow_reading_does(tale in tale()) {
+        for about in ABOUT {
+            let (found, expected) = (tale.effective(about), reading(&tale, about).answer());
+            prop_assert_eq!(found.state.opens(), expected.open, "{}: {:?}", about, found);
+            prop_assert_eq!(found.status == ConsentStatus::Given, expected.open);
+            if let Some(grant) = expected.grant {
+                prop_assert_eq!(found.event, Some(grant), "{}", about);
+                prop_assert_eq!(expected.lapsed.unwrap_or(found.state), found.state, "{}", about);
+            }
+            prop_assert_eq!(found.conflict, expected.conflict, "{}: {:?}", about, found);
+            for basis in BASES {
+                prop_assert_eq!(tale.floor(about, basis).err(), reading(&tale, about).floor(basis), "{} {}", about, basis);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_arrival_changes_nothing(tale in tale(), seed in any::<prop::sample::Index>()) {
+        let mut shuffled = tale.reaching();
+        let half = seed.index(shuffled.len());
+        shuffled.rotate_left(half);
+        let middle = shuffled.len() / 2;
+        shuffled[middle..].reverse();
+        prop_assert_eq!(build(shuffled, &tale.circumstances()), tale.build());
+    }
+
+    #[test]
+    fn nothing_that_closes_opens(tale in tale(), mut last in line(), closing in 0_usize..10) {
+        last.what = match closing {
+            0..=3 => What::Stop(STOPS[closing]),
+            4 => What::Say(State::Refused),
+            5 => What::Say(State::Withdrawn),
+            6 => What::Say(State::Revoked),
+            7 => What::Say(State::Expired),
+            8 => What::Say(State::Superseded),
+            _ => What::Say(State::Invalidated),
+        };
+        last.at = 15 * 30;
+        let mut stricter = tale.clone();
+        tell(&mut stricter, &last, tale.told.len());
+        for about in ABOUT {
+            prop_assert!(tale.state(about).opens() || !stricter.state(about).opens(), "{} opened", about);
+            for basis in BASES {
+                prop_assert!(tale.floor(about, basis).is_ok() || stricter.floor(about, basis).is_err(), "the floor of {} opened for {}", about, basis);
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_comes_back_from_its_text(tale in tale()) {
+        let (profile, _) = tale.build();
+        prop_assert_eq!(Profile::decode(&profile.encode()), Some(profile));
+    }
+
+    #[test]
+    fn what_holds_in_a_disagreement_is_what_status_says(tale in tale()) {
+        let (profile, events) = tale.build();
+        for found in disagreements(&profile, &tale.vocabulary, &tale.rules) {
+            let holds = status(&profile, &tale.vocabulary, &tale.rules, found.purpose, found.category, found.recipient, found.channel);
+            prop_assert_eq!(&holds, &found.holds);
+            let found = found.resolve(|at| events.get(at.0 as usize).copied());
+            prop_assert!(found.voices.iter().any(|voice| voice.word.opens()) && found.voices.iter().any(|voice| !voice.word.opens()));
+            prop_assert!(!found.settled || !found.holds.conflict || found.stop.is_some());
+        }
+    }
+}
