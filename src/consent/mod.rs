@@ -12,6 +12,7 @@ mod check;
 mod draft;
 mod error;
 mod event;
+mod feed;
 mod floor;
 mod health;
 mod import;
