@@ -84,22 +84,24 @@ fn add(call: &Call) -> Result<Reply, Problem> {
     call.may_write(Weight::Opens)?;
     let webhooks = &call.state.webhooks;
     let one = lock(&webhooks.editing);
-    let hook = match webhooks.slot(&hook.id) {
+    let (hook, cursor) = match webhooks.slot(&hook.id) {
         // The answer to the first try was lost.
-        Some(known) if known.hook.is_same(&hook) && hook.created.duration_since(known.hook.created) < KEY_HOLDS => known.hook.clone(),
+        Some(known) if known.hook.is_same(&hook) && hook.created.duration_since(known.hook.created) < KEY_HOLDS => {
+            (known.hook.clone(), lock(&known.state).progress.after)
+        }
         Some(_) => return Err(Problem::new(Code::IdempotencyMismatch, "use a new key")),
         None => {
             if webhooks.all().len() >= HOOKS_MAX {
                 return Err(Problem::new(Code::Conflict, "remove one first").detail(format!("there are {HOOKS_MAX} webhooks, more cannot be")));
             }
             webhooks.add(hook.clone(), Progress { after: from, ..Progress::default() }).map_err(away)?;
-            hook
+            (hook, from)
         }
     };
     drop(one);
     call.record_write(Weight::Opens, None, None, StatusCode::CREATED)?;
     let secret = hook.secret.reveal();
-    Ok(Reply::created(&json!({ "id": hook.id, "url": hook.url, "cursor": from.0, "secret": secret })))
+    Ok(Reply::created(&json!({ "id": hook.id, "url": hook.url, "cursor": cursor.0, "secret": secret })))
 }
 
 fn remove(call: &Call) -> Result<Reply, Problem> {
