@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -67,6 +68,8 @@ pub(super) struct Line(Option<Open>);
 struct Open {
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
+    /// Under which settings it was opened: others may not trust the other end any more.
+    tls: Arc<ClientConfig>,
 }
 
 impl Drop for Open {
@@ -88,7 +91,7 @@ impl Line {
             self.0 = None;
             return Err(PostError::NotListed);
         }
-        let open = self.0.take();
+        let open = self.0.take().filter(|open| Arc::ptr_eq(&open.tls, &settings.tls));
         let answered = tokio::time::timeout(WHOLE_TIMEOUT, exchange(open, settings, target, signed)).await;
         let (answer, open) = answered.map_err(|_elapsed| PostError::Late)??;
         let status = answer.status();
@@ -143,23 +146,23 @@ async fn connect(settings: &Settings, target: &Target) -> Result<Open, PostError
             }
         };
         if !target.tls {
-            return handshake(TokioIo::new(stream)).await;
+            return handshake(TokioIo::new(stream), settings).await;
         }
         let name = ServerName::try_from(bare.to_owned()).map_err(|_no_name| PostError::NoAddress)?;
         let stream = TlsConnector::from(Arc::clone(&settings.tls)).connect(name, stream).await.map_err(|error| PostError::Tls(error.to_string()))?;
-        return handshake(TokioIo::new(stream)).await;
+        return handshake(TokioIo::new(stream), settings).await;
     }
     Err(last)
 }
 
-async fn handshake<T: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static>(io: T) -> Result<Open, PostError> {
+async fn handshake<T: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static>(io: T, settings: &Settings) -> Result<Open, PostError> {
     let connected = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(io).await;
     let (sender, connection) = connected.map_err(|_broken| PostError::Broken)?;
     let driver = tokio::spawn(async move {
         // How it ended is told by the request that was under way.
         drop(connection.await);
     });
-    Ok(Open { sender, driver })
+    Ok(Open { sender, driver, tls: Arc::clone(&settings.tls) })
 }
 
 /// Addresses at which clouds hand credentials to whoever runs on the machine, and those that are nobody's: never connected to,

@@ -1,5 +1,7 @@
 //! `/v1/webhooks`: the consent desk says who is told of changes. A secret is shown in the answer that made it and never again.
 
+use std::sync::Arc;
+
 use aws_lc_rs::{digest, rand};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -181,7 +183,7 @@ fn now_stored(call: &Call) -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-fn find(call: &Call) -> Result<std::sync::Arc<Slot>, Problem> {
+fn find(call: &Call) -> Result<Arc<Slot>, Problem> {
     call.state.webhooks.slot(call.param(0)?).ok_or_else(not_found)
 }
 
