@@ -67,6 +67,8 @@ pub struct Found {
     pub released: Vec<String>,
     /// Categories of which masked forms went out, sorted.
     pub reduced: Vec<String>,
+    /// Categories of which something, masked or not, may have reached the app, sorted; not what a write brought in.
+    pub disclosed: Vec<String>,
     pub relied: Vec<Relied>,
     /// Determining policies, sorted.
     pub policies: Vec<String>,
@@ -200,6 +202,8 @@ struct Decision {
     outcomes: BTreeSet<String>,
     released: BTreeSet<String>,
     reduced: BTreeSet<String>,
+    /// By a head that serves for the answer, and by parts.
+    disclosed: (BTreeSet<String>, BTreeSet<String>),
     relied: BTreeSet<Relied>,
     policies: BTreeSet<String>,
     withheld: BTreeSet<String>,
@@ -228,6 +232,7 @@ impl Decision {
             code: None,
             released: Vec::new(),
             reduced: Vec::new(),
+            disclosed: Vec::new(),
             relied: Vec::new(),
             policies: Vec::new(),
             withheld: Vec::new(),
@@ -249,6 +254,7 @@ impl Decision {
             outcomes: BTreeSet::new(),
             released: BTreeSet::new(),
             reduced: BTreeSet::new(),
+            disclosed: Default::default(),
             relied: BTreeSet::new(),
             policies: BTreeSet::new(),
             withheld: BTreeSet::new(),
@@ -280,11 +286,12 @@ impl Decision {
         }
         self.withheld.extend(texts(entry, "withheld").chain(texts(entry, "paths")));
         for group in list(entry, "groups") {
-            self.group(group, entry, customer);
+            self.group(group, logged, customer);
         }
     }
 
-    fn group(&mut self, group: &Value, entry: &Value, customer: Option<PartyNo>) {
+    fn group(&mut self, group: &Value, logged: &Logged, customer: Option<PartyNo>) {
+        let entry = &logged.resolved;
         let parties = list(group, "parties");
         if let Some(PartyNo(number)) = customer {
             if !parties.iter().any(|p| p.as_u64() == Some(number)) {
@@ -306,6 +313,13 @@ impl Decision {
                 "reduced" if goes_out => self.reduced.insert(relied.category.clone()),
                 _ => false,
             };
+            if goes_out && relied.release != "withheld" {
+                match logged.kind() {
+                    "permit" => self.disclosed.0.insert(relied.category.clone()),
+                    "part" => self.disclosed.1.insert(relied.category.clone()),
+                    _ => false,
+                };
+            }
             self.policies.extend(relied.policies.iter().cloned());
             self.relied.insert(relied);
         }
@@ -319,7 +333,11 @@ impl Decision {
             // What was permitted at first did not go out.
             self.released.clear();
             self.reduced.clear();
+            self.disclosed.0.clear();
         }
+        // A part says more exactly than its head what the answer holds.
+        let (by_head, by_parts) = self.disclosed;
+        found.disclosed = if self.parts > 0 { by_parts } else { by_head }.into_iter().collect();
         found.released = self.released.into_iter().collect();
         found.reduced = self.reduced.into_iter().collect();
         found.relied = self.relied.into_iter().collect();

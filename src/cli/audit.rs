@@ -105,7 +105,7 @@ pub(super) fn decision_id(text: &str) -> Result<(String, u64), Failure> {
 }
 
 /// A time with offset, or so long before now.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let bad = || Failure::usage(format!("`{text}` is not a time; write `2026-07-24T10:00:00Z`, or `30d`, `12h`, `45m` back from now"));
     let unit = |letter: char, seconds: u64| text.strip_suffix(letter).and_then(|n| n.parse::<u64>().ok()).and_then(|n| n.checked_mul(seconds));
     match unit('d', 86_400).or_else(|| unit('h', 3_600)).or_else(|| unit('m', 60)) {

@@ -18,6 +18,7 @@ mod policy;
 mod run;
 mod table;
 mod text;
+mod webhook;
 
 use std::ffi::OsString;
 use std::panic;
@@ -64,6 +65,9 @@ enum Command {
     /// Customers and their ids in the departments' systems.
     #[command(subcommand)]
     Party(party::PartyCommand),
+    /// Who is told of changes.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Searches and verifies the decision log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -113,6 +117,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Policy(command) => command.execute(&output),
         Command::Consent(command) => command.execute(&output),
         Command::Party(command) => command.execute(&output),
+        Command::Webhook(command) => command.execute(&output),
         Command::Audit(command) => command.execute(&output),
         Command::Certs(args) => certs::run(&args).map(|_done| Exit::Done).map_err(Failure::from),
         Command::Bench(args) => args.execute(&output),

@@ -1,14 +1,17 @@
 //! `consentry party`: customers and their ids in the departments' systems.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Send, ServerArgs, segment};
+use super::audit::moment;
+use super::client::{Send, ServerArgs, query, segment};
 use super::table::Table;
-use super::text::{list, number, text};
+use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
+use crate::clock::SystemClock;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PartyCommand {
@@ -24,6 +27,10 @@ pub(super) enum PartyCommand {
     /// Links an id in another system to a customer.
     #[command(after_help = "Example: consentry party link crm:0044 email:ada@example.com --assurance verified")]
     Link(LinkArgs),
+    /// Shows to which departments and apps which data of a customer was disclosed; they are to be told of its rectification,
+    /// erasure or restriction (GDPR Art. 19). The search is logged.
+    #[command(after_help = "Example: consentry party recipients crm:0044 --since 365d")]
+    Recipients(RecipientsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +65,17 @@ pub(super) struct LinkArgs {
     server: ServerArgs,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct RecipientsArgs {
+    /// `party:<id>` or `<space>:<value>`.
+    party: String,
+    /// From then on: a time with offset, or back from now: 30d, 12h, 45m. The whole log without it.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 impl PartyCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
@@ -73,6 +91,17 @@ impl PartyCommand {
                     output.json(&linked)?;
                 } else {
                     output.line(format!("linked to party {} · revision {}", text(&linked, "party"), number(&linked, "revision")))?;
+                }
+                Ok(Exit::Done)
+            }
+            Self::Recipients(args) => {
+                let since = args.since.as_deref().map(|text| moment(text, SystemClock::shared().now())).transpose()?;
+                let params = query(&[("since", since.map(|t| t.to_string()))]);
+                let found = args.server.connect()?.get(&format!("/v1/parties/{}/recipients{params}", segment(&args.party)))?;
+                if output.is_json() {
+                    output.json(&found)?
+                } else {
+                    output.line(render_recipients(&found))?
                 }
                 Ok(Exit::Done)
             }
@@ -131,4 +160,36 @@ fn render_party(party: &Value) -> String {
         facts.row([text(fact, "name"), text(fact, "value"), text(fact, "time"), text(fact, "source")]);
     }
     format!("{head}\n\n{}\n\n{}", ids.render(), facts.render())
+}
+
+fn render_recipients(found: &Value) -> String {
+    let recipients = list(found, "recipients");
+    let since =
+        if found.get("since").is_some_and(Value::is_string) { format!("since {}", time(found, "since")) } else { "in the whole log".to_owned() };
+    let mut lines = vec![format!("party {} · {since}", text(found, "party")), String::new()];
+    if recipients.is_empty() {
+        lines.push("nothing was disclosed to anybody".to_owned());
+    } else {
+        let mut table = Table::new(&["department", "app", "category", "first", "last", "decisions"]);
+        for recipient in recipients {
+            for category in list(recipient, "categories") {
+                let (first, last) = (time(category, "first"), time(category, "last"));
+                let (department, app, name) = (text(recipient, "department"), text(recipient, "app"), text(category, "category"));
+                table.row([department, app, name, first, last, text(category, "decisions")]);
+            }
+        }
+        lines.push(table.render());
+        lines.push(String::new());
+        for recipient in recipients.iter().filter(|recipient| !list(recipient, "declared_recipients").is_empty()) {
+            lines.push(format!(
+                "{} may have passed it on to {}, says its activity",
+                text(recipient, "department"),
+                joined(recipient, "declared_recipients")
+            ));
+        }
+        let departments: BTreeSet<&str> = recipients.iter().filter_map(|r| r.get("department").and_then(Value::as_str)).collect();
+        lines.push(format!("{} apps in {} departments received data", recipients.len(), departments.len()));
+    }
+    lines.push(format!("this search is entry {} · --format json", text(found, "entry")));
+    lines.join("\n")
 }

@@ -185,6 +185,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let clients = main.opt("client").map(|v| callers::clients(v, &callers)).unwrap_or_default();
     let consent = main.need("consent").and_then(runtime::consent);
     let audit = main.need("audit").and_then(runtime::audit);
+    let webhooks = main.opt("webhooks").map(upstreams::webhooks);
     let upstream_table = main.opt("upstream").and_then(|v| v.table("`[upstream]`"));
     let upstreams = upstream_table.as_ref().map(upstreams::upstreams).unwrap_or_default();
     for file in included {
@@ -197,7 +198,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     tables.into_iter().for_each(Table::finish);
 
     let optional = |failed: bool| (!failed).then_some(());
-    optional(matches!(admin, Some(None)) || matches!(health, Some(None)) || matches!(capture, Some(None)))?;
+    optional(matches!(admin, Some(None)) || matches!(health, Some(None)) || matches!(capture, Some(None)) || matches!(webhooks, Some(None)))?;
     Some(Config {
         gateway: gateway?,
         listeners,
@@ -209,6 +210,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         policy_folder: policy?.0,
         consent: consent?,
         audit: audit?,
+        webhooks: webhooks.flatten(),
         upstreams,
         catalog,
         governed_hash: hash::governed(documents.iter().map(|(_, document)| document.get_ref())),

@@ -25,6 +25,8 @@ pub struct Config {
     pub policy_folder: PathBuf,
     pub consent: ConsentStore,
     pub audit: AuditSettings,
+    /// `None`: nobody is told of changes.
+    pub webhooks: Option<Webhooks>,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     pub catalog: Catalog,
     /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
@@ -258,6 +260,14 @@ pub struct AuditSettings {
     pub spare_dir: Option<PathBuf>,
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
+}
+
+/// `[webhooks]`: whom the gateway may tell of changes.
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    /// Host in lower case (an IPv6 address in brackets) and port. No other is ever connected to.
+    pub hosts: Vec<(String, u16)>,
+    pub tls: UpstreamTls,
 }
 
 /// `[upstream.NAME]`

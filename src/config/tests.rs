@@ -221,6 +221,14 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SERVICE, "[shape.ticket]\n", "[admin]\n[shape.ticket]\n", "unknown key `admin` in the file"),
     (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
     (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
+    // webhooks
+    (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "hosts = []", "no host stands there"),
+    (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "host = \"a\"\nhosts = [\"a\"]", "unknown key `host`"),
+    (MAIN, "\"hooks.internal:8443\"", "\"https://hooks.internal\"", "this is not a host"),
+    (MAIN, "\"hooks.internal:8443\"", "\"hooks.internal/path\"", "this is not a host"),
+    (MAIN, "\"hooks.internal:8443\"", "\"*.internal\"", "this is not a host"),
+    (MAIN, "\"hooks.internal:8443\"", "\"hooks.internal:0\"", "this is not a host"),
+    (MAIN, "\"hooks.internal:8443\"", "\"me@hooks.internal\"", "this is not a host"),
     // gateway and listeners
     (MAIN, "environment = \"production\"", "# none", "`environment` is missing in `[gateway]`"),
     (MAIN, "environment = \"production\"", "environment = \"prod\"", "unknown environment `prod`"),

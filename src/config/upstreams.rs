@@ -1,11 +1,11 @@
-//! Where requests go.
+//! Where requests go, and whom webhooks may tell.
 
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
 
 use super::read::{Table, Value};
-use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTls};
+use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTls, Webhooks};
 use crate::model::UpstreamName;
 
 const IN_FLIGHT_DEFAULT: usize = 200;
@@ -55,6 +55,18 @@ fn targets(value: Value<'_>) -> Option<Vec<Origin>> {
         second.not_available("a second target");
     }
     value.each(Value::origin)
+}
+
+pub(super) fn webhooks(value: Value<'_>) -> Option<Webhooks> {
+    let mut table = value.table("`[webhooks]`")?;
+    let place = table.need("hosts");
+    if let Some(place) = place.filter(|place| place.list_is_empty()) {
+        place.error_help("no host stands there", "name the hosts that may be told of changes, or remove `[webhooks]`");
+    }
+    let hosts = place.and_then(|place| place.each(Value::host_and_port));
+    let tls = table.opt("tls").map_or(Some(UpstreamTls { roots: Roots::System, client: None }), tls);
+    table.finish();
+    Some(Webhooks { hosts: hosts?, tls: tls? })
 }
 
 fn tls(value: Value<'_>) -> Option<UpstreamTls> {

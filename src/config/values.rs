@@ -70,6 +70,16 @@ impl Value<'_> {
         Some(origin)
     }
 
+    /// `host` or `host:port` without anything else; the port is 443 where none is written.
+    pub(super) fn host_and_port(self) -> Option<(String, u16)> {
+        let text = self.str()?;
+        let found = parse_url(&format!("https://{text}")).filter(|(_, path)| path == "/" && !text.contains(['/', '?', '*']));
+        if found.is_none() {
+            self.error_help("this is not a host", "write `crm.example.com`, or `crm.example.com:8443`, without scheme, path and pattern");
+        }
+        found.map(|(origin, _)| (origin.host, origin.port))
+    }
+
     /// An `http` or `https` URL: its origin and its path.
     pub(super) fn url(self) -> Option<(Origin, String)> {
         let found = parse_url(self.str()?);

@@ -15,6 +15,7 @@ mod dossier;
 mod draft;
 mod error;
 mod event;
+mod feed;
 mod floor;
 mod gaps;
 mod health;

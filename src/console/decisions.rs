@@ -149,7 +149,7 @@ fn no_such_decision() -> Problem {
         .detail("no such decision in this log")
 }
 
-fn unreadable(error: &audit::AuditError) -> Problem {
+pub(super) fn unreadable(error: &audit::AuditError) -> Problem {
     tracing::error!(error = %error, "the decision log cannot be read");
     Problem::new(Code::AuditUnavailable, "run `consentry audit verify` on the log's folder").detail("the decision log cannot be read")
 }

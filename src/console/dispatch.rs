@@ -89,6 +89,10 @@ impl Route {
         Self { method: "PUT", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
     }
 
+    pub(super) const fn delete(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
+        Self { method: "DELETE", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+    }
+
     pub(super) const fn query(mut self, query: &'static [Param]) -> Self {
         self.query = query;
         self

@@ -7,6 +7,7 @@
 
 mod capture;
 mod catalogue;
+mod changes;
 mod consents;
 mod decisions;
 mod dispatch;
@@ -14,12 +15,14 @@ mod health;
 mod openapi;
 mod parties;
 mod problem;
+mod recipients;
 mod record;
 mod role;
 mod schema;
 mod stops;
 mod target;
 mod throttle;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -39,10 +42,13 @@ use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
 use dispatch::{Listener, Route};
 use schema::Schema;
 
+pub use changes::ChangeSignal;
 pub use decisions::found_json;
 pub use problem::{Code, Problem};
+pub use recipients::{Disclosed, Disclosure, disclosed};
 pub use record::Outbox;
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
+pub use webhooks::{WebhookHealth, WebhookSettings, Webhooks};
 
 /// What the listeners work on; a clone shares it.
 #[derive(Clone, Debug)]
@@ -55,12 +61,25 @@ pub struct AdminState {
     pub origin: Arc<str>,
     /// Brings the ledger's changes into the log; the gateway drains it each second as well.
     pub outbox: Arc<Outbox>,
+    /// Wakes whoever waits for the next change.
+    pub signal: Arc<ChangeSignal>,
+    pub webhooks: Arc<Webhooks>,
     pub instance: Arc<dyn Instance>,
     pub clock: Arc<dyn Clock>,
 }
 
-const ADMIN_TABLES: &[&[Route]] =
-    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
+const ADMIN_TABLES: &[&[Route]] = &[
+    health::ROUTES,
+    health::ADMIN_OPENAPI,
+    parties::ROUTES,
+    recipients::ROUTES,
+    consents::ROUTES,
+    stops::ROUTES,
+    decisions::ROUTES,
+    changes::ROUTES,
+    webhooks::ROUTES,
+    catalogue::ROUTES,
+];
 const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.

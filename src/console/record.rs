@@ -65,7 +65,7 @@ fn entry_of(change: &Change) -> Entry {
 }
 
 /// A word of the closed vocabularies; other text never reaches the log.
-fn state_word(change: &Change) -> &'static str {
+pub(super) fn state_word(change: &Change) -> &'static str {
     match change.kind {
         ChangeKind::Consent | ChangeKind::Expiry => State::parse(&change.state).map_or(change.kind.as_str(), State::as_str),
         ChangeKind::Stop => StopKind::parse(&change.state).map_or(change.kind.as_str(), StopKind::as_str),

@@ -50,6 +50,7 @@ fn kind_schema(kind: &str) -> Value {
     }
     match kind {
         "string" | "boolean" | "integer" => json!({ "type": kind }),
+        "revision" => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "const": "now" }] }),
         "timestamp" => json!({ "type": "string", "format": "date-time" }),
         other => json!({ "$ref": format!("#/components/schemas/{other}") }),
     }

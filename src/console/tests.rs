@@ -1,5 +1,7 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
+mod out;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,25 +63,25 @@ impl Instance for Double {
     }
 }
 
-struct Desk {
-    state: AdminState,
+pub(super) struct Desk {
+    pub(super) state: AdminState,
     dir: tempfile::TempDir,
 }
 
 /// Somebody's identity in the request's extensions.
 #[derive(Clone)]
-enum As {
+pub(super) enum As {
     Nobody,
     Staff(Vec<AdminRole>),
     App(&'static str),
 }
 
-fn role(role: AdminRole) -> As {
+pub(super) fn role(role: AdminRole) -> As {
     As::Staff(vec![role])
 }
 
 impl Desk {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         Self::open_with(false)
     }
 
@@ -100,24 +102,40 @@ impl Desk {
             mode: Mode::Strict,
         };
         let (log, _recovery) = Log::open(settings, Arc::clone(&clock)).unwrap();
+        let ledger = Arc::new(ledger);
+        let signal = ChangeSignal::of(&ledger);
+        let settings = WebhookSettings {
+            hosts: vec![("127.0.0.1".to_owned(), 1)],
+            clear_loopback: true,
+            tls: Arc::new(no_trust()),
+            vocabulary: Arc::clone(policies.vocabulary()),
+        };
+        let webhooks = Webhooks::open(&ledger, &signal, &clock, &crate::telemetry::Metrics::new(), settings).unwrap();
         let state = AdminState {
-            ledger: Arc::new(ledger),
+            ledger,
             log,
             log_dir: Arc::from(log_dir.as_path()),
             origin: Arc::from("gw-test.example.com"),
             outbox: Arc::default(),
+            signal,
+            webhooks,
             instance: Arc::new(Double { policies, failed }),
             clock,
         };
         Self { state, dir }
     }
 
-    fn send(&self, who: &As, request: Request<Body>) -> (StatusCode, Value) {
+    pub(super) fn send(&self, who: &As, request: Request<Body>) -> (StatusCode, Value) {
         let router = if matches!(who, As::App(_)) { capture_router(self.state.clone()) } else { admin_router(self.state.clone()) };
         self.send_to(router, who, request)
     }
 
-    fn send_to(&self, router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, Value) {
+    fn send_to(&self, router: axum::Router, who: &As, request: Request<Body>) -> (StatusCode, Value) {
+        let (status, bytes) = self.send_raw(router, who, request);
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    fn send_raw(&self, router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, bytes::Bytes) {
         match who {
             As::Nobody => {}
             As::Staff(roles) => {
@@ -136,34 +154,42 @@ impl Desk {
             let response = TowerToHyperService::new(router).call(request).await.unwrap();
             let status = response.status();
             assert_eq!(response.headers()["cache-control"], "no-store");
-            let bytes = response.into_body().collect().await.unwrap().to_bytes();
-            (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+            (status, response.into_body().collect().await.unwrap().to_bytes())
         })
     }
 
-    fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {
+    pub(super) fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {
         self.send(who, Request::get(path).body(Body::empty()).unwrap())
     }
 
-    fn post(&self, who: &As, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(super) fn post(&self, who: &As, path: &str, body: &Value) -> (StatusCode, Value) {
         self.send(who, post(path, body).body(Body::from(body.to_string())).unwrap())
     }
 
     /// A customer `crm:0044`.
-    fn with_customer(self) -> Self {
+    pub(super) fn with_customer(self) -> Self {
         let (status, answer) =
             self.post(&role(AdminRole::ConsentDesk), "/v1/parties", &json!({"identifiers": ["crm:0044", "email:ada@example.com"]}));
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         self
     }
 
-    fn entries(&self) -> Vec<Value> {
+    pub(super) fn entries(&self) -> Vec<Value> {
         crate::audit::Reader::open(&self.state.log_dir).unwrap().map(|entry| entry.unwrap().resolved).collect()
     }
 }
 
 fn post(path: &str, _body: &Value) -> http::request::Builder {
     Request::post(path).header("content-type", "application/json")
+}
+
+/// Nobody is trusted: for tests in the clear.
+fn no_trust() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 fn grant() -> Value {
@@ -173,7 +199,7 @@ fn grant() -> Value {
     })
 }
 
-fn withdrawal() -> Value {
+pub(super) fn withdrawal() -> Value {
     json!({"party": "crm:0044", "state": "withdrawn", "purposes": ["sales.outreach"], "evidence": [{"kind": "letter", "reference": "scan-2"}]})
 }
 

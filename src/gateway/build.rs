@@ -16,8 +16,9 @@ use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::console::WebhookSettings;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
-use crate::model::Findings;
+use crate::model::{Environment, Findings};
 use crate::policy::Policies;
 
 /// Largest upstream answer that is read, bytes; one part holds it whole.
@@ -81,6 +82,21 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         environment: config.gateway.environment,
         hosts: hosts(config),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
+    })
+}
+
+/// What the configuration says about webhooks.
+///
+/// # Errors
+/// When trust anchors or the gateway's own certificate cannot be used.
+pub(super) fn webhooks(config: &Config, policies: &Policies) -> Result<WebhookSettings, TlsError> {
+    let mut tls = tls::client(config.webhooks.as_ref().map(|webhooks| &webhooks.tls))?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(WebhookSettings {
+        hosts: config.webhooks.as_ref().map(|webhooks| webhooks.hosts.clone()).unwrap_or_default(),
+        clear_loopback: config.gateway.environment == Environment::Test,
+        tls: Arc::new(tls),
+        vocabulary: Arc::clone(policies.vocabulary()),
     })
 }
 

@@ -16,6 +16,7 @@ use super::staff::Staff;
 use super::state::Shared;
 use crate::audit::Entry;
 use crate::config::Config;
+use crate::console::Webhooks;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(super) struct Reloader {
     shared: Arc<Shared>,
     staff: Arc<ArcSwap<Staff>>,
     slots: TlsSlots,
+    webhooks: Arc<Webhooks>,
     watched: Mutex<Vec<PathBuf>>,
     stale: Mutex<Option<Stale>>,
     pub(super) loaded_at: Mutex<Timestamp>,
@@ -80,7 +82,14 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    pub(super) fn new(path: &Path, config: &Config, shared: Arc<Shared>, staff: Arc<ArcSwap<Staff>>, slots: TlsSlots) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        config: &Config,
+        shared: Arc<Shared>,
+        staff: Arc<ArcSwap<Staff>>,
+        slots: TlsSlots,
+        webhooks: Arc<Webhooks>,
+    ) -> Self {
         let loaded_at = Mutex::new(shared.clock.now());
         let watched = Mutex::new(watched(config));
         Self {
@@ -89,6 +98,7 @@ impl Reloader {
             shared,
             staff,
             slots,
+            webhooks,
             watched,
             stale: Mutex::new(None),
             loaded_at,
@@ -142,6 +152,7 @@ impl Reloader {
         let snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| one(e.to_string()))?;
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| one(e.to_string()))?;
         let tls = tls_configs(&config).map_err(|e| one(e.to_string()))?;
+        let webhooks = build::webhooks(&config, &policies).map_err(|e| one(e.to_string()))?;
         let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation };
         let written = self.shared.log.append(loaded).and_then(crate::audit::Pending::wait);
         written.map_err(|e| one(format!("the change cannot be recorded: {e}")))?;
@@ -151,6 +162,7 @@ impl Reloader {
         adopted.map_err(|e| one(e.to_string()))?;
         self.shared.swap(snapshot);
         self.staff.store(Arc::new(staff));
+        self.webhooks.adopt(webhooks);
         for (name, slot) in &self.slots {
             if let Some((_, config)) = tls.iter().find(|(n, _)| n == name) {
                 slot.store(Arc::clone(config));

@@ -25,7 +25,7 @@ use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
-use crate::console::{self, AdminState, Outbox};
+use crate::console::{self, AdminState, ChangeSignal, Outbox, Webhooks};
 use crate::model::Findings;
 use crate::telemetry::Metrics;
 
@@ -85,6 +85,7 @@ pub struct Running {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
     instance: Arc<GatewayInstance>,
+    signal: Arc<ChangeSignal>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -116,10 +117,13 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
 
     let shared = Shared::new(snapshot, ledger, log, Arc::clone(&clock), Metrics::new(), derived_key(&config, "field pseudonyms"));
+    let signal = ChangeSignal::of(&shared.ledger);
+    let webhooks =
+        Webhooks::open(&shared.ledger, &signal, &clock, &shared.metrics, build::webhooks(&config, &policies)?).map_err(ConsentError::from)?;
     let (stop, stopped) = watch::channel(false);
     let addresses = sockets.addresses();
     let slots = sockets.tls(&config)?;
-    let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone()));
+    let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks)));
     let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), config.audit.dir.clone()));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
@@ -128,17 +132,20 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         log_dir: config.audit.dir.as_path().into(),
         origin: config.audit.origin.as_str().into(),
         outbox: Arc::clone(&outbox),
+        signal: Arc::clone(&signal),
+        webhooks: Arc::clone(&webhooks),
         instance: Arc::clone(&instance) as Arc<dyn console::Instance>,
         clock: Arc::clone(&clock),
     };
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
-        tokio::spawn(tick(Arc::clone(&shared), outbox, stopped.clone())),
+        tokio::spawn(tick(Arc::clone(&shared), outbox, Arc::clone(&webhooks), stopped.clone())),
+        tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
-    Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, stop, listeners, background })
+    Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, signal, stop, listeners, background })
 }
 
 impl Running {
@@ -176,6 +183,7 @@ impl Running {
     /// Stops accepting, lets open requests finish, closes the log.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
+        self.signal.close();
         for task in self.listeners.into_iter().chain(self.background) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a task ended badly");
@@ -333,7 +341,7 @@ pub(super) async fn stopping(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
-async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Receiver<bool>) {
+async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>, mut stopped: watch::Receiver<bool>) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
     loop {
         let stopping = tokio::select! {
@@ -361,6 +369,8 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, mut stopped: watch::Rece
         let log = shared.log.metrics();
         let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
         shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        let delivered = webhooks.health();
+        shared.metrics.set_webhooks(delivered.failing, delivered.behind);
         if stopping {
             return;
         }

@@ -44,6 +44,9 @@ pub struct Metrics {
     log_entries: Gauge,
     log_syncs: Gauge,
     log_queue: Gauge,
+    webhook_posts: Family<OutcomeLabel, Counter>,
+    webhooks_failing: Gauge,
+    webhooks_behind: Gauge,
     /// Rejects since the log was last told.
     pending_rejects: Arc<Mutex<Vec<(&'static str, u64)>>>,
 }
@@ -77,6 +80,9 @@ impl Metrics {
             log_entries: Gauge::default(),
             log_syncs: Gauge::default(),
             log_queue: Gauge::default(),
+            webhook_posts: Family::default(),
+            webhooks_failing: Gauge::default(),
+            webhooks_behind: Gauge::default(),
             pending_rejects: Arc::default(),
         };
         registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
@@ -90,6 +96,9 @@ impl Metrics {
         registry.register("log_entries", "Entries of the decision log", metrics.log_entries.clone());
         registry.register("log_syncs", "Flushes of the decision log since the start", metrics.log_syncs.clone());
         registry.register("log_queue", "Entries that wait for the log's writer", metrics.log_queue.clone());
+        registry.register("webhook_posts", "Messages posted to webhooks by outcome, tries included", metrics.webhook_posts.clone());
+        registry.register("webhooks_failing", "Webhooks whose receiver takes nothing at present", metrics.webhooks_failing.clone());
+        registry.register("webhooks_behind", "Revisions that the slowest webhook is behind the ledger", metrics.webhooks_behind.clone());
         Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
     }
 
@@ -127,6 +136,16 @@ impl Metrics {
 
     pub fn reload_failed(&self) {
         self.reloads_failed.inc();
+    }
+
+    /// Counts a message to a webhook: `received` or `failed`.
+    pub fn webhook_posted(&self, outcome: &'static str) {
+        self.webhook_posts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub fn set_webhooks(&self, failing: u64, behind: u64) {
+        self.webhooks_failing.set(i64::try_from(failing).unwrap_or(i64::MAX));
+        self.webhooks_behind.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 
     /// State that is read, not counted.

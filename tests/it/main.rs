@@ -26,11 +26,15 @@ mod readme;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
+mod recipients;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod vendor;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod withdrawal;
 #[cfg(test)]

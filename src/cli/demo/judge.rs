@@ -221,6 +221,7 @@ mod tests {
             code: None,
             released: Vec::new(),
             reduced: Vec::new(),
+            disclosed: Vec::new(),
             relied: vec![relied],
             policies: policies.iter().map(|name| (*name).to_owned()).collect(),
             withheld: Vec::new(),
