@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::{Customer, Target};
-use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity};
+use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term};
 
 /// The names of the shipped catalogue, as far as configurations use them.
 fn vocabulary() -> Arc<Vocabulary> {
@@ -24,7 +24,8 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("billing", "finance"),
         ("health", "service"),
     ] {
-        let info = CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary };
+        let info =
+            CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary, term: Term::default() };
         v.categories.insert(Category::intern(name), info);
     }
     for (name, parent) in [
@@ -39,7 +40,7 @@ fn vocabulary() -> Arc<Vocabulary> {
     ] {
         let parents: Vec<Purpose> = parent.into_iter().map(Purpose::intern).collect();
         let ancestors = std::iter::once(Purpose::intern(name)).chain(parents.clone()).collect();
-        v.purposes.insert(Purpose::intern(name), PurposeInfo { channel: None, parents, ancestors });
+        v.purposes.insert(Purpose::intern(name), PurposeInfo { channel: None, parents, ancestors, ..PurposeInfo::default() });
     }
     for (name, kind, department, registered) in [
         ("campaign-manager", ClientKind::Application, "marketing", &["marketing"][..]),
