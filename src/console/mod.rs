@@ -14,6 +14,7 @@ mod health;
 mod openapi;
 mod parties;
 mod problem;
+mod receipt;
 mod record;
 mod role;
 mod schema;
@@ -33,6 +34,7 @@ use serde_json::Value;
 
 use crate::audit::Log;
 use crate::clock::Clock;
+use crate::config::Controller;
 use crate::consent::Ledger;
 use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
 
@@ -41,6 +43,7 @@ use schema::Schema;
 
 pub use decisions::found_json;
 pub use problem::{Code, Problem};
+pub use receipt::{BadSeed, ReceiptKey};
 pub use record::Outbox;
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
 
@@ -57,11 +60,13 @@ pub struct AdminState {
     pub outbox: Arc<Outbox>,
     pub instance: Arc<dyn Instance>,
     pub clock: Arc<dyn Clock>,
+    /// Signs receipts.
+    pub receipts: Arc<ReceiptKey>,
 }
 
 const ADMIN_TABLES: &[&[Route]] =
-    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
-const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
+    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES, receipt::ROUTES];
+const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, receipt::CAPTURE_ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
@@ -92,6 +97,8 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// Names of the policy set that decides now.
     fn vocabulary(&self) -> Arc<Vocabulary>;
     fn activities(&self) -> Arc<[Activity]>;
+    /// Who answers for the processing, if the configuration says so.
+    fn controller(&self) -> Option<Controller>;
     fn policies(&self) -> ActivePolicies;
     /// An id as its user typed it, matched against the space's grammar and normalised.
     ///

@@ -81,7 +81,7 @@ fn path_params(path: &str) -> impl Iterator<Item = &str> {
 
 fn param_about(name: &str) -> &'static str {
     match name {
-        "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops the stop's id",
+        "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops and receipts the event's id",
         "origin" | "index" => "of the decision `<origin>#<index>`",
         _ => "",
     }

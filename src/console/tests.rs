@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -45,6 +46,10 @@ impl Instance for Double {
         self.policies.activities().into()
     }
 
+    fn controller(&self) -> Option<Controller> {
+        Some(Controller { name: "Sample & Sons".to_owned(), address: None, contact: Some("privacy@example.com".to_owned()) })
+    }
+
     fn policies(&self) -> ActivePolicies {
         ActivePolicies { id: self.policies.id().to_owned(), loaded_at: Timestamp::UNIX_EPOCH, policies: Vec::new() }
     }
@@ -61,25 +66,25 @@ impl Instance for Double {
     }
 }
 
-struct Desk {
-    state: AdminState,
+pub(super) struct Desk {
+    pub(super) state: AdminState,
     dir: tempfile::TempDir,
 }
 
 /// Somebody's identity in the request's extensions.
 #[derive(Clone)]
-enum As {
+pub(super) enum As {
     Nobody,
     Staff(Vec<AdminRole>),
     App(&'static str),
 }
 
-fn role(role: AdminRole) -> As {
+pub(super) fn role(role: AdminRole) -> As {
     As::Staff(vec![role])
 }
 
 impl Desk {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         Self::open_with(false)
     }
 
@@ -108,16 +113,21 @@ impl Desk {
             outbox: Arc::default(),
             instance: Arc::new(Double { policies, failed }),
             clock,
+            receipts: Arc::new(ReceiptKey::new(&[9; 32]).unwrap()),
         };
         Self { state, dir }
     }
 
     fn send(&self, who: &As, request: Request<Body>) -> (StatusCode, Value) {
-        let router = if matches!(who, As::App(_)) { capture_router(self.state.clone()) } else { admin_router(self.state.clone()) };
-        self.send_to(router, who, request)
+        self.send_to(self.router(who), who, request)
     }
 
-    fn send_to(&self, router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, Value) {
+    fn send_to(&self, router: axum::Router, who: &As, request: Request<Body>) -> (StatusCode, Value) {
+        let (status, _, bytes) = Self::exchange(router, who, request);
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    fn exchange(router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
         match who {
             As::Nobody => {}
             As::Staff(roles) => {
@@ -134,23 +144,31 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let response = TowerToHyperService::new(router).call(request).await.unwrap();
-            let status = response.status();
-            assert_eq!(response.headers()["cache-control"], "no-store");
-            let bytes = response.into_body().collect().await.unwrap().to_bytes();
-            (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+            let (head, body) = response.into_parts();
+            assert_eq!(head.headers["cache-control"], "no-store");
+            (head.status, head.headers, body.collect().await.unwrap().to_bytes())
         })
     }
 
-    fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {
+    fn router(&self, who: &As) -> axum::Router {
+        if matches!(who, As::App(_)) { capture_router(self.state.clone()) } else { admin_router(self.state.clone()) }
+    }
+
+    /// The answer as it is sent.
+    pub(super) fn fetch(&self, who: &As, path: &str) -> (StatusCode, HeaderMap, Bytes) {
+        Self::exchange(self.router(who), who, Request::get(path).body(Body::empty()).unwrap())
+    }
+
+    pub(super) fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {
         self.send(who, Request::get(path).body(Body::empty()).unwrap())
     }
 
-    fn post(&self, who: &As, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub(super) fn post(&self, who: &As, path: &str, body: &Value) -> (StatusCode, Value) {
         self.send(who, post(path, body).body(Body::from(body.to_string())).unwrap())
     }
 
     /// A customer `crm:0044`.
-    fn with_customer(self) -> Self {
+    pub(super) fn with_customer(self) -> Self {
         let (status, answer) =
             self.post(&role(AdminRole::ConsentDesk), "/v1/parties", &json!({"identifiers": ["crm:0044", "email:ada@example.com"]}));
         assert_eq!(status, StatusCode::CREATED, "{answer}");
