@@ -221,10 +221,10 @@ fn controller(value: Value<'_>) -> Option<Controller> {
     }
     let mut table = value.table("`controller`")?;
     let name = table.need("name").and_then(Value::str);
-    let (address, contact) = (table.opt("address").map(Value::str), table.opt("contact").map(Value::str));
+    let text = |value: Option<Value<'_>>| value.and_then(Value::str).map(str::to_owned);
+    let (address, contact) = (text(table.opt("address")), text(table.opt("contact")));
     table.finish();
-    let text = |read: Option<Option<&str>>| read.flatten().map(str::to_owned);
-    Some(Controller { name: name?.to_owned(), address: text(address), contact: text(contact) })
+    Some(Controller { name: name?.to_owned(), address, contact })
 }
 
 pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {

@@ -26,6 +26,8 @@ mod readme;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod tidy;

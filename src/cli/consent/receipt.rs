@@ -9,7 +9,7 @@ use crate::cli::{Exit, Failure, Output};
 
 /// Gives the signed receipt of an event (ISO/IEC TS 27560, Data Privacy Vocabulary).
 #[derive(Debug, clap::Args)]
-pub(super) struct ReceiptArgs {
+pub(in crate::cli) struct ReceiptArgs {
     /// The event's id, from `consent history`: `ev_42`.
     event: String,
     /// A page to read and print; it holds the signed form.
@@ -29,7 +29,7 @@ pub(super) struct ReceiptArgs {
 }
 
 impl ReceiptArgs {
-    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+    pub(in crate::cli) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         let format = match (self.html, self.jws) {
             (true, _) => "html",
             (_, true) => "jws",
