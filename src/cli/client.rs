@@ -143,7 +143,18 @@ impl Admin {
         self.call(&Method::POST, path, Send::Json(body))
     }
 
+    /// An answer as it is.
+    pub(super) fn fetch(&self, path: &str) -> Result<Bytes, Failure> {
+        self.ask(&Method::GET, path, Send::Nothing)
+    }
+
     pub(super) fn call(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Value, Failure> {
+        let bytes = self.ask(method, path, body)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_other| Failure::new(Exit::Internal, format!("`{}` did not answer with JSON; is this the admin listener?", self.base)))
+    }
+
+    fn ask(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Bytes, Failure> {
         let patience = if matches!(body, Send::Bulk { .. }) { IMPORT_TIMEOUT } else { TIMEOUT };
         let exchange = async {
             match tokio::time::timeout(patience, self.exchange(method, path, body)).await {
@@ -152,11 +163,7 @@ impl Admin {
             }
         };
         let (status, bytes) = self.runtime.block_on(exchange)?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes)
-                .map_err(|_other| Failure::new(Exit::Internal, format!("`{}` did not answer with JSON; is this the admin listener?", self.base)));
-        }
-        Err(refusal(status, &bytes))
+        if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes)) }
     }
 
     async fn exchange(&self, method: &Method, path: &str, body: Send<'_>) -> Result<(StatusCode, Bytes), Failure> {

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+mod receipt;
+
 use super::client::{ServerArgs, query, segment};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
@@ -21,6 +23,8 @@ pub(super) enum ConsentCommand {
     /// Shows every event of a customer.
     #[command(after_help = "Example: consentry consent history crm:0044")]
     History(HistoryArgs),
+    #[command(after_help = "Example: consentry consent receipt ev_42 --html --out receipt.html")]
+    Receipt(receipt::ReceiptArgs),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -173,6 +177,7 @@ impl ConsentCommand {
             }
             Self::Effective(args) => effective(output, args),
             Self::History(args) => history(output, args),
+            Self::Receipt(args) => args.execute(output),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::callers::Callers;
 use super::read::{Table, Value};
 use super::settings::{
-    Admin, AdminRole, AuditSettings, CaptureListener, ClientCertificates, ConsentStore, GatewaySettings, Health, Limits, Listener, RoleHolder,
-    RoleSource,
+    Admin, AdminRole, AuditSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits, Listener,
+    RoleHolder, RoleSource,
 };
 use crate::model::Environment;
 
@@ -201,12 +201,30 @@ pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Value<'_>)> {
 pub(super) fn consent(value: Value<'_>) -> Option<ConsentStore> {
     let mut table = value.table("`[consent]`")?;
     let store = table.need("store").and_then(|v| v.table("`store`"));
+    let controller = table.opt("controller").map(controller);
     table.finish();
     let mut store = store?;
     store.later(&["postgres"]);
     let sqlite = store.need("sqlite").and_then(Value::new_path);
     store.finish();
-    Some(ConsentStore { sqlite: sqlite? })
+    let controller = match controller {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some(ConsentStore { sqlite: sqlite?, controller })
+}
+
+/// A name, or a table with more.
+fn controller(value: Value<'_>) -> Option<Controller> {
+    if value.as_str().is_some() {
+        return value.str().map(|name| Controller { name: name.to_owned(), address: None, contact: None });
+    }
+    let mut table = value.table("`controller`")?;
+    let name = table.need("name").and_then(Value::str);
+    let text = |value: Option<Value<'_>>| value.and_then(Value::str).map(str::to_owned);
+    let (address, contact) = (text(table.opt("address")), text(table.opt("contact")));
+    table.finish();
+    Some(Controller { name: name?.to_owned(), address, contact })
 }
 
 pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {

@@ -248,6 +248,16 @@ pub struct TokenClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsentStore {
     pub sqlite: PathBuf,
+    pub controller: Option<Controller>,
+}
+
+/// Who answers for the processing (GDPR Art. 4(7)): named in receipts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    pub name: String,
+    pub address: Option<String>,
+    /// Where a person withdraws or asks, e.g. an e-mail address.
+    pub contact: Option<String>,
 }
 
 /// `[audit]`

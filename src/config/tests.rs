@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::{Customer, Target};
-use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity};
+use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term};
 
 /// The names of the shipped catalogue, as far as configurations use them.
 fn vocabulary() -> Arc<Vocabulary> {
@@ -24,7 +24,8 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("billing", "finance"),
         ("health", "service"),
     ] {
-        let info = CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary };
+        let info =
+            CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary, term: Term::default() };
         v.categories.insert(Category::intern(name), info);
     }
     for (name, parent) in [
@@ -39,7 +40,7 @@ fn vocabulary() -> Arc<Vocabulary> {
     ] {
         let parents: Vec<Purpose> = parent.into_iter().map(Purpose::intern).collect();
         let ancestors = std::iter::once(Purpose::intern(name)).chain(parents.clone()).collect();
-        v.purposes.insert(Purpose::intern(name), PurposeInfo { channel: None, parents, ancestors });
+        v.purposes.insert(Purpose::intern(name), PurposeInfo { channel: None, parents, ancestors, ..PurposeInfo::default() });
     }
     for (name, kind, department, registered) in [
         ("campaign-manager", ClientKind::Application, "marketing", &["marketing"][..]),
@@ -162,6 +163,16 @@ fn routes_of_the_example_name_their_customers() {
 }
 
 #[test]
+fn a_controller_has_a_name_and_may_have_more() {
+    let example = Example::new();
+    let read = || example.load().unwrap_or_else(|findings| panic!("{findings}")).consent.controller.unwrap();
+    assert_eq!((read().name.as_str(), read().contact.as_deref()), ("Example Ltd", Some("privacy@example.com")));
+    let whole = "controller = { name = \"Example Ltd\", address = \"1 Example Street, Exampletown\", contact = \"privacy@example.com\" }";
+    example.replace(MAIN, whole, "controller = \"Example Ltd\"");
+    assert_eq!(read(), Controller { name: "Example Ltd".to_owned(), address: None, contact: None });
+}
+
+#[test]
 fn the_governed_hash_sees_rules_and_nothing_else() {
     let example = Example::new();
     let before = example.load().unwrap().governed_hash;
@@ -259,6 +270,10 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "the environment variable `CONSENTRY_TEST_NEVER_SET` is not set",
     ),
     (MAIN, "key = { file = \"certs/admin.key\" }", "key = { file = \"certs/admin.key\", env = \"X\" }", "either `file` or `env`"),
+    (MAIN, "name = \"Example Ltd\", ", "", "`name` is missing in `controller`"),
+    (MAIN, "name = \"Example Ltd\", ", "name = \"\", ", "this must not be empty"),
+    (MAIN, "name = \"Example Ltd\", ", "name = \"Example Ltd\", fax = \"1\", ", "unknown key `fax` in `controller`"),
+    (MAIN, "contact = \"privacy@example.com\"", "contact = 1", "expected a string, found a number"),
     (MAIN, "signing_key = { file = \"certs/log.key\" }", "signing_key = { file = \"certs/secret\" }", "this is not an Ed25519 key"),
     (MAIN, "credentials = \"forward\"", "credentials = \"Bearer abc\"", "a secret stands in the file"),
     (MAIN, "credentials = \"forward\"", "credentials = { oauth2 = { token_url = \"x\" } }", "`oauth2` is not available in this version"),

@@ -86,6 +86,24 @@ impl State {
         matches!(self, Self::Refused | Self::Withdrawn | Self::Revoked | Self::Expired | Self::Superseded | Self::Invalidated)
     }
 
+    /// The state in the [Data Privacy Vocabulary](https://w3id.org/dpv) 2.3, the nearest broader one where it has none of its own.
+    #[must_use]
+    pub const fn iri(self) -> &'static str {
+        match self {
+            Self::Unknown => "https://w3id.org/dpv#ConsentUnknown",
+            Self::Requested | Self::PendingConfirmation => "https://w3id.org/dpv#ConsentRequested",
+            Self::Deferred => "https://w3id.org/dpv#ConsentRequestDeferred",
+            Self::Given => "https://w3id.org/dpv#ConsentGiven",
+            Self::Renewed => "https://w3id.org/dpv#RenewedConsentGiven",
+            Self::Refused => "https://w3id.org/dpv#ConsentRefused",
+            Self::Withdrawn => "https://w3id.org/dpv#ConsentWithdrawn",
+            Self::Revoked => "https://w3id.org/dpv#ConsentRevoked",
+            Self::Expired => "https://w3id.org/dpv#ConsentExpired",
+            Self::Superseded => "https://w3id.org/dpv#ConsentStatusInvalidForProcessing",
+            Self::Invalidated => "https://w3id.org/dpv#ConsentInvalidated",
+        }
+    }
+
     /// What policies see.
     #[must_use]
     pub const fn status(self) -> ConsentStatus {
@@ -99,7 +117,31 @@ impl State {
     }
 }
 
+impl Method {
+    /// The kind of consent in the Data Privacy Vocabulary.
+    #[must_use]
+    pub const fn iri(self) -> &'static str {
+        match self {
+            Self::Explicit => "https://w3id.org/dpv#ExplicitlyExpressedConsent",
+            Self::Expressed => "https://w3id.org/dpv#ExpressedConsent",
+            Self::Implied => "https://w3id.org/dpv#ImpliedConsent",
+        }
+    }
+}
+
 impl StopKind {
+    /// The right that is exercised, in the Data Privacy Vocabulary; `None` for what no right of the person is.
+    #[must_use]
+    pub const fn iri(self) -> Option<&'static str> {
+        match self {
+            Self::Erasure => Some("https://w3id.org/dpv/legal/eu/gdpr#A17"),
+            Self::Restriction => Some("https://w3id.org/dpv/legal/eu/gdpr#A18"),
+            Self::ObjectionMarketing | Self::Objection => Some("https://w3id.org/dpv/legal/eu/gdpr#A21"),
+            Self::OptOutSale | Self::OptOutSensitive | Self::OptOutGpc | Self::Suppression => Some("https://w3id.org/dpv#OptingOutFromProcess"),
+            Self::Deceased | Self::Legal => None,
+        }
+    }
+
     /// The name of the stop in decisions (`Why::Stop`).
     #[must_use]
     pub const fn stop_name(self) -> &'static str {

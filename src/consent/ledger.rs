@@ -24,7 +24,7 @@ use super::projection::{Projection, Seen};
 use super::rows::EventList;
 use super::snapshot;
 use super::status::{Effective, status};
-use super::store::{Change, Head, SqliteStore, Store, StoreError};
+use super::store::{Batch, Change, Document, Head, SqliteStore, Store, StoreError};
 use super::write::Writer;
 
 /// Everything a decision needs of one customer, of one revision.
@@ -260,6 +260,12 @@ impl Ledger {
         Ok((event, party))
     }
 
+    /// Which ledger this is: made with its database, letters and digits only.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.head.id
+    }
+
     /// The public id of a customer.
     #[must_use]
     pub fn party_id(&self, party: PartyNo) -> crate::model::PartyId {
@@ -272,6 +278,15 @@ impl Ledger {
     /// When the store is away.
     pub fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, Unavailable> {
         Ok(self.store.documents(kind)?)
+    }
+
+    /// Puts a document, or removes it; durable on return. It has no revision: nothing that is decided depends on it.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn put_document(&self, kind: &'static str, key: &str, body: Option<&str>) -> Result<(), Unavailable> {
+        let document = Document { kind, key: key.to_owned(), body: body.map(str::to_owned) };
+        Ok(self.store.commit(&Batch { documents: vec![document], ..Batch::default() })?)
     }
 
     /// Sets who is told of each stored change.

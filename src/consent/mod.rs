@@ -15,7 +15,6 @@ mod dossier;
 mod draft;
 mod error;
 mod event;
-mod feed;
 mod floor;
 mod gaps;
 mod health;

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::dispatch::{Access, Call, Reply, Route};
 use super::problem::Problem;
 use super::role::AdminRole;
-use crate::model::{Activity, Category, Channel, Purpose};
+use crate::model::{Activity, Art9Basis, Category, Channel, Purpose};
 
 const STAFF: Access = Access::Roles(&AdminRole::ALL);
 const POLICY: Access = Access::Roles(&[AdminRole::PolicyAuthor, AdminRole::PolicyApprover]);
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::get("/v1/purposes", "purposes.list", STAFF, "What data is used for", purposes),
-    Route::get("/v1/categories", "categories.list", STAFF, "Categories of data with their owners", categories),
+    Route::get("/v1/purposes", "purposes.list", STAFF, "What data is used for, with the terms of the Data Privacy Vocabulary", purposes),
+    Route::get("/v1/categories", "categories.list", STAFF, "Categories of data with their owners and terms", categories),
     Route::get("/v1/activities", "activities.list", STAFF, "Processing activities with their lawful basis (GDPR Art. 30)", activities),
     Route::get("/v1/policies", "policies.list", POLICY, "The policies that decide now", policies),
 ];
@@ -24,7 +24,11 @@ fn purposes(call: &Call) -> Result<Reply, Problem> {
         .iter()
         .map(|(purpose, info)| {
             let parents: Vec<&str> = info.parents.iter().map(|parent| parent.as_str()).collect();
-            json!({ "purpose": purpose.as_str(), "channel": info.channel.map(Channel::as_str), "parents": parents })
+            let incompatible: Vec<&str> = info.incompatible_with.iter().map(|other| other.as_str()).collect();
+            json!({
+                "purpose": purpose.as_str(), "label": info.term.label, "dpv": info.term.dpv, "channel": info.channel.map(Channel::as_str),
+                "parents": parents, "incompatible_with": incompatible, "prohibited": vocabulary.prohibition(*purpose).is_some(),
+            })
         })
         .collect();
     Ok(Reply::ok(&json!({ "purposes": list })))
@@ -38,7 +42,7 @@ fn categories(call: &Call) -> Result<Reply, Problem> {
         .map(|(category, info)| {
             let contributors: Vec<&str> = info.contributors.iter().map(|c| c.as_str()).collect();
             json!({
-                "category": category.as_str(), "owner": info.owner.as_str(), "contributors": contributors,
+                "category": category.as_str(), "label": info.term.label, "dpv": info.term.dpv, "owner": info.owner.as_str(), "contributors": contributors,
                 "sensitivity": info.sensitivity.as_str(),
             })
         })
@@ -56,7 +60,10 @@ fn activity_json(activity: &Activity) -> Value {
         "activity": activity.id.as_str(), "version": activity.version, "department": activity.department.as_str(),
         "purposes": activity.purposes.iter().map(|p| Purpose::as_str(*p)).collect::<Vec<_>>(),
         "categories": activity.categories.iter().map(|c| Category::as_str(*c)).collect::<Vec<_>>(),
-        "basis": activity.basis.as_str(), "recipients": activity.recipients, "retention": activity.retention,
+        "basis": activity.basis.as_str(), "basis_dpv": activity.basis.iri(), "basis_gdpr": activity.basis.gdpr_iri(),
+        "art9": activity.art9.map(Art9Basis::as_str), "art9_gdpr": activity.art9.map(Art9Basis::iri),
+        "recipients": activity.recipients, "retention": activity.retention, "jurisdiction": activity.jurisdiction, "dpia": activity.dpia,
+        "confidentiality": activity.confidentiality,
     })
 }
 

@@ -113,7 +113,7 @@ pub(super) fn change_json(ledger: &Ledger, change: &Change) -> Value {
         "revision": change.revision.0,
         "time": change.at.to_string(),
         "kind": change.kind.as_str(),
-        "party": change.party.and_then(|no| ledger.party_id(no)).map(|id| id.0),
+        "party": change.party.map(|no| ledger.party_id(no).0),
         "event": change.event.map(|event| event.to_string()),
         "purposes": purposes,
         "state": matches!(change.kind, ChangeKind::Consent | ChangeKind::Expiry | ChangeKind::Stop).then(|| state_word(change)),

@@ -211,6 +211,8 @@ pub(super) struct Reply {
     content_type: &'static str,
     body: String,
     revision: Option<u64>,
+    /// `Content-Security-Policy` of a page; other answers load nothing.
+    policy: Option<&'static str>,
 }
 
 impl Reply {
@@ -223,11 +225,17 @@ impl Reply {
     }
 
     pub(super) fn json(status: StatusCode, document: &Value) -> Self {
-        Self { status, content_type: "application/json", body: document.to_string(), revision: None }
+        Self { status, content_type: "application/json", body: document.to_string(), revision: None, policy: None }
     }
 
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body, revision: None }
+        Self { status: StatusCode::OK, content_type, body, revision: None, policy: None }
+    }
+
+    /// What a page may load.
+    pub(super) fn policy(mut self, policy: &'static str) -> Self {
+        self.policy = Some(policy);
+        self
     }
 
     /// The consent store's revision that this answer knows.
@@ -244,6 +252,9 @@ impl IntoResponse for Reply {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if let Some(revision) = self.revision {
             response.headers_mut().insert(HeaderName::from_static("consentry-revision"), HeaderValue::from(revision));
+        }
+        if let Some(policy) = self.policy {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         }
         response
     }
@@ -443,15 +454,12 @@ async fn read_body(route: &Route, body: Body) -> Result<Bytes, Problem> {
 
 /// Headers of every answer: never cached, never sniffed, never framed.
 fn harden(mut response: Response) -> Response {
-    let fixed = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
+    let fixed = [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::REFERRER_POLICY, "no-referrer")];
     for (name, value) in fixed {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    response.headers_mut().entry(header::CONTENT_SECURITY_POLICY).or_insert(nothing);
     response
 }
 

@@ -15,6 +15,7 @@ mod health;
 mod openapi;
 mod parties;
 mod problem;
+mod receipt;
 mod recipients;
 mod record;
 mod role;
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 use crate::audit::Log;
 use crate::clock::Clock;
+use crate::config::Controller;
 use crate::consent::Ledger;
 use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
 
@@ -45,6 +47,7 @@ use schema::Schema;
 pub use changes::ChangeSignal;
 pub use decisions::found_json;
 pub use problem::{Code, Problem};
+pub use receipt::{BadSeed, ReceiptKey};
 pub use recipients::{Disclosed, Disclosure, disclosed};
 pub use record::Outbox;
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
@@ -66,6 +69,8 @@ pub struct AdminState {
     pub webhooks: Arc<Webhooks>,
     pub instance: Arc<dyn Instance>,
     pub clock: Arc<dyn Clock>,
+    /// Signs receipts.
+    pub receipts: Arc<ReceiptKey>,
 }
 
 const ADMIN_TABLES: &[&[Route]] = &[
@@ -74,13 +79,14 @@ const ADMIN_TABLES: &[&[Route]] = &[
     parties::ROUTES,
     recipients::ROUTES,
     consents::ROUTES,
+    receipt::ROUTES,
     stops::ROUTES,
     decisions::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,
     catalogue::ROUTES,
 ];
-const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
+const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, receipt::CAPTURE_ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
@@ -111,6 +117,8 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// Names of the policy set that decides now.
     fn vocabulary(&self) -> Arc<Vocabulary>;
     fn activities(&self) -> Arc<[Activity]>;
+    /// Who answers for the processing, if the configuration says so.
+    fn controller(&self) -> Option<Controller>;
     fn policies(&self) -> ActivePolicies;
     /// An id as its user typed it, matched against the space's grammar and normalised.
     ///

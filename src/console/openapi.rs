@@ -81,7 +81,7 @@ fn path_params(path: &str) -> impl Iterator<Item = &str> {
 
 fn param_about(name: &str) -> &'static str {
     match name {
-        "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops and webhooks their own id",
+        "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops, receipts and webhooks their own id",
         "origin" | "index" => "of the decision `<origin>#<index>`",
         _ => "",
     }

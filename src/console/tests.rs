@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -45,6 +46,10 @@ impl Instance for Double {
 
     fn activities(&self) -> Arc<[Activity]> {
         self.policies.activities().into()
+    }
+
+    fn controller(&self) -> Option<Controller> {
+        Some(Controller { name: "Sample & Sons".to_owned(), address: None, contact: Some("privacy@example.com".to_owned()) })
     }
 
     fn policies(&self) -> ActivePolicies {
@@ -121,21 +126,21 @@ impl Desk {
             webhooks,
             instance: Arc::new(Double { policies, failed }),
             clock,
+            receipts: Arc::new(ReceiptKey::new(&[9; 32]).unwrap()),
         };
         Self { state, dir }
     }
 
     pub(super) fn send(&self, who: &As, request: Request<Body>) -> (StatusCode, Value) {
-        let router = if matches!(who, As::App(_)) { capture_router(self.state.clone()) } else { admin_router(self.state.clone()) };
-        self.send_to(router, who, request)
+        self.send_to(self.router(who), who, request)
     }
 
     fn send_to(&self, router: axum::Router, who: &As, request: Request<Body>) -> (StatusCode, Value) {
-        let (status, bytes) = self.send_raw(router, who, request);
+        let (status, _, bytes) = Self::exchange(router, who, request);
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    fn send_raw(&self, router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, bytes::Bytes) {
+    fn exchange(router: axum::Router, who: &As, mut request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
         match who {
             As::Nobody => {}
             As::Staff(roles) => {
@@ -152,10 +157,19 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let response = TowerToHyperService::new(router).call(request).await.unwrap();
-            let status = response.status();
-            assert_eq!(response.headers()["cache-control"], "no-store");
-            (status, response.into_body().collect().await.unwrap().to_bytes())
+            let (head, body) = response.into_parts();
+            assert_eq!(head.headers["cache-control"], "no-store");
+            (head.status, head.headers, body.collect().await.unwrap().to_bytes())
         })
+    }
+
+    fn router(&self, who: &As) -> axum::Router {
+        if matches!(who, As::App(_)) { capture_router(self.state.clone()) } else { admin_router(self.state.clone()) }
+    }
+
+    /// The answer as it is sent.
+    pub(super) fn fetch(&self, who: &As, path: &str) -> (StatusCode, HeaderMap, Bytes) {
+        Self::exchange(self.router(who), who, Request::get(path).body(Body::empty()).unwrap())
     }
 
     pub(super) fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {

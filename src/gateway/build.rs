@@ -16,7 +16,7 @@ use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::console::WebhookSettings;
+use crate::console::{BadSeed, WebhookSettings};
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
 use crate::model::{Environment, Findings};
 use crate::policy::Policies;
@@ -35,6 +35,8 @@ pub enum BuildError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Receipts(#[from] BadSeed),
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
 }
@@ -82,6 +84,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         environment: config.gateway.environment,
         hosts: hosts(config),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
+        controller: config.consent.controller.clone(),
     })
 }
 

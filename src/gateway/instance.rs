@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::explain;
 use super::reload::Reloader;
 use super::state::Shared;
+use crate::config::Controller;
 use crate::console::{ActivePolicies, ActivePolicy, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck};
 use crate::identity::KeyState;
 use crate::model::{Activity, Identifier, Name, Space, Vocabulary};
@@ -76,6 +77,10 @@ impl Instance for GatewayInstance {
 
     fn activities(&self) -> Arc<[Activity]> {
         self.shared.snapshot().policies.activities().to_vec().into()
+    }
+
+    fn controller(&self) -> Option<Controller> {
+        self.shared.snapshot().controller.clone()
     }
 
     fn policies(&self) -> ActivePolicies {

@@ -394,14 +394,4 @@ pub(super) fn outcome(verdicts: &Verdicts, released: bool) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_newest_events_that_lost_are_told() {
-        let events = |numbers: std::ops::Range<usize>| numbers.map(|n| EventId(n as u64)).collect::<Vec<_>>();
-        assert_eq!(newest(events(0..3)), events(0..3));
-        assert_eq!(newest(events(0..1_000)), events(992..1_000));
-        assert_eq!(newest(Vec::new()), Vec::new());
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
-use crate::console::{self, AdminState, ChangeSignal, Outbox, Webhooks};
+use crate::console::{self, AdminState, ChangeSignal, Outbox, ReceiptKey, Webhooks};
 use crate::model::Findings;
 use crate::telemetry::Metrics;
 
@@ -136,6 +136,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         webhooks: Arc::clone(&webhooks),
         instance: Arc::clone(&instance) as Arc<dyn console::Instance>,
         clock: Arc::clone(&clock),
+        receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
     };
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![

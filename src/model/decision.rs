@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role};
 use super::party::{EventId, PartyFacts, PartyNo};
-use super::vocabulary::{Action, Channel, ConsentStatus, Environment, LawfulBasis};
+use super::vocabulary::{Action, Art9Basis, Channel, ConsentStatus, Environment, LawfulBasis};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKind {
@@ -43,6 +43,14 @@ pub struct Activity {
     pub basis: LawfulBasis,
     pub recipients: Vec<String>,
     pub retention: String,
+    /// Needed for categories of special sensitivity.
+    pub art9: Option<Art9Basis>,
+    /// `EU` or an ISO 3166 code.
+    pub jurisdiction: Option<String>,
+    /// Where the data protection impact assessment is kept.
+    pub dpia: Option<String>,
+    /// The house's own word, e.g. `internal`.
+    pub confidentiality: Option<String>,
 }
 
 /// Everything one Cedar evaluation may depend on. All names are of the loaded vocabulary.

@@ -18,6 +18,6 @@ pub use party::{EventId, Identifier, PartyFacts, PartyId, PartyNo, Revision};
 pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step, Subject};
 pub(crate) use vocabulary::closed;
 pub use vocabulary::{
-    Action, Age, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis, PurposeInfo, Segment, Sensitivity,
-    Stage, Vocabulary,
+    Action, Age, Art9Basis, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis, PurposeInfo, Segment,
+    Sensitivity, Stage, Term, Vocabulary,
 };

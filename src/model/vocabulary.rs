@@ -60,6 +60,19 @@ closed! {
         LegitimateInterest = "legitimate-interest",
         None = "none",
     }
+    /// GDPR Art. 9(2): what allows an activity to use special categories of data.
+    Art9Basis {
+        ExplicitConsent = "explicit-consent",
+        Employment = "employment",
+        VitalInterest = "vital-interest",
+        NotForProfit = "not-for-profit",
+        MadePublic = "made-public",
+        LegalClaims = "legal-claims",
+        SubstantialPublicInterest = "substantial-public-interest",
+        HealthCare = "health-care",
+        PublicHealth = "public-health",
+        Archiving = "archiving",
+    }
     /// The consent store's answer for (customer, purpose, category, recipient, channel), as policies see it.
     ConsentStatus {
         Given = "given",
@@ -110,6 +123,56 @@ closed! {
     }
 }
 
+/// Names of the [Data Privacy Vocabulary](https://w3id.org/dpv) 2.3, as others know what we declare.
+impl LawfulBasis {
+    /// `None` when no activity covers the use.
+    #[must_use]
+    pub const fn iri(self) -> Option<&'static str> {
+        match self {
+            Self::Consent => Some("https://w3id.org/dpv#Consent"),
+            Self::Contract => Some("https://w3id.org/dpv#Contract"),
+            Self::LegalObligation => Some("https://w3id.org/dpv#LegalObligation"),
+            Self::VitalInterest => Some("https://w3id.org/dpv#VitalInterest"),
+            Self::PublicTask => Some("https://w3id.org/dpv#PublicInterest"),
+            Self::LegitimateInterest => Some("https://w3id.org/dpv#LegitimateInterest"),
+            Self::None => None,
+        }
+    }
+
+    /// The letter of GDPR Art. 6(1).
+    #[must_use]
+    pub const fn gdpr_iri(self) -> Option<&'static str> {
+        match self {
+            Self::Consent => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-a"),
+            Self::Contract => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-b"),
+            Self::LegalObligation => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-c"),
+            Self::VitalInterest => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-d"),
+            Self::PublicTask => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-e"),
+            Self::LegitimateInterest => Some("https://w3id.org/dpv/legal/eu/gdpr#A6-1-f"),
+            Self::None => None,
+        }
+    }
+}
+
+impl Art9Basis {
+    /// The letter of GDPR Art. 9(2).
+    #[must_use]
+    pub const fn iri(self) -> &'static str {
+        match self {
+            Self::ExplicitConsent => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-a",
+            Self::Employment => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-b",
+            Self::VitalInterest => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-c",
+            Self::NotForProfit => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-d",
+            Self::MadePublic => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-e",
+            Self::LegalClaims => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-f",
+            Self::SubstantialPublicInterest => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-g",
+            Self::HealthCare => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-h",
+            Self::PublicHealth => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-i",
+            Self::Archiving => "https://w3id.org/dpv/legal/eu/gdpr#A9-2-j",
+        }
+    }
+}
+
 /// The catalogue's names and how they hang together. Every name a request, a route or an event uses is checked against
 /// this before anything is evaluated: an unknown name never reaches a policy.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +190,19 @@ pub struct PurposeInfo {
     pub parents: Vec<Purpose>,
     /// The purpose itself and everything above it in the DAG, without duplicates.
     pub ancestors: Vec<Purpose>,
+    pub term: Term,
+    /// No activity may serve both; as declared, on one side or on both.
+    pub incompatible_with: Vec<Purpose>,
+    /// Nothing may be done for it, nor for what stands below it.
+    pub prohibited: bool,
+}
+
+/// How people and other systems call what the catalogue declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Term {
+    pub label: Option<String>,
+    /// An IRI of the Data Privacy Vocabulary.
+    pub dpv: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +210,7 @@ pub struct CategoryInfo {
     pub owner: Department,
     pub contributors: Vec<Department>,
     pub sensitivity: Sensitivity,
+    pub term: Term,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +256,24 @@ impl Vocabulary {
     #[must_use]
     pub fn is_within(&self, purpose: Purpose, above: Purpose) -> bool {
         self.purposes.get(&purpose).is_some_and(|info| info.ancestors.contains(&above))
+    }
+
+    /// The prohibited purpose that `purpose` is or stands below.
+    #[must_use]
+    pub fn prohibition(&self, purpose: Purpose) -> Option<Purpose> {
+        let ancestors = &self.purposes.get(&purpose)?.ancestors;
+        ancestors.iter().copied().find(|above| self.purposes.get(above).is_some_and(|info| info.prohibited))
+    }
+
+    /// Whether no activity may serve both purposes: one of them, or something above it, says so of the other.
+    #[must_use]
+    pub fn are_incompatible(&self, one: Purpose, other: Purpose) -> bool {
+        let excludes = |one: Purpose, other: Purpose| {
+            let ancestors = self.purposes.get(&one).into_iter().flat_map(|info| &info.ancestors);
+            let excluded = ancestors.filter_map(|above| self.purposes.get(above)).flat_map(|info| &info.incompatible_with);
+            excluded.copied().any(|excluded| self.is_within(other, excluded))
+        };
+        excludes(one, other) || excludes(other, one)
     }
 
     /// The channel policies see for a purpose: its own attribute, else `system`.

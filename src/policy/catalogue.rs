@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     Category, CategoryInfo, Channel, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Findings, Purpose, PurposeInfo, Role, Sensitivity,
-    Vocabulary,
+    Term, Vocabulary,
 };
 
 use super::source::{Source, did_you_mean};
@@ -228,7 +228,20 @@ impl Reader<'_> {
                 }
             }
         }
+        self.registrations(entities, &vocabulary);
         vocabulary
+    }
+
+    /// Nobody is registered for what is prohibited.
+    fn registrations(&mut self, entities: &[Entity], vocabulary: &Vocabulary) {
+        for entity in entities {
+            for (_, id) in references_of(entity.attrs.get("registered_purposes")) {
+                let Some(prohibited) = vocabulary.purpose(&id).and_then(|purpose| vocabulary.prohibition(purpose)) else { continue };
+                let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
+                let message = format!("{} `{}` is registered for purpose `{id}`, and `{prohibited}` is prohibited", entity.kind, entity.id);
+                self.findings.push(self.source.finding(at, message).help("take the purpose out of its `registered_purposes`"));
+            }
+        }
     }
 
     fn attribute<'e>(&mut self, entity: &'e Entity, name: &str) -> Option<&'e Value> {
@@ -249,13 +262,27 @@ impl Reader<'_> {
             owner: Department::intern(&owner?.1),
             contributors: contributors.iter().map(|id| Department::intern(id)).collect(),
             sensitivity: Sensitivity::parse(&sensitivity?.1)?,
+            term: self.term(entity),
         })
     }
 
     fn purpose(&mut self, entity: &Entity) -> PurposeInfo {
         let channel = entity.attrs.get("channel").and_then(reference).and_then(|(_, id)| Channel::parse(&id));
         let parents = entity.parents.iter().filter(|(kind, _)| kind == "Purpose").map(|(_, id)| Purpose::intern(id)).collect();
-        PurposeInfo { channel, parents, ancestors: Vec::new() }
+        let incompatible_with = references_of(entity.attrs.get("incompatible_with")).map(|(_, id)| Purpose::intern(&id)).collect();
+        let prohibited = entity.attrs.get("prohibited").and_then(Value::as_bool).unwrap_or(false);
+        PurposeInfo { channel, parents, ancestors: Vec::new(), term: self.term(entity), incompatible_with, prohibited }
+    }
+
+    fn term(&mut self, entity: &Entity) -> Term {
+        let text = |name: &str| entity.attrs.get(name).and_then(Value::as_str).map(str::to_owned);
+        let dpv = text("dpv");
+        if let Some(iri) = dpv.as_ref().filter(|iri| !is_dpv(iri)) {
+            let at = self.source.span_of(&entity.span, &format!("\"{iri}\""));
+            let message = format!("`{iri}` is not a term of the Data Privacy Vocabulary");
+            self.findings.push(self.source.finding(at, message).help("write its whole IRI, such as `https://w3id.org/dpv#Marketing`"));
+        }
+        Term { label: text("label"), dpv }
     }
 
     fn client(&mut self, entity: &Entity, entities: &[Entity], vocabulary: &mut Vocabulary) {
@@ -281,7 +308,19 @@ impl Reader<'_> {
     }
 
     fn list(&mut self, entity: &Entity, name: &str) -> Vec<String> {
-        let items = self.attribute(entity, name).and_then(Value::as_array);
-        items.into_iter().flatten().filter_map(reference).map(|(_, id)| id).collect()
+        references_of(self.attribute(entity, name)).map(|(_, id)| id).collect()
     }
+}
+
+/// The references of a list.
+fn references_of(list: Option<&Value>) -> impl Iterator<Item = (String, String)> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(reference)
+}
+
+/// A whole IRI of the Data Privacy Vocabulary or of one of its extensions.
+fn is_dpv(iri: &str) -> bool {
+    let Some((vocabulary, term)) = iri.strip_prefix("https://w3id.org/dpv").and_then(|rest| rest.split_once('#')) else { return false };
+    let path = |c: char| c.is_ascii_alphanumeric() || "/-".contains(c);
+    let name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    (vocabulary.is_empty() || vocabulary.starts_with('/')) && vocabulary.chars().all(path) && !term.is_empty() && term.chars().all(name)
 }

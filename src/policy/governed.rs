@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use crate::model::{
-    Activity, ActivityKey, Author, Capture, Category, Channel, ConflictRule, ConsentRules, Department, Findings, LawfulBasis, Purpose, Segment,
-    Vocabulary,
+    Activity, ActivityKey, Art9Basis, Author, Capture, Category, Channel, ConflictRule, ConsentRules, Department, Findings, LawfulBasis, Purpose,
+    Segment, Sensitivity, Vocabulary,
 };
 
-use super::source::{Source, did_you_mean};
+use super::source::{Source, did_you_mean, ticked};
 use super::table::{Section, Word, parse};
 
 /// The active activities of a folder. Found by (department, purpose, category), each meant exactly.
@@ -68,6 +68,10 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
     let basis = section.text("basis", findings);
     let recipients = section.words("recipients", findings);
     let retention = section.text("retention", findings);
+    let art9 = section.optional_text("art9", findings);
+    let jurisdiction = section.optional_text("jurisdiction", findings);
+    let dpia = section.optional_text("dpia", findings);
+    let confidentiality = section.optional_text("confidentiality", findings);
     let is_active = section.optional_bool("active", findings).unwrap_or(true);
     section.finish(findings);
 
@@ -81,11 +85,32 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
             source.finding(word.span.clone(), format!("`{}` is not a period", word.text)).help("write a number and `days`, `months` or `years`"),
         );
     }
+    if let Some(word) = jurisdiction.as_ref().filter(|word| !is_jurisdiction(word.text)) {
+        let finding = source.finding(word.span.clone(), format!("`{}` is not a jurisdiction", word.text));
+        findings.push(finding.help("write `EU` or an ISO 3166 code, such as `DE` or `US-CA`"));
+    }
+    for word in [&dpia, &confidentiality].into_iter().flatten().filter(|word| word.text.trim().is_empty()) {
+        findings.push(source.finding(word.span.clone(), "this text is empty").help("say it, or leave the key out"));
+    }
+    // A retired version stays as it was, whatever is required today.
+    if is_active {
+        check_purposes(source, &purposes, vocabulary, findings);
+    }
     let purposes = purposes_of(source, &purposes, vocabulary, findings);
+    let art9_words = || Art9Basis::ALL.iter().map(|word| word.as_str()).collect();
+    let art9_place = art9.as_ref().map(|word| word.span.clone());
+    if is_active && art9.is_none() {
+        check_special(source, &categories, vocabulary, findings);
+    }
+    let art9 = art9.and_then(|word| one(source, &word, "Art. 9 basis", Art9Basis::parse, art9_words, findings));
     let categories = pick(source, &categories, "category", |w| vocabulary.category(w), || names(&vocabulary.categories, Category::as_str), findings);
     let department = department_of(source, &department?, vocabulary, findings);
     let bases = || LawfulBasis::ALL.iter().filter(|b| **b != LawfulBasis::None).map(|b| b.as_str()).collect();
     let basis = one(source, &basis?, "lawful basis", |w| LawfulBasis::parse(w).filter(|b| *b != LawfulBasis::None), bases, findings);
+    if let Some(place) = art9_place.filter(|_| art9 == Some(Art9Basis::ExplicitConsent) && basis.is_some_and(|b| b != LawfulBasis::Consent)) {
+        let finding = source.finding(place, "explicit consent under Art. 9 needs an activity that rests on consent");
+        findings.push(finding.help("write `basis = \"consent\"`, or the Art. 9 basis that the other one has"));
+    }
     let activity = Activity {
         id: ActivityKey::intern(id?.text),
         version: version?,
@@ -95,8 +120,39 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
         basis: basis?,
         recipients: recipients.iter().map(|word| word.text.to_owned()).collect(),
         retention: retention?.text.to_owned(),
+        art9,
+        jurisdiction: jurisdiction.map(|word| word.text.to_owned()),
+        dpia: dpia.map(|word| word.text.to_owned()),
+        confidentiality: confidentiality.map(|word| word.text.to_owned()),
     };
     Some((activity, is_active))
+}
+
+/// Special categories of data need a ground of their own (GDPR Art. 9(2)).
+fn check_special(source: &Source, categories: &[Word<'_>], vocabulary: &Vocabulary, findings: &mut Findings) {
+    for word in categories {
+        let info = vocabulary.category(word.text).and_then(|category| vocabulary.categories.get(&category));
+        if info.is_some_and(|info| info.sensitivity == Sensitivity::Special) {
+            let words: Vec<&str> = Art9Basis::ALL.iter().map(|word| word.as_str()).collect();
+            let finding = source.finding(word.span.clone(), format!("`{}` is a special category, and the activity has no `art9`", word.text));
+            findings.push(finding.help(format!("say which of GDPR Art. 9(2) allows it: {}", ticked(&words))));
+        }
+    }
+}
+
+/// No activity serves a prohibited purpose, and none serves two that exclude each other.
+fn check_purposes(source: &Source, words: &[Word<'_>], vocabulary: &Vocabulary, findings: &mut Findings) {
+    let known: Vec<(&Word<'_>, Purpose)> = words.iter().filter_map(|word| Some((word, vocabulary.purpose(word.text)?))).collect();
+    for (at, (word, purpose)) in known.iter().enumerate() {
+        if let Some(prohibited) = vocabulary.prohibition(*purpose) {
+            let finding = source.finding(word.span.clone(), format!("purpose `{purpose}` serves `{prohibited}`, which is prohibited"));
+            findings.push(finding.help("take it out; whether a purpose is prohibited stands in the catalogue"));
+        }
+        for (_, before) in known.iter().take(at).filter(|(_, before)| vocabulary.are_incompatible(*before, *purpose)) {
+            let finding = source.finding(word.span.clone(), format!("purposes `{before}` and `{purpose}` are incompatible"));
+            findings.push(finding.help("make two activities; which purposes exclude each other stands in the catalogue"));
+        }
+    }
 }
 
 pub(super) fn captures(source: &Source, vocabulary: &Vocabulary, findings: &mut Findings) -> Vec<Capture> {
@@ -175,6 +231,13 @@ pub(super) fn consent_rules(source: &Source, vocabulary: &Vocabulary, findings: 
 
 fn is_period(text: &str) -> bool {
     text.split_once(' ').is_some_and(|(n, unit)| n.parse::<u32>().is_ok_and(|n| n > 0) && ["days", "months", "years"].contains(&unit))
+}
+
+/// `EU` or the form of an ISO 3166 code of a country or its part.
+fn is_jurisdiction(text: &str) -> bool {
+    let (country, part) = text.split_once('-').map_or((text, None), |(country, part)| (country, Some(part)));
+    let is_part = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()) && part.is_none_or(is_part)
 }
 
 fn department_of(source: &Source, word: &Word<'_>, vocabulary: &Vocabulary, findings: &mut Findings) -> Option<Department> {

@@ -207,8 +207,8 @@ fn a_key_that_stands_twice() {
 fn a_circle_of_purposes() {
     let circle = (
         "catalogue.cedarentities.json",
-        "{\"type\":\"Purpose\",\"id\":\"sales\"},\"attrs\":{},\"parents\":[]",
-        "{\"type\":\"Purpose\",\"id\":\"sales\"},\"attrs\":{},\"parents\":[{\"type\":\"Purpose\",\"id\":\"sales.outreach\"}]",
+        "SellProducts\"},\"parents\":[]",
+        "SellProducts\"},\"parents\":[{\"type\":\"Purpose\",\"id\":\"sales.outreach\"}]",
     );
     let found = findings(&[circle]);
     assert!(found.len() == 1 && found[0].starts_with("catalogue.cedarentities.json:") && found[0].contains("cycle"), "{found:#?}");
@@ -219,23 +219,23 @@ fn activities_that_cannot_be_meant() {
     let file = "activities.toml";
     check(
         (file, "department = \"marketing\"", "department = \"marketting\""),
-        "activities.toml:7:14: unknown department `marketting`",
+        "activities.toml:10:14: unknown department `marketting`",
         "did you mean `marketing`?",
     );
     check(
         (file, "\"marketing.email\"", "\"marketing.emial\""),
-        "activities.toml:8:13: unknown purpose `marketing.emial`",
+        "activities.toml:11:13: unknown purpose `marketing.emial`",
         "did you mean `marketing.email`?",
     );
-    check((file, "\"behaviour\"]", "\"behavior\"]"), "activities.toml:9:38: unknown category `behavior`", "did you mean `behaviour`?");
-    check((file, "basis = \"consent\"", "basis = \"none\""), "activities.toml:10:9: unknown lawful basis `none`", "`legitimate-interest`");
-    check((file, "retention = \"24 months\"", "retention = \"long\""), "activities.toml:12:13: `long` is not a period", "`years`");
-    check((file, "categories = [\"identity\", \"contact\", \"behaviour\"]", "categories = []"), "activities.toml:9:14: `categories` is empty", "-");
+    check((file, "\"behaviour\"]", "\"behavior\"]"), "activities.toml:12:38: unknown category `behavior`", "did you mean `behaviour`?");
+    check((file, "basis = \"consent\"", "basis = \"none\""), "activities.toml:13:9: unknown lawful basis `none`", "`legitimate-interest`");
+    check((file, "retention = \"24 months\"", "retention = \"long\""), "activities.toml:15:13: `long` is not a period", "`years`");
+    check((file, "categories = [\"identity\", \"contact\", \"behaviour\"]", "categories = []"), "activities.toml:12:14: `categories` is empty", "-");
     let misspelt = findings(&[(file, "retention = \"24 months\"", "retension = \"24 months\"")]);
     let [missing, unknown] = misspelt.as_slice() else { panic!("{misspelt:#?}") };
-    assert!(missing.starts_with("activities.toml:4:1: `retention` is missing"), "{missing}");
-    assert_eq!(unknown, "activities.toml:12:1: unknown key `retension` | did you mean `retention`?");
-    check((file, "version = 1\n", "version = \"one\"\n"), "activities.toml:6:11: `version` is a whole number", "-");
+    assert!(missing.starts_with("activities.toml:7:1: `retention` is missing"), "{missing}");
+    assert_eq!(unknown, "activities.toml:15:1: unknown key `retension` | did you mean `retention`?");
+    check((file, "version = 1\n", "version = \"one\"\n"), "activities.toml:9:11: `version` is a whole number", "-");
 }
 
 #[test]
@@ -249,6 +249,102 @@ fn two_activities_for_one_use_unless_one_is_retired() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].contains("both cover marketing, marketing.email, contact"), "{found:#?}");
     assert_eq!(findings(&[("activities.toml", "", &second("active = false\n"))]), Vec::<String>::new());
+}
+
+#[test]
+fn terms_of_no_vocabulary_that_others_know() {
+    for iri in [
+        "dpv:Marketing",
+        "http://w3id.org/dpv#Marketing",
+        "https://w3id.org/dpvx#Marketing",
+        "https://w3id.org/dpv#",
+        "https://w3id.org/dpv",
+        "https://w3id.org/dpv#a b",
+    ] {
+        check(
+            ("catalogue.cedarentities.json", "https://w3id.org/dpv#Marketing", iri),
+            &format!("catalogue.cedarentities.json:23:79: `{iri}` is not a term of the Data Privacy Vocabulary"),
+            "write its whole IRI, such as `https://w3id.org/dpv#Marketing`",
+        );
+    }
+}
+
+const HEALTH: (&str, &str, &str) = ("activities.toml", "[\"identity\", \"contact\", \"behaviour\"]", "[\"contact\", \"health\"]");
+
+#[test]
+fn special_categories_without_a_ground_of_their_own() {
+    let file = "activities.toml";
+    check(HEALTH, "activities.toml:12:26: `health` is a special category, and the activity has no `art9`", "`archiving`");
+    let retired = findings(&[HEALTH, (file, "version = 1\n", "version = 1\nactive = false\n")]);
+    assert_eq!(retired, Vec::<String>::new(), "a version that is retired stays as it was");
+    let with = |art9: &str, basis: &str| findings(&[HEALTH, (file, "basis = \"consent\"", &format!("basis = \"{basis}\"\nart9 = \"{art9}\""))]);
+    assert_eq!(with("explicit-consent", "consent"), Vec::<String>::new());
+    assert_eq!(with("employment", "legal-obligation"), Vec::<String>::new());
+    let found = with("explicit-consent", "contract");
+    assert_eq!(
+        found,
+        [
+            "activities.toml:14:8: explicit consent under Art. 9 needs an activity that rests on consent | write `basis = \"consent\"`, or the Art. 9 basis that the other one has"
+        ]
+    );
+    let found = with("explicit", "consent");
+    assert_eq!(found, ["activities.toml:14:8: unknown Art. 9 basis `explicit` | did you mean `explicit-consent`?"]);
+}
+
+#[test]
+fn details_of_an_activity_that_say_nothing() {
+    const SAID: &str = "jurisdiction = \"EU\"\nconfidentiality = \"internal\"\n";
+    for (line, starts, ends) in [
+        ("jurisdiction = \"Europe\"", "activities.toml:16:16: `Europe` is not a jurisdiction", "such as `DE` or `US-CA`"),
+        ("jurisdiction = \"DE-\"", "activities.toml:16:16: `DE-` is not a jurisdiction", "such as `DE` or `US-CA`"),
+        ("dpia = \" \"", "activities.toml:16:8: this text is empty", "leave the key out"),
+        ("confidentiality = 3", "activities.toml:16:19: `confidentiality` is a text", "-"),
+    ] {
+        check(("activities.toml", SAID, line), starts, ends);
+    }
+    let said = "jurisdiction = \"US-CA\"\ndpia = \"DPIA-12\"\nconfidentiality = \"secret\"\n";
+    let policies = Policies::load(folder(&[("activities.toml", SAID, said)]).path()).unwrap();
+    let activity = &policies.activities()[0];
+    let said = [&activity.jurisdiction, &activity.dpia, &activity.confidentiality].map(|text| text.as_deref().unwrap_or_default());
+    assert_eq!(said, ["US-CA", "DPIA-12", "secret"]);
+}
+
+#[test]
+fn purposes_that_are_prohibited_or_exclude_each_other() {
+    let (catalogue, activities) = ("catalogue.cedarentities.json", "activities.toml");
+    let prohibited = |purpose: &str| {
+        (format!("\"dpv\":\"https://w3id.org/dpv#{purpose}\""), format!("\"prohibited\":true,\"dpv\":\"https://w3id.org/dpv#{purpose}\""))
+    };
+    // What stands below it is prohibited with it.
+    let (from, to) = prohibited("Marketing");
+    let found = findings(&[(catalogue, &from, &to)]);
+    let [activity, registration] = found.as_slice() else { panic!("{found:#?}") };
+    assert!(activity.starts_with("activities.toml:11:13: purpose `marketing.email` serves `marketing`, which is prohibited"), "{activity}");
+    assert!(
+        registration.starts_with(
+            "catalogue.cedarentities.json:36:110: Application `campaign-manager` is registered for purpose `marketing`, and `marketing` is prohibited"
+        ),
+        "{registration}"
+    );
+    let (from, to) = prohibited("ResearchAndDevelopment");
+    assert_eq!(findings(&[(catalogue, &from, &to)]), Vec::<String>::new(), "nobody does it");
+
+    let excludes = "\"incompatible_with\":[{\"type\":\"Purpose\",\"id\":\"sales\"}],\"dpv\":\"https://w3id.org/dpv#Marketing\"";
+    let exclusion = (catalogue, "\"dpv\":\"https://w3id.org/dpv#Marketing\"", excludes);
+    assert_eq!(findings(&[exclusion]), Vec::<String>::new(), "in two activities");
+    for (both, column) in [("[\"marketing.email\", \"sales.outreach\"]", 32), ("[\"sales\", \"marketing.email\"]", 22)] {
+        let found = findings(&[exclusion, (activities, "[\"marketing.email\"]", both)]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].starts_with(&format!("activities.toml:11:{column}: purposes `")) && found[0].contains("are incompatible | make two activities"),
+            "{found:#?}"
+        );
+    }
+    check(
+        (catalogue, "\"dpv\":\"https://w3id.org/dpv#Marketing\"", &excludes.replace("sales", "sale")),
+        "catalogue.cedarentities.json:23:",
+        "did you mean `sales`?",
+    );
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod process;
 mod readme;
 #[cfg(test)]
 mod reads;
+mod receipts;
 #[cfg(test)]
 mod recipients;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
     Author, Capture, Category, CategoryInfo, Channel, Client, ConflictRule, ConsentRules, ConsentStatus, Department, DepartmentInfo, Identifier,
-    LawfulBasis, Purpose, PurposeInfo, Segment, Sensitivity, Space, Vocabulary,
+    LawfulBasis, Purpose, PurposeInfo, Segment, Sensitivity, Space, Term, Vocabulary,
 };
 
 use super::store::failing::{FailingStore, Switch};
@@ -74,10 +74,10 @@ pub(super) fn vocabulary() -> Arc<Vocabulary> {
     for (name, parents, above, channel) in tree {
         let parents = parents.iter().map(|p| purpose(p)).collect();
         let ancestors = above.iter().chain([&name]).map(|p| purpose(p)).collect();
-        vocabulary.purposes.insert(purpose(name), PurposeInfo { channel, parents, ancestors });
+        vocabulary.purposes.insert(purpose(name), PurposeInfo { channel, parents, ancestors, ..PurposeInfo::default() });
     }
     for name in ["contact", "behaviour", "order"] {
-        let info = CategoryInfo { owner: department("marketing"), contributors: vec![], sensitivity: Sensitivity::Ordinary };
+        let info = CategoryInfo { owner: department("marketing"), contributors: vec![], sensitivity: Sensitivity::Ordinary, term: Term::default() };
         vocabulary.categories.insert(category(name), info);
     }
     for name in ["marketing", "sales", "finance"] {

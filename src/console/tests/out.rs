@@ -6,7 +6,7 @@ use super::*;
 
 /// Status, the lines but the last, and the last.
 fn feed(desk: &Desk, who: &As, path: &str) -> (StatusCode, Vec<Value>, Value) {
-    let (status, bytes) = desk.send_raw(admin_router(desk.state.clone()), who, Request::get(path).body(Body::empty()).unwrap());
+    let (status, _, bytes) = Desk::exchange(admin_router(desk.state.clone()), who, Request::get(path).body(Body::empty()).unwrap());
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.pop().unwrap();

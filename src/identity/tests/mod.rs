@@ -101,7 +101,7 @@ fn purposes(names: &[&str]) -> Vec<Purpose> {
 fn vocabulary() -> Arc<Vocabulary> {
     let purpose = |name: &str, above: &[&str]| {
         let ancestors = purposes(above).into_iter().chain([Purpose::intern(name)]).collect();
-        (Purpose::intern(name), PurposeInfo { channel: None, parents: purposes(above), ancestors })
+        (Purpose::intern(name), PurposeInfo { channel: None, parents: purposes(above), ancestors, ..PurposeInfo::default() })
     };
     let registered = |kind, department: &str, registered: &[&str]| ClientInfo {
         kind,
