@@ -6,7 +6,7 @@ use crate::model::{Purpose, Vocabulary};
 
 use super::draft::{EventDraft, StopDraft};
 use super::error::ConsentError;
-use super::event::{Scope, StopKind};
+use super::event::{Scope, State, StopKind};
 
 pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result<(), ConsentError> {
     let notice = draft.notice.clone().unwrap_or_default();
@@ -25,8 +25,8 @@ pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result
         if draft.scope.recipients.is_empty() && notice.recipients.is_empty() {
             return Err(invalid("a grant must say which recipients it covers: in `scope`, or by the notice it was given on"));
         }
-    } else if draft.expires.is_some() {
-        return Err(invalid("`expires` belongs to a grant: what closes stays until a later grant"));
+    } else if draft.expires.is_some() && draft.state != State::PendingConfirmation {
+        return Err(invalid("`expires` belongs to a grant or a request to confirm one: what closes stays until a later grant"));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The listeners beside the data plane: admin (parties, consents, stops, decisions, policies), capture (registered apps
-//! record consent) and health. Each is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
+//! record consent and check lists), health, and public (withdrawal links, `public.rs`). Each of the first three is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
 //! document. Pages follow later; this is the API.
 //!
 //! A request goes through the same list of steps on every route (`dispatch.rs`): route, identity, role, origin, body,
@@ -7,19 +7,25 @@
 
 mod capture;
 mod catalogue;
+mod check;
+mod confirm;
 mod consents;
 mod decisions;
 mod dispatch;
 mod health;
+mod links;
 mod openapi;
+mod page;
 mod parties;
 mod problem;
+mod public;
 mod record;
 mod role;
 mod schema;
 mod stops;
 mod target;
 mod throttle;
+mod withdrawals;
 
 #[cfg(test)]
 mod tests;
@@ -33,14 +39,18 @@ use serde_json::Value;
 
 use crate::audit::Log;
 use crate::clock::Clock;
+use crate::config::PublicPage;
 use crate::consent::Ledger;
-use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
+use crate::model::{Activity, Capture, Identifier, PartyNo, Vocabulary};
 
 use dispatch::{Listener, Route};
 use schema::Schema;
 
+pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
 pub use decisions::found_json;
+pub use links::Links;
 pub use problem::{Code, Problem};
+pub use public::{PublicPeer, public_router};
 pub use record::Outbox;
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
 
@@ -57,11 +67,21 @@ pub struct AdminState {
     pub outbox: Arc<Outbox>,
     pub instance: Arc<dyn Instance>,
     pub clock: Arc<dyn Clock>,
+    /// Makes and reads the tokens of withdrawal links and confirmations.
+    pub links: Arc<Links>,
 }
 
-const ADMIN_TABLES: &[&[Route]] =
-    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
-const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
+const ADMIN_TABLES: &[&[Route]] = &[
+    health::ROUTES,
+    health::ADMIN_OPENAPI,
+    parties::ROUTES,
+    consents::ROUTES,
+    stops::ROUTES,
+    withdrawals::DESK_ROUTES,
+    decisions::ROUTES,
+    catalogue::ROUTES,
+];
+const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, confirm::ROUTES, withdrawals::CAPTURE_ROUTES, check::ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
@@ -93,6 +113,10 @@ pub trait Instance: fmt::Debug + Send + Sync {
     fn vocabulary(&self) -> Arc<Vocabulary>;
     fn activities(&self) -> Arc<[Activity]>;
     fn policies(&self) -> ActivePolicies;
+    /// What the registered apps may claim.
+    fn captures(&self) -> Arc<[Capture]>;
+    /// The settings of the public page; `None` without a public listener.
+    fn public_page(&self) -> Option<Arc<PublicPage>>;
     /// An id as its user typed it, matched against the space's grammar and normalised.
     ///
     /// # Errors
@@ -103,6 +127,11 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself (unknown route, app, purpose).
     fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem>;
+    /// Judges a list as the data plane would, and records it before it answers. Blocks on the disk.
+    ///
+    /// # Errors
+    /// A refusal of the question itself, or of everything while log or store is away.
+    fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem>;
 }
 
 /// What is to be explained.

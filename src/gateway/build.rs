@@ -34,6 +34,8 @@ pub enum BuildError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("the key for links cannot be used; check the log's signing key")]
+    Links,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
 }
@@ -81,6 +83,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         environment: config.gateway.environment,
         hosts: hosts(config),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
+        public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
 }
 

@@ -12,6 +12,7 @@ use super::forward::Upstream;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::config::PublicPage;
 use crate::consent::Ledger;
 use crate::identity::Authenticator;
 use crate::model::{Environment, UpstreamName};
@@ -33,6 +34,8 @@ pub struct Snapshot {
     /// Hosts that are served, without ports.
     pub hosts: Vec<String>,
     pub limits: RequestLimits,
+    /// What the public page says; `None` without a public listener.
+    pub public: Option<Arc<PublicPage>>,
 }
 
 #[derive(Clone, Copy, Debug)]
