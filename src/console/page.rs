@@ -67,13 +67,13 @@ pub(super) enum State {
 /// The whole page. `purpose`: its key, for a link that works.
 pub(super) fn render(state: State, language: Language, settings: Option<&PublicPage>, purpose: Option<&str>) -> String {
     let say = |texts| language.say(texts);
-    let Texts { title, text, closing, asks } = texts(state);
+    let Texts { title, text, closing, button } = texts(state);
     let words = purpose.map(|key| {
         let known = settings.and_then(|s| s.words.iter().find(|(purpose, _)| purpose.as_str() == key)).map(|(_, words)| words);
         known.map_or(key, |Words { en, da }| if language == Language::Danish { da } else { en })
     });
     let named = words.map(|words| format!("<p class=\"what\">{}</p>", escaped(words))).unwrap_or_default();
-    let button = if asks { format!("<form method=\"post\"><button>{}</button></form>", say(BUTTON)) } else { String::new() };
+    let button = button.map(|words| format!("<form method=\"post\"><button>{}</button></form>", say(words))).unwrap_or_default();
     let contact = settings.map_or_else(|| say(THE_SENDER).to_owned(), |s| format!("<b>{}</b>", escaped(&s.contact)));
     let closing = say(closing).replace("{contact}", &contact);
     format!(
@@ -100,11 +100,12 @@ struct Texts {
     title: Text,
     text: Text,
     closing: Text,
-    /// Whether there is something to press.
-    asks: bool,
+    /// What can be pressed.
+    button: Option<Text>,
 }
 
-const BUTTON: Text = ["Stop this", "Stop det"];
+const STOP: Text = ["Stop this", "Stop det"];
+const TRY_AGAIN: Text = ["Try again", "Prøv igen"];
 const THE_SENDER: Text = ["whoever sent you the link", "den, der har sendt dig linket"];
 const NOTHING_MORE: Text = ["There is nothing more to do. You can close this page.", "Du skal ikke gøre mere. Du kan lukke siden."];
 
@@ -120,7 +121,7 @@ const fn texts(state: State) -> Texts {
                 "It takes effect at once, and you need no account. Nothing happens before you press the button.",
                 "Det gælder med det samme, og du skal ikke logge ind. Der sker ingenting, før du trykker på knappen.",
             ],
-            asks: true,
+            button: Some(STOP),
         },
         State::Followed(Followed::Stopped) => Texts {
             title: ["Stopped", "Det er stoppet"],
@@ -129,7 +130,7 @@ const fn texts(state: State) -> Texts {
                 "Dit samtykke er trukket tilbage, og det gælder fra nu af. Det handlede om brugen af dine data til:",
             ],
             closing: NOTHING_MORE,
-            asks: false,
+            button: None,
         },
         State::Followed(Followed::Already) => Texts {
             title: ["This is already stopped", "Det er allerede stoppet"],
@@ -138,7 +139,7 @@ const fn texts(state: State) -> Texts {
                 "Du har trukket dit samtykke tilbage før, og det gælder. Det handler om brugen af dine data til:",
             ],
             closing: NOTHING_MORE,
-            asks: false,
+            button: None,
         },
         State::Followed(Followed::NotStored) => Texts {
             title: ["Stopped, but not saved yet", "Det er stoppet, men ikke gemt endnu"],
@@ -150,7 +151,7 @@ const fn texts(state: State) -> Texts {
                 "Please press the button once more in a few minutes, so that it is kept. If that does not help, contact {contact}.",
                 "Tryk på knappen igen om nogle minutter, så det bliver gemt. Hjælper det ikke, så kontakt {contact}.",
             ],
-            asks: true,
+            button: Some(TRY_AGAIN),
         },
         State::Followed(Followed::Failed) => Texts {
             title: ["We could not finish this", "Vi kunne ikke gøre det færdigt"],
@@ -162,7 +163,7 @@ const fn texts(state: State) -> Texts {
                 "Please press the button once more in a few minutes. If that does not help, contact {contact}.",
                 "Tryk på knappen igen om nogle minutter. Hjælper det ikke, så kontakt {contact}.",
             ],
-            asks: true,
+            button: Some(TRY_AGAIN),
         },
         State::Gone | State::Followed(Followed::Void) => Texts {
             title: ["This link does not work", "Linket virker ikke"],
@@ -174,13 +175,13 @@ const fn texts(state: State) -> Texts {
                 "To stop the use of your data, use the link in a newer message, or contact {contact}.",
                 "Vil du stoppe brugen af dine data, så brug linket i en nyere besked, eller kontakt {contact}.",
             ],
-            asks: false,
+            button: None,
         },
         State::TooMany => Texts {
             title: ["Please wait a minute", "Vent et øjeblik"],
             text: ["Too many requests have come from where you are.", "Der er kommet for mange forespørgsler fra det sted, hvor du er."],
             closing: ["Open the link again in a minute, or contact {contact}.", "Åbn linket igen om et minut, eller kontakt {contact}."],
-            asks: false,
+            button: None,
         },
     }
 }
