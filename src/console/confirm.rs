@@ -115,10 +115,8 @@ fn confirm(call: &Call) -> Result<Reply, Problem> {
 
 /// The pending event, if this app recorded it.
 fn pending(call: &Call, id: EventId) -> Result<(Event, Consent), Problem> {
-    let (mut event, _) = call.state.ledger.event(id).map_err(|error| match error {
-        ConsentError::NotFound => refused(),
-        error => consent_problem(&error),
-    })?;
+    let found = call.state.ledger.event(id);
+    let (mut event, _) = found.map_err(|error| if error == ConsentError::NotFound { refused() } else { consent_problem(&error) })?;
     let own = event.captured_by == format!("client:{}", call.actor());
     let what = std::mem::replace(&mut event.what, What::Occurrence(String::new()));
     match what {

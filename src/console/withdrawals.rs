@@ -106,14 +106,16 @@ pub(super) enum Followed {
 /// Withdraws a purpose for whoever followed the link with this token.
 pub(super) fn withdraw(state: &AdminState, subject: PartyRef, purpose: Purpose, token: &str) -> Followed {
     let link = fingerprint(token);
-    let _turn = state.links.turn();
+    let turn = state.links.turn();
     if stands(state, &subject, &link) {
         return Followed::Already;
     }
     let mut draft = EventDraft::new(subject, purpose, State::Withdrawn);
     draft.event_time = Some(state.clock.now());
     draft.evidence = BTreeMap::from([(LINK.to_owned(), link)]);
-    match state.ledger.record(draft, &Capturer::Link) {
+    let recorded = state.ledger.record(draft, &Capturer::Link);
+    drop(turn);
+    match recorded {
         Ok(acknowledged) => {
             followed(state, acknowledged.party, acknowledged.revision);
             Followed::Stopped

@@ -198,7 +198,7 @@ async fn all_links_that_do_not_work_look_the_same_and_change_nothing() {
     let other = gateway().start().await;
     let foreign = other.link("crm:0031", OUTREACH).await;
     other.finish().await;
-    let soon = (consentry::clock::SystemClock::shared().now() + Duration::from_secs(1)).to_string();
+    let soon = (consentry::clock::SystemClock::shared().now() + Duration::from_secs(4)).to_string();
     let body = json!({ "party": "crm:0031", "purpose": OUTREACH, "expires": soon });
     let made = world.capture("preference-centre").post("/v1/withdrawal-links", &body.to_string()).await.json();
     let expired = made["url"].as_str().unwrap().strip_prefix("https://consent.example.com").unwrap().to_owned();
@@ -207,13 +207,13 @@ async fn all_links_that_do_not_work_look_the_same_and_change_nothing() {
         "event_time": consentry::clock::SystemClock::shared().now().to_string(), "categories": ["contact"], "recipients": ["sales"] });
     let pending = centre.post("/v1/consents", &pending.to_string()).await.json();
     let revision = world.running().shared().ledger.revision();
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    tokio::time::sleep(Duration::from_millis(4_100)).await;
 
-    let middle = path.len() / 2;
-    let flipped = if &path[middle..=middle] == "A" { "B" } else { "A" };
+    let (start, end) = path.split_at(path.len() / 2);
+    let flipped = if end.starts_with('A') { "B" } else { "A" };
     let cases = [
-        ("changed", format!("{}{flipped}{}", &path[..middle], &path[middle + 1..])),
-        ("cut", path[..path.len() - 1].to_owned()),
+        ("changed", format!("{start}{flipped}{}", end.split_at(1).1)),
+        ("cut", path.split_at(path.len() - 1).0.to_owned()),
         ("longer", format!("{path}A")),
         ("of another gateway", foreign),
         ("run out", expired),
@@ -236,11 +236,11 @@ async fn all_links_that_do_not_work_look_the_same_and_change_nothing() {
     assert_eq!(revision, world.running().shared().ledger.revision());
     world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await.released(200, &ada_for_outreach());
     // Guessing is slowed down; a link that works is not.
-    let mut last = 410;
-    for _ in 0..130 {
-        last = visitor.get("/withdraw/guess").await.status.as_u16();
+    let mut guesses = 0;
+    while visitor.get("/withdraw/guess").await.status != 429 {
+        guesses += 1;
+        assert!(guesses < 300, "a new minute may begin once");
     }
-    assert_eq!(429, last);
     says(&checked(visitor.get(&path).await), 200, "Do you want");
     says(&press(&world, &path).await, 200, "<h1>Stopped</h1>");
     world.finish().await;

@@ -41,7 +41,8 @@ async fn a_list_is_answered_as_the_data_plane_would() {
         };
         let mut seen = Vec::new();
         for id in ids {
-            let read = world.client("crm").get(&format!("/crm/customers/{}", &id[4..])).purpose(OUTREACH).await;
+            let target = format!("/crm/customers/{}", id.trim_start_matches("crm:"));
+            let read = world.client("crm").get(&target).purpose(OUTREACH).await;
             seen.push(json!(read.status == 200 && read.json().get(member).is_some()));
         }
         assert_eq!(seen, allowed(&answer), "{category}");
@@ -149,7 +150,8 @@ async fn ten_thousand_ids_are_one_answer() {
     let clock = SystemClock::shared();
     let started = clock.monotonic();
     let answer = check(&world, "crm", json!({ "purpose": OUTREACH, "category": "contact", "ids": ids })).await;
-    println!("10,000 ids: {:?}", clock.monotonic().saturating_sub(started));
+    #[expect(clippy::print_stdout, reason = "a figure for whoever looks")]
+    let () = println!("10,000 ids: {:?}", clock.monotonic().saturating_sub(started));
     let yes: Vec<usize> = allowed(&answer).iter().enumerate().filter(|(_, allowed)| **allowed == json!(true)).map(|(n, _)| n).collect();
     assert_eq!(vec![6], yes);
     world.finish().await;
@@ -169,7 +171,7 @@ async fn the_privacy_signal_closes_marketing_wherever_it_arrives() {
     // On the request itself it closes that request.
     campaign.get("/crm/cards/0031").purpose(purpose).header("sec-gpc", "1").await.refused(403, "denied");
     let signalled = world.capture("campaign-manager").post("/v1/check", &body).header("sec-gpc", "1").await;
-    assert_ne!(vec![json!(true)], signalled.json()["results"].as_array().map(|r| vec![r[0]["allowed"].clone()]).unwrap_or_default());
+    assert_eq!(vec![json!(false)], allowed(&signalled));
     // Posted for a customer it is an opt-out: without it, or with a kind, the body decides.
     let centre = world.capture("preference-centre");
     let opt_out = json!({ "party": "crm:0031" }).to_string();
