@@ -164,7 +164,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     if let Some(list) = main.opt("include") {
         list.list();
     }
-    main.later(&["public", "budget", "telemetry"]);
+    main.later(&["budget", "telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
     let vocabulary = policy.as_ref().and_then(|(folder, _)| match vocabulary_of(folder) {
@@ -181,6 +181,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let admin = main.opt("admin").map(|v| runtime::admin(v, &callers));
     let health = main.opt("health").map(runtime::health);
     let capture = main.opt("capture").map(runtime::capture);
+    let public = main.opt("public").map(|v| runtime::public(v, &callers));
     let issuers = issuer_place.map(callers::issuers).unwrap_or_default();
     let clients = main.opt("client").map(|v| callers::clients(v, &callers)).unwrap_or_default();
     let consent = main.need("consent").and_then(runtime::consent);
@@ -198,13 +199,21 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     tables.into_iter().for_each(Table::finish);
 
     let optional = |failed: bool| (!failed).then_some(());
-    optional(matches!(admin, Some(None)) || matches!(health, Some(None)) || matches!(capture, Some(None)) || matches!(webhooks, Some(None)))?;
+    let section_lacks = [
+        matches!(admin, Some(None)),
+        matches!(health, Some(None)),
+        matches!(capture, Some(None)),
+        matches!(public, Some(None)),
+        matches!(webhooks, Some(None)),
+    ];
+    optional(section_lacks.contains(&true))?;
     Some(Config {
         gateway: gateway?,
         listeners,
         admin: admin.flatten(),
         health: health.flatten(),
         capture: capture.flatten(),
+        public: public.flatten(),
         issuers,
         clients,
         policy_folder: policy?.0,

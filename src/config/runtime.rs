@@ -7,9 +7,12 @@ use super::callers::Callers;
 use super::read::{Table, Value};
 use super::settings::{
     Admin, AdminRole, AuditSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits, Listener,
-    RoleHolder, RoleSource,
+    PublicListener, PublicPage, RoleHolder, RoleSource, Words,
 };
-use crate::model::Environment;
+use crate::model::{Environment, Purpose, Vocabulary};
+
+/// No withdrawal link lives longer, days: a mail that is older than a year can still be stopped.
+const LINK_DAYS_MAX: u32 = 400;
 
 pub(super) fn gateway(value: Value<'_>) -> Option<GatewaySettings> {
     let mut table = value.table("`[gateway]`")?;
@@ -175,6 +178,47 @@ pub(super) fn capture(value: Value<'_>) -> Option<CaptureListener> {
     let client_ca = table.need("client_ca").and_then(Value::certificates);
     table.finish();
     Some(CaptureListener { address: address?, certificates: certificates?, client_ca: client_ca? })
+}
+
+pub(super) fn public(value: Value<'_>, callers: &Callers<'_>) -> Option<PublicListener> {
+    let mut table = value.table("`[public]`")?;
+    let address = table.need("address").and_then(Value::address);
+    let certificates = server_certificates(&mut table);
+    let base_url = table.need("base_url").and_then(|v| {
+        let (origin, path) = v.url()?;
+        if !origin.tls {
+            v.error_help("links would lead to a page without TLS", "write `https://…`: mail programs follow nothing else by themselves");
+            return None;
+        }
+        let path = v.plain_path(&path)?;
+        Some(format!("{origin}{path}"))
+    });
+    let contact = table.need("contact").and_then(Value::str);
+    let link_days_max = table.opt("link_days_max").map_or(Some(LINK_DAYS_MAX), |v| v.count(LINK_DAYS_MAX));
+    let words = table.opt("purposes").map_or_else(|| Some(BTreeMap::new()), |v| words(v, callers.vocabulary));
+    table.finish();
+    let page = PublicPage { base_url: base_url?, contact: contact?.to_owned(), link_days_max: link_days_max?, words: words? };
+    Some(PublicListener { address: address?, certificates: certificates?, page })
+}
+
+/// `"marketing.email" = { en = "…", da = "…" }`
+fn words(value: Value<'_>, vocabulary: Option<&Vocabulary>) -> Option<BTreeMap<Purpose, Words>> {
+    let table = value.table("`purposes`")?;
+    let vocabulary = vocabulary?;
+    let mut found = BTreeMap::new();
+    for (name, span, item) in table.named() {
+        let purpose = vocabulary.purpose(name);
+        if purpose.is_none() {
+            let near = crate::model::suggest(name, vocabulary.purposes.keys().map(|p| p.as_str()));
+            let help = near.map_or_else(|| "purposes are declared in the policy folder".to_owned(), |near| format!("did you mean `{near}`?"));
+            table.cx.push(table.cx.finding(span, format!("unknown purpose `{name}`")).help(help));
+        }
+        let mut entry = item.table(format!("purpose `{name}`"))?;
+        let (en, da) = (entry.need("en").and_then(Value::str), entry.need("da").and_then(Value::str));
+        entry.finish();
+        found.insert(purpose?, Words { en: en?.to_owned(), da: da?.to_owned() });
+    }
+    Some(found)
 }
 
 /// The policy folder. Only the unsigned form exists, and that must be written out.

@@ -20,6 +20,7 @@ pub struct Config {
     pub admin: Option<Admin>,
     pub health: Option<Health>,
     pub capture: Option<CaptureListener>,
+    pub public: Option<PublicListener>,
     pub issuers: Vec<Issuer>,
     pub clients: Vec<ClientSettings>,
     pub policy_folder: PathBuf,
@@ -161,6 +162,34 @@ pub struct CaptureListener {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
     pub client_ca: Vec<CertificateDer<'static>>,
+}
+
+/// `[public]`: withdrawal links work here, without login.
+#[derive(Clone, Debug)]
+pub struct PublicListener {
+    pub address: SocketAddr,
+    pub certificates: Vec<Certified>,
+    pub page: PublicPage,
+}
+
+/// What the public page says and its links look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicPage {
+    /// What links begin with: `https://…` without a slash at its end.
+    pub base_url: String,
+    /// Whom a person turns to when a link does not work, as the page shows it.
+    pub contact: String,
+    /// Longest life of a link, days.
+    pub link_days_max: u32,
+    /// What the page calls a purpose; without an entry it shows the purpose's key.
+    pub words: BTreeMap<Purpose, Words>,
+}
+
+/// A text in the languages of the public page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    pub en: String,
+    pub da: String,
 }
 
 /// `[[issuer]]` of tokens.

@@ -228,7 +228,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "version = 1\n", "version = \"1\"\n", "expected a number, found a string"),
     (MAIN, "include = [\"apis/*.toml\"]", "include = [\"apis/*.toml\", \"more/*.toml\"]", "no file matches `more/*.toml`"),
     (MAIN, "[health] ", "[helth] ", "unknown key `helth` in the file"),
-    (MAIN, "[health] ", "[public]\naddress = \"[::]:8444\"\n[health] ", "`public` is not available in this version"),
+    (MAIN, "[health] ", "[budget]\nrows = 5\n[health] ", "`budget` is not available in this version"),
     (SERVICE, "[shape.ticket]\n", "[admin]\n[shape.ticket]\n", "unknown key `admin` in the file"),
     (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
     (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
@@ -296,6 +296,17 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "{ issuer = \"corp\", group = \"privacy-office\" }", "{ group = \"privacy-office\" }", "a role is held by"),
     (MAIN, ", app = \"crm\" }]", " }]", "`app` is missing"),
     (MAIN, ", app = \"crm\" }]", ", app = \"crn\" }]", "unknown client `crn`"),
+    // public
+    (MAIN, "base_url = \"https://consent.example.com\"", "# none", "`base_url` is missing in `[public]`"),
+    (MAIN, "base_url = \"https://consent.example.com\"", "base_url = \"http://consent.example.com\"", "links would lead to a page without TLS"),
+    (MAIN, "base_url = \"https://consent.example.com\"", "base_url = \"https://consent.example.com/?a=b\"", "this is not a URL"),
+    (MAIN, "contact = \"privacy@example.com\"", "# none", "`contact` is missing in `[public]`"),
+    (MAIN, "contact = \"privacy@example.com\"", "contact = \"\"", "this must not be empty"),
+    (MAIN, "link_days_max = 400", "link_days_max = 401", "expected a number from 1 to 400"),
+    (MAIN, "link_days_max = 400", "link_days_max = 0", "expected a number from 1 to 400"),
+    (MAIN, "link_days_max = 400", "client_ca = \"certs/apps-ca.pem\"", "unknown key `client_ca` in `[public]`"),
+    (MAIN, "\"sales.outreach\" = {", "\"sales.outreech\" = {", "unknown purpose `sales.outreech`"),
+    (MAIN, ", da = \"tilbud fra vores salgsafdeling\"", "", "`da` is missing in purpose `sales.outreach`"),
     // who calls
     (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discovery\"", "`discovery` is not available in this version"),
     (

@@ -39,7 +39,7 @@ pub(super) fn check_event(draft: &EventDraft, vocabulary: &Vocabulary) -> Result
             return Err(invalid("a grant must say which recipients it covers: in `scope`, or by the notice it was given on"));
         }
     } else if (draft.expires.is_some() || draft.lasts.is_some()) && draft.state != State::PendingConfirmation {
-        return Err(invalid("`expires` and `lasts` belong to a grant: what closes stays until a later grant"));
+        return Err(invalid("`expires` and `lasts` belong to a grant or a request to confirm one: what closes stays until a later grant"));
     }
     Ok(())
 }

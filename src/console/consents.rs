@@ -7,6 +7,7 @@ use http::StatusCode;
 use jiff::{Span, SpanFieldwise, Timestamp};
 use serde_json::{Value, json};
 
+use super::confirm;
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, find, reference, word};
 use super::problem::Problem;
@@ -61,7 +62,7 @@ body! {
         recipients: Option<Vec<String>> = "string[]" optional,
         /// Limits it to these channels.
         channels: Option<Vec<String>> = "string[]" optional,
-        /// When a grant runs out.
+        /// When a grant runs out; with pending_confirmation, until when it can be confirmed (7 days without it).
         expires: Option<String> = "timestamp" optional,
         /// How long a grant lasts from `event_time` on, ISO 8601, e.g. `P24M`; the earlier of this and `expires` holds.
         lasts: Option<String> = "string" optional,
@@ -98,13 +99,20 @@ body! {
 
 /// `POST /v1/consents`, for the desk and for registered apps.
 pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
-    let draft = draft(call, call.json()?)?;
+    let mut draft = draft(call, call.json()?)?;
+    let confirmable = confirm::prepare(call, &mut draft)?;
     let weight = if draft.state.closes() { Weight::Stops } else { Weight::Opens };
     call.may_write(weight)?;
     let lacks = lacks_to_open(&draft);
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(acknowledgement(&acknowledged, lacks))
+    let Some(until) = confirmable else { return Ok(acknowledgement(&acknowledged, lacks)) };
+    let mut document = acknowledgement_json(&acknowledged, lacks);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("confirm".to_owned(), confirm::token(call, acknowledged.event, until)?);
+        members.insert("confirm_until".to_owned(), json!(until.to_string()));
+    }
+    Ok(Reply::created(&document).revision(acknowledged.revision.0))
 }
 
 /// Why a grant will open nothing, whoever's statement it is. The ledger decides; this only tells.
@@ -120,6 +128,10 @@ fn lacks_to_open(draft: &EventDraft) -> Option<&'static str> {
 
 /// What a recorded event is answered with: it is in force.
 pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Reply {
+    Reply::created(&acknowledgement_json(acknowledged, lacks)).revision(acknowledged.revision.0)
+}
+
+fn acknowledgement_json(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
     let mut document = json!({
         "event": acknowledged.event.to_string(),
         "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),
@@ -137,7 +149,7 @@ pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'stati
             members.insert("note".to_owned(), json!(note));
         }
     }
-    Reply::created(&document).revision(acknowledged.revision.0)
+    document
 }
 
 fn draft(call: &Call, body: EventBody) -> Result<EventDraft, Problem> {
@@ -236,7 +248,7 @@ pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>,
     text.map(parse).transpose()
 }
 
-fn period(field: &str, text: Option<&str>) -> Result<Option<SpanFieldwise>, Problem> {
+pub(super) fn period(field: &str, text: Option<&str>) -> Result<Option<SpanFieldwise>, Problem> {
     let parse = |text: &str| {
         let span = text.parse::<Span>().ok().filter(|span| span.is_positive());
         span.map(Span::fieldwise).ok_or_else(|| Problem::value(format!("`{field}` is not a period"), "write an ISO 8601 duration, e.g. `P24M`"))
@@ -244,7 +256,7 @@ fn period(field: &str, text: Option<&str>) -> Result<Option<SpanFieldwise>, Prob
     text.map(parse).transpose()
 }
 
-fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
+pub(super) fn words<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|word| text(*word)).collect()
 }
 

@@ -130,6 +130,8 @@ pub(super) struct Call {
     /// Without parameters, lower case; empty when the route takes no body.
     pub content_type: String,
     pub idempotency_key: Option<String>,
+    /// `Sec-GPC: 1` on the request.
+    pub gpc: bool,
 }
 
 impl Call {
@@ -238,6 +240,10 @@ impl Reply {
         self
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// The consent store's revision that this answer knows.
     pub(super) fn revision(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
@@ -321,8 +327,9 @@ impl Listener {
         let idempotency_key = idempotency_key(route, &parts.headers)?;
         let _import = if matches!(route.takes, Takes::Bulk(_)) { Some(wait_for(&self.imports).await?) } else { None };
         let body = read_body(route, body).await?;
+        let gpc = parts.headers.get_all("sec-gpc").iter().any(|value| value.as_bytes() == b"1");
         let state = self.state.clone();
-        let call = Call { state, route, caller, params, query, body, content_type, idempotency_key };
+        let call = Call { state, route, caller, params, query, body, content_type, idempotency_key, gpc };
         if matches!(route.access, Access::Open) {
             return (route.handler)(&call).map(IntoResponse::into_response);
         }

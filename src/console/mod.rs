@@ -1,5 +1,5 @@
 //! The listeners beside the data plane: admin (parties, consents, stops, decisions, policies), capture (registered apps
-//! record consent) and health. Each is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
+//! record consent and check lists), health, and public (withdrawal links, `public.rs`). Each of the first three is an [`axum::Router`] made from one table of routes, which also makes the OpenAPI
 //! document. Pages follow later; this is the API.
 //!
 //! A request goes through the same list of steps on every route (`dispatch.rs`): route, identity, role, origin, body,
@@ -8,13 +8,18 @@
 mod capture;
 mod catalogue;
 mod changes;
+mod check;
+mod confirm;
 mod consents;
 mod decisions;
 mod dispatch;
 mod health;
+mod links;
 mod openapi;
+mod page;
 mod parties;
 mod problem;
+mod public;
 mod receipt;
 mod recipients;
 mod record;
@@ -24,6 +29,7 @@ mod stops;
 mod target;
 mod throttle;
 mod webhooks;
+mod withdrawals;
 
 #[cfg(test)]
 mod tests;
@@ -37,16 +43,19 @@ use serde_json::Value;
 
 use crate::audit::Log;
 use crate::clock::Clock;
-use crate::config::Controller;
+use crate::config::{Controller, PublicPage};
 use crate::consent::Ledger;
-use crate::model::{Activity, Identifier, PartyNo, Vocabulary};
+use crate::model::{Activity, Capture, Identifier, PartyNo, Vocabulary};
 
 use dispatch::{Listener, Route};
 use schema::Schema;
 
 pub use changes::ChangeSignal;
+pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
 pub use decisions::found_json;
+pub use links::Links;
 pub use problem::{Code, Problem};
+pub use public::{PublicPeer, public_router};
 pub use receipt::{BadSeed, ReceiptKey};
 pub use recipients::{Disclosed, Disclosure, disclosed};
 pub use record::Outbox;
@@ -71,6 +80,8 @@ pub struct AdminState {
     pub clock: Arc<dyn Clock>,
     /// Signs receipts.
     pub receipts: Arc<ReceiptKey>,
+    /// Makes and reads the tokens of withdrawal links and confirmations.
+    pub links: Arc<Links>,
 }
 
 const ADMIN_TABLES: &[&[Route]] = &[
@@ -81,12 +92,14 @@ const ADMIN_TABLES: &[&[Route]] = &[
     consents::ROUTES,
     receipt::ROUTES,
     stops::ROUTES,
+    withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,
     catalogue::ROUTES,
 ];
-const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, receipt::CAPTURE_ROUTES, health::CAPTURE_OPENAPI];
+const CAPTURE_TABLES: &[&[Route]] =
+    &[capture::ROUTES, confirm::ROUTES, receipt::CAPTURE_ROUTES, withdrawals::CAPTURE_ROUTES, check::ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
@@ -120,6 +133,10 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// Who answers for the processing, if the configuration says so.
     fn controller(&self) -> Option<Controller>;
     fn policies(&self) -> ActivePolicies;
+    /// What the registered apps may claim.
+    fn captures(&self) -> Arc<[Capture]>;
+    /// The settings of the public page; `None` without a public listener.
+    fn public_page(&self) -> Option<Arc<PublicPage>>;
     /// An id as its user typed it, matched against the space's grammar and normalised.
     ///
     /// # Errors
@@ -130,6 +147,11 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself (unknown route, app, purpose).
     fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem>;
+    /// Judges a list as the data plane would, and records it before it answers. Blocks on the disk.
+    ///
+    /// # Errors
+    /// A refusal of the question itself, or of everything while log or store is away.
+    fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem>;
 }
 
 /// What is to be explained.

@@ -47,6 +47,8 @@ macro_rules! codes {
 codes! {
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "no valid identity";
     RoleMissing = "role-missing", FORBIDDEN, "this role may not do that";
+    NotEntitled = "not-entitled", FORBIDDEN, "no consent could permit this";
+    PurposeNotRegistered = "purpose-not-registered", FORBIDDEN, "the purpose is not this app's";
     CrossSite = "cross-site", FORBIDDEN, "the request comes from another site";
     NotFound = "not-found", NOT_FOUND, "there is no such thing";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "the path has no such method";

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
 
+use super::AdminState;
 use super::dispatch::Call;
 use super::problem::{Code, Problem};
 use crate::audit::{AuditError, Entry, Log};
@@ -111,12 +112,10 @@ impl Call {
             revision,
             status: status.as_u16(),
         };
-        let recorded = self.state.log.append(entry).and_then(|pending| pending.wait().map(|_recorded| ()));
-        let drained = recorded.map_err(OutboxError::from).and_then(|()| self.state.outbox.drain(&self.state.ledger, &self.state.log));
-        match (drained, weight) {
-            (Ok(_), _) => Ok(()),
+        match (written(&self.state, entry), weight) {
+            (Ok(()), _) => Ok(()),
             (Err(error), Weight::Stops) => {
-                tracing::error!(error = %error, "a stop is in force before its entry in the decision log; it follows from the outbox");
+                stop_follows(&error);
                 Ok(())
             }
             (Err(error), Weight::Opens) => Err(log_away(&error)),
@@ -135,6 +134,24 @@ impl Call {
         let recorded = self.state.log.append(entry).and_then(crate::audit::Pending::wait).map_err(|error| log_away(&error))?;
         Ok(recorded.decision_id().to_string())
     }
+}
+
+/// After a withdrawal by link, before its answer: in the log like any other write, under nobody's name.
+pub(super) fn followed(state: &AdminState, party: Option<PartyNo>, revision: Revision) {
+    let (actor, status) = ("link".to_owned(), StatusCode::OK.as_u16());
+    let entry = Entry::Admin { actor, role: "public", operation: "withdraw", party, revision: Some(revision), status };
+    if let Err(error) = written(state, entry) {
+        stop_follows(&error);
+    }
+}
+
+fn written(state: &AdminState, entry: Entry) -> Result<(), OutboxError> {
+    state.log.append(entry)?.wait()?;
+    state.outbox.drain(&state.ledger, &state.log).map(|_drained| ())
+}
+
+fn stop_follows(error: &OutboxError) {
+    tracing::error!(%error, "a stop is in force before its entry in the decision log; it follows from the outbox");
 }
 
 /// A refused request of somebody who is known. Nothing waits for it: nothing was done.

@@ -59,7 +59,7 @@ body! {
     StopBody {
         /// `party:<id>` or `<space>:<value>`; need not be known.
         party: String = "string" required,
-        /// The kind, where the path has several.
+        /// The kind, where the path has several. An opt-out that comes with `Sec-GPC: 1` is opt-out-gpc without it.
         kind: Option<String> = "string" optional,
         /// Limits an objection, opt-out or suppression to these purposes and what is below them.
         purposes: Option<Vec<String>> = "string[]" optional,
@@ -127,6 +127,7 @@ fn record(call: &Call, group: &Group) -> Result<Reply, Problem> {
     let here = |text: &str| StopKind::parse(text).filter(|kind| group.kinds.contains(kind));
     let kind = word("kind", body.kind.as_deref(), here, &words)?
         .or(group.default)
+        .or((call.gpc && group.kinds.contains(&StopKind::OptOutGpc)).then_some(StopKind::OptOutGpc))
         .ok_or_else(|| Problem::value("`kind` is missing", format!("use {}", words.join(" or "))))?;
     let draft = StopDraft {
         subject: reference(call, &body.party)?,

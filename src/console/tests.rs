@@ -24,6 +24,7 @@ use crate::policy::Policies;
 struct Double {
     policies: Policies,
     failed: bool,
+    page: Option<Arc<PublicPage>>,
 }
 
 impl Instance for Double {
@@ -52,6 +53,18 @@ impl Instance for Double {
         Some(Controller { name: "Sample & Sons".to_owned(), address: None, contact: Some("privacy@example.com".to_owned()) })
     }
 
+    fn captures(&self) -> Arc<[Capture]> {
+        self.policies.captures().into()
+    }
+
+    fn public_page(&self) -> Option<Arc<PublicPage>> {
+        self.page.clone()
+    }
+
+    fn check(&self, _question: &CheckQuestion) -> Result<Checked, Problem> {
+        Err(Problem::new(Code::Unavailable, "ask a gateway"))
+    }
+
     fn policies(&self) -> ActivePolicies {
         ActivePolicies { id: self.policies.id().to_owned(), loaded_at: Timestamp::UNIX_EPOCH, policies: Vec::new() }
     }
@@ -66,6 +79,11 @@ impl Instance for Double {
     fn explain(&self, _question: &ExplainQuestion) -> Result<Explanation, Problem> {
         Ok(Explanation { permitted: false, text: "deny".to_owned(), document: json!({}), party: None })
     }
+}
+
+fn page() -> PublicPage {
+    let (base_url, contact) = ("https://consent.example.com".to_owned(), "privacy@example.com".to_owned());
+    PublicPage { base_url, contact, link_days_max: 400, words: std::collections::BTreeMap::new() }
 }
 
 pub(super) struct Desk {
@@ -124,9 +142,10 @@ impl Desk {
             outbox: Arc::default(),
             signal,
             webhooks,
-            instance: Arc::new(Double { policies, failed }),
+            instance: Arc::new(Double { policies, failed, page: Some(Arc::new(page())) }),
             clock,
             receipts: Arc::new(ReceiptKey::new(&[9; 32]).unwrap()),
+            links: Arc::new(Links::new(&[9; 32]).unwrap()),
         };
         Self { state, dir }
     }

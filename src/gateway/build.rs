@@ -37,6 +37,8 @@ pub enum BuildError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Receipts(#[from] BadSeed),
+    #[error("the key for links cannot be used; check the log's signing key")]
+    Links,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
 }
@@ -85,6 +87,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         hosts: hosts(config),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
+        public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
 }
 

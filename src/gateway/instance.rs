@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use super::check;
 use super::explain;
 use super::reload::Reloader;
 use super::state::Shared;
-use crate::config::Controller;
-use crate::console::{ActivePolicies, ActivePolicy, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck};
+use crate::config::{Controller, PublicPage};
+use crate::console::{
+    ActivePolicies, ActivePolicy, CheckQuestion, Checked, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
+};
 use crate::identity::KeyState;
-use crate::model::{Activity, Identifier, Name, Space, Vocabulary};
+use crate::model::{Activity, Capture, Identifier, Name, Space, Vocabulary};
 use crate::policy::Effect;
 
 #[derive(Debug)]
@@ -83,6 +86,14 @@ impl Instance for GatewayInstance {
         self.shared.snapshot().controller.clone()
     }
 
+    fn captures(&self) -> Arc<[Capture]> {
+        self.shared.snapshot().policies.captures().to_vec().into()
+    }
+
+    fn public_page(&self) -> Option<Arc<PublicPage>> {
+        self.shared.snapshot().public.clone()
+    }
+
     fn policies(&self) -> ActivePolicies {
         let snapshot = self.shared.snapshot();
         let policy = |info: &crate::policy::PolicyInfo| ActivePolicy {
@@ -115,5 +126,9 @@ impl Instance for GatewayInstance {
             ExplainQuestion::Request { method, url, app, purpose } => explain::request(&self.shared, method, url, app, purpose.as_deref()),
             ExplainQuestion::Decision { index, consent_state } => explain::decision(&self.log_dir, *index, *consent_state),
         }
+    }
+
+    fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem> {
+        check::check(&self.shared, question)
     }
 }

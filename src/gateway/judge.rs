@@ -310,33 +310,39 @@ impl<'a> Judging<'a> {
     }
 }
 
-impl filter::Judge for Judging<'_> {
-    fn judge(&mut self, space: Space, raw_id: &str) -> Judged {
-        let id = self.catalog.space(space).and_then(|s| s.identify(raw_id).ok());
-        let Some(id) = id else {
-            // Not an id of its space: nobody's, so nothing of it goes out, and not the customer that was asked for.
-            return self.withhold(self.requested.as_ref().map(|_| false));
-        };
-        if let Some(known) = self.asked_for.get(&id) {
+impl Judging<'_> {
+    /// The verdicts for whoever has this id.
+    pub(super) fn judge_id(&mut self, id: &Identifier) -> Judged {
+        if let Some(known) = self.asked_for.get(id) {
             return known.clone();
         }
-        let standing = match self.ledger.standing(&id) {
+        let standing = match self.ledger.standing(id) {
             Ok(standing) => standing,
             Err(error) => {
                 self.failed = Some(error);
                 return self.withhold(None);
             }
         };
-        self.decided_on.push(DecidedOn::new(&id, standing.as_ref()));
+        self.decided_on.push(DecidedOn::new(id, standing.as_ref()));
         let is_requested = self.requested.as_ref().map(|(asked_id, asked)| match (asked, &standing) {
             // One customer has ids in several systems: the party decides, an unknown one only by the very same id.
             (Some(a), Some(b)) => a.party == b.party,
-            (None, None) => *asked_id == id,
+            (None, None) => asked_id == id,
             (Some(_), None) | (None, Some(_)) => false,
         });
         let judged = self.judged(standing.as_ref(), is_requested);
-        self.asked_for.insert(id, judged.clone());
+        self.asked_for.insert(id.clone(), judged.clone());
         judged
+    }
+}
+
+impl filter::Judge for Judging<'_> {
+    fn judge(&mut self, space: Space, raw_id: &str) -> Judged {
+        match self.catalog.space(space).and_then(|s| s.identify(raw_id).ok()) {
+            Some(id) => self.judge_id(&id),
+            // Not an id of its space: nobody's, so nothing of it goes out, and not the customer that was asked for.
+            None => self.withhold(self.requested.as_ref().map(|_| false)),
+        }
     }
 
     fn requested(&mut self) -> Option<Judged> {

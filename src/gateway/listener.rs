@@ -44,6 +44,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For a listener that anybody may use: small requests, few at a time on one connection.
+    pub fn for_strangers() -> Self {
+        Self { headers_bytes_max: 16 * 1024, streams_max: 8, ..Self::default() }
+    }
+}
+
 /// How long open requests may take to finish after a stop was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// HTTP/2 flow-control window of a stream, bytes.

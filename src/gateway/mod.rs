@@ -4,6 +4,7 @@
 mod accept;
 mod answer;
 pub mod build;
+mod check;
 mod explain;
 pub mod forward;
 mod instance;

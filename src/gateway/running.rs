@@ -25,7 +25,7 @@ use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
-use crate::console::{self, AdminState, ChangeSignal, Outbox, ReceiptKey, Webhooks};
+use crate::console::{self, AdminState, ChangeSignal, Links, Outbox, ReceiptKey, Webhooks};
 use crate::model::Findings;
 use crate::telemetry::Metrics;
 
@@ -74,6 +74,7 @@ pub struct Addresses {
     pub apps: Vec<(String, SocketAddr)>,
     pub admin: Option<SocketAddr>,
     pub capture: Option<SocketAddr>,
+    pub public: Option<SocketAddr>,
     pub health: Option<SocketAddr>,
 }
 
@@ -137,6 +138,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         instance: Arc::clone(&instance) as Arc<dyn console::Instance>,
         clock: Arc::clone(&clock),
         receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
+        links: Arc::new(Links::new(&derived_key(&config, "links v1")).map_err(|_unspecified| BuildError::Links)?),
     };
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
@@ -215,11 +217,13 @@ struct Sockets {
     apps: Vec<(config::Listener, TcpListener)>,
     admin: Option<TcpListener>,
     capture: Option<TcpListener>,
+    public: Option<TcpListener>,
     health: Option<TcpListener>,
 }
 
 const ADMIN: &str = "[admin]";
 const CAPTURE: &str = "[capture]";
+const PUBLIC: &str = "[public]";
 
 impl Sockets {
     async fn bind(config: &Config) -> Result<Self, StartError> {
@@ -237,6 +241,7 @@ impl Sockets {
             apps,
             admin: bound(config.admin.as_ref().map(|a| a.address)).await?,
             capture: bound(config.capture.as_ref().map(|c| c.address)).await?,
+            public: bound(config.public.as_ref().map(|p| p.address)).await?,
             health: bound(config.health.as_ref().map(|h| h.address)).await?,
         })
     }
@@ -247,6 +252,7 @@ impl Sockets {
             apps: self.apps.iter().filter_map(|(l, s)| Some((l.name.clone(), of(s)?))).collect(),
             admin: self.admin.as_ref().and_then(of),
             capture: self.capture.as_ref().and_then(of),
+            public: self.public.as_ref().and_then(of),
             health: self.health.as_ref().and_then(of),
         }
     }
@@ -277,11 +283,12 @@ impl Sockets {
             tasks.push(serve_apps(shared, body_max, socket, slot(&settings.name), limits, stopped.clone()));
         }
         let consoles = [
-            (Door::Admin, self.admin, slot(ADMIN), console::admin_router(state.clone())),
-            (Door::Capture, self.capture, slot(CAPTURE), console::capture_router(state.clone())),
-            (Door::Health, self.health, None, console::health_router(state.clone())),
+            (Door::Admin, self.admin, slot(ADMIN), console::admin_router(state.clone()), Limits::default()),
+            (Door::Capture, self.capture, slot(CAPTURE), console::capture_router(state.clone()), Limits::default()),
+            (Door::Public, self.public, slot(PUBLIC), console::public_router(state.clone()), Limits::for_strangers()),
+            (Door::Health, self.health, None, console::health_router(state.clone()), Limits::default()),
         ];
-        for (door, socket, tls, router) in consoles {
+        for (door, socket, tls, router, limits) in consoles {
             let Some(socket) = socket else { continue };
             if tls.is_none() && door != Door::Health {
                 tracing::error!(?door, "a listener without TLS settings is not served");
@@ -289,7 +296,7 @@ impl Sockets {
             }
             let staff = Arc::clone(staff);
             let make = move |connection| ConsoleService { door, router: router.clone(), staff: Arc::clone(&staff), connection };
-            tasks.push(tokio::spawn(listener::serve(socket, tls, Limits::default(), stopped.clone(), make)));
+            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), make)));
         }
         tracing::debug!(listeners = config.listeners.len(), "listening");
         tasks
@@ -327,6 +334,9 @@ pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<ServerConf
     }
     if let Some(capture) = &config.capture {
         all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.client_ca.clone()))?));
+    }
+    if let Some(public) = &config.public {
+        all.push((PUBLIC.to_owned(), tls::server(&public.certificates, &config::ClientCertificates::Off)?));
     }
     Ok(all)
 }

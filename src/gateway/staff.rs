@@ -17,7 +17,7 @@ use super::listener::Connection;
 use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
-use crate::console::{AdminRole, CaptureIdentity, StaffIdentity};
+use crate::console::{AdminRole, CaptureIdentity, PublicPeer, StaffIdentity};
 use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
 
@@ -110,6 +110,7 @@ fn bound(settings: &crate::config::Issuer) -> IssuerSettings {
 pub(super) enum Door {
     Admin,
     Capture,
+    Public,
     Health,
 }
 
@@ -142,6 +143,9 @@ impl Service<Request<Incoming>> for ConsoleService {
                     if let Some(identity) = staff.app(certificate) {
                         request.extensions_mut().insert(identity);
                     }
+                }
+                Door::Public => {
+                    request.extensions_mut().insert(PublicPeer(service.connection.peer.ip()));
                 }
                 Door::Health => {}
             }

@@ -12,7 +12,7 @@ use super::forward::Upstream;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Controller;
+use crate::config::{Controller, PublicPage};
 use crate::consent::Ledger;
 use crate::identity::Authenticator;
 use crate::model::{Environment, UpstreamName};
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
+    /// What the public page says; `None` without a public listener.
+    pub public: Option<Arc<PublicPage>>,
 }
 
 #[derive(Clone, Copy, Debug)]

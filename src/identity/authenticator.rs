@@ -132,6 +132,14 @@ impl Authenticator {
         })
     }
 
+    /// A client that another listener has recognised by its certificate, with the purposes that are left to it.
+    #[must_use]
+    pub fn registered(&self, client: Client) -> Option<(Caller, &[Purpose])> {
+        let registered = self.registered.get(&client)?;
+        let caller = Caller { client, kind: registered.info.kind, department: registered.info.department, employee: None };
+        Some((caller, &registered.purposes))
+    }
+
     /// Whether this configuration still says of a caller what another one said when it recognised them.
     #[must_use]
     pub fn still_knows(&self, principal: &Principal) -> bool {

@@ -8,6 +8,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod confirmation;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod faults;
@@ -18,7 +20,11 @@ mod kill;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod listeners;
+#[cfg(test)]
+mod lists;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

@@ -54,6 +54,17 @@ pub(crate) fn tls(ca: &Path, pair: &PemPair) -> ClientConfig {
         .unwrap()
 }
 
+/// Anybody: without a certificate.
+pub(crate) fn anonymous(ca: &Path) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 impl Client {
     pub(super) fn new(address: SocketAddr, tls: ClientConfig, seen: Option<Seen>) -> Self {
         Self { address, tls, token: None, http2: false, seen, link: tokio::sync::Mutex::default(), opened: AtomicUsize::new(0) }

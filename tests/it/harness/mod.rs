@@ -193,6 +193,36 @@ impl World {
         Client::new(address.unwrap(), client::tls(&self.certs.internal_ca, pair), None)
     }
 
+    /// The capture listener as an app.
+    pub(crate) fn capture(&self, app: &str) -> Client {
+        self.beside(self.running().addresses.capture, &self.certs.clients[app])
+    }
+
+    /// The public listener, as anybody meets it.
+    pub(crate) fn visitor(&self) -> Client {
+        Client::new(self.running().addresses.public.unwrap(), client::anonymous(&self.certs.internal_ca), None)
+    }
+
+    /// The path of a withdrawal link that the preference centre had made.
+    pub(crate) async fn link(&self, id: &str, purpose: &str) -> String {
+        let body = json!({ "party": id, "purpose": purpose });
+        let made = self.capture("preference-centre").post("/v1/withdrawal-links", &body.to_string()).await;
+        assert_eq!(201, made.status.as_u16(), "{made:?}");
+        made.json()["url"].as_str().unwrap().strip_prefix("https://consent.example.com").unwrap().to_owned()
+    }
+
+    /// Moves the consent store away, or back.
+    pub(crate) fn move_store(&self, away: bool) {
+        let names = ["consent.db", "elsewhere.db"].map(|name| self.dir.path().join(name));
+        let [from, to] = if away {
+            names
+        } else {
+            let [a, b] = names;
+            [b, a]
+        };
+        fs::rename(from, to).unwrap();
+    }
+
     /// The admin listener under a role.
     pub(crate) fn staff(&self, role: &str) -> Client {
         self.beside(self.running().addresses.admin, &self.certs.staff[role])
@@ -216,7 +246,7 @@ impl World {
         for (name, value) in more.as_object().unwrap() {
             event[name] = value.clone();
         }
-        let centre = self.beside(self.running().addresses.capture, &self.certs.clients["preference-centre"]);
+        let centre = self.capture("preference-centre");
         let key = format!("k{}", self.keys.fetch_add(1, Ordering::Relaxed));
         let answer = centre.post("/v1/consents", &event.to_string()).header("idempotency-key", &key).await;
         assert_eq!((201, "customer"), (answer.status.as_u16(), answer.json()["author"].as_str().unwrap()), "{answer:?}");

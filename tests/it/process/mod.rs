@@ -350,7 +350,7 @@ pub(crate) fn index(reply: &Reply) -> Option<usize> {
 }
 
 /// Looks again until something comes of it.
-fn patiently<T, E: std::fmt::Display>(mut look: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn patiently<T, E: std::fmt::Display>(mut look: impl FnMut() -> Result<T, E>) -> T {
     let clock = SystemClock::shared();
     let until = clock.monotonic() + PATIENCE;
     loop {
@@ -374,7 +374,7 @@ fn probe(at: SocketAddr, path: &str) -> Option<(u16, String)> {
 }
 
 /// A port below those that the system hands out by itself, so that it is still free after a kill.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 500).unwrap() * 32;
     for _ in 0..16_000 {
