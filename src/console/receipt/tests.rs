@@ -295,7 +295,7 @@ fn the_three_forms_say_the_same_and_the_published_key_verifies_them() {
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") && page.contains("n&amp;1"), "{page}");
         assert!(
-            page.contains("<h1>Consent given</h1>") && page.contains("Contact by sales (sales.outreach)") && page.contains("Sample &amp; Sons"),
+            page.contains("<h1>Consent given</h1>") && page.contains("<dd>Contact by sales</dd>") && page.contains("Sample &amp; Sons"),
             "{page}"
         );
         let (status, problem) = desk.get(&who, &format!("{path}?format=pdf"));
