@@ -136,4 +136,6 @@ pub struct Acknowledged {
     /// From the call to the moment it was in force; `None` when a repeated request got its first answer again.
     pub in_force_after: Option<Duration>,
     pub author: Author,
+    /// The ledger had exactly this statement already.
+    pub known_before: bool,
 }

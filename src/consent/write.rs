@@ -294,7 +294,7 @@ impl Ledger {
             Err(Failed::NotDone(error)) => return Err(error.into()),
         }
         let in_force_after = Some(self.clock.monotonic().saturating_sub(start));
-        Ok(Acknowledged { event: id, party, party_id, revision, in_force_after, author })
+        Ok(Acknowledged { event: id, party, party_id, revision, in_force_after, author, known_before: false })
     }
 
     fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
@@ -321,7 +321,7 @@ impl Ledger {
         }
         let party_id = answered.party.and_then(|no| self.reading().party(no).map(|party| party.id.clone()));
         let Answered { event, party, revision, author, .. } = answered;
-        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author })
+        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author, known_before: false })
     }
 
     /// Adds a change to a batch, with its revision for every customer whom it reaches.
@@ -518,4 +518,4 @@ pub(super) fn fresh_id(at: Timestamp) -> Result<String, ConsentError> {
 }
 
 /// An event cannot have happened later than this after it was recorded.
-const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);

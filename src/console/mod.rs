@@ -11,6 +11,7 @@ mod consents;
 mod decisions;
 mod dispatch;
 mod health;
+mod imports;
 mod openapi;
 mod parties;
 mod problem;
@@ -60,7 +61,7 @@ pub struct AdminState {
 }
 
 const ADMIN_TABLES: &[&[Route]] =
-    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, decisions::ROUTES, catalogue::ROUTES];
+    &[health::ROUTES, health::ADMIN_OPENAPI, parties::ROUTES, consents::ROUTES, stops::ROUTES, imports::ROUTES, decisions::ROUTES, catalogue::ROUTES];
 const CAPTURE_TABLES: &[&[Route]] = &[capture::ROUTES, health::CAPTURE_OPENAPI];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
