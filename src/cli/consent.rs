@@ -7,13 +7,21 @@ mod receipt;
 use super::client::{ServerArgs, query, segment};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
-use super::{Exit, Failure, Output};
+use super::{Exit, Failure, Output, import};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ConsentCommand {
     /// Records a consent event: given, refused, withdrawn, …
     #[command(after_help = "Example: consentry consent event crm:0044 --state withdrawn --purpose sales.outreach --evidence letter=scan-881")]
     Event(EventArgs),
+    /// Imports what customers said from CSV, NDJSON, Salesforce or consent records (JSON-LD).
+    ///
+    /// Columns of CSV: id (`<space>:<value>`), state or stop (its kind), purposes, event_time, channel, method, author, notice
+    /// (`<id>@<version>`), evidence (`<kind>=<reference>`), expires, lasts, until, uses, categories, recipients, channels,
+    /// source_system, reason, activity; several values of a cell are separated by spaces. A line of NDJSON is what `POST /v1/consents`
+    /// takes, or a stop with its `kind`. Importing a file twice records nothing twice.
+    #[command(after_help = "Example: consentry consent import consents.csv --time-zone Europe/Berlin --dry-run")]
+    Import(import::ImportArgs),
     /// Hard stops: objections, restrictions, opt-outs, suppressions, erasure.
     #[command(subcommand)]
     Stop(StopCommand),
@@ -167,6 +175,7 @@ impl ConsentCommand {
                 let body = event_body(args)?;
                 acknowledge(output, &args.server.connect()?.post("/v1/consents", &body)?)
             }
+            Self::Import(args) => import::import(output, args),
             Self::Stop(StopCommand::Add(args)) => {
                 let (path, body) = stop_request(args)?;
                 acknowledge(output, &args.server.connect()?.post(&path, &body)?)

@@ -1,6 +1,5 @@
 //! The gateway of the demo: the real one, started in this process from the files that the demo wrote.
 
-use std::fs::File;
 use std::io::{IsTerminal as _, stdout};
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +50,11 @@ impl DemoGateway for RealGateway {
 
 /// Fills the crosswalk as `consentry party import` does.
 async fn import(running: &Running, parties: &Path) -> anyhow::Result<()> {
-    let file = File::open(parties).with_context(|| format!("cannot read {}", parties.display()))?;
+    let file = std::fs::read(parties).with_context(|| format!("cannot read {}", parties.display()))?;
     let (ledger, instance) = (Arc::clone(&running.shared().ledger), running.instance());
     let report = tokio::task::spawn_blocking(move || {
         let normalise = |space: &str, value: &str| instance.identifier(space, value);
-        ledger.import_parties(std::io::BufReader::new(file), false, &normalise, &mut |_progress| {})
+        ledger.import_parties(&file, false, &normalise, &mut |_progress| {})
     })
     .await??;
     if !report.errors.is_empty() {

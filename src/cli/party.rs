@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use super::audit::moment;
 use super::client::{Send, ServerArgs, query, segment};
+use super::import::progress_bar;
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
 use crate::clock::SystemClock;
+use crate::consent::{Cutter, ImportFormat};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PartyCommand {
@@ -110,32 +112,92 @@ impl PartyCommand {
 }
 
 fn import(output: &Output, args: &ImportArgs) -> Result<Exit, Failure> {
-    let bytes = std::fs::read(&args.file).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", args.file.display())))?;
-    let content_type = if bytes.trim_ascii_start().starts_with(b"{") { "application/x-ndjson" } else { "text/csv" };
+    let file = std::fs::read(&args.file).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", args.file.display())))?;
+    let is_json = file.trim_ascii_start().starts_with(b"{") || file.trim_ascii_start().starts_with(b"[");
     let admin = args.server.connect()?;
-    let progress = output.spinner("importing");
     let path = if args.dry_run { "/v1/parties?dry_run=true" } else { "/v1/parties" };
-    let report = admin.call(&Method::POST, path, Send::Bulk { content_type, bytes: &bytes });
-    progress.finish_and_clear();
-    let report = report?;
-    let errors = list(&report, "errors");
-    if output.is_json() {
-        output.json(&report)?;
+    let content_type = if is_json { "application/x-ndjson" } else { "text/csv" };
+    let mut report = Report::default();
+    let mut send = |bytes: &[u8], line_of: &dyn Fn(u64) -> u64| -> Result<(), Failure> {
+        let answer = admin.call(&Method::POST, path, Send::Bulk { content_type, bytes })?;
+        report.add(&answer, line_of);
+        Ok(())
+    };
+    // Rows of one customer may stand anywhere: such a file is taken as one. So is a dry run, in which no row changes what the next one finds.
+    if is_json || args.dry_run || header_names_parties(&file) {
+        let progress = output.spinner("importing");
+        let sent = send(&file, &|line| line);
+        progress.finish_and_clear();
+        sent?;
     } else {
-        for error in errors {
-            output.line(format!("{}:{}: error: {}", args.file.display(), number(error, "line"), text(error, "message")))?;
+        send_pieces(output, &file, &mut send)?;
+    }
+    report.print(output, args)?;
+    Ok(if report.errors.is_empty() { Exit::Done } else { Exit::CheckFailed })
+}
+
+fn header_names_parties(csv: &[u8]) -> bool {
+    let header = csv.split(|b| *b == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(header).split(',').any(|name| name.trim().trim_matches('"') == "party")
+}
+
+/// Rows that have nothing to do with each other go piece by piece.
+fn send_pieces(output: &Output, file: &[u8], send: &mut dyn FnMut(&[u8], &dyn Fn(u64) -> u64) -> Result<(), Failure>) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| Failure::new(Exit::Internal, format!("cannot read on: {error}"));
+    let lines = file.split(|b| *b == b'\n').count();
+    let bar = progress_bar(output, u64::try_from(lines).unwrap_or(u64::MAX));
+    let mut cutter = Cutter::new(file, ImportFormat::Csv).map_err(unreadable)?.keep_repeated();
+    let head_lines = cutter.head_lines();
+    while let Some(piece) = cutter.next_piece().map_err(unreadable)? {
+        // The gateway counts from the piece's own header.
+        let line_of = |line: u64| if line > head_lines { line - head_lines - 1 + piece.line } else { line };
+        let sent = send(&piece.bytes, &line_of);
+        if sent.is_err() {
+            bar.finish_and_clear();
+        }
+        sent?;
+        bar.set_position(piece.next_line);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// What became of a file, over all its pieces.
+#[derive(Default)]
+struct Report {
+    created: u64,
+    linked: u64,
+    unchanged: u64,
+    facts: u64,
+    revision: u64,
+    errors: Vec<(u64, String)>,
+}
+
+impl Report {
+    fn add(&mut self, answer: &Value, line_of: &dyn Fn(u64) -> u64) {
+        self.created += number(answer, "created");
+        self.linked += number(answer, "linked");
+        self.unchanged += number(answer, "unchanged");
+        self.facts += number(answer, "facts");
+        self.revision = number(answer, "revision");
+        self.errors.extend(list(answer, "errors").iter().map(|error| (line_of(number(error, "line")), text(error, "message"))));
+    }
+
+    fn print(&self, output: &Output, args: &ImportArgs) -> Result<(), Failure> {
+        let Self { created, linked, unchanged, facts, revision, errors } = self;
+        if output.is_json() {
+            let errors: Vec<Value> = errors.iter().map(|(line, message)| json!({ "line": line, "message": message })).collect();
+            return output.json(&json!({
+                "dry_run": args.dry_run, "created": created, "linked": linked, "unchanged": unchanged, "facts": facts, "errors": errors,
+                "revision": revision,
+            }));
+        }
+        for (line, message) in errors {
+            output.line(format!("{}:{line}: error: {message}", args.file.display()))?;
         }
         let would = if args.dry_run { " · nothing was changed" } else { "" };
-        output.line(format!(
-            "{} created, {} ids linked, {} facts, {} rows unchanged, {} refused{would}",
-            number(&report, "created"),
-            number(&report, "linked"),
-            number(&report, "facts"),
-            number(&report, "unchanged"),
-            errors.len()
-        ))?;
+        output.line(format!("{created} created, {linked} ids linked, {facts} facts, {unchanged} rows unchanged, {} refused{would}", errors.len()))
     }
-    Ok(if errors.is_empty() { Exit::Done } else { Exit::CheckFailed })
 }
 
 fn print_party(output: &Output, party: &Value) -> Result<Exit, Failure> {

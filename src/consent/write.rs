@@ -87,7 +87,8 @@ impl Ledger {
     }
 
     /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
-    /// already is not recorded twice. The answers are in the same order. `beside` is stored in the same transaction.
+    /// already is not recorded twice. The answers are in the same order. What `beside` makes of them is stored in the same
+    /// transaction.
     ///
     /// # Errors
     /// When the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
@@ -95,14 +96,14 @@ impl Ledger {
         &self,
         statements: Vec<Statement>,
         caller: &Capturer,
-        beside: Vec<Document>,
+        beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> Vec<Document>,
     ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
         let at = self.record_time();
         let drawn: Vec<_> = statements.into_iter().map(|statement| self.draw_up(statement, caller, &adopted, at)).collect();
         let mut writer = self.begin();
-        let mut batch = Batch { documents: beside, ..Batch::default() };
+        let mut batch = Batch::default();
         let mut answers = Vec::with_capacity(drawn.len());
         let mut earlier: HashMap<[u8; 32], EventId> = HashMap::new();
         for drawn in drawn {
@@ -123,6 +124,7 @@ impl Ledger {
                 }
             });
         }
+        batch.documents = beside(&answers);
         if !batch.changes.is_empty() || !batch.documents.is_empty() {
             self.commit(&mut writer, batch, Binding::OnlyIfStored).map_err(|failed| match failed {
                 Failed::NotDone(away) => away,
@@ -675,6 +677,6 @@ pub(super) fn cut(time: Timestamp) -> Timestamp {
 }
 
 /// An event cannot have happened later than this after it was recorded.
-const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const FUTURE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// What runs out is stored in pieces of this size.
 const DUE_AT_ONCE: usize = 1000;

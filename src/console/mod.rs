@@ -14,6 +14,7 @@ mod consents;
 mod decisions;
 mod dispatch;
 mod health;
+mod imports;
 mod links;
 mod openapi;
 mod page;
@@ -92,6 +93,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     consents::ROUTES,
     receipt::ROUTES,
     stops::ROUTES,
+    imports::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     changes::ROUTES,

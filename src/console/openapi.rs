@@ -82,6 +82,7 @@ fn path_params(path: &str) -> impl Iterator<Item = &str> {
 fn param_about(name: &str) -> &'static str {
     match name {
         "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops, receipts and webhooks their own id",
+        "key" => "the SHA-256 of the file and its options, in hexadecimal",
         "origin" | "index" => "of the decision `<origin>#<index>`",
         _ => "",
     }

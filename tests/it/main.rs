@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod lifecycle;

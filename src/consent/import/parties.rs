@@ -5,20 +5,21 @@
 //!
 //! A customer that is known by one of the ids is completed, never replaced; importing a file twice changes nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::io::BufRead;
 
 use serde::Deserialize;
 
+use super::ImportError;
+use super::reader::{Record, Records, Shape, cells, header, json_error, without_mark};
+use crate::consent::check::invalid;
+use crate::consent::error::ConsentError;
+use crate::consent::event::{Assurance, Normalise, PartyKind};
+use crate::consent::ledger::Ledger;
+use crate::consent::parties::{Fact, FactValue, fact_row, link_row, touch};
+use crate::consent::store::{Batch, ChangeKind, FactName};
+use crate::consent::write::Binding;
 use crate::model::{Identifier, PartyNo, Revision};
-
-use super::check::invalid;
-use super::error::ConsentError;
-use super::event::{Assurance, Normalise, PartyKind};
-use super::ledger::Ledger;
-use super::parties::{Fact, FactValue, fact_row, link_row, touch};
-use super::store::{Batch, ChangeKind, FactName};
-use super::write::Binding;
 
 /// What an import did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,28 +35,21 @@ pub struct ImportReport {
     pub errors: Vec<ImportError>,
 }
 
-/// A row that was not taken, by the line on which it begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportError {
-    pub line: u64,
-    pub message: String,
-}
-
 impl Ledger {
     /// Imports customers. `progress` is told the number of rows read, now and then. With `dry_run` nothing is changed and the
     /// report is the same.
     ///
     /// # Errors
-    /// When the header or the file as a whole cannot be read, or the store is away; rows that were stored before stay, and
+    /// When the header cannot be read, or the store is away; rows that were stored before stay, and
     /// the import can be repeated.
     pub fn import_parties(
         &self,
-        mut reader: impl BufRead,
+        bytes: &[u8],
         dry_run: bool,
         normalise: &Normalise<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<ImportReport, ConsentError> {
-        let mut rows = Rows::begin(&mut reader)?;
+        let (mut records, columns) = open(bytes)?;
         let mut report = ImportReport::default();
         let mut groups = HashMap::new();
         let mut planned = Planned::default();
@@ -63,7 +57,8 @@ impl Ledger {
         loop {
             let mut chunk = Vec::new();
             while chunk.len() < ROWS_PER_COMMIT {
-                let Some((line, row)) = rows.next_row()? else { break };
+                let Some(Record { line, text }) = records.next() else { break };
+                let row = text.map_err(Cow::into_owned).and_then(|text| raw_of(text, columns.as_deref()));
                 match row.and_then(|row| Entry::of(row, normalise)) {
                     Ok(entry) => chunk.push((line, entry)),
                     Err(message) => report.errors.push(ImportError { line, message }),
@@ -255,105 +250,29 @@ fn unknown(column: &str, text: &str) -> String {
     if word { format!("unknown {column} `{text}`") } else { format!("unknown {column}") }
 }
 
-/// The rows of a file, one at a time.
-struct Rows<'a> {
-    reader: &'a mut dyn BufRead,
-    line: u64,
-    /// `None`: NDJSON.
-    columns: Option<Vec<String>>,
+/// The records of a file, and the columns of rows; an array of objects is read as well as one a line.
+fn open(bytes: &[u8]) -> Result<(Records<'_>, Option<Vec<&'static str>>), ConsentError> {
+    let bytes = without_mark(bytes);
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => return Ok((Records::new(bytes, 1, Shape::Lines), None)),
+        Some(b'[') => return Ok((Records::new(bytes, 1, Shape::Objects), None)),
+        Some(_) | None => {}
+    }
+    let mut records = Records::new(bytes, 1, Shape::Rows { cells: None });
+    let first = records.next().ok_or_else(|| invalid("the file is empty; begin with a header line"))?;
+    let columns = header(first.text.map_err(|what| ConsentError::Invalid(what.into_owned()))?, COLUMNS).map_err(ConsentError::Invalid)?;
+    records.shape = Shape::Rows { cells: Some(columns.len()) };
+    Ok((records, Some(columns)))
 }
 
-type Numbered<T> = (u64, Result<T, String>);
-
-impl<'a> Rows<'a> {
-    fn begin(reader: &'a mut dyn BufRead) -> Result<Self, ConsentError> {
-        let mut rows = Rows { reader, line: 0, columns: None };
-        let start = rows.reader.fill_buf().map_err(|error| invalid(&format!("the file cannot be read: {}", error.kind())))?;
-        if start.trim_ascii_start().first() == Some(&b'{') {
-            return Ok(rows);
-        }
-        let Some((_, header)) = rows.cells()? else { return Err(invalid("the file is empty; begin with a header line")) };
-        let header = header.map_err(ConsentError::Invalid)?;
-        let columns: Vec<String> = header.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect();
-        for (i, name) in columns.iter().enumerate() {
-            if !COLUMNS.contains(&name.as_str()) {
-                let near = crate::model::suggest(name, COLUMNS).map(|c| format!("did you mean `{c}`?"));
-                let help = near.unwrap_or_else(|| format!("known are {}", COLUMNS.join(", ")));
-                return Err(ConsentError::Invalid(format!("unknown column `{name}`; {help}")));
-            }
-            if columns.iter().take(i).any(|earlier| earlier == name) {
-                return Err(ConsentError::Invalid(format!("column `{name}` stands twice")));
-            }
-        }
-        rows.columns = Some(columns);
-        Ok(rows)
-    }
-
-    fn next_row(&mut self) -> Result<Option<Numbered<Raw>>, ConsentError> {
-        if self.columns.is_none() {
-            return self.next_object();
-        }
-        let Some((line, cells)) = self.cells()? else { return Ok(None) };
-        let columns = self.columns.as_deref().unwrap_or_default();
-        Ok(Some((line, cells.and_then(|cells| raw_of(columns, cells)))))
-    }
-
-    fn next_object(&mut self) -> Result<Option<Numbered<Raw>>, ConsentError> {
-        loop {
-            let Some(text) = self.read_line()? else { return Ok(None) };
-            if text.trim().is_empty() {
-                continue;
-            }
-            let parsed = serde_json::from_str(&text).map_err(|error| json_error(&error));
-            return Ok(Some((self.line, parsed)));
-        }
-    }
-
-    /// One CSV record; quoted cells may run over several lines.
-    fn cells(&mut self) -> Result<Option<Numbered<Vec<String>>>, ConsentError> {
-        loop {
-            let Some(mut text) = self.read_line()? else { return Ok(None) };
-            let line = self.line;
-            while text.matches('"').count() % 2 == 1 {
-                let Some(more) = self.read_line()? else { return Ok(Some((line, Err("a quoted cell is not closed".to_owned())))) };
-                text.push_str(&more);
-                if text.len() > RECORD_BYTES_MAX {
-                    return Ok(Some((line, Err("the row is too long, or a quoted cell is not closed".to_owned()))));
-                }
-            }
-            let text = text.trim_end_matches(['\r', '\n']);
-            if !text.trim().is_empty() {
-                return Ok(Some((line, split(text))));
-            }
-        }
-    }
-
-    fn read_line(&mut self) -> Result<Option<String>, ConsentError> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(RECORD_BYTES_MAX).unwrap_or(u64::MAX);
-        let read = std::io::Read::take(&mut *self.reader, limit)
-            .read_until(b'\n', &mut bytes)
-            .map_err(|error| invalid(&format!("the file cannot be read: {}", error.kind())))?;
-        if read == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        if read == RECORD_BYTES_MAX && !bytes.ends_with(b"\n") {
-            return Err(ConsentError::Invalid(format!("line {} is longer than {RECORD_BYTES_MAX} bytes", self.line)));
-        }
-        let text = String::from_utf8(bytes).map_err(|_not_utf8| ConsentError::Invalid(format!("line {} is not UTF-8", self.line)))?;
-        Ok(Some(text))
-    }
-}
-
-fn raw_of(columns: &[String], cells: Vec<String>) -> Result<Raw, String> {
-    if cells.len() != columns.len() {
-        return Err(format!("{} cells where the header has {}", cells.len(), columns.len()));
-    }
+fn raw_of(text: &str, columns: Option<&[&str]>) -> Result<Raw, String> {
+    let Some(columns) = columns else { return serde_json::from_str(text).map_err(|error| json_error(&error)) };
+    let mut found = Vec::new();
+    cells(text, &mut found);
     let mut raw = Raw::default();
-    for (column, cell) in columns.iter().zip(cells) {
-        let cell = Some(cell.trim().to_owned()).filter(|cell| !cell.is_empty());
-        match column.as_str() {
+    for (column, cell) in columns.iter().zip(found) {
+        let cell = Some(cell.into_owned()).filter(|cell| !cell.is_empty());
+        match *column {
             "party" => raw.party = cell,
             "kind" => raw.kind = cell,
             "stage" => raw.stage = cell,
@@ -366,51 +285,6 @@ fn raw_of(columns: &[String], cells: Vec<String>) -> Result<Raw, String> {
     Ok(raw)
 }
 
-/// The cells of one record without its line break.
-fn split(text: &str) -> Result<Vec<String>, String> {
-    let mut cells = Vec::new();
-    let mut rest = text;
-    loop {
-        let cell = if let Some(mut quoted) = rest.strip_prefix('"') {
-            let mut cell = String::new();
-            loop {
-                let (before, after) = quoted.split_once('"').ok_or("a quoted cell is not closed")?;
-                cell.push_str(before);
-                let Some(doubled) = after.strip_prefix('"') else {
-                    rest = after;
-                    break cell;
-                };
-                cell.push('"');
-                quoted = doubled;
-            }
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let (cell, after) = rest.split_at(end);
-            if cell.contains('"') {
-                return Err("a quote inside an unquoted cell".to_owned());
-            }
-            rest = after;
-            cell.to_owned()
-        };
-        cells.push(cell);
-        if rest.is_empty() {
-            return Ok(cells);
-        }
-        rest = rest.strip_prefix(',').ok_or("text after a quoted cell")?;
-    }
-}
-
-/// What serde says without values: its text may repeat what the row holds.
-fn json_error(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    if text.starts_with("unknown field") || text.starts_with("duplicate field") {
-        // Names the member and the known ones, no value.
-        return text.split(" at line").next().unwrap_or_default().to_owned();
-    }
-    format!("not an object of the known form (column {})", error.column())
-}
-
-const COLUMNS: [&str; 7] = ["party", "identifiers", "kind", "stage", "segment", "age", "legal_hold"];
+const COLUMNS: &[&str] = &["party", "identifiers", "kind", "stage", "segment", "age", "legal_hold"];
 /// One transaction.
 const ROWS_PER_COMMIT: usize = 1000;
-const RECORD_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,202 @@
+//! `consent import`: one piece of a file of statements, read, previewed and recorded.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::ImportError;
+use super::events::{Context, Raw, statement};
+use super::options::{ImportFormat, ImportOptions};
+use super::reader::{Record, Records, Shape, cells, header, json_error};
+use super::tally::{Progress, Tally};
+use super::{csv, jsonld, salesforce};
+use crate::consent::draft::{Acknowledged, Capturer, Statement};
+use crate::consent::error::ConsentError;
+use crate::consent::event::Normalise;
+use crate::consent::ledger::Ledger;
+use crate::model::ActivityKey;
+
+/// A part of a file, as a [`super::Cutter`] makes it.
+#[derive(Clone, Copy)]
+pub struct ImportPiece<'a> {
+    /// What the whole file is known by: its hash with that of the options.
+    pub key: &'a str,
+    /// The line of the file on which `bytes` begins; of rows, on which what follows the header begins.
+    pub line: u64,
+    pub bytes: &'a [u8],
+    /// JSON objects with brackets and commas between them, instead of one a line.
+    pub is_array: bool,
+}
+
+impl fmt::Debug for ImportPiece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImportPiece").field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// What a record's names are looked up in, beside the vocabulary.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub activities: &'a [ActivityKey],
+    pub normalise: &'a Normalise<'a>,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("activities", &self.activities.len()).finish_non_exhaustive()
+    }
+}
+
+/// What became of a piece, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceReport {
+    pub piece: Tally,
+    /// With the pieces before it; of a dry run the piece alone.
+    pub progress: Progress,
+    pub errors: Vec<ImportError>,
+}
+
+impl Ledger {
+    /// Takes one piece of a file. With `dry_run` nothing is recorded and the report is what it would be, but for statements that
+    /// the ledger has already.
+    ///
+    /// # Errors
+    /// When the header cannot be read, when the piece is not the next one of its import, or when the store is away; a piece
+    /// that was taken in part is taken whole by sending it again.
+    pub fn import_consents(
+        &self,
+        piece: &ImportPiece<'_>,
+        options: &ImportOptions,
+        around: &Surroundings<'_>,
+        caller: &Capturer,
+        dry_run: bool,
+    ) -> Result<PieceReport, ConsentError> {
+        let before = self.import_progress(piece.key)?.filter(|_| !dry_run);
+        if before.as_ref().is_some_and(|before| before.next_line != piece.line) {
+            return Err(ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on"));
+        }
+        let adopted = self.adopted()?;
+        let context =
+            Context { vocabulary: &adopted.vocabulary, activities: around.activities, normalise: around.normalise, zone: options.time_zone.as_ref() };
+        let mut read = read_piece(piece, options, &context, self.record_time()).map_err(ConsentError::Invalid)?;
+        let mut tally = Tally { records: read.count, ..Tally::default() };
+        let (mut statements, mut previews) = (Vec::with_capacity(read.records.len()), Vec::with_capacity(read.records.len()));
+        for (line, record) in read.records {
+            // A record with several statements is taken whole or not at all.
+            match record.iter().map(|statement| self.preview(statement, caller)).collect::<Result<Vec<_>, _>>() {
+                Ok(found) => {
+                    previews.extend(found.into_iter().map(|preview| (line, preview)));
+                    statements.extend(record);
+                }
+                Err(ConsentError::Unavailable(away)) => return Err(away.into()),
+                Err(error) => read.errors.push(ImportError { line, message: error.to_string() }),
+            }
+        }
+        let mut done = before.map(|before| before.done).unwrap_or_default();
+        let finish = |answers: &[Result<Acknowledged, ConsentError>]| {
+            let mut answers = answers.iter();
+            for (line, preview) in previews {
+                match answers.next() {
+                    Some(Ok(acknowledged)) if acknowledged.known_before => tally.known_before += 1,
+                    Some(Err(error)) => read.errors.push(ImportError { line, message: error.to_string() }),
+                    Some(Ok(_)) | None => tally.count(preview),
+                }
+            }
+            tally.refused = u64::try_from(read.errors.len()).unwrap_or(u64::MAX);
+            done.add(&tally);
+            Progress { next_line: read.next_line, done }
+        };
+        let progress = if dry_run {
+            finish(&[])
+        } else {
+            // What is done and how far that is are one transaction: an import that was interrupted goes on without loss or doubling.
+            let mut progress = Err(ConsentError::NotPermitted("the piece was not recorded"));
+            self.record_many(statements, caller, |answers| {
+                let done = finish(answers);
+                let document = done.document(piece.key);
+                progress = document.as_ref().map(|_| done).map_err(Clone::clone);
+                document.ok().into_iter().collect()
+            })?;
+            progress?
+        };
+        read.errors.sort_by_key(|error| error.line);
+        Ok(PieceReport { piece: tally, progress, errors: read.errors })
+    }
+}
+
+struct ReadPiece {
+    /// Records that were understood, with their statements.
+    records: Vec<(u64, Vec<Statement>)>,
+    errors: Vec<ImportError>,
+    /// All records, those with errors included.
+    count: u64,
+    next_line: u64,
+}
+
+/// Reads a piece; what cannot be understood as a whole is the error.
+fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Context<'_>, now: Timestamp) -> Result<ReadPiece, String> {
+    let (mut records, columns) = open(piece, options.format)?;
+    let mut read = ReadPiece { records: Vec::new(), errors: Vec::new(), count: 0, next_line: piece.line };
+    let mut row = Vec::new();
+    for Record { line, text } in records.by_ref() {
+        read.count += 1;
+        let raws = text.map_err(Cow::into_owned).and_then(|text| {
+            if options.format.is_rows() {
+                cells(text, &mut row);
+            }
+            match options.format {
+                ImportFormat::Csv => csv::raw(&columns, &row).map(|raw| vec![raw]),
+                ImportFormat::Salesforce => salesforce::raw(&columns, &row, options, now).map(|raw| vec![raw]),
+                ImportFormat::Ndjson => serde_json::from_str(text).map(|raw| vec![raw]).map_err(|error| json_error(&error)),
+                ImportFormat::Jsonld => jsonld::raws(text, options),
+            }
+        });
+        match raws.and_then(|raws| raws.into_iter().map(|raw| statement(covered(raw, options)?, context)).collect()) {
+            Ok(statements) => read.records.push((line, statements)),
+            Err(message) => read.errors.push(ImportError { line, message }),
+        }
+    }
+    read.next_line = records.line;
+    Ok(read)
+}
+
+/// The records of a piece, behind the header of rows.
+fn open<'a>(piece: &ImportPiece<'a>, format: ImportFormat) -> Result<(Records<'a>, Vec<&'static str>), String> {
+    let known = match format {
+        ImportFormat::Csv => csv::COLUMNS,
+        ImportFormat::Salesforce => salesforce::COLUMNS,
+        ImportFormat::Ndjson | ImportFormat::Jsonld => {
+            let shape = if piece.is_array { Shape::Objects } else { Shape::Lines };
+            return Ok((Records::new(piece.bytes, piece.line, shape), Vec::new()));
+        }
+    };
+    let mut records = Records::new(piece.bytes, 1, Shape::Rows { cells: None });
+    let first = records.next().ok_or("the file is empty; begin with a header line")?;
+    let columns = header(first.text.map_err(Cow::into_owned)?, known)?;
+    let wanted: &[&str] = if format == ImportFormat::Salesforce { &["PartyId", salesforce::MARK] } else { &["id"] };
+    if let Some(missing) = wanted.iter().find(|column| !columns.contains(column)) {
+        return Err(format!("column `{missing}` is missing"));
+    }
+    records.shape = Shape::Rows { cells: Some(columns.len()) };
+    records.line = piece.line;
+    Ok((records, columns))
+}
+
+/// A grant that does not say what it covers covers what the importer says; a refusal is never narrowed by it.
+fn covered<'a>(mut raw: Raw<'a>, options: &'a ImportOptions) -> Result<Raw<'a>, String> {
+    if !matches!(raw.state.as_deref(), Some("given" | "renewed")) {
+        return Ok(raw);
+    }
+    for (column, cell) in &options.covers {
+        let given = match column.as_str() {
+            "categories" => raw.categories.is_some(),
+            "recipients" => raw.recipients.is_some(),
+            _ => raw.notice.is_some(),
+        };
+        if !given {
+            csv::put(&mut raw, column, &Cow::Borrowed(cell))?;
+        }
+    }
+    Ok(raw)
+}
