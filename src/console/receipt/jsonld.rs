@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Controller;
 use crate::consent::{Consent, Delegation, Event, Method, Notice, Scope, Stop, What};
-use crate::model::{Activity, Art9Basis, Author, Category, Channel, Department, LawfulBasis, Purpose, Sensitivity, Vocabulary};
+use crate::model::{Activity, Art9Basis, Author, Category, Channel, Department, LawfulBasis, Purpose, Sensitivity, Term, Vocabulary};
 
 /// The profile of ISO/IEC TS 27560 that this follows.
 const SCHEMA_VERSION: &str = "https://w3id.org/dpv/schema/dpv-27560#receipt";
@@ -129,7 +129,7 @@ impl Matter<'_> {
             ("department", Some(json!(department.as_str()))),
             ("purposes", Some(self.purposes(purposes))),
             ("lawful_basis", Some(basis(activity.basis))),
-            ("special_category_basis", art9.map(|art9| term(art9.as_str(), Some(Art9Basis::iri(art9)), None))),
+            ("special_category_basis", art9.map(|art9| term(art9.as_str(), Some(Art9Basis::iri(art9))))),
             ("pii_information", Some(self.categories(categories))),
             ("recipient_third_parties", Some(json!(recipients))),
             ("retention_period", Some(json!(retention))),
@@ -158,8 +158,8 @@ impl Matter<'_> {
         event.extend(match what {
             What::Consent(Consent { state, expires, until, uses, about, .. }) => object([
                 ("kind", Some(json!("consent"))),
-                ("event_state", Some(term(state.as_str(), Some(state.iri()), None))),
-                ("event_type", Some(term(method.as_str(), Some(Method::iri(*method)), None))),
+                ("event_state", Some(term(state.as_str(), Some(state.iri())))),
+                ("event_type", Some(term(method.as_str(), Some(Method::iri(*method))))),
                 ("expires", expires.map(|time| json!(time.to_string()))),
                 ("until", until.as_ref().map(|name| json!(name))),
                 ("uses", uses.map(|uses| json!(uses))),
@@ -167,7 +167,7 @@ impl Matter<'_> {
             ]),
             What::Stop(Stop { kind, reason, .. }) => object([
                 ("kind", Some(json!("stop"))),
-                ("stop", Some(term(kind.as_str(), kind.iri(), None))),
+                ("stop", Some(term(kind.as_str(), kind.iri()))),
                 ("reason", reason.as_ref().map(|reason| json!(reason))),
             ]),
             What::Lift { stop, reason } => {
@@ -184,18 +184,13 @@ impl Matter<'_> {
     }
 
     fn purposes(&self, purposes: &[Purpose]) -> Value {
-        let known = |purpose: &Purpose| self.vocabulary.purposes.get(purpose).map(|info| &info.term);
-        purposes
-            .iter()
-            .map(|purpose| term(purpose.as_str(), known(purpose).and_then(|t| t.dpv.as_deref()), known(purpose).and_then(|t| t.label.as_deref())))
-            .collect()
+        purposes.iter().map(|purpose| named(purpose.as_str(), self.vocabulary.purposes.get(purpose).map(|info| &info.term))).collect()
     }
 
     fn categories(&self, categories: &[Category]) -> Value {
         let one = |category: &Category| {
             let info = self.vocabulary.categories.get(category);
-            let named = info.map(|info| &info.term);
-            let mut found = term(category.as_str(), named.and_then(|t| t.dpv.as_deref()), named.and_then(|t| t.label.as_deref()));
+            let mut found = named(category.as_str(), info.map(|info| &info.term));
             if info.is_some_and(|info| info.sensitivity == Sensitivity::Special)
                 && let Some(members) = found.as_object_mut()
             {
@@ -229,8 +224,14 @@ fn basis(basis: LawfulBasis) -> Value {
 }
 
 /// A word of ours with the term that others know it by.
-fn term(key: &str, iri: Option<&str>, label: Option<&str>) -> Value {
-    Value::Object(object([("key", Some(json!(key))), ("iri", iri.map(|iri| json!(iri))), ("label", label.map(|label| json!(label)))]))
+fn term(key: &str, iri: Option<&str>) -> Value {
+    Value::Object(object([("key", Some(json!(key))), ("iri", iri.map(|iri| json!(iri)))]))
+}
+
+/// A name of the catalogue, which may no longer stand there.
+fn named(key: &str, known: Option<&Term>) -> Value {
+    let Term { label, dpv } = known.cloned().unwrap_or_default();
+    Value::Object(object([("key", Some(json!(key))), ("iri", dpv.map(Value::from)), ("label", label.map(Value::from))]))
 }
 
 /// What is not known is left out.
@@ -241,13 +242,12 @@ fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Va
 /// What each member means. A word's term is its type: an outreach is *a* `dpv:CustomerRelationshipManagement`.
 fn context() -> Value {
     let mut terms = Map::new();
-    let id = |iri: String| json!(iri);
-    terms.insert("iri".to_owned(), id("@type".to_owned()));
+    terms.insert("iri".to_owned(), json!("@type"));
     for (name, iri) in DPV {
-        terms.insert((*name).to_owned(), id(format!("https://w3id.org/dpv#{iri}")));
+        terms.insert((*name).to_owned(), json!(format!("https://w3id.org/dpv#{iri}")));
     }
     for (name, iri) in DCT {
-        terms.insert((*name).to_owned(), id(format!("http://purl.org/dc/terms/{iri}")));
+        terms.insert((*name).to_owned(), json!(format!("http://purl.org/dc/terms/{iri}")));
     }
     for name in TIMES {
         let iri = terms.get(*name).cloned();
@@ -255,7 +255,7 @@ fn context() -> Value {
     }
     terms.insert("schema_version".to_owned(), json!({ "@id": "http://purl.org/dc/terms/conformsTo", "@type": "@id" }));
     // Members that have no term elsewhere.
-    terms.insert("@vocab".to_owned(), id("urn:consentry:receipt:term:".to_owned()));
+    terms.insert("@vocab".to_owned(), json!("urn:consentry:receipt:term:"));
     Value::Object(terms)
 }
 
