@@ -62,7 +62,8 @@ pub(super) fn import(output: &Output, args: &ImportArgs) -> Result<Exit, Failure
         path: format!("/v1/imports/{key}"),
         options,
         dry_run: args.dry_run,
-        next_line: 0,
+        offset: 0,
+        next_line: 1,
         total: Value::Null,
         repeated: 0,
         errors: Vec::new(),
@@ -161,7 +162,8 @@ struct Run<'a> {
     path: String,
     options: Vec<(&'static str, String)>,
     dry_run: bool,
-    /// What comes before this line is recorded.
+    /// How many bytes of the file are recorded.
+    offset: u64,
     next_line: u64,
     /// Counts over the whole file.
     total: Value,
@@ -176,7 +178,7 @@ impl Run<'_> {
         }
         match self.admin.get(&self.path) {
             Ok(progress) => {
-                self.next_line = number(&progress, "next_line");
+                self.offset = number(&progress, "offset");
                 self.total = progress.get("done").cloned().unwrap_or_default();
                 Ok(())
             }
@@ -187,9 +189,11 @@ impl Run<'_> {
 
     /// Sends a piece. What is recorded already is only read once more, so that its mistakes are reported again.
     fn send(&mut self, piece: Piece, is_array: bool, format: ImportFormat) -> Result<(), Failure> {
-        let is_done = piece.next_line <= self.next_line;
+        let is_done = piece.offset + piece.length <= self.offset;
         let mut params: Vec<(&'static str, Option<String>)> = self.options.iter().map(|(name, value)| (*name, Some(value.clone()))).collect();
         params.push(("line", Some(piece.line.to_string())));
+        params.push(("offset", Some(piece.offset.to_string())));
+        params.push(("length", Some(piece.length.to_string())));
         params.push(("dry_run", (self.dry_run || is_done).then(|| "true".to_owned())));
         let content_type = match format {
             _ if is_array => "application/json",
@@ -209,9 +213,7 @@ impl Run<'_> {
         } else if !is_done {
             self.total = answer.get("progress").and_then(|progress| progress.get("done")).cloned().unwrap_or_default();
         }
-        if self.dry_run || !is_done {
-            self.next_line = piece.next_line;
-        }
+        self.next_line = piece.next_line;
         Ok(())
     }
 

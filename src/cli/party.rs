@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use http::Method;
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::audit::moment;
-use super::client::{Send, ServerArgs, query, segment};
+use super::client::{Admin, Send, ServerArgs, query, segment};
 use super::import::progress_bar;
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
@@ -117,23 +118,22 @@ fn import(output: &Output, args: &ImportArgs) -> Result<Exit, Failure> {
     let admin = args.server.connect()?;
     let path = if args.dry_run { "/v1/parties?dry_run=true" } else { "/v1/parties" };
     let content_type = if is_json { "application/x-ndjson" } else { "text/csv" };
-    let mut report = Report::default();
-    let mut send = |bytes: &[u8], line_of: &dyn Fn(u64) -> u64| -> Result<(), Failure> {
-        let answer = admin.call(&Method::POST, path, Send::Bulk { content_type, bytes })?;
-        report.add(&answer, line_of);
-        Ok(())
-    };
+    let mut import = Import { admin: &admin, path, content_type, report: Report::default() };
     // Rows of one customer may stand anywhere: such a file is taken as one. So is a dry run, in which no row changes what the next one finds.
     if is_json || args.dry_run || header_names_parties(&file) {
         let progress = output.spinner("importing");
-        let sent = send(&file, &|line| line);
+        let sent = import.send(&file, 0, 1);
         progress.finish_and_clear();
         sent?;
     } else {
-        send_pieces(output, &file, &mut send)?;
+        import.send_pieces(&file, &progress_bar(output, lines(&file)))?;
     }
-    report.print(output, args)?;
-    Ok(if report.errors.is_empty() { Exit::Done } else { Exit::CheckFailed })
+    import.report.print(output, args)?;
+    Ok(if import.report.errors.is_empty() { Exit::Done } else { Exit::CheckFailed })
+}
+
+fn lines(file: &[u8]) -> u64 {
+    u64::try_from(file.split(|b| *b == b'\n').count()).unwrap_or(u64::MAX)
 }
 
 fn header_names_parties(csv: &[u8]) -> bool {
@@ -141,25 +141,36 @@ fn header_names_parties(csv: &[u8]) -> bool {
     String::from_utf8_lossy(header).split(',').any(|name| name.trim().trim_matches('"') == "party")
 }
 
-/// Rows that have nothing to do with each other go piece by piece.
-fn send_pieces(output: &Output, file: &[u8], send: &mut dyn FnMut(&[u8], &dyn Fn(u64) -> u64) -> Result<(), Failure>) -> Result<(), Failure> {
-    let unreadable = |error: std::io::Error| Failure::new(Exit::Internal, format!("cannot read on: {error}"));
-    let lines = file.split(|b| *b == b'\n').count();
-    let bar = progress_bar(output, u64::try_from(lines).unwrap_or(u64::MAX));
-    let mut cutter = Cutter::new(file, ImportFormat::Csv).map_err(unreadable)?.keep_repeated();
-    let head_lines = cutter.head_lines();
-    while let Some(piece) = cutter.next_piece().map_err(unreadable)? {
+/// One file on its way.
+struct Import<'a> {
+    admin: &'a Admin,
+    path: &'static str,
+    content_type: &'static str,
+    report: Report,
+}
+
+impl Import<'_> {
+    /// Sends a piece whose first row, behind the header, stands on a line of the file.
+    fn send(&mut self, bytes: &[u8], head_lines: u64, first_line: u64) -> Result<(), Failure> {
+        let answer = self.admin.call(&Method::POST, self.path, Send::Bulk { content_type: self.content_type, bytes })?;
         // The gateway counts from the piece's own header.
-        let line_of = |line: u64| if line > head_lines { line - head_lines - 1 + piece.line } else { line };
-        let sent = send(&piece.bytes, &line_of);
-        if sent.is_err() {
-            bar.finish_and_clear();
-        }
-        sent?;
-        bar.set_position(piece.next_line);
+        let line_of = |line: u64| if line > head_lines { line - head_lines - 1 + first_line } else { line };
+        self.report.add(&answer, line_of);
+        Ok(())
     }
-    bar.finish_and_clear();
-    Ok(())
+
+    /// Rows that have nothing to do with each other go piece by piece.
+    fn send_pieces(&mut self, file: &[u8], bar: &ProgressBar) -> Result<(), Failure> {
+        let unreadable = |error: std::io::Error| Failure::new(Exit::Internal, format!("cannot read on: {error}"));
+        let mut cutter = Cutter::new(file, ImportFormat::Csv).map_err(unreadable)?.keep_repeated();
+        let head_lines = cutter.head_lines();
+        while let Some(piece) = cutter.next_piece().map_err(unreadable)? {
+            self.send(&piece.bytes, head_lines, piece.line)?;
+            bar.set_position(piece.next_line);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
 }
 
 /// What became of a file, over all its pieces.
@@ -174,7 +185,7 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, answer: &Value, line_of: &dyn Fn(u64) -> u64) {
+    fn add(&mut self, answer: &Value, line_of: impl Fn(u64) -> u64) {
         self.created += number(answer, "created");
         self.linked += number(answer, "linked");
         self.unchanged += number(answer, "unchanged");

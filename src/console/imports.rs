@@ -17,6 +17,8 @@ use crate::model::ActivityKey;
 const OPTIONS: &[Param] = &[
     Param { name: "format", about: "csv, ndjson, salesforce or jsonld; required" },
     Param { name: "line", about: "the file's line on which the piece begins, behind the header of rows; 1 without it" },
+    Param { name: "offset", about: "where in the file the piece begins, in bytes; 0 without it" },
+    Param { name: "length", about: "how many bytes of the file it is made of; those of the body without it" },
     Param { name: "dry_run", about: "`true`: say what would be done and do nothing" },
     Param { name: "time_zone", about: "whose midnight a date without a time means: an IANA name or an offset" },
     Param { name: "space", about: "the id space of ids that are written without one" },
@@ -37,12 +39,14 @@ fn take(call: &Call) -> Result<Reply, Problem> {
     let key = key(call)?;
     let options = options(call)?;
     let line = call.query.parsed::<u64>("line", "a number")?.unwrap_or(1);
+    let offset = call.query.parsed::<u64>("offset", "a number")?.unwrap_or(0);
+    let length = call.query.parsed::<u64>("length", "a number")?.unwrap_or(u64::try_from(call.body.len()).unwrap_or(u64::MAX));
     let dry_run = call.query.parsed::<bool>("dry_run", "`true` or `false`")?.unwrap_or(false);
     call.may_write(Weight::Opens)?;
     let instance = &call.state.instance;
     let activities: Vec<ActivityKey> = instance.activities().iter().map(|activity| activity.id).collect();
     let normalise = |space: &str, value: &str| instance.identifier(space, value);
-    let piece = ImportPiece { key, line, bytes: &call.body, is_array: call.content_type == "application/json" };
+    let piece = ImportPiece { key, line, offset, length, bytes: &call.body, is_array: call.content_type == "application/json" };
     let around = Surroundings { activities: &activities, normalise: &normalise };
     let taken = call.state.ledger.import_consents(&piece, &options, &around, &capturer(call), dry_run);
     // A piece that stops half way has recorded its first statements: those are logged even so.
@@ -96,7 +100,7 @@ fn options(call: &Call) -> Result<ImportOptions, Problem> {
 }
 
 fn progress_json(progress: &Progress) -> Value {
-    json!({ "next_line": progress.next_line, "done": tally_json(&progress.done) })
+    json!({ "offset": progress.offset, "done": tally_json(&progress.done) })
 }
 
 fn tally_json(tally: &Tally) -> Value {

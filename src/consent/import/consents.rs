@@ -24,6 +24,9 @@ pub struct ImportPiece<'a> {
     pub key: &'a str,
     /// The line of the file on which `bytes` begins; of rows, on which what follows the header begins.
     pub line: u64,
+    /// Where it begins in the file, and how many bytes of the file it is made of.
+    pub offset: u64,
+    pub length: u64,
     pub bytes: &'a [u8],
     /// JSON objects with brackets and commas between them, instead of one a line.
     pub is_array: bool,
@@ -73,7 +76,7 @@ impl Ledger {
         dry_run: bool,
     ) -> Result<PieceReport, ConsentError> {
         let before = self.import_progress(piece.key)?.filter(|_| !dry_run);
-        if before.as_ref().is_some_and(|before| before.next_line != piece.line) {
+        if before.as_ref().is_some_and(|before| before.offset != piece.offset) {
             return Err(ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on"));
         }
         let adopted = self.adopted()?;
@@ -105,7 +108,7 @@ impl Ledger {
             }
             tally.refused = u64::try_from(read.errors.len()).unwrap_or(u64::MAX);
             done.add(&tally);
-            Progress { next_line: read.next_line, done }
+            Progress { offset: piece.offset.saturating_add(piece.length), done }
         };
         let progress = if dry_run {
             finish(&[])
@@ -131,15 +134,14 @@ struct ReadPiece {
     errors: Vec<ImportError>,
     /// All records, those with errors included.
     count: u64,
-    next_line: u64,
 }
 
 /// Reads a piece; what cannot be understood as a whole is the error.
 fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Context<'_>, now: Timestamp) -> Result<ReadPiece, String> {
-    let (mut records, columns) = open(piece, options.format)?;
-    let mut read = ReadPiece { records: Vec::new(), errors: Vec::new(), count: 0, next_line: piece.line };
+    let (records, columns) = open(piece, options.format)?;
+    let mut read = ReadPiece { records: Vec::new(), errors: Vec::new(), count: 0 };
     let mut row = Vec::new();
-    for Record { line, text } in records.by_ref() {
+    for Record { line, text } in records {
         read.count += 1;
         let raws = text.map_err(Cow::into_owned).and_then(|text| {
             if options.format.is_rows() {
@@ -157,7 +159,6 @@ fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Contex
             Err(message) => read.errors.push(ImportError { line, message }),
         }
     }
-    read.next_line = records.line;
     Ok(read)
 }
 
@@ -195,7 +196,7 @@ fn covered<'a>(mut raw: Raw<'a>, options: &'a ImportOptions) -> Result<Raw<'a>, 
             _ => raw.notice.is_some(),
         };
         if !given {
-            csv::put(&mut raw, column, &Cow::Borrowed(cell))?;
+            csv::put(&mut raw, column, Cow::Borrowed(cell))?;
         }
     }
     Ok(raw)

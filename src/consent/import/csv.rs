@@ -31,38 +31,37 @@ pub(super) const COLUMNS: &[&str] = &[
 pub(super) fn raw<'a>(columns: &[&'static str], cells: &[Cow<'a, str>]) -> Result<Raw<'a>, String> {
     let mut raw = Raw::default();
     for (column, cell) in columns.iter().zip(cells) {
-        put(&mut raw, column, cell)?;
+        put(&mut raw, column, cell.clone())?;
     }
     Ok(raw)
 }
 
 /// Puts what a cell holds; an empty one says nothing.
-pub(super) fn put<'a>(raw: &mut Raw<'a>, column: &str, cell: &Cow<'a, str>) -> Result<(), String> {
+pub(super) fn put<'a>(raw: &mut Raw<'a>, column: &str, cell: Cow<'a, str>) -> Result<(), String> {
     if cell.is_empty() {
         return Ok(());
     }
-    let text = Some(cell.clone());
     match column {
-        "id" => raw.party = text,
-        "state" => raw.state = text,
-        "stop" => raw.kind = text,
-        "purposes" => raw.purposes = Some(listed(cell)),
-        "event_time" => raw.event_time = text,
-        "channel" => raw.channel = text,
-        "method" => raw.method = text,
-        "author" => raw.author = text,
-        "notice" => raw.notice = Some(notice(cell)?),
-        "evidence" => raw.evidence = Some(evidence(cell)?),
-        "expires" => raw.expires = text,
-        "lasts" => raw.lasts = text,
-        "until" => raw.until = text,
+        "id" => raw.party = Some(cell),
+        "state" => raw.state = Some(cell),
+        "stop" => raw.kind = Some(cell),
+        "purposes" => raw.purposes = Some(listed(&cell)),
+        "event_time" => raw.event_time = Some(cell),
+        "channel" => raw.channel = Some(cell),
+        "method" => raw.method = Some(cell),
+        "author" => raw.author = Some(cell),
+        "notice" => raw.notice = Some(notice(&cell)?),
+        "evidence" => raw.evidence = Some(evidence(&cell)?),
+        "expires" => raw.expires = Some(cell),
+        "lasts" => raw.lasts = Some(cell),
+        "until" => raw.until = Some(cell),
         "uses" => raw.uses = Some(cell.parse().map_err(|_not_a_number| "`uses` is not a whole number".to_owned())?),
-        "categories" => raw.categories = Some(listed(cell)),
-        "recipients" => raw.recipients = Some(listed(cell)),
-        "channels" => raw.channels = Some(listed(cell)),
-        "source_system" => raw.source_system = text,
-        "reason" => raw.reason = text,
-        "activity" => raw.activity = text,
+        "categories" => raw.categories = Some(listed(&cell)),
+        "recipients" => raw.recipients = Some(listed(&cell)),
+        "channels" => raw.channels = Some(listed(&cell)),
+        "source_system" => raw.source_system = Some(cell),
+        "reason" => raw.reason = Some(cell),
+        "activity" => raw.activity = Some(cell),
         _ => return Err(format!("`{column}` is no column")),
     }
     Ok(())

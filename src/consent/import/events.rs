@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::consent::draft::{EventDraft, Statement, StopDraft};
 use crate::consent::event::{Method, Normalise, Notice, PartyRef, Scope, State, StopKind};
-use crate::model::{ActivityKey, Author, Category, Channel, Department, EventId, Name, Purpose, Vocabulary};
+use crate::model::{ActivityKey, Author, Category, Channel, Department, EventId, Identifier, Name, Purpose, Vocabulary};
 
 /// What a record is read with.
 pub(super) struct Context<'a> {
@@ -164,7 +164,15 @@ fn stop(raw: Raw<'_>, kind: StopKind, context: &Context<'_>) -> Result<StopDraft
 }
 
 fn subject(party: Text<'_>, context: &Context<'_>) -> Result<PartyRef, String> {
-    PartyRef::parse(&party.ok_or("the record has no id")?, context.normalise)
+    PartyRef::parse(&party.ok_or("the record has no id")?, &|space: &str, value: &str| identify(context.normalise, space, value))
+}
+
+/// An id in its one spelling. What stands before the colon is repeated by nobody, unless some file declares it.
+pub(super) fn identify(normalise: &Normalise<'_>, space: &str, value: &str) -> Result<Identifier, String> {
+    normalise(space, value).map_err(|what| {
+        let is_declared = Name::known(space).is_some();
+        if is_declared { what } else { "unknown id space; `[ids]` of the configuration declares them".to_owned() }
+    })
 }
 
 fn activity(text: &str, context: &Context<'_>) -> Result<ActivityKey, String> {
@@ -227,7 +235,7 @@ fn period(text: &str) -> Result<SpanFieldwise, String> {
 
 /// A word of a closed vocabulary.
 fn word<T: Copy>(what: &str, text: &str, parse: fn(&str) -> Option<T>, all: &[T], spelled: fn(T) -> &'static str) -> Result<T, String> {
-    parse(text).ok_or_else(|| unknown(what, text, words(all, spelled)))
+    parse(text).ok_or_else(|| unknown(what, text, &words(all, spelled)))
 }
 
 fn names<T>(
@@ -241,14 +249,14 @@ fn names<T>(
     for text in &list {
         match known(text) {
             Some(name) => found.push(name),
-            None => return Err(unknown(what, text, all())),
+            None => return Err(unknown(what, text, &all())),
         }
     }
     Ok(found)
 }
 
 /// What is near is told, what was written is not.
-pub(super) fn unknown(what: &str, text: &str, words: Vec<&'static str>) -> String {
+fn unknown(what: &str, text: &str, words: &[&'static str]) -> String {
     match crate::model::suggest(text, words.iter().copied()) {
         Some(near) => format!("unknown {what}; did you mean `{near}`?"),
         None if words.len() <= LISTED => format!("unknown {what}; use {}", words.join(", ")),

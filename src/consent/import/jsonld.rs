@@ -111,7 +111,7 @@ impl Found {
             });
         }
         for (column, text) in &self.own {
-            csv::put(&mut raw, column, &Cow::Owned(text.clone()))?;
+            csv::put(&mut raw, column, Cow::Owned(text.clone()))?;
         }
         if matches!(status.state, "given" | "renewed") {
             raw.lasts = raw.lasts.or(status.lasts.map(Cow::Owned));
@@ -123,20 +123,18 @@ impl Found {
 /// The state, with the time at which it came about.
 fn read_status(value: &Value) -> Result<Status, String> {
     let mut status = Status::default();
-    let name = match value {
-        Value::Object(members) => {
-            for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('@')) {
-                match last(name) {
-                    "date" | "isIndicatedAtTime" => status.time = Some(plain(value).ok_or("the time of the status is not a text")?),
-                    "hasDuration" => status.lasts = Some(plain(value).ok_or("the duration of the status is not a text")?),
-                    "isIndicatedBy" | "hasIndicationMethod" => {}
-                    _ => return Err(format!("unknown member `{}` of the status", name.chars().take(NAME_CHARS_SHOWN).collect::<String>())),
-                }
+    let mut name = value.as_str();
+    if let Value::Object(members) = value {
+        for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('@')) {
+            match last(name) {
+                "date" | "isIndicatedAtTime" => status.time = Some(plain(value).ok_or("the time of the status is not a text")?),
+                "hasDuration" => status.lasts = Some(plain(value).ok_or("the duration of the status is not a text")?),
+                "isIndicatedBy" | "hasIndicationMethod" => {}
+                _ => return Err(format!("unknown member `{}` of the status", name.chars().take(NAME_CHARS_SHOWN).collect::<String>())),
             }
-            members.get("@type").and_then(|kind| each(kind).find_map(Value::as_str)).or_else(|| members.get("@id")?.as_str())
         }
-        other => other.as_str(),
-    };
+        name = members.get("@type").and_then(|kind| each(kind).find_map(Value::as_str)).or_else(|| members.get("@id")?.as_str());
+    }
     let known = name.and_then(|name| STATES.iter().find(|(term, _)| *term == last(name)));
     status.state =
         known.map(|(_, state)| *state).ok_or("unknown consent status; use a status of the Data Privacy Vocabulary, e.g. `dpv:ConsentGiven`")?;
@@ -187,11 +185,8 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-fn each(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
-    match value {
-        Value::Array(items) => Box::new(items.iter()),
-        other => Box::new(std::iter::once(other)),
-    }
+fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter()
 }
 
 fn members<'v>(value: &'v Value, what: &str) -> Result<&'v Map<String, Value>, String> {

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 
 use super::ImportError;
+use super::events::identify;
 use super::reader::{Record, Records, Shape, cells, header, json_error, without_mark};
 use crate::consent::check::invalid;
 use crate::consent::error::ConsentError;
@@ -224,7 +225,7 @@ impl Entry {
             if space == "party" {
                 return Err("`party:` ids are given by the ledger; use another id of the customer".to_owned());
             }
-            identifiers.insert(normalise(space, value)?);
+            identifiers.insert(identify(normalise, space, value)?);
         }
         if identifiers.is_empty() {
             return Err("the row has no id; fill `identifiers`".to_owned());

@@ -17,8 +17,11 @@ use super::reader::{RECORD_BYTES_MAX, Record, Records, Shape, cells, newlines, w
 pub struct Piece {
     /// The line of the file on which the first record stands; the header of rows goes before it.
     pub line: u64,
-    /// The line on which the next piece begins.
+    /// The line on which the next piece begins; the same one where a line holds many records.
     pub next_line: u64,
+    /// Where it begins in the file, and how many bytes of the file it is made of.
+    pub offset: u64,
+    pub length: u64,
     /// How many records it has, those that cannot be read included.
     pub records: u64,
     pub bytes: Vec<u8>,
@@ -40,6 +43,8 @@ pub struct Cutter<R> {
     buffer: Vec<u8>,
     is_at_end: bool,
     is_begun: bool,
+    /// How many bytes of the file are behind us.
+    offset: u64,
     line: u64,
     shape: Shape,
     /// What each piece begins with: the header of rows, the bracket of an array.
@@ -65,6 +70,7 @@ impl<R: Read> Cutter<R> {
             buffer: Vec::new(),
             is_at_end: false,
             is_begun: false,
+            offset: 0,
             line: 1,
             shape: Shape::Lines,
             head: Vec::new(),
@@ -73,7 +79,7 @@ impl<R: Read> Cutter<R> {
         };
         cutter.fill()?;
         let mark = cutter.buffer.len() - without_mark(&cutter.buffer).len();
-        cutter.buffer.drain(..mark);
+        cutter.pass(mark);
         if format.is_rows() {
             cutter.read_header();
         } else {
@@ -114,8 +120,8 @@ impl<R: Read> Cutter<R> {
     pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
         self.fill()?;
         let is_first = !std::mem::replace(&mut self.is_begun, true);
-        let (line, bytes) = (self.line, self.head.clone());
-        let mut piece = Piece { line, next_line: line, records: 0, bytes, repeated: Vec::new(), faults: Vec::new() };
+        let (line, offset, bytes) = (self.line, self.offset, self.head.clone());
+        let mut piece = Piece { line, next_line: line, offset, length: 0, records: 0, bytes, repeated: Vec::new(), faults: Vec::new() };
         let mut records = Records::new(&self.buffer, line, self.shape);
         // The buffer ends inside a record that cannot be read: what follows in the file is still of that record.
         let mut is_cut = false;
@@ -132,7 +138,8 @@ impl<R: Read> Cutter<R> {
                 }
                 None => piece.bytes.extend_from_slice(bytes),
             }
-            is_cut = record.is_some_and(|record| record.text.is_err()) && !bytes.ends_with(b"\n") && records.at == self.buffer.len();
+            let is_unread = record.is_some_and(|record| record.text.is_err()) && records.at == self.buffer.len();
+            is_cut = is_unread && (self.shape == Shape::Objects || !bytes.ends_with(b"\n"));
             if records.at == self.buffer.len() {
                 break;
             }
@@ -140,7 +147,7 @@ impl<R: Read> Cutter<R> {
         let read = records.at;
         self.line = records.line;
         let last = self.buffer.get(..read).and_then(|read| read.trim_ascii_end().last().copied());
-        self.buffer.drain(..read);
+        self.pass(read);
         if is_cut && self.is_array() {
             (self.is_at_end, self.wants_bracket) = (true, false);
         } else if is_cut && self.skip_line()? {
@@ -149,8 +156,9 @@ impl<R: Read> Cutter<R> {
         if self.wants_bracket && self.is_at_end && self.buffer.is_empty() && last.is_some_and(|last| last != b']') {
             piece.faults.push(ImportError { line: self.line, message: "the array is not closed; the file may be cut".to_owned() });
         }
-        piece.next_line = self.line;
-        let is_empty = piece.records == 0 && piece.faults.is_empty() && !is_first;
+        (piece.next_line, piece.length) = (self.line, self.offset - offset);
+        let is_over = self.is_at_end && self.buffer.is_empty();
+        let is_empty = is_over && piece.records == 0 && piece.faults.is_empty() && !is_first;
         Ok(if is_empty { None } else { Some(piece) })
     }
 
@@ -162,10 +170,17 @@ impl<R: Read> Cutter<R> {
         self.shape = Shape::Rows { cells: Some(names.len()) };
         let length = records.at;
         self.line = records.line;
-        self.head = self.buffer.drain(..length).collect();
+        self.head = self.buffer.get(..length).unwrap_or_default().to_vec();
+        self.pass(length);
         if !self.head.ends_with(b"\n") {
             self.head.push(b'\n');
         }
+    }
+
+    /// Leaves bytes behind.
+    fn pass(&mut self, bytes: usize) {
+        self.buffer.drain(..bytes.min(self.buffer.len()));
+        self.offset += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
     /// Enough that each record of the next piece stands in the buffer as a whole.
@@ -183,11 +198,11 @@ impl<R: Read> Cutter<R> {
         while !self.is_at_end {
             self.fill()?;
             if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                self.buffer.drain(..=end);
+                self.pass(end + 1);
                 self.line += 1;
                 return Ok(true);
             }
-            self.buffer.clear();
+            self.pass(self.buffer.len());
         }
         Ok(false)
     }

@@ -98,7 +98,7 @@ pub(super) fn raw<'a>(columns: &[&'static str], cells: &[Cow<'a, str>], options:
     }
     for column in ["evidence", "notice", "author", "categories", "recipients"] {
         if let Some(cell) = row.get(column) {
-            csv::put(&mut raw, column, &cell)?;
+            csv::put(&mut raw, column, cell)?;
         }
     }
     match row.get("BusinessBrandId") {

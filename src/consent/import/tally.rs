@@ -62,8 +62,8 @@ impl Tally {
 /// How far an import has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The line on which the next piece begins.
-    pub next_line: u64,
+    /// Where in the file the next piece begins.
+    pub offset: u64,
     pub done: Tally,
 }
 
