@@ -111,7 +111,7 @@ fn tell(tale: &mut Tale, line: &Line, ids: usize) {
             terms.scope.channels = if is(6) { vec![Channel::Email] } else { vec![] };
             terms.scope.categories = if is(7) { vec![category("behaviour")] } else { vec![] };
         }
-        _ => {}
+        What::Say(_) | What::Stop(_) | What::Lift | What::Occur => {}
     }
 }
 
