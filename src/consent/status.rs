@@ -142,10 +142,8 @@ fn opening(grant: &Said) -> State {
 fn closing(hearing: &Hearing<'_>, last_word: Option<&Said>) -> (State, Option<Position>) {
     let standing: Vec<&Said> = hearing.refusals.iter().filter(|r| last_word.is_none_or(|grant| !hearing.beats(grant, r))).copied().collect();
     let refusals = if standing.is_empty() { &hearing.refusals } else { &standing };
-    let asked = hearing.asked();
-    let end = refusals.last().map(|refusal| refusal.at);
-    let mut heard: Vec<&Said> = asked;
-    if let Some(end) = end {
+    let mut heard = hearing.asked();
+    if let Some(end) = refusals.last().map(|refusal| refusal.at) {
         heard.extend(hearing.grants.iter().filter(|grant| hearing.usage.raises(grant)));
         heard.extend(refusals);
         heard.retain(|said| said.at <= end);
