@@ -9,7 +9,7 @@ use super::event::{Scope, State};
 use super::hearing::Hearing;
 use super::profile::{Lapse, Mandate, Position, Profile, Said};
 use super::record::Terms;
-use super::states::{StateEvent, next};
+use super::states::{StateEvent, Transition, next};
 
 /// The answer for one use, with what an auditor asks for. Events are positions, or ids once a `Standing` resolved them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +127,12 @@ pub(super) fn decide(hearing: &Hearing<'_>) -> Effective<Position> {
 
 /// The state that a grant which prevails makes.
 fn opening(grant: &Said) -> State {
-    let (before, event) = match grant.state {
-        State::Renewed => (State::Given, StateEvent::Renew),
-        _ if grant.confirmed => (State::PendingConfirmation, StateEvent::Confirm),
-        _ => (State::Unknown, StateEvent::Give),
+    let (before, event) = if grant.state == State::Renewed {
+        (State::Given, StateEvent::Renew)
+    } else if grant.confirmed {
+        (State::PendingConfirmation, StateEvent::Confirm)
+    } else {
+        (State::Unknown, StateEvent::Give)
     };
     next(before, event).from(before)
 }
@@ -140,10 +142,8 @@ fn opening(grant: &Said) -> State {
 fn closing(hearing: &Hearing<'_>, last_word: Option<&Said>) -> (State, Option<Position>) {
     let standing: Vec<&Said> = hearing.refusals.iter().filter(|r| last_word.is_none_or(|grant| !hearing.beats(grant, r))).copied().collect();
     let refusals = if standing.is_empty() { &hearing.refusals } else { &standing };
-    let asked = hearing.asked();
-    let end = refusals.last().map(|refusal| refusal.at);
-    let mut heard: Vec<&Said> = asked;
-    if let Some(end) = end {
+    let mut heard = hearing.asked();
+    if let Some(end) = refusals.last().map(|refusal| refusal.at) {
         heard.extend(hearing.grants.iter().filter(|grant| hearing.usage.raises(grant)));
         heard.extend(refusals);
         heard.retain(|said| said.at <= end);
@@ -155,7 +155,7 @@ fn closing(hearing: &Hearing<'_>, last_word: Option<&Said>) -> (State, Option<Po
         let befell = if awaits { Some(StateEvent::AwaitConfirmation) } else { StateEvent::said(said.state) };
         let run_out = said.state == State::PendingConfirmation && said.lapsed.is_some();
         for befell in befell.into_iter().chain(run_out.then_some(StateEvent::Expire)) {
-            if let super::states::Transition::To(to) = next(state, befell) {
+            if let Transition::To(to) = next(state, befell) {
                 (state, event) = (to, Some(said.at));
             }
         }

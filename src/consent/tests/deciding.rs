@@ -30,13 +30,13 @@ fn what_others_noted_yields_to_the_customers_grant_from_a_higher_ranked_system()
 
 #[test]
 fn what_a_rank_does_not_overcome() {
-    let cases: [(&str, fn(&mut Tale)); 7] = [
-        ("the customer's own refusal", |t| drop(t.say(500, MAIL, State::Refused).from("shop"))),
-        ("a guardian's", |t| drop(t.say(500, MAIL, State::Refused).by(Author::Guardian).from("shop"))),
-        ("one of the same rank", |t| drop(t.say(500, MAIL, State::Refused).by(Author::System))),
-        ("that it ran out", |t| drop(t.say(500, MAIL, State::Expired).by(Author::System).from("shop"))),
-        ("a new notice", |t| drop(t.say(500, MAIL, State::Superseded).by(Author::System).from("shop"))),
-        ("that it never was valid", |t| drop(t.say(500, MAIL, State::Invalidated).by(Author::System).from("shop"))),
+    let cases: [Spoil<Tale>; 7] = [
+        ("the customer's own refusal", |t| _ = t.say(500, MAIL, State::Refused).from("shop")),
+        ("a guardian's", |t| _ = t.say(500, MAIL, State::Refused).by(Author::Guardian).from("shop")),
+        ("one of the same rank", |t| _ = t.say(500, MAIL, State::Refused).by(Author::System)),
+        ("that it ran out", |t| _ = t.say(500, MAIL, State::Expired).by(Author::System).from("shop")),
+        ("a new notice", |t| _ = t.say(500, MAIL, State::Superseded).by(Author::System).from("shop")),
+        ("that it never was valid", |t| _ = t.say(500, MAIL, State::Invalidated).by(Author::System).from("shop")),
         ("a lower ranked app that names a higher system", |t| {
             t.told[0].form().app = "shop".into();
             t.say(500, MAIL, State::Refused).by(Author::System).from("shop");
@@ -90,7 +90,8 @@ fn an_invalidation_that_names_no_grant_closes_from_its_own_time() {
 #[test]
 fn a_grant_that_has_run_out_tells_how_and_no_older_one_comes_back() {
     let notice = || Some(("n-4".to_owned(), "1".to_owned()));
-    let cases: [(State, fn(&mut Told)); 5] = [
+    type Case = (State, fn(&mut Told));
+    let cases: [Case; 5] = [
         (State::Expired, |g| g.record.due = Some(after(1000))),
         (State::Expired, |g| (g.record.due, g.record.fired) = (Some(after(5000)), true)),
         (State::Expired, |g| g.record.uses_left = Some(0)),
@@ -136,12 +137,12 @@ fn a_guardian_speaks_within_an_evidenced_delegation_only() {
     type Case = (&'static str, State, fn(&mut Tale));
     let cases: [Case; 8] = [
         ("none", State::Unknown, |_| ()),
-        ("of all", State::Given, |t| drop(t.delegate(0, Holder::Guardian, &[]).by(Author::Staff))),
-        ("of a parent", State::Given, |t| drop(t.delegate(0, Holder::Representative, &["marketing"]).by(Author::Staff))),
-        ("of something else", State::Unknown, |t| drop(t.delegate(0, Holder::Guardian, &["sales"]).by(Author::Staff))),
+        ("of all", State::Given, |t| _ = t.delegate(0, Holder::Guardian, &[]).by(Author::Staff)),
+        ("of a parent", State::Given, |t| _ = t.delegate(0, Holder::Representative, &["marketing"]).by(Author::Staff)),
+        ("of something else", State::Unknown, |t| _ = t.delegate(0, Holder::Guardian, &["sales"]).by(Author::Staff)),
         ("without evidence", State::Unknown, |t| t.delegate(0, Holder::Guardian, &[]).by(Author::Staff).form().is_evidenced = false),
-        ("by nobody registered", State::Unknown, |t| drop(t.delegate(0, Holder::Guardian, &[]).by(Author::System))),
-        ("later", State::Unknown, |t| drop(t.delegate(200, Holder::Guardian, &[]).by(Author::Staff))),
+        ("by nobody registered", State::Unknown, |t| _ = t.delegate(0, Holder::Guardian, &[]).by(Author::System)),
+        ("later", State::Unknown, |t| _ = t.delegate(200, Holder::Guardian, &[]).by(Author::Staff)),
         ("over before", State::Unknown, |t| t.delegate(0, Holder::Guardian, &[]).by(Author::Staff).record.due = Some(after(100))),
     ];
     for (delegation, expected, delegate) in cases {

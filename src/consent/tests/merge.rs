@@ -46,16 +46,16 @@ fn the_customer_settles_it_after_the_merge_by_naming_the_purpose() {
 
 #[test]
 fn what_does_not_settle_it() {
-    let cases: [(&str, fn(&mut Tale)); 6] = [
-        ("what was said before the merge", |t| drop(t.say(999, MAIL, State::Given).group(1))),
-        ("at the very time", |t| drop(t.say(1000, MAIL, State::Given).group(1))),
+    let cases: [Spoil<Tale>; 6] = [
+        ("what was said before the merge", |t| _ = t.say(999, MAIL, State::Given).group(1)),
+        ("at the very time", |t| _ = t.say(1000, MAIL, State::Given).group(1)),
         ("the parent, although its notice names it", |t| {
             let terms = t.say(2000, "marketing", State::Given).group(1).terms();
             terms.named_purposes = terms.purposes.clone();
         }),
-        ("staff's word", |t| drop(t.say(2000, MAIL, State::Given).by(Author::Staff).group(1))),
+        ("staff's word", |t| _ = t.say(2000, MAIL, State::Given).by(Author::Staff).group(1)),
         ("without evidence", |t| t.say(2000, MAIL, State::Given).group(1).form().is_evidenced = false),
-        ("a request", |t| drop(t.say(2000, MAIL, State::Requested).group(1))),
+        ("a request", |t| _ = t.say(2000, MAIL, State::Requested).group(1)),
     ];
     for (what, say) in cases {
         let mut tale = merged();
@@ -122,7 +122,7 @@ fn a_stop_spreads_at_once_and_only_a_grant_after_the_merge_lifts_it() {
 
 #[test]
 fn a_merge_lends_no_delegation_confirmation_or_renewable_consent_to_what_was_said_before() {
-    let cases: [(&str, fn(&mut Tale)); 3] = [
+    let cases: [Spoil<Tale>; 3] = [
         ("delegation", |t| {
             t.delegate(0, Holder::Guardian, &[]).by(Author::Staff).group(2);
             t.say(500, MAIL, State::Given).by(Author::Guardian).group(1);

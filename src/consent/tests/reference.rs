@@ -40,10 +40,13 @@ impl<'a> Reading<'a> {
         let stops = self.sorted().into_iter().filter(|told| !self.is_lifted(told));
         stops.filter_map(|told| if let Matter::Stop { kind, .. } = told.record.form.matter { Some((told, kind)) } else { None }).find_map(
             |(told, kind)| {
-                let closes = match kind {
-                    StopKind::Restriction => !matches!(basis, LawfulBasis::LegalObligation | LawfulBasis::VitalInterest),
-                    StopKind::ObjectionMarketing => self.purpose.as_str().starts_with("marketing") || self.purpose.as_str() == "profiling",
-                    _ => self.covers_as_refusal(told),
+                let name = self.purpose.as_str();
+                let closes = if kind == StopKind::Restriction {
+                    !matches!(basis, LawfulBasis::LegalObligation | LawfulBasis::VitalInterest)
+                } else if kind == StopKind::ObjectionMarketing {
+                    name.starts_with("marketing") || name == "profiling"
+                } else {
+                    self.covers_as_refusal(told)
                 };
                 (closes && (kind == StopKind::Restriction || !reading.reopened(told))).then(|| kind.stop_name())
             },
@@ -64,14 +67,11 @@ impl<'a> Reading<'a> {
     }
 
     fn wins(&self, grant: &Told, refusal: &Told) -> bool {
-        if grant.group == refusal.group || self.speaks_for(grant, refusal.group) {
-            if self.rule_lets(grant, refusal) {
-                return true;
-            }
-        }
-        // The other customer had changed her mind herself.
-        grant.group != refusal.group
-            && self.grants().into_iter().any(|own| own.group == refusal.group && self.is_plain(own) && self.rule_lets(own, refusal))
+        let directly = self.speaks_for(grant, refusal.group) && self.rule_lets(grant, refusal);
+        // Or the other customer had changed her mind herself.
+        directly
+            || grant.group != refusal.group
+                && self.grants().into_iter().any(|own| own.group == refusal.group && self.is_plain(own) && self.rule_lets(own, refusal))
     }
 
     fn rule_lets(&self, grant: &Told, refusal: &Told) -> bool {
@@ -251,7 +251,7 @@ impl<'a> Reading<'a> {
         let (purposes, scope) = match &told.record.form.matter {
             Matter::Said { terms, .. } => (&terms.purposes, &terms.scope),
             Matter::Stop { purposes, scope, .. } => (purposes, scope),
-            _ => return false,
+            Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => return false,
         };
         (purposes.is_empty() || self.in_any(self.purpose, purposes))
             && (scope.categories.is_empty() || scope.categories.contains(&category("contact")))

@@ -23,10 +23,8 @@ impl Told {
     }
 
     pub(super) fn terms(&mut self) -> &mut Terms {
-        match &mut self.form().matter {
-            Matter::Said { terms, .. } => Arc::make_mut(terms),
-            other => panic!("{other:?} has no terms"),
-        }
+        let Matter::Said { terms, .. } = &mut self.form().matter else { panic!("only a statement has terms") };
+        Arc::make_mut(terms)
     }
 
     pub(super) fn by(&mut self, author: Author) -> &mut Self {
