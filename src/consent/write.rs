@@ -413,6 +413,10 @@ impl Ledger {
         if let Some(no) = party {
             self.link_own_id(batch, &event, no)?;
         }
+        if runs_out(&event.what).is_some_and(|due| due <= event.record_time) {
+            // It is over already: there is no moment in which it holds.
+            batch.fired.push(event.id);
+        }
         let author = event.author;
         batch.events.push(event);
         Ok(Acknowledged { event: EventId(revision.0), party, party_id, revision, in_force_after: None, author, known_before: false })
@@ -649,6 +653,14 @@ fn binding(what: &What) -> Binding {
         What::Consent(consent) if consent.state.closes() => Binding::Anyway,
         What::Occurrence(_) => Binding::Anyway,
         What::Consent(_) | What::Lift { .. } | What::Delegation(_) => Binding::OnlyIfStored,
+    }
+}
+
+fn runs_out(what: &What) -> Option<Timestamp> {
+    match what {
+        What::Consent(consent) => consent.expires,
+        What::Delegation(delegation) => delegation.until,
+        What::Stop(_) | What::Lift { .. } | What::Occurrence(_) => None,
     }
 }
 

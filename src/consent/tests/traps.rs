@@ -411,3 +411,18 @@ fn effective_and_current_answer_for_each_category_and_recipient() {
     let nobody = bench.ledger.effective(&id("crm:404").into(), Asked::default(), AsOf::default());
     assert_eq!(nobody.map(|found| found.rows), Err(ConsentError::NotFound));
 }
+
+#[test]
+fn a_grant_that_is_over_when_it_is_recorded_never_holds() {
+    let bench = bench();
+    let mut draft = bench.draft("crm:1", "marketing.email", State::Given);
+    draft.event_time = Some(bench.now() - seconds(100));
+    draft.expires = Some(bench.now() - seconds(50));
+    bench.record(draft).unwrap();
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Expired, "before any tick");
+    assert_eq!(bench.ledger.next_due(), Ok(None));
+    let mut again = bench.draft("crm:1", "marketing.email", State::Given);
+    again.event_time = Some(bench.now() - seconds(40));
+    bench.record(again).unwrap();
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Given, "a later grant stands by itself");
+}
