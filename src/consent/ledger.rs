@@ -104,18 +104,14 @@ impl Ledger {
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, ConsentError> {
         let mut snapshot = path.to_owned().into_os_string();
         snapshot.push(".snapshot");
-        Self::open_at(Box::new(SqliteStore::open(path)?.alone()?), clock, Some(snapshot.into()))
+        Self::open_with(Box::new(SqliteStore::open(path)?.alone()?), clock, Some(snapshot.into()))
     }
 
-    /// The same over another store, without a snapshot.
+    /// The same over another store; without a place for a snapshot every start reads everything.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn open_with(store: Box<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, ConsentError> {
-        Self::open_at(store, clock, None)
-    }
-
-    fn open_at(store: Box<dyn Store>, clock: Arc<dyn Clock>, snapshot: Option<PathBuf>) -> Result<Self, ConsentError> {
+    pub fn open_with(store: Box<dyn Store>, clock: Arc<dyn Clock>, snapshot: Option<PathBuf>) -> Result<Self, ConsentError> {
         let head = store.head()?;
         let settings = Settings { skew: DEFAULT_SKEW, superseded: HashSet::new() };
         let kept = snapshot.as_deref().and_then(|path| snapshot::read(path, &head, &settings));

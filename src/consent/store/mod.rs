@@ -250,6 +250,15 @@ pub struct Dossier {
     pub(in crate::consent) records: Vec<(u64, Record)>,
 }
 
+impl Dossier {
+    /// A dossier without merges, from events as a store returns them; with each event the number of its id.
+    #[must_use]
+    pub fn new(party: PartyRow, links: Vec<(u64, LinkRow)>, facts: Vec<FactRow>, events: &[(u64, Event)]) -> Self {
+        let records = events.iter().map(|(ident, event)| (*ident, Record::of(event, false, 0))).collect();
+        Self { party, links, facts, merges: Vec::new(), records }
+    }
+}
+
 /// What the projection holds besides customers; small.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {

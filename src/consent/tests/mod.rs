@@ -134,7 +134,7 @@ pub(super) fn empty_bench() -> Bench {
 
 fn open(dir: &Path, clock: &Arc<ManualClock>, switch: &Switch) -> Ledger {
     let store = FailingStore { inner: SqliteStore::open(&dir.join("consent.db")).unwrap(), switch: switch.clone() };
-    let ledger = Ledger::open_with(Box::new(store), Arc::clone(clock) as Arc<dyn Clock>).unwrap();
+    let ledger = Ledger::open_with(Box::new(store), Arc::clone(clock) as Arc<dyn Clock>, None).unwrap();
     ledger.adopt(vocabulary(), rules(), captures()).unwrap();
     ledger
 }
