@@ -167,9 +167,7 @@ fn put_hold(call: &Call, is_held: bool) -> Result<Reply, Problem> {
 fn gaps(call: &Call) -> Result<Reply, Problem> {
     let found = call.state.ledger.gaps().map_err(|error| consent_problem(&error.into()))?;
     call.record_query(None, found.len())?;
-    let gaps: Vec<Value> = found
-        .iter()
-        .map(|gap| json!({ "space": gap.space.as_str(), "requests": gap.requests, "ids": gap.ids, "waiting": gap.waiting }))
-        .collect();
+    let gaps: Vec<Value> =
+        found.iter().map(|gap| json!({ "space": gap.space.as_str(), "requests": gap.requests, "ids": gap.ids, "waiting": gap.waiting })).collect();
     Ok(Reply::ok(&json!({ "gaps": gaps })))
 }

@@ -104,8 +104,15 @@ const ADMIN_TABLES: &[&[Route]] = &[
     webhooks::ROUTES,
     catalogue::ROUTES,
 ];
-const CAPTURE_TABLES: &[&[Route]] =
-    &[capture::ROUTES, notes::CAPTURE_ROUTES, confirm::ROUTES, receipt::CAPTURE_ROUTES, withdrawals::CAPTURE_ROUTES, check::ROUTES, health::CAPTURE_OPENAPI];
+const CAPTURE_TABLES: &[&[Route]] = &[
+    capture::ROUTES,
+    notes::CAPTURE_ROUTES,
+    confirm::ROUTES,
+    receipt::CAPTURE_ROUTES,
+    withdrawals::CAPTURE_ROUTES,
+    check::ROUTES,
+    health::CAPTURE_OPENAPI,
+];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
