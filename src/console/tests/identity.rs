@@ -217,6 +217,26 @@ fn a_hold_stands_against_erasure_until_its_release() {
 }
 
 #[test]
+fn an_erasure_takes_all_who_were_merged_and_leaves_alone_who_was_split_off() {
+    let desk = Desk::with_two().with_parties(&[("crm:8", "person")]);
+    for from in ["crm:0031", "crm:8"] {
+        desk.done(MERGE, &because(json!({"from": from})));
+    }
+    desk.done(SPLIT, &because(json!({"merged": "crm:0031"})));
+    desk.done(SPLIT, &because(json!({"identifiers": ["email:ada@example.com"]})));
+    assert_eq!(desk.erase("crm:0044").0, StatusCode::CREATED);
+    for id in ["crm:0044", "crm:8"] {
+        let (status, problem) = desk.post(&staff(), "/v1/parties", &json!({"identifiers": [id]}));
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{id}: {problem}");
+    }
+    for id in ["crm:0031", "email:ada@example.com"] {
+        assert_eq!(desk.post(&staff(), "/v1/parties", &json!({"identifiers": [id]})).0, StatusCode::OK, "{id}");
+        assert_eq!(desk.show(id)["is_erased"], json!(false), "{id}");
+    }
+    assert_eq!(desk.outreach("crm:0031"), json!("refused"));
+}
+
+#[test]
 fn gaps_are_counts_that_name_nobody() {
     let desk = Desk::open().with_customer();
     let operator = role(AdminRole::Operator);
