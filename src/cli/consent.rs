@@ -7,7 +7,7 @@ mod receipt;
 use super::client::{ServerArgs, query, segment};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
-use super::{Exit, Failure, Output, import};
+use super::{Exit, Failure, Output, import, note};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ConsentCommand {
@@ -33,6 +33,12 @@ pub(super) enum ConsentCommand {
     History(HistoryArgs),
     #[command(after_help = "Example: consentry consent receipt ev_42 --html --out receipt.html")]
     Receipt(receipt::ReceiptArgs),
+    /// Records that a guardian or representative may speak for a customer.
+    #[command(after_help = "Example: consentry consent delegate crm:0044 --holder guardian --evidence court=order-77")]
+    Delegate(note::DelegateArgs),
+    /// Records that something came to pass: grants that last until then end.
+    #[command(after_help = "Example: consentry consent occurred crm:0044 contract-ended --evidence letter=scan-881")]
+    Occurred(note::OccurredArgs),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -187,6 +193,8 @@ impl ConsentCommand {
             Self::Effective(args) => effective(output, args),
             Self::History(args) => history(output, args),
             Self::Receipt(args) => args.execute(output),
+            Self::Delegate(args) => args.execute(output),
+            Self::Occurred(args) => args.execute(output),
         }
     }
 }
@@ -233,7 +241,7 @@ fn statement(body: &mut Map<String, Value>, statement: &Statement) -> Result<(),
     Ok(())
 }
 
-fn evidence(pieces: &[String]) -> Result<Value, Failure> {
+pub(super) fn evidence(pieces: &[String]) -> Result<Value, Failure> {
     let piece = |text: &String| {
         let (kind, reference) = text.split_once('=').ok_or_else(|| Failure::usage("`--evidence` is `<kind>=<reference>`"))?;
         Ok(json!({ "kind": kind, "reference": reference }))
@@ -241,17 +249,17 @@ fn evidence(pieces: &[String]) -> Result<Value, Failure> {
     pieces.iter().map(piece).collect::<Result<Vec<_>, Failure>>().map(Value::Array)
 }
 
-fn put(body: &mut Map<String, Value>, member: &str, value: Option<&str>) {
+pub(super) fn put(body: &mut Map<String, Value>, member: &str, value: Option<&str>) {
     body.extend(value.map(|value| (member.to_owned(), json!(value))));
 }
 
-fn put_list(body: &mut Map<String, Value>, member: &str, values: &[String]) {
+pub(super) fn put_list(body: &mut Map<String, Value>, member: &str, values: &[String]) {
     if !values.is_empty() {
         body.insert(member.to_owned(), json!(values));
     }
 }
 
-fn acknowledge(output: &Output, answer: &Value) -> Result<Exit, Failure> {
+pub(super) fn acknowledge(output: &Output, answer: &Value) -> Result<Exit, Failure> {
     if output.is_json() {
         output.json(answer)?;
         return Ok(Exit::Done);
@@ -335,6 +343,8 @@ fn render_history(party: &str, events: &[Value]) -> String {
         let said = match text(event, "kind").as_str() {
             "stop" => text(&what, "kind"),
             "lift" => format!("lift of {}", text(&what, "stop")),
+            "delegation" => format!("{} may speak", text(&what, "holder")),
+            "occurrence" => text(&what, "name"),
             _ => text(&what, "state"),
         };
         let overridden = list(event, "overridden_by").len();

@@ -12,7 +12,7 @@ use super::client::{Admin, Send, ServerArgs, query, segment};
 use super::import::progress_bar;
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
-use super::{Exit, Failure, Output};
+use super::{Exit, Failure, Output, identity};
 use crate::clock::SystemClock;
 use crate::consent::{Cutter, ImportFormat};
 
@@ -24,7 +24,7 @@ pub(super) enum PartyCommand {
     /// spaces; a list in NDJSON), kind, stage, segment, age, legal_hold. Importing a file twice changes nothing.
     #[command(after_help = "Example: consentry party import customers.csv --dry-run")]
     Import(ImportArgs),
-    /// Shows a customer: ids, facts and stops.
+    /// Shows a customer: ids, facts, stops, hold and merges.
     #[command(after_help = "Example: consentry party show crm:0044")]
     Show(ShowArgs),
     /// Links an id in another system to a customer.
@@ -34,6 +34,26 @@ pub(super) enum PartyCommand {
     /// erasure or restriction (GDPR Art. 19). The search is logged.
     #[command(after_help = "Example: consentry party recipients crm:0044 --since 365d")]
     Recipients(RecipientsArgs),
+    /// Makes two customers one: what either refused binds both at once.
+    ///
+    /// Where they differ about a purpose the more restrictive holds, until the customer names it again.
+    #[command(after_help = "Example: consentry party merge crm:0044 shop:881 --reason \"same person, ticket 4471\"")]
+    Merge(identity::MergeArgs),
+    /// Takes a merge back, or makes ids a customer of their own; lists what was disclosed across the wrong link.
+    #[command(after_help = "Example: consentry party split crm:0044 --merged shop:881 --reason \"two people of one family\"")]
+    Split(identity::SplitArgs),
+    /// Erases a customer (GDPR Art. 17): never lifted, and no system's ids of theirs are taken in again.
+    #[command(after_help = "Example: consentry party erase crm:0044 --reason \"request of 2026-07-24, letter 31\"")]
+    Erase(identity::EraseArgs),
+    /// Holds data that a legal claim needs (GDPR Art. 17(3)(e)): no erasure until the release.
+    #[command(after_help = "Example: consentry party hold crm:0044 --reason \"claim 2026-118\"")]
+    Hold(identity::HoldArgs),
+    /// Releases a hold.
+    #[command(after_help = "Example: consentry party release crm:0044 --reason \"claim 2026-118 settled\"")]
+    Release(identity::HoldArgs),
+    /// Counts ids, by id space, that were named and that nobody is known by.
+    #[command(after_help = "Example: consentry party gaps")]
+    Gaps(identity::GapsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +128,12 @@ impl PartyCommand {
                 }
                 Ok(Exit::Done)
             }
+            Self::Merge(args) => args.execute(output),
+            Self::Split(args) => args.execute(output),
+            Self::Erase(args) => args.execute(output),
+            Self::Hold(args) => args.execute(output, true),
+            Self::Release(args) => args.execute(output, false),
+            Self::Gaps(args) => args.execute(output),
         }
     }
 }
@@ -221,18 +247,35 @@ fn print_party(output: &Output, party: &Value) -> Result<Exit, Failure> {
 }
 
 fn render_party(party: &Value) -> String {
-    let stops: Vec<&str> = list(party, "stops").iter().filter_map(Value::as_str).collect();
-    let stops = if stops.is_empty() { "none".to_owned() } else { stops.join(", ") };
-    let head = format!("party {} · {} · revision {} · stops: {stops}", text(party, "party"), text(party, "kind"), number(party, "revision"));
-    let mut ids = Table::new(&["id", "assurance", "since", "source"]);
+    let stops = if list(party, "stops").is_empty() { "none".to_owned() } else { joined(party, "stops") };
+    let id = text(party, "party");
+    let head = format!("party {id} · {} · revision {} · stops: {stops}", text(party, "kind"), number(party, "revision"));
+    let mut parts = vec![head];
+    if party.get("is_erased") == Some(&Value::Bool(true)) {
+        parts.push("erased: its ids are not taken in again".to_owned());
+    }
+    if let Some(hold) = list(party, "facts").iter().find(|fact| text(fact, "name") == "legal_hold" && text(fact, "value") == "true") {
+        parts.push(format!("held since {} by {}", time(hold, "time"), text(hold, "source")));
+    }
+    let mut ids = Table::new(&["id", "assurance", "since", "source", "merged from"]);
     for link in list(party, "identifiers") {
-        ids.row([text(link, "identifier"), text(link, "assurance"), text(link, "valid_from"), text(link, "source")]);
+        ids.row([text(link, "identifier"), text(link, "assurance"), time(link, "valid_from"), text(link, "source"), text(link, "merged_from")]);
     }
-    let mut facts = Table::new(&["fact", "value", "since", "source"]);
+    let mut known = Table::new(&["fact", "value", "since", "source"]);
     for fact in list(party, "facts") {
-        facts.row([text(fact, "name"), text(fact, "value"), text(fact, "time"), text(fact, "source")]);
+        known.row([text(fact, "name"), text(fact, "value"), time(fact, "time"), text(fact, "source")]);
     }
-    format!("{head}\n\n{}\n\n{}", ids.render(), facts.render())
+    let mut merges = Table::new(&["merged from", "into", "known since", "split at", "reason"]);
+    for merge in list(party, "merges") {
+        let into = Some(text(merge, "into")).filter(|into| *into != id).unwrap_or_else(|| "this".to_owned());
+        merges.row([text(merge, "from"), into, time(merge, "time"), text(merge, "undone"), text(merge, "reason")]);
+    }
+    for (member, table) in [("identifiers", ids), ("facts", known), ("merges", merges)] {
+        if !list(party, member).is_empty() {
+            parts.push(format!("\n{}", table.render()));
+        }
+    }
+    parts.join("\n")
 }
 
 fn render_recipients(found: &Value) -> String {

@@ -118,7 +118,8 @@ impl Ledger {
                 let merge = dossier.merges.iter().rev().find(|merge| Some(merge.from) == from && merge.into == stays && merge.undone.is_none());
                 let merge = merge.ok_or_else(|| invalid("this customer was not merged into that one; `consentry party show` lists its merges"))?;
                 let came = came_with(&dossier, merge.from, merge.revision);
-                (merge.from, current(&dossier).filter(|link| came.contains(&link.group)).collect(), merge.time, Some(merge.revision))
+                let since = self.merged_at(merge)?;
+                (merge.from, current(&dossier).filter(|link| came.contains(&link.group)).collect(), since, Some(merge.revision))
             }
             SplitOff::Identifiers(identifiers) => {
                 let of = |identifier: &Identifier| {
@@ -188,6 +189,13 @@ impl Ledger {
     fn group_of(&self, dossier: &Dossier, merged: &PartyRef) -> Option<PartyNo> {
         let identifier = merged.identifier();
         current(dossier).find(|link| link.identifier == identifier).map(|link| link.group)
+    }
+
+    /// When a merge was recorded: until then nothing went across it, however long they are said to have been one.
+    fn merged_at(&self, merge: &MergeRow) -> Result<Timestamp, ConsentError> {
+        let before = self.dossier_of(merge.from)?.links;
+        let ended = before.into_iter().find_map(|(_, link)| link.to.filter(|(revision, _)| *revision == merge.revision));
+        Ok(ended.map_or(merge.time, |(_, at)| at))
     }
 
     fn grants_before(&self, link: &LinkRow, leaves: PartyNo, merge: Revision) -> Result<Revision, ConsentError> {

@@ -52,7 +52,7 @@ pub use identity::{MergeDraft, Split, SplitOff};
 pub use import::{Cutter, ImportError, ImportFormat, ImportOptions, ImportPiece, ImportReport, Piece, PieceReport, Progress, Surroundings, Tally};
 pub use ledger::{ChangeListener, Ledger, Standing};
 pub use notices::NoticeVersion;
-pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, PartyView};
+pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, MergeView, PartyView};
 pub use preview::{Lacks, Opens};
 pub use profile::{Position, Profile};
 pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};

@@ -115,6 +115,22 @@ pub struct PartyView {
     /// Names of the hard stops that stand.
     pub stops: Vec<&'static str>,
     pub is_erased: bool,
+    /// Merges into this customer and into those who came along, undone ones included, in order.
+    pub merges: Vec<MergeView>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MergeView {
+    pub into: PartyId,
+    pub from: PartyId,
+    /// Since when it is known.
+    pub time: Timestamp,
+    pub reason: String,
+    /// Who said so.
+    pub source: String,
+    pub revision: Revision,
+    /// The split that took it back.
+    pub undone: Option<Revision>,
 }
 
 #[derive(Clone, Debug)]
@@ -160,6 +176,16 @@ impl Ledger {
         });
         let mut links: Vec<LinkView> = links.collect();
         links.sort_by(|a, b| (a.valid_from, &a.identifier).cmp(&(b.valid_from, &b.identifier)));
+        let merges = dossier.merges.into_iter().map(|merge| MergeView {
+            into: self.party_id(merge.into),
+            from: self.party_id(merge.from),
+            time: merge.time,
+            reason: merge.reason,
+            source: merge.source,
+            revision: merge.revision,
+            undone: merge.undone,
+        });
+        let merges = merges.collect();
         let projection = self.reading();
         let seen = projection.seen(no).ok_or(ConsentError::NotFound)?;
         Ok(PartyView {
@@ -171,6 +197,7 @@ impl Ledger {
             links,
             stops: seen.profile.stop_names(),
             is_erased: dossier.party.is_erased,
+            merges,
         })
     }
 

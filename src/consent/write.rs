@@ -539,11 +539,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// An erasure takes every id of the customer, and leaves a keyed hash of each.
+    /// An erasure takes every id of the customer, and leaves a keyed hash of each. An id that was split off is somebody else's.
     fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
         for (no, _) in &batch.erased {
             let links = self.store.dossier(*no)?.map(|dossier| dossier.links).unwrap_or_default();
-            let own = |link: &LinkRow| link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
+            let own = |link: &LinkRow| link.to.is_none() && link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
             batch.forgotten.extend(links.into_iter().map(|(_, link)| link).filter(own).map(|link| (link.identifier, Some(*no))));
         }
         batch.forgotten.retain(|(identifier, _)| !identifier.value.is_empty() && identifier.space != super::party_space());

@@ -14,8 +14,10 @@ mod consents;
 mod decisions;
 mod dispatch;
 mod health;
+mod identity;
 mod imports;
 mod links;
+mod notes;
 mod openapi;
 mod page;
 mod parties;
@@ -89,8 +91,10 @@ const ADMIN_TABLES: &[&[Route]] = &[
     health::ROUTES,
     health::ADMIN_OPENAPI,
     parties::ROUTES,
+    identity::ROUTES,
     recipients::ROUTES,
     consents::ROUTES,
+    notes::ROUTES,
     receipt::ROUTES,
     stops::ROUTES,
     imports::ROUTES,
@@ -100,8 +104,15 @@ const ADMIN_TABLES: &[&[Route]] = &[
     webhooks::ROUTES,
     catalogue::ROUTES,
 ];
-const CAPTURE_TABLES: &[&[Route]] =
-    &[capture::ROUTES, confirm::ROUTES, receipt::CAPTURE_ROUTES, withdrawals::CAPTURE_ROUTES, check::ROUTES, health::CAPTURE_OPENAPI];
+const CAPTURE_TABLES: &[&[Route]] = &[
+    capture::ROUTES,
+    notes::CAPTURE_ROUTES,
+    confirm::ROUTES,
+    receipt::CAPTURE_ROUTES,
+    withdrawals::CAPTURE_ROUTES,
+    check::ROUTES,
+    health::CAPTURE_OPENAPI,
+];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
 const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];

@@ -24,7 +24,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/parties", "parties.import", DESK, "Create one customer (JSON) or import many (NDJSON, CSV); known ones are completed", import)
         .query(&[Param { name: "dry_run", about: "`true`: say what would be done and do nothing" }])
         .takes(Takes::Bulk(&PartyBody::SCHEMA)),
-    Route::get("/v1/parties/{id}", "parties.show", DESK_AND_AUDITOR, "One customer: ids, facts, stops", show),
+    Route::get("/v1/parties/{id}", "parties.show", DESK_AND_AUDITOR, "One customer: ids, facts, stops, merges", show),
     Route::get(
         "/v1/parties/{id}/identifiers",
         "identifiers.list",
@@ -262,9 +262,19 @@ pub(super) fn view_json(view: &PartyView, full: bool) -> Value {
             json!({ "name": name, "value": value, "source": fact.source, "time": fact.time.to_string() })
         })
         .collect();
+    let merges: Vec<Value> = view
+        .merges
+        .iter()
+        .map(|merge| {
+            json!({
+                "from": merge.from.0, "into": merge.into.0, "time": merge.time.to_string(), "reason": merge.reason, "source": merge.source,
+                "revision": merge.revision.0, "undone": merge.undone.map(|split| split.0),
+            })
+        })
+        .collect();
     json!({
         "party": view.id.0, "kind": view.kind.as_str(), "revision": view.revision.0, "facts": facts, "stops": view.stops,
-        "identifiers": links_json(view, full),
+        "is_erased": view.is_erased, "identifiers": links_json(view, full), "merges": merges,
     })
 }
 
@@ -272,7 +282,7 @@ fn links_json(view: &PartyView, full: bool) -> Vec<Value> {
     let link = |link: &crate::consent::LinkView| {
         json!({
             "space": link.identifier.space.as_str(), "identifier": consents::shown(&link.identifier, full), "assurance": link.assurance.as_str(),
-            "valid_from": link.valid_from.to_string(), "source": link.source,
+            "valid_from": link.valid_from.to_string(), "source": link.source, "merged_from": link.merged_from.as_ref().map(|id| id.0.as_str()),
         })
     };
     view.links.iter().map(link).collect()

@@ -91,7 +91,7 @@ fn list(call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&json!({ "party": view.id.0, "since": since.map(|t| t.to_string()), "recipients": recipients, "entry": entry })))
 }
 
-fn disclosure_json(call: &Call, row: &Disclosure) -> Value {
+pub(super) fn disclosure_json(call: &Call, row: &Disclosure) -> Value {
     let declared = call.state.instance.activities();
     let external: BTreeSet<&str> = declared
         .iter()

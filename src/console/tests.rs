@@ -1,5 +1,6 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
+mod identity;
 mod out;
 
 use std::path::{Path, PathBuf};
@@ -267,7 +268,7 @@ fn roles_see_what_the_interfaces_promise_and_nothing_else() {
         let names = ADMIN_TABLES.iter().copied().flatten();
         names.filter(|route| matches!(route.access, Access::Roles(wanted) if wanted.contains(&role))).map(|route| route.operation).collect()
     };
-    assert_eq!(allowed(AdminRole::Operator), ["purposes.list", "categories.list", "activities.list"]);
+    assert_eq!(allowed(AdminRole::Operator), ["gaps.list", "purposes.list", "categories.list", "activities.list"]);
     assert!(allowed(AdminRole::Auditor).iter().all(|operation| !operation.ends_with(".add") && !operation.ends_with(".lift")));
     assert!(allowed(AdminRole::ConsentDesk).iter().all(|operation| !operation.starts_with("decisions")));
     assert!(!allowed(AdminRole::AppDeveloper).contains(&"decisions.search"));
