@@ -41,6 +41,8 @@ mod requests;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod uses;
+#[cfg(test)]
 mod vendor;
 #[cfg(test)]
 mod webhooks;
