@@ -224,6 +224,8 @@ fn verdict(v: &CategoryVerdict) -> Object {
         .with_some("activity", v.activity.map(|(key, _)| key.as_str()))
         .with_some("activity_version", v.activity.map(|(_, version)| version))
         .with("status", v.status.as_str())
+        .with("rule", v.rule.as_str())
+        .with_some("conflict", v.conflict.then_some(true))
 }
 
 fn party_facts(facts: &PartyFacts) -> Object {

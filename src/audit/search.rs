@@ -34,6 +34,10 @@ pub struct Relied {
     pub activity: Option<(String, u64)>,
     /// Consent status.
     pub status: String,
+    /// The conflict rule by which the status was found; `None` in entries of earlier versions.
+    pub rule: Option<String>,
+    /// Closed because formerly separate customers said differently.
+    pub conflict: bool,
     pub policies: Vec<String>,
     /// Only for decisions about a single customer.
     pub event: Option<String>,
@@ -378,6 +382,8 @@ fn relied(verdict: &Value, events: &[Value]) -> Relied {
         basis: text(verdict, "basis").unwrap_or_default(),
         activity: text(verdict, "activity").map(|key| (key, number(verdict, "activity_version"))),
         status: text(verdict, "status").unwrap_or_default(),
+        rule: text(verdict, "rule"),
+        conflict: verdict.get("conflict").and_then(Value::as_bool).unwrap_or_default(),
         policies: texts(verdict, "policies").collect(),
         event: event.and_then(|e| text(e, "event")),
         overridden: event.into_iter().flat_map(|e| texts(e, "overridden")).collect(),

@@ -318,6 +318,7 @@ fn render_show(answer: &Value) -> String {
             }
             lines.push(String::new());
             lines.push(table.render());
+            lines.extend(weighing(relied));
         }
         lines.push(String::new());
     }
@@ -325,6 +326,18 @@ fn render_show(answer: &Value) -> String {
         lines.push(format!("#{}  {}", number(entry, "index"), entry.get("entry").cloned().unwrap_or_default()));
     }
     lines.join("\n")
+}
+
+/// The rule by which events were weighed, and those that lost.
+fn weighing(relied: &[Value]) -> Vec<String> {
+    let names = |member: &str| relied.iter().filter_map(|r| r.get(member)?.as_str()).collect::<BTreeSet<_>>();
+    let overridden: BTreeSet<&str> = relied.iter().flat_map(|r| list(r, "overridden")).filter_map(Value::as_str).collect();
+    let line =
+        |label: &str, names: BTreeSet<&str>| (!names.is_empty()).then(|| format!("{label:<10}{}", names.into_iter().collect::<Vec<_>>().join(" ")));
+    let conflict = relied.iter().any(|r| r.get("conflict").and_then(Value::as_bool) == Some(true));
+    let conflict =
+        conflict.then(|| "conflict  merged customers said differently; the more restrictive holds until the customer settles it".to_owned());
+    line("rule", names("rule")).into_iter().chain(line("overrides", overridden)).chain(conflict).collect()
 }
 
 fn on_behalf(decision: &Value) -> String {

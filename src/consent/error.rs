@@ -40,6 +40,8 @@ pub enum ConsentError {
     /// The customer's data is needed for a legal claim (Art. 17(3)(e)).
     #[error("a hold stands on this customer; release it with `consentry party release` before erasing")]
     Held,
+    #[error("a grant of limited uses has none left; ask the customer again")]
+    UsedUp,
     #[error("{0}")]
     NotPermitted(&'static str),
 }

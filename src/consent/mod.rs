@@ -37,6 +37,7 @@ mod snapshot;
 mod states;
 mod status;
 mod store;
+mod uses;
 mod write;
 
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use store::{
     Answered, Batch, Change, ChangeKind, Document, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore, Store,
     StoreError, Tombstone, Unlink,
 };
+pub use uses::Moved;
 
 use crate::model::{Purpose, Space};
 

@@ -164,6 +164,7 @@ pub fn found_json(found: &Found) -> Value {
                 "category": relied.category, "release": relied.release, "why": relied.why, "basis": relied.basis,
                 "activity": relied.activity.as_ref().map(|(id, version)| json!({ "id": id, "version": version })),
                 "status": relied.status, "policies": relied.policies, "event": relied.event, "overridden": relied.overridden,
+                "rule": relied.rule, "conflict": relied.conflict,
             })
         })
         .collect();

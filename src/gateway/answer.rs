@@ -192,7 +192,7 @@ fn verdict_bytes(group: &Group) -> usize {
         let policies: usize = v.policies.iter().map(|p| p.as_str().len() + 3).sum();
         v.category.as_str().len() + policies + v.activity.map_or(0, |(key, _)| key.as_str().len())
     };
-    group.verdicts.iter().map(|v| 256 + names(v)).sum::<usize>() + 256
+    group.verdicts.iter().map(|v| 320 + names(v)).sum::<usize>() + 256
 }
 
 fn path_lists(paths: &[String]) -> Vec<Vec<String>> {
@@ -249,7 +249,7 @@ pub(super) fn single_group(standing: Option<&crate::consent::Standing>, verdicts
 mod tests {
     use super::*;
     use crate::audit::Outcome;
-    use crate::model::{ActivityKey, Category, CategoryVerdict, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
+    use crate::model::{ActivityKey, Category, CategoryVerdict, ConflictRule, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
     use bytes::Bytes;
 
     fn group(parties: std::ops::Range<u64>, categories: usize) -> Group {
@@ -263,6 +263,8 @@ mod tests {
             status: ConsentStatus::Unknown,
             event: None,
             overridden: Vec::new(),
+            rule: ConflictRule::CustomerLastWord,
+            conflict: false,
         };
         let verdicts = Arc::new(Verdicts::new((0..categories).map(verdict).collect()));
         Group { parties: parties.map(PartyNo).collect(), unknown: 1, outcome: Outcome::Permit, verdicts, facts: None }

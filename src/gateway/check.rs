@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::answer::portions;
-use super::judge::{Asked, Judging, log_groups};
+use super::judge::{Asked, Basis, Judging, log_groups};
 use super::state::{Shared, Snapshot};
 use crate::audit::{AuditError, DecisionFacts, Entry, Pending, Recorded};
 use crate::catalog::Catalog;
@@ -137,7 +137,7 @@ impl List {
                 None => group.unknown += u32::from(told.insert(id)),
             }
         }
-        let (decided_on, facts) = judging.finish()?;
+        let Basis { decided_on, facts, .. } = judging.finish()?;
         let groups: Vec<Group> = groups.into_values().collect();
         Ok(Self { answers, groups: log_groups(&groups, &facts), decided_on })
     }

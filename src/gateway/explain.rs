@@ -1,6 +1,7 @@
 //! Why a request would be, or a logged decision was, answered as it is: the same judging as on the request path, told
 //! category by category. Nothing is sent and nothing is released.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use http::Method;
@@ -176,17 +177,19 @@ fn customer_lines(text: &mut String, customer: Option<&(Identifier, Option<Stand
                 "customer",
                 format!("{id}; stage {}, segment {}, age {}{}", f.stage, f.segment, f.age, if f.legal_hold { ", legal hold" } else { "" }),
             );
-            let event = told.iter().find_map(|(v, _)| v.event.as_ref().map(|e| (v.status, e)));
-            match event {
-                Some((status, event)) => line("consent", format!("{status} ({event}); customer-last-word/v1")),
-                None => line("consent", told.first().map_or("unknown".to_owned(), |(v, _)| v.status.to_string())),
+            let decisive = told.iter().map(|(v, _)| v).find(|v| v.event.is_some()).or(told.first().map(|(v, _)| v));
+            match decisive {
+                Some(v) => {
+                    let event = v.event.as_ref().map(|e| format!(" ({e})")).unwrap_or_default();
+                    line("consent", format!("{}{event}; {}", v.status, v.rule.as_str()));
+                }
+                None => line("consent", "unknown".to_owned()),
             }
-            let overridden: Vec<String> = told
-                .iter()
-                .flat_map(|(v, _)| v.overridden.iter().map(ToString::to_string))
-                .collect::<std::collections::BTreeSet<_>>()
-                .into_iter()
-                .collect();
+            if told.iter().any(|(v, _)| v.conflict) {
+                line("", CONFLICT.to_owned());
+            }
+            let overridden: Vec<String> =
+                told.iter().flat_map(|(v, _)| v.overridden.iter().map(ToString::to_string)).collect::<BTreeSet<_>>().into_iter().collect();
             if !overridden.is_empty() {
                 line("", format!("overrides: {}", overridden.join(", ")));
             }
@@ -195,6 +198,9 @@ fn customer_lines(text: &mut String, customer: Option<&(Identifier, Option<Stand
         }
     }
 }
+
+/// What an open conflict between merged customers means.
+const CONFLICT: &str = "conflict: merged customers said differently; the more restrictive holds until the customer settles it";
 
 /// Widest line of an explanation, characters.
 const WIDTH: usize = 120;
@@ -282,6 +288,10 @@ fn verdict_json(verdict: &CategoryVerdict, explanation: &policy::Explanation) ->
         "policies": verdict.policies.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "basis": verdict.basis.as_str(),
         "status": verdict.status.as_str(),
+        "event": verdict.event.map(|event| event.to_string()),
+        "overridden": verdict.overridden.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rule": verdict.rule.as_str(),
+        "conflict": verdict.conflict,
         "reasons": reasons(verdict, explanation),
         "change": explanation.changes.first().map(ToString::to_string),
     })
@@ -324,10 +334,29 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
         let status = if consent_state { r.status.as_str() } else { "" };
         say!(text, "{:<13}{:<10}{:<18}{status:<11}{}{event}", r.category, r.release, r.basis, cut(&why, WIDTH - 52));
     }
+    if consent_state {
+        weighing(&mut text, found);
+    }
     if !found.withheld.is_empty() {
         say!(text, "\nwithheld  {}", found.withheld.join(", "));
     }
     text
+}
+
+/// By which rule the events were weighed, and which of them lost.
+fn weighing(text: &mut String, found: &Decision) {
+    let rules: BTreeSet<&str> = found.relied.iter().filter_map(|r| r.rule.as_deref()).collect();
+    let overridden: BTreeSet<&str> = found.relied.iter().flat_map(|r| &r.overridden).map(String::as_str).collect();
+    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    if !rules.is_empty() {
+        say!(text, "\nrule      {}", list(rules));
+    }
+    if !overridden.is_empty() {
+        say!(text, "overrides {}", list(overridden));
+    }
+    if found.relied.iter().any(|r| r.conflict) {
+        say!(text, "{CONFLICT}");
+    }
 }
 
 /// The policy that decided most categories, or the reason that is no policy.
@@ -348,6 +377,8 @@ fn recorded_json(found: &Decision, consent_state: bool) -> Value {
             members.insert("status".to_owned(), json!(r.status));
             members.insert("event".to_owned(), json!(r.event));
             members.insert("overridden".to_owned(), json!(r.overridden));
+            members.insert("rule".to_owned(), json!(r.rule));
+            members.insert("conflict".to_owned(), json!(r.conflict));
         }
         one
     });

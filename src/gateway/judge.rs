@@ -1,14 +1,14 @@
 //! One customer, one category, one verdict: the built-in floor and the Cedar policies must both be open. This is the only
 //! place where consent and policy meet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::audit::{Group, Outcome};
 use crate::catalog::Catalog;
-use crate::consent::{self, Effective, Ledger, Profile, Standing, Unavailable};
+use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
     Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo,
@@ -97,7 +97,18 @@ pub(super) enum About<'a> {
 
 /// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
 pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
-    Verdicts::new(categories.iter().map(|(category, masked)| verdict(policies, asked, about, *category, *masked)).collect())
+    counted_verdicts(policies, asked, about, categories).0
+}
+
+/// The same with the grants of limited uses without which less would go out.
+fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> (Verdicts, BTreeSet<Position>) {
+    let mut counted = BTreeSet::new();
+    let judged = categories.iter().map(|(category, masked)| {
+        let (verdict, relied) = judge(policies, asked, about, *category, *masked);
+        counted.extend(relied);
+        verdict
+    });
+    (Verdicts::new(judged.collect()), counted)
 }
 
 /// A verdict with the policies' own account of it.
@@ -108,7 +119,7 @@ pub(super) fn explained(
     category: Category,
     masked: bool,
 ) -> (CategoryVerdict, policy::Explanation) {
-    let verdict = verdict(policies, asked, about, category, masked);
+    let (verdict, _) = judge(policies, asked, about, category, masked);
     let (facts, gpc) = match about {
         About::Known(standing) => (standing.facts, standing.profile.has_gpc()),
         About::Unknown | About::New => (PartyFacts::unknown(policies.consent_rules().default_segment), false),
@@ -125,7 +136,8 @@ pub(super) fn explained(
     (verdict, explanation)
 }
 
-fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> CategoryVerdict {
+/// The verdict, and the grant of limited uses without which it would be another.
+fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Option<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
     let activity = policies.activity(asked.caller.department, asked.purpose, category);
@@ -137,8 +149,12 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
     };
     let (recipient, channel) = (asked.caller.department, asked.channel);
     let effective = match about {
-        About::Known(standing) => standing.status(vocabulary, rules, asked.purpose, category, recipient, channel),
+        About::Known(standing) => consent::status(&standing.profile, vocabulary, rules, asked.purpose, category, recipient, channel),
         About::Unknown | About::New => Effective::unknown(consent::rule_for(vocabulary, rules, asked.purpose)),
+    };
+    let event_id = |at: Position| match about {
+        About::Known(standing) => standing.event_id(at),
+        About::Unknown | About::New => None,
     };
     let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
     let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc() };
@@ -153,8 +169,10 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
         basis,
         activity: activity.map(|a| (a.id, a.version)),
         status: effective.status,
-        event: effective.event,
-        overridden: newest(effective.overridden),
+        event: effective.event.and_then(event_id),
+        overridden: newest(effective.overridden).into_iter().filter_map(event_id).collect(),
+        rule: effective.rule,
+        conflict: effective.conflict,
     };
     if reserved {
         answer.why = Why::UnknownParty;
@@ -179,7 +197,15 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
             }
         }
     }
-    answer
+    let action = match answer.release {
+        Release::Withheld => return (answer, None),
+        Release::Reduced => Action::ReadReduced,
+        Release::Full => asked.action,
+    };
+    // Had its last use been taken, the grant would have run out.
+    let without = Question { action, status: ConsentStatus::Expired, explicit: false, ..question };
+    let counted = effective.event.filter(|_| effective.limited && !policies.decide(&without).allow());
+    (answer, counted)
 }
 
 /// Events that lost, told with one verdict at most. A customer who has changed their mind a thousand times would otherwise
@@ -187,7 +213,7 @@ fn verdict(policies: &Policies, asked: &Asked, about: About<'_>, category: Categ
 const OVERRIDDEN_MAX: usize = 8;
 
 /// The last of a list that is ordered by time.
-fn newest(mut events: Vec<EventId>) -> Vec<EventId> {
+fn newest<E>(mut events: Vec<E>) -> Vec<E> {
     events.split_off(events.len().saturating_sub(OVERRIDDEN_MAX))
 }
 
@@ -205,12 +231,40 @@ pub(super) struct Judging<'a> {
     pub(super) pseudonym_key: &'a [u8; 32],
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
-    memo: HashMap<Same, (Arc<Profile>, Arc<Verdicts>)>,
+    memo: HashMap<Same, Known>,
     unknown: Option<Arc<Verdicts>>,
     /// The filter asks more than once for an id; the first answer holds for the whole body.
     asked_for: HashMap<Identifier, Judged>,
     facts: HashMap<PartyNo, PartyFacts>,
+    uses: HashMap<PartyNo, Vec<EventId>>,
     failed: Option<Unavailable>,
+}
+
+/// Verdicts, and the grants of limited uses behind them.
+#[derive(Clone)]
+struct Known {
+    /// Profiles are interned; each one is held, so that its address stays its own.
+    _profile: Arc<Profile>,
+    verdicts: Arc<Verdicts>,
+    counted: Arc<BTreeSet<Position>>,
+}
+
+/// What a body was judged on.
+#[derive(Debug)]
+pub(super) struct Basis {
+    pub(super) decided_on: Vec<DecidedOn>,
+    /// What the policies saw of each customer, for the log.
+    pub(super) facts: HashMap<PartyNo, PartyFacts>,
+    /// Of each customer, the grants of limited uses without which less of them would go out.
+    uses: HashMap<PartyNo, Vec<EventId>>,
+}
+
+impl Basis {
+    /// The grants of limited uses on which what goes out relies, each once.
+    pub(super) fn uses(&self, groups: &[filter::Group]) -> BTreeSet<EventId> {
+        let released = groups.iter().filter(|group| group.released).flat_map(|group| &group.parties);
+        released.filter_map(|party| self.uses.get(party)).flatten().copied().collect()
+    }
 }
 
 /// One id and what stood behind it when it was judged.
@@ -223,6 +277,13 @@ pub(super) struct DecidedOn {
 impl DecidedOn {
     pub(super) fn new(id: &Identifier, standing: Option<&Standing>) -> Self {
         Self { id: id.clone(), party: standing.map(|s| (s.party, s.revision)) }
+    }
+
+    /// The customer's revision became another by what this request did itself.
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        if self.party == Some((moved.party, moved.from)) {
+            self.party = Some((moved.party, moved.to));
+        }
     }
 
     /// Whether the ledger still says what was decided on.
@@ -261,15 +322,16 @@ impl<'a> Judging<'a> {
             unknown: None,
             asked_for: HashMap::new(),
             facts: HashMap::new(),
+            uses: HashMap::new(),
             failed: None,
         }
     }
 
     /// Ends the judging: what was decided on, or the reason why a look-up could not be answered.
-    pub(super) fn finish(self) -> Result<(Vec<DecidedOn>, HashMap<PartyNo, PartyFacts>), Unavailable> {
+    pub(super) fn finish(self) -> Result<Basis, Unavailable> {
         match self.failed {
             Some(error) => Err(error),
-            None => Ok((self.decided_on, self.facts)),
+            None => Ok(Basis { decided_on: self.decided_on, facts: self.facts, uses: self.uses }),
         }
     }
 
@@ -283,26 +345,28 @@ impl<'a> Judging<'a> {
             return Judged { party: None, is_requested, verdicts };
         };
         self.facts.insert(standing.party, standing.facts);
-        // Profiles are interned; the memo holds each one, so that its address stays its own.
         let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true));
-        let verdicts = match self.memo.get(&key) {
-            Some((_, known)) => Arc::clone(known),
+        let Known { verdicts, counted, .. } = match self.memo.get(&key) {
+            Some(known) => known.clone(),
             None => {
-                let fresh = Arc::new(self.known(standing, is_requested));
-                self.memo.insert(key, (Arc::clone(&standing.profile), Arc::clone(&fresh)));
+                let fresh = self.known(standing, is_requested);
+                self.memo.insert(key, fresh.clone());
                 fresh
             }
         };
+        if !counted.is_empty() {
+            self.uses.insert(standing.party, counted.iter().filter_map(|at| standing.event_id(*at)).collect());
+        }
         Judged { party: Some(standing.party), is_requested, verdicts }
     }
 
     /// Rows share verdicts by profile, so they carry no event; the customer whom the request named carries the events.
-    fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Verdicts {
-        let found = verdicts(self.policies, self.asked, About::Known(standing), self.categories);
-        if is_requested == Some(true) {
-            return found;
+    fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Known {
+        let (mut found, counted) = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
+        if is_requested != Some(true) {
+            found = Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect());
         }
-        Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect())
+        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted) }
     }
 
     fn withhold(&self, is_requested: Option<bool>) -> Judged {

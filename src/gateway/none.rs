@@ -52,6 +52,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         status: ConsentStatus::Unknown,
         event: None,
         overridden: Vec::new(),
+        rule: policies.consent_rules().rule,
+        conflict: false,
     };
     let outcome = if permitted.is_some() { Outcome::Permit } else { Outcome::Deny };
     let group = Group { parties: Vec::new(), unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(vec![verdict])), facts: None };

@@ -1,6 +1,7 @@
 //! Reads. A customer named by the request is judged before anything is sent; customers named by the answer are judged row
 //! by row before anything is released. Either way the answer is cut, recorded, compared once more, and only then let go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use super::answer::{
     upstream_method,
 };
 use super::forward::{Unfiltered, forward};
-use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
 use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
@@ -23,9 +24,9 @@ use super::search::judged_search;
 use super::state::Shared;
 use crate::audit::{Entry, Recorded};
 use crate::catalog::Customer;
-use crate::consent::Standing;
+use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, Report};
-use crate::model::{Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 const ATTEMPTS_MAX: usize = 8;
@@ -124,18 +125,26 @@ async fn release(
     covered: Option<Covered>,
 ) -> Result<Response<Reply>, Halt> {
     let mut covered = covered;
+    let mut reserved = BTreeSet::new();
     for _ in 0..ATTEMPTS_MAX {
-        let (cut, decided_on, facts) = cut(shared, &routed, &head, &unfiltered, customer.clone())?;
-        let groups = log_groups(&cut.report.groups, &facts);
+        let (cut, mut basis) = cut(shared, &routed, &head, &unfiltered, customer.clone())?;
+        let groups = log_groups(&cut.report.groups, &basis.facts);
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
             Some(_) | None => Some(record_part(shared, &head, &cut.report, groups).await?),
         };
         let generation = routed.snapshot.generation;
-        if generation == shared.generation() && decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
-            note_drift(&routed, shared, &cut.report);
-            return Ok(let_go(shared, call, &routed, head, part, &unfiltered, cut, decided_on));
+        let holds = |basis: &Basis| generation == shared.generation() && basis.decided_on.iter().all(|d| d.still_holds(&shared.ledger));
+        let uses = &basis.uses(&cut.report.groups) - &reserved;
+        // What no longer holds takes no use.
+        let is_reserved = uses.is_empty() || (holds(&basis) && reserve(shared, &routed, &head, &mut basis, &uses).await?);
+        if is_reserved {
+            reserved.extend(uses);
+            if holds(&basis) {
+                note_drift(&routed, shared, &cut.report);
+                return Ok(let_go(shared, call, &routed, head, part, &unfiltered, cut, basis.decided_on));
+            }
         }
         // Something changed: the head's verdicts are no longer those that hold.
         covered = None;
@@ -145,6 +154,25 @@ async fn release(
     }
     tracing::warn!("an answer was decided anew too often");
     Err(Halt::refuse_of(&routed.facts, &head, Code::ConsentUnavailable, Vec::new()))
+}
+
+/// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
+/// taken stays taken, whether or not the answer then goes out.
+async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: &mut Basis, uses: &BTreeSet<EventId>) -> Result<bool, Halt> {
+    let (ledger, events) = (Arc::clone(&shared.ledger), uses.iter().copied().collect::<Vec<_>>());
+    let unavailable = || Halt::refuse_of(&routed.facts, head, Code::ConsentUnavailable, Vec::new());
+    match tokio::task::spawn_blocking(move || ledger.reserve_uses(&events)).await {
+        Ok(Ok(moved)) => {
+            basis.decided_on.iter_mut().for_each(|decided| moved.iter().for_each(|moved| decided.moved(moved)));
+            Ok(true)
+        }
+        Ok(Err(ConsentError::UsedUp | ConsentError::NotFound)) => Ok(false),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a use cannot be counted");
+            Err(unavailable())
+        }
+        Err(_panicked) => Err(unavailable()),
+    }
 }
 
 /// The same request under the configuration and policies that are active now.
@@ -168,9 +196,13 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
     Ok(now)
 }
 
-type Decision = (filter::Cut, Vec<DecidedOn>, super::answer::Facts);
-
-fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltered, customer: Option<Identifier>) -> Result<Decision, Halt> {
+fn cut(
+    shared: &Shared,
+    routed: &Routed,
+    head: &Recorded,
+    unfiltered: &Unfiltered,
+    customer: Option<Identifier>,
+) -> Result<(filter::Cut, Basis), Halt> {
     let snapshot = &routed.snapshot;
     let refuse = |problem: Problem, groups| Halt::refuse_of(&routed.facts, head, problem, groups);
     let unreadable = || refuse(Code::UpstreamUnreadable.into(), Vec::new());
@@ -208,10 +240,10 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
     let result = filter::cut(&unfiltered.body, &plan, &snapshot.catalog.shapes, &limits, &routed.selected_by, &mut judging);
-    let (decided_on, facts) = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
+    let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     match result {
-        Ok(cut) => Ok((cut, decided_on, facts)),
-        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), error_groups(&error, &facts))),
+        Ok(cut) => Ok((cut, basis)),
+        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), error_groups(&error, &basis.facts))),
     }
 }
 

@@ -90,6 +90,8 @@ fn assumed(shape: &Shape, release: impl Fn(Category) -> Release) -> Verdicts {
         status: crate::model::ConsentStatus::Unknown,
         event: None,
         overridden: Vec::new(),
+        rule: crate::model::ConflictRule::CustomerLastWord,
+        conflict: false,
     };
     Verdicts::new(shape.categories().into_iter().map(assume).collect())
 }
@@ -367,16 +369,16 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &reading, &categories, requested, &shared.pseudonym_key);
     let result = filter::cut(&unfiltered.body, plan, &snapshot.catalog.shapes, &limits(routed), &[], &mut judging);
-    let (decided_on, facts) = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
+    let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
         Ok(cut) => {
-            let groups = log_groups(&cut.report.groups, &facts);
-            Ok((cut.filtered, cut.report, decided_on, groups))
+            let groups = log_groups(&cut.report.groups, &basis.facts);
+            Ok((cut.filtered, cut.report, basis.decided_on, groups))
         }
         // The write is done and may not be read back: an answer without a body.
         Err(CutError::Denied(report) | CutError::OnDenyError(report)) => {
-            let groups = log_groups(&report.groups, &facts);
-            Ok((Filtered::empty(), report, decided_on, groups))
+            let groups = log_groups(&report.groups, &basis.facts);
+            Ok((Filtered::empty(), report, basis.decided_on, groups))
         }
         Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => Err(of(cut_problem(&error, contact(routed)))),
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::consent::ConflictRule;
 use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role};
 use super::party::{EventId, PartyFacts, PartyNo};
 use super::vocabulary::{Action, Art9Basis, Channel, ConsentStatus, Environment, LawfulBasis};
@@ -113,6 +114,10 @@ pub struct CategoryVerdict {
     pub event: Option<EventId>,
     /// Events that lost against it.
     pub overridden: Vec<EventId>,
+    /// By which the events were weighed.
+    pub rule: ConflictRule,
+    /// Closed because formerly separate customers said differently, and the customer has not settled it since.
+    pub conflict: bool,
 }
 
 /// The verdicts of one party for the categories of a shape, sorted by category. A category that is not here is withheld.

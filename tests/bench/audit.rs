@@ -6,8 +6,8 @@ use std::sync::Arc;
 use consentry::audit::{self, DecisionFacts, Entry, Group, Log, LogSettings, Mode, Outcome, SigningKeySource};
 use consentry::clock::SystemClock;
 use consentry::model::{
-    Action, ApiName, Category, CategoryVerdict, Channel, Client, ConsentStatus, Department, Environment, LawfulBasis, PartyNo, PolicyName, Purpose,
-    Release, Revision, RouteKey, Verdicts, Why,
+    Action, ApiName, Category, CategoryVerdict, Channel, Client, ConflictRule, ConsentStatus, Department, Environment, LawfulBasis, PartyNo,
+    PolicyName, Purpose, Release, Revision, RouteKey, Verdicts, Why,
 };
 use criterion::{Criterion, Throughput};
 
@@ -64,6 +64,8 @@ fn permit(rid: u64) -> Entry {
         status: ConsentStatus::Given,
         event: None,
         overridden: Vec::new(),
+        rule: ConflictRule::CustomerLastWord,
+        conflict: false,
     };
     let facts = DecisionFacts {
         rid,

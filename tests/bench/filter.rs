@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consentry::filter::{self, Judge, Limits};
 use consentry::model::{
-    Category, CategoryVerdict, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, OnDeny, PartyNo, PathPattern, Release, ResponsePlan,
-    Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
+    Category, CategoryVerdict, ConflictRule, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, OnDeny, PartyNo, PathPattern, Release,
+    ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
 };
 use criterion::{Criterion, Throughput};
 use serde_json::{Value, json};
@@ -70,6 +70,8 @@ impl Default for Everybody {
             status: ConsentStatus::Given,
             event: None,
             overridden: Vec::new(),
+            rule: ConflictRule::CustomerLastWord,
+            conflict: false,
         };
         let full = ["identity", "contact", "behaviour", "order"].map(|name| verdict(name, Release::Full));
         let withheld = ["health", "case", "billing"].map(|name| verdict(name, Release::Withheld));

@@ -43,6 +43,8 @@ mod requests;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod uses;
+#[cfg(test)]
 mod vendor;
 #[cfg(test)]
 mod webhooks;

@@ -51,7 +51,7 @@ fn the_entry_is_canonical() {
         texts[1]
     );
     assert_eq!(
-        r#"{"class":"verdicts","kind":"dict","t":1780000000000000,"v":1,"value":{"facts":{"age":"adult","hold":false,"segment":"standard","stage":"lead"},"verdicts":[{"activity":"sales-outreach","activity_version":3,"basis":"consent","category":"contact","policies":["share-with-consent"],"release":"full","status":"given","why":"permitted"}]}}"#,
+        r#"{"class":"verdicts","kind":"dict","t":1780000000000000,"v":1,"value":{"facts":{"age":"adult","hold":false,"segment":"standard","stage":"lead"},"verdicts":[{"activity":"sales-outreach","activity_version":3,"basis":"consent","category":"contact","policies":["share-with-consent"],"release":"full","rule":"customer-last-word/v1","status":"given","why":"permitted"}]}}"#,
         texts[2]
     );
     assert_eq!(3, index);

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    Action, ActivityKey, Age, ApiName, Category, CategoryVerdict, Channel, Client, ConsentStatus, Department, Environment, EventId, LawfulBasis,
-    PartyFacts, PartyNo, PolicyName, Purpose, Release, Revision, Role, RouteKey, Segment, Stage, Verdicts, Why,
+    Action, ActivityKey, Age, ApiName, Category, CategoryVerdict, Channel, Client, ConflictRule, ConsentStatus, Department, Environment, EventId,
+    LawfulBasis, PartyFacts, PartyNo, PolicyName, Purpose, Release, Revision, Role, RouteKey, Segment, Stage, Verdicts, Why,
 };
 use double::FaultyDisk;
 
@@ -132,6 +132,8 @@ fn verdict(category: &str, release: Release, event: Option<u64>) -> CategoryVerd
         status: if release == Release::Withheld { ConsentStatus::Withdrawn } else { ConsentStatus::Given },
         event: event.map(EventId),
         overridden: Vec::new(),
+        rule: ConflictRule::CustomerLastWord,
+        conflict: false,
     }
 }
 

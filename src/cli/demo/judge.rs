@@ -197,6 +197,8 @@ mod tests {
             basis: "consent".to_owned(),
             activity: None,
             status: status.to_owned(),
+            rule: Some("customer-last-word/v1".to_owned()),
+            conflict: false,
             policies: Vec::new(),
             event: None,
             overridden: Vec::new(),

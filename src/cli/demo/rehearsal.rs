@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::consent::{Capturer, EventDraft, Ledger, Method, PartyRef, State};
 use crate::filter::{Cut, CutError, Judge, Limits, cut};
 use crate::model::{
-    Action, Age, Author, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts, PartyNo, Question,
-    Release, Segment, Space, Stage, Verdicts, Vocabulary, Why,
+    Action, Age, Author, Caller, Category, CategoryVerdict, Channel, ConflictRule, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts,
+    PartyNo, Question, Release, Segment, Space, Stage, Verdicts, Vocabulary, Why,
 };
 use crate::policy::Policies;
 
@@ -117,6 +117,8 @@ impl Asked<'_> {
             status,
             event: None,
             overridden: Vec::new(),
+            rule: ConflictRule::CustomerLastWord,
+            conflict: false,
         }
     }
 }

@@ -12,6 +12,7 @@ mod states;
 mod storage;
 mod tale;
 mod traps;
+mod uses;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use super::{Cut, CutError, Judge, Limits, cut};
 use crate::model::{
-    Category, CategoryVerdict, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, Mask, OnDeny, PartyNo, PathPattern, Release,
-    ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
+    Category, CategoryVerdict, ConflictRule, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, Mask, OnDeny, PartyNo, PathPattern,
+    Release, ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
 };
 
 const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, depth_max: 128 };
@@ -83,6 +83,8 @@ fn verdicts(text: &str) -> Arc<Verdicts> {
             status: ConsentStatus::Unknown,
             event: None,
             overridden: Vec::new(),
+            rule: ConflictRule::CustomerLastWord,
+            conflict: false,
         }
     };
     Arc::new(Verdicts::new(text.split_whitespace().map(one).collect()))

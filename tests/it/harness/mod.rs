@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use consentry::audit::{self, Logged, Reader};
 use consentry::cli::certs::{self, DevCerts, DevNames};
-use consentry::clock::SystemClock;
+use consentry::clock::{Clock, SystemClock};
 use consentry::gateway::{self, Running};
 use consentry::identity::{PeerCertificate, TokenSigner};
 use http::Method;
@@ -62,11 +62,12 @@ crm:0070 sales:7770 email:lucia.ferrer@example.net,person,customer,vip,adult
 pub(crate) struct Builder {
     apis: String,
     parties: String,
+    clock: Arc<dyn Clock>,
 }
 
 /// A gateway in front of the house's APIs.
 pub(crate) fn gateway() -> Builder {
-    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned() }
+    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned(), clock: SystemClock::shared() }
 }
 
 impl Builder {
@@ -79,6 +80,11 @@ impl Builder {
     pub(crate) fn parties(mut self, lines: &str) -> Self {
         self.parties.push_str(lines);
         self
+    }
+
+    /// The gateway's time.
+    pub(crate) fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     pub(crate) async fn start(self) -> World {
@@ -102,8 +108,8 @@ impl Builder {
         let runtime = include_str!("house.toml").replace("{upstream}", &upstream.address.port().to_string());
         let config = root.join("consentry.toml");
         fs::write(&config, format!("{runtime}\n{}", self.apis)).unwrap();
-        let running = gateway::start(&config, SystemClock::shared()).await.unwrap_or_else(|error| panic!("{error}"));
-        let world = World { dir, certs, upstream, running: Some(running), seen: client::Seen::default(), keys: AtomicU64::new(0) };
+        let running = gateway::start(&config, Arc::clone(&self.clock)).await.unwrap_or_else(|error| panic!("{error}"));
+        let world = World { dir, certs, upstream, running: Some(running), clock: self.clock, seen: client::Seen::default(), keys: AtomicU64::new(0) };
         let instance = world.running().instance();
         let report = world
             .running()
@@ -154,6 +160,7 @@ pub(crate) struct World {
     certs: DevCerts,
     pub(crate) upstream: Upstream,
     running: Option<Running>,
+    clock: Arc<dyn Clock>,
     seen: client::Seen,
     keys: AtomicU64,
 }
@@ -165,6 +172,14 @@ impl World {
 
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.running().log_dir.clone()
+    }
+
+    /// The same after the gateway was stopped and started again; on other ports.
+    pub(crate) async fn restarted(mut self) -> Self {
+        soon("the gateway's end", self.running.take().unwrap().shutdown()).await;
+        let config = self.dir.path().join("consentry.toml");
+        self.running = Some(gateway::start(&config, Arc::clone(&self.clock)).await.unwrap_or_else(|error| panic!("{error}")));
+        self
     }
 
     /// An app or agent of the catalogue, with its certificate.
@@ -236,7 +251,7 @@ impl World {
     /// As [`Self::consent`], with other members of the event.
     pub(crate) async fn say(&self, id: &str, purpose: &str, state: &str, more: Value) {
         let mut event = json!({
-            "party": id, "purposes": [purpose], "state": state, "event_time": SystemClock::shared().now().to_string(),
+            "party": id, "purposes": [purpose], "state": state, "event_time": self.clock.now().to_string(),
             "evidence": [{ "kind": "form-hash", "reference": "sha256:00" }, { "kind": "notice", "reference": "n-1" }],
         });
         if state == "given" {
