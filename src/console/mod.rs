@@ -10,12 +10,14 @@ mod catalogue;
 mod changes;
 mod check;
 mod confirm;
+mod conflicts;
 mod consents;
 mod decisions;
 mod dispatch;
 mod health;
 mod imports;
 mod links;
+mod notices;
 mod openapi;
 mod page;
 mod parties;
@@ -53,6 +55,7 @@ use schema::Schema;
 
 pub use changes::ChangeSignal;
 pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
+pub use conflicts::{CONFLICTS_CSV_HEAD, conflict_csv};
 pub use decisions::found_json;
 pub use links::Links;
 pub use problem::{Code, Problem};
@@ -94,6 +97,8 @@ const ADMIN_TABLES: &[&[Route]] = &[
     receipt::ROUTES,
     stops::ROUTES,
     imports::ROUTES,
+    notices::ROUTES,
+    conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     changes::ROUTES,

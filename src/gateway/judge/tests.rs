@@ -53,7 +53,7 @@ impl World {
         fs::write(folder.join("activities.toml"), activities).unwrap();
         let policies = Policies::load(&folder).unwrap_or_else(|findings| panic!("{findings}"));
         let ledger = Ledger::open(&dir.path().join("consent.db"), SystemClock::shared()).unwrap();
-        ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec());
+        ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).unwrap();
         let normalise = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
         let report = ledger.import_parties(&b"identifiers,kind\ncrm:1,person\n"[..], false, &normalise, &mut |_| {}).unwrap();
         assert!(report.errors.is_empty(), "{report:?}");
