@@ -28,6 +28,8 @@ mod listeners;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod readme;
