@@ -118,6 +118,9 @@ pub(super) struct Statement {
     /// What proves it, `<kind>=<reference>`; may be repeated.
     #[arg(long = "evidence", value_name = "KIND=REFERENCE")]
     evidence: Vec<String>,
+    /// The system it comes from; the caller itself without it.
+    #[arg(long, value_name = "SYSTEM")]
+    source_system: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -242,6 +245,7 @@ fn stop_request(args: &StopAddArgs) -> Result<(String, Value), Failure> {
 fn statement(body: &mut Map<String, Value>, statement: &Statement) -> Result<(), Failure> {
     put(body, "channel", statement.channel.as_deref());
     put(body, "author", statement.author.as_deref());
+    put(body, "source_system", statement.source_system.as_deref());
     if !statement.evidence.is_empty() {
         body.insert("evidence".to_owned(), evidence(&statement.evidence)?);
     }

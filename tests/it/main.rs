@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod confirmation;
 #[cfg(test)]
+mod conflicts;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod faults;

@@ -144,7 +144,7 @@ fn is_stop(event: &Value) -> bool {
 }
 
 fn render_history(party: &str, events: &[Value]) -> String {
-    let mut table = Table::new(&["said", "recorded", "what", "purposes", "author", "by", "event", "became"]);
+    let mut table = Table::new(&["said", "recorded", "what", "purposes", "author", "event", "became"]);
     for event in events {
         let what = event.get("what").cloned().unwrap_or_default();
         let said = match text(event, "kind").as_str() {
@@ -160,7 +160,6 @@ fn render_history(party: &str, events: &[Value]) -> String {
             said,
             joined(&what, "purposes"),
             text(event, "author"),
-            text(event, "captured_by"),
             text(event, "event"),
             became(event, events),
         ]);
@@ -245,12 +244,12 @@ mod tests {
         assert_eq!(
             lines(&render_history("p_1", &all)),
             [
-                "said recorded what purposes author by event became",
-                "2026-03-01 12:00:00 2026-03-02 12:00:00 given sales customer client:crm ev_1 overridden by ev_9",
-                "– 2026-03-02 12:00:00 suppression – customer client:crm ev_2 lifted in part by ev_7",
-                "2026-03-01 13:00:00 2026-03-02 12:00:00 restriction – customer client:crm ev_3 lifted by ev_5",
-                "– 2026-03-02 12:00:00 objection sales customer client:crm ev_4 –",
-                "– 2026-03-02 12:00:00 lift of ev_3 – customer client:crm ev_5 –",
+                "said recorded what purposes author event became",
+                "2026-03-01 12:00:00 2026-03-02 12:00:00 given sales customer ev_1 overridden by ev_9",
+                "– 2026-03-02 12:00:00 suppression – customer ev_2 lifted in part by ev_7",
+                "2026-03-01 13:00:00 2026-03-02 12:00:00 restriction – customer ev_3 lifted by ev_5",
+                "– 2026-03-02 12:00:00 objection sales customer ev_4 –",
+                "– 2026-03-02 12:00:00 lift of ev_3 – customer ev_5 –",
             ]
         );
         assert_eq!(
