@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+mod conflicts;
+mod known;
+mod notice;
 mod receipt;
 
-use super::client::{ServerArgs, query, segment};
-use super::table::Table;
-use super::text::{joined, list, number, text, time};
+use super::client::{ServerArgs, segment};
+use super::text::{number, text};
 use super::{Exit, Failure, Output, import, note};
 
 #[derive(Debug, clap::Subcommand)]
@@ -25,12 +27,19 @@ pub(super) enum ConsentCommand {
     /// Hard stops: objections, restrictions, opt-outs, suppressions, erasure.
     #[command(subcommand)]
     Stop(StopCommand),
-    /// Shows what a customer allows now.
-    #[command(after_help = "Example: consentry consent effective crm:0044 --purpose sales.outreach")]
-    Effective(EffectiveArgs),
-    /// Shows every event of a customer.
+    /// Versions of the notices on which consent is given.
+    #[command(subcommand)]
+    Notice(notice::NoticeCommand),
+    /// Shows what a customer allows, now or at another time, as far as is known now or was known then.
+    #[command(after_help = "Example: consentry consent effective crm:0044 --at 2026-03-01T12:00:00+01:00 --known-at 2026-03-01T12:00:00+01:00")]
+    Effective(known::EffectiveArgs),
+    /// Shows every event of a customer: when it was said, when recorded, and what became of it.
     #[command(after_help = "Example: consentry consent history crm:0044")]
-    History(HistoryArgs),
+    History(known::HistoryArgs),
+    #[command(after_help = "Example: consentry consent conflicts --unsettled --purpose marketing")]
+    Conflicts(conflicts::ConflictsArgs),
+    #[command(after_help = "Example: consentry consent ask party:p_7f3k --purpose marketing.email --channel email")]
+    Ask(conflicts::AskArgs),
     #[command(after_help = "Example: consentry consent receipt ev_42 --html --out receipt.html")]
     Receipt(receipt::ReceiptArgs),
     /// Records that a guardian or representative may speak for a customer.
@@ -47,8 +56,11 @@ pub(super) enum StopCommand {
     #[command(after_help = "Example: consentry consent stop add crm:0044 --kind objection-marketing --evidence letter=scan-882")]
     Add(StopAddArgs),
     /// Lifts a restriction, or corrects a deceased or legal flag.
-    #[command(after_help = "Example: consentry consent stop lift ev_01k0w3 --reason \"dispute settled, case 77\"")]
+    #[command(after_help = "Example: consentry consent stop lift ev_42 --reason \"dispute settled, case 77\"")]
     Lift(StopLiftArgs),
+    /// Shows the stops of a customer and whether they still stand.
+    #[command(after_help = "Example: consentry consent stop list crm:0044")]
+    List(known::HistoryArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +90,24 @@ pub(super) struct EventArgs {
     /// When a grant runs out, with offset.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// How long a grant lasts, ISO 8601: P24M.
+    #[arg(long, value_name = "PERIOD")]
+    lasts: Option<String>,
+    /// The grant ends when this occurs, e.g. contract-ended.
+    #[arg(long, value_name = "OCCURRENCE")]
+    until: Option<String>,
+    /// The grant ends after so many answered requests.
+    #[arg(long)]
+    uses: Option<u32>,
+    /// explicit, expressed or implied.
+    #[arg(long)]
+    method: Option<String>,
+    /// The processing activity that the person saw.
+    #[arg(long)]
+    activity: Option<String>,
+    /// With `--state invalidated`: the grant that never was valid.
+    #[arg(long, value_name = "EVENT")]
+    about: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -94,6 +124,9 @@ pub(super) struct Statement {
     /// What proves it, `<kind>=<reference>`; may be repeated.
     #[arg(long = "evidence", value_name = "KIND=REFERENCE")]
     evidence: Vec<String>,
+    /// The system it comes from; the caller itself without it.
+    #[arg(long, value_name = "SYSTEM")]
+    source_system: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,31 +182,6 @@ pub(super) struct StopLiftArgs {
     server: ServerArgs,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct EffectiveArgs {
-    /// `party:<id>` or `<space>:<value>`.
-    party: String,
-    /// Only this purpose, whether or not anything was said about it.
-    #[arg(long)]
-    purpose: Option<String>,
-    /// Only this department.
-    #[arg(long)]
-    recipient: Option<String>,
-    /// Only this category.
-    #[arg(long)]
-    category: Option<String>,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct HistoryArgs {
-    /// `party:<id>` or `<space>:<value>`.
-    party: String,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
 impl ConsentCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
@@ -190,8 +198,12 @@ impl ConsentCommand {
                 let body = json!({ "reason": args.reason, "evidence": evidence(&args.evidence)? });
                 acknowledge(output, &args.server.connect()?.post(&format!("/v1/restrictions/{}:lift", segment(&args.stop)), &body)?)
             }
-            Self::Effective(args) => effective(output, args),
-            Self::History(args) => history(output, args),
+            Self::Stop(StopCommand::List(args)) => args.stops(output),
+            Self::Notice(command) => command.execute(output),
+            Self::Effective(args) => args.execute(output),
+            Self::History(args) => args.execute(output),
+            Self::Conflicts(args) => args.execute(output),
+            Self::Ask(args) => args.execute(output),
             Self::Receipt(args) => args.execute(output),
             Self::Delegate(args) => args.execute(output),
             Self::Occurred(args) => args.execute(output),
@@ -209,6 +221,12 @@ fn event_body(args: &EventArgs) -> Result<Value, Failure> {
     put_list(&mut body, "recipients", &args.recipients);
     put(&mut body, "event_time", args.event_time.as_deref());
     put(&mut body, "expires", args.expires.as_deref());
+    put(&mut body, "lasts", args.lasts.as_deref());
+    put(&mut body, "until", args.until.as_deref());
+    put(&mut body, "method", args.method.as_deref());
+    put(&mut body, "activity", args.activity.as_deref());
+    put(&mut body, "about", args.about.as_deref());
+    body.extend(args.uses.map(|uses| ("uses".to_owned(), json!(uses))));
     if let Some(notice) = &args.notice {
         let (id, version) = notice.split_once('@').ok_or_else(|| Failure::usage("`--notice` is `<id>@<version>`"))?;
         body.insert("notice".to_owned(), json!({ "id": id, "version": version }));
@@ -235,6 +253,7 @@ fn stop_request(args: &StopAddArgs) -> Result<(String, Value), Failure> {
 fn statement(body: &mut Map<String, Value>, statement: &Statement) -> Result<(), Failure> {
     put(body, "channel", statement.channel.as_deref());
     put(body, "author", statement.author.as_deref());
+    put(body, "source_system", statement.source_system.as_deref());
     if !statement.evidence.is_empty() {
         body.insert("evidence".to_owned(), evidence(&statement.evidence)?);
     }
@@ -271,120 +290,9 @@ pub(super) fn acknowledge(output: &Output, answer: &Value) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn effective(output: &Output, args: &EffectiveArgs) -> Result<Exit, Failure> {
-    let params = query(&[("purpose", args.purpose.clone()), ("category", args.category.clone()), ("recipient", args.recipient.clone())]);
-    let answer = args.server.connect()?.get(&format!("/v1/parties/{}/effective{params}", segment(&args.party)))?;
-    if output.is_json() {
-        output.json(&answer)?
-    } else {
-        output.line(render_effective(&answer))?
-    }
-    Ok(Exit::Done)
-}
-
-fn render_effective(answer: &Value) -> String {
-    let stops = joined(answer, "stops");
-    let head = format!("party {} · consent revision {} · stops: {stops}", text(answer, "party"), number(answer, "revision"));
-    let uses = list(answer, "uses");
-    if uses.is_empty() {
-        return format!("{head}\n\nnothing was ever said: what rests on consent is closed");
-    }
-    // Uses that differ only in the category are one line.
-    let mut groups: Vec<([String; 5], Vec<String>)> = Vec::new();
-    for usage in uses {
-        let state = if text(usage, "stop") == "–" { text(usage, "status") } else { format!("stopped: {}", text(usage, "stop")) };
-        let key = [text(usage, "purpose"), text(usage, "recipient"), state, text(usage, "event"), text(usage, "rule")];
-        match groups.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, categories)) => categories.push(text(usage, "category")),
-            None => groups.push((key, vec![text(usage, "category")])),
-        }
-    }
-    // And lines that then differ only in the recipient are one, too: a stop is told once, not for each department.
-    let mut lines: Vec<([String; 5], Vec<String>)> = Vec::new();
-    for ([purpose, recipient, state, event, _rule], categories) in groups {
-        let key = [purpose, state, categories.join(" "), categories.len().to_string(), event];
-        match lines.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, recipients)) => recipients.push(recipient),
-            None => lines.push((key, vec![recipient])),
-        }
-    }
-    let mut table = Table::new(&["purpose", "recipient", "state", "categories", "event"]);
-    for ([purpose, state, categories, count, event], recipients) in lines {
-        let categories = if categories.chars().count() > 40 { format!("{count} categories") } else { categories };
-        let recipients = if recipients.len() > 3 { format!("{} departments", recipients.len()) } else { recipients.join(" ") };
-        table.row([purpose, recipients, state, categories, event]);
-    }
-    format!("{head}\n\n{}", table.render())
-}
-
-fn history(output: &Output, args: &HistoryArgs) -> Result<Exit, Failure> {
-    let admin = args.server.connect()?;
-    let path = format!("/v1/consents/{}/history", segment(&args.party));
-    let mut answer = admin.get(&format!("{path}?limit=1000"))?;
-    let mut events: Vec<Value> = list(&answer, "events").to_vec();
-    while let Some(cursor) = answer.get("next").and_then(Value::as_str).map(str::to_owned) {
-        answer = admin.get(&format!("{path}?limit=1000&cursor={}", segment(&cursor)))?;
-        events.extend_from_slice(list(&answer, "events"));
-    }
-    if output.is_json() {
-        for event in &events {
-            output.json(event)?;
-        }
-        return Ok(Exit::Done);
-    }
-    output.line(render_history(&text(&answer, "party"), &events))?;
-    Ok(Exit::Done)
-}
-
-fn render_history(party: &str, events: &[Value]) -> String {
-    let mut table = Table::new(&["recorded", "what", "purposes", "author", "by", "event", "became"]);
-    for event in events {
-        let what = event.get("what").cloned().unwrap_or_default();
-        let said = match text(event, "kind").as_str() {
-            "stop" => text(&what, "kind"),
-            "lift" => format!("lift of {}", text(&what, "stop")),
-            "delegation" => format!("{} may speak", text(&what, "holder")),
-            "occurrence" => text(&what, "name"),
-            _ => text(&what, "state"),
-        };
-        let overridden = list(event, "overridden_by").len();
-        let lifted = list(event, "lifted_by").len();
-        let became = match (overridden, lifted) {
-            (0, 0) => "–".to_owned(),
-            (_, 0) => "overridden".to_owned(),
-            _ => "lifted in part".to_owned(),
-        };
-        table.row([
-            time(event, "record_time"),
-            said,
-            joined(&what, "purposes"),
-            text(event, "author"),
-            text(event, "captured_by"),
-            text(event, "event"),
-            became,
-        ]);
-    }
-    let count = super::check::count(events.len(), "event");
-    format!("party {party} · {count}, UTC\n\n{}", table.render())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn uses_that_differ_only_in_the_category_are_one_line() {
-        let usage = |category: &str, status: &str| json!({"purpose": "sales.outreach", "recipient": "sales", "category": category, "status": status, "stop": null, "event": "ev_1"});
-        let answer = json!({"party": "p_1", "revision": 4, "stops": [], "uses": [usage("contact", "withdrawn"), usage("identity", "withdrawn"), usage("order", "given")]});
-        let text = render_effective(&answer);
-        assert_eq!(
-            text,
-            "party p_1 · consent revision 4 · stops: –\n\n\
-             purpose         recipient  state      categories        event\n\
-             sales.outreach  sales      withdrawn  contact identity  ev_1\n\
-             sales.outreach  sales      given      order             ev_1"
-        );
-    }
 
     #[test]
     fn evidence_needs_a_kind() {

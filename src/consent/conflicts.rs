@@ -27,6 +27,8 @@ pub struct Disagreement<E = EventId> {
     pub holds: Effective<E>,
     /// What decided is the customer's own word, surely later than all that speaks against it.
     pub settled: bool,
+    /// The customer was asked and has not said anything since.
+    pub asked: Option<E>,
 }
 
 /// What one system says.
@@ -56,21 +58,28 @@ impl Word {
 impl Disagreement<Position> {
     /// The same with each event named in another way; one without a name is left out.
     pub(super) fn resolve<E>(self, name: impl Fn(Position) -> Option<E>) -> Disagreement<E> {
-        let Self { purpose, category, recipient, channel, voices, stop, holds, settled } = self;
+        let Self { purpose, category, recipient, channel, voices, stop, holds, settled, asked } = self;
         let named = |voice: Voice<Position>| Some(Voice { event: name(voice.event)?, system: voice.system, word: voice.word });
         let voices = voices.into_iter().filter_map(named).collect();
-        Disagreement { purpose, category, recipient, channel, voices, stop, holds: holds.resolve(&name), settled }
+        let asked = asked.and_then(&name);
+        Disagreement { purpose, category, recipient, channel, voices, stop, holds: holds.resolve(&name), settled, asked }
     }
 }
 
 /// Where systems disagree about a customer with this profile, one entry a purpose. Cheap for the many about whom they agree.
 pub(super) fn disagreements(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules) -> Vec<Disagreement<Position>> {
-    let mut systems = profile.said.iter().map(|said| &said.system).chain(profile.stops.iter().map(|stop| &stop.system));
-    let first = systems.next();
-    if systems.all(|system| Some(system) == first) {
+    if !may_disagree(profile) {
         return Vec::new();
     }
     vocabulary.purposes.keys().filter_map(|purpose| disagreement(profile, vocabulary, rules, *purpose)).collect()
+}
+
+/// Without several systems, or customers who were merged, there is nobody to disagree with.
+pub(super) fn may_disagree(profile: &Profile) -> bool {
+    let said = profile.said.iter().map(|said| (said.group, &said.system));
+    let mut speakers = said.chain(profile.stops.iter().map(|stop| (stop.group, &stop.system)));
+    let first = speakers.next();
+    speakers.any(|speaker| Some(speaker) != first)
 }
 
 fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules, purpose: Purpose) -> Option<Disagreement<Position>> {
@@ -84,7 +93,9 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
         for recipient in vocabulary.departments.keys().copied() {
             let usage = Use { vocabulary, rules, purpose, category, recipient: Some(recipient), channel };
             let hearing = Hearing::of(profile, usage, rule);
-            let voices = voices(profile, &hearing);
+            let yielding = |stop: &&HardStop| yields(stop, &usage) && closes(stop, &usage, LawfulBasis::Consent);
+            let stops: Vec<&HardStop> = profile.stops.iter().filter(yielding).collect();
+            let voices = voices(&hearing, &stops);
             let opening = voices.iter().filter(|voice| voice.word.opens()).count();
             if opening == 0 || opening == voices.len() {
                 continue;
@@ -97,6 +108,7 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
                 recipient,
                 channel,
                 settled: is_settled(&hearing, stop, &holds),
+                asked: asked(&hearing, &stops),
                 voices,
                 stop: stop.map(|stop| stop.kind.stop_name()),
                 holds,
@@ -110,23 +122,32 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
     open
 }
 
-/// The last word of each system about a use. Requests are none, nor are stops that no grant speaks against, e.g. an erasure.
-fn voices(profile: &Profile, hearing: &Hearing<'_>) -> Vec<Voice<Position>> {
+/// The last word of each system about a use; of one that took a merged customer for several, about each of them. Requests are none, nor are stops that no grant speaks against, e.g. an erasure.
+fn voices(hearing: &Hearing<'_>, stops: &[&HardStop]) -> Vec<Voice<Position>> {
     let usage = &hearing.usage;
     let said = hearing.grants.iter().chain(&hearing.refusals).map(|said| {
         let state = usage.lapse(said).filter(|_| said.state.opens()).map_or(said.state, |lapse| next(said.state, lapse.event()).from(said.state));
-        Voice { system: Arc::clone(&said.system), word: Word::State(state), event: said.at }
+        (said.group, Voice { system: Arc::clone(&said.system), word: Word::State(state), event: said.at })
     });
-    let stops = profile.stops.iter().filter(|stop| yields(stop, usage) && closes(stop, usage, LawfulBasis::Consent));
-    let stops = stops.map(|stop| Voice { system: Arc::clone(&stop.system), word: Word::Stop(stop.kind), event: stop.at });
-    let mut all: Vec<Voice<Position>> = said.chain(stops).collect();
-    all.sort_by_key(|voice| voice.event);
-    let mut last: Vec<Voice<Position>> = Vec::new();
-    for voice in all {
-        last.retain(|earlier| earlier.system != voice.system);
-        last.push(voice);
+    let stops = stops.iter().map(|stop| (stop.group, Voice { system: Arc::clone(&stop.system), word: Word::Stop(stop.kind), event: stop.at }));
+    let mut all: Vec<(u16, Voice<Position>)> = said.chain(stops).collect();
+    all.sort_by_key(|(_, voice)| voice.event);
+    let mut last: Vec<(u16, Voice<Position>)> = Vec::new();
+    for (group, voice) in all {
+        last.retain(|(of, earlier)| (*of, &earlier.system) != (group, &voice.system));
+        last.push((group, voice));
     }
-    last
+    last.into_iter().map(|(_, voice)| voice).collect()
+}
+
+/// The request to the customer that came after a yes and a no, if no word of theirs came after it.
+fn asked(hearing: &Hearing<'_>, stops: &[&HardStop]) -> Option<Position> {
+    let request = hearing.requests.iter().rev().find(|said| said.state == State::Requested)?.at;
+    let words = || hearing.grants.iter().chain(&hearing.refusals);
+    let is_answered = words().any(|said| said.by_customer && said.at > request) || stops.iter().any(|stop| stop.by_customer && stop.at > request);
+    let after_yes = hearing.grants.iter().any(|said| said.at < request);
+    let after_no = hearing.refusals.iter().any(|said| said.at < request) || stops.iter().any(|stop| stop.at < request);
+    (after_yes && after_no && !is_answered).then_some(request)
 }
 
 fn is_settled(hearing: &Hearing<'_>, stop: Option<&HardStop>, holds: &Effective<Position>) -> bool {

@@ -9,7 +9,7 @@ use crate::model::{Age, EventId, PartyNo, Revision};
 
 use super::event::Assurance;
 use super::parties::FactValue;
-use super::profile::{Circumstances, Joined, Profile, Reaching, build};
+use super::profile::{Circumstances, Joined, Profile, Reaching, build, invalidated_by};
 use super::record::Record;
 use super::rows::{About, Facts};
 use super::store::{Dossier, FactName, LinkRow};
@@ -61,7 +61,10 @@ pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Deri
     let records: Vec<(u64, &Record)> = match view.at {
         None => dossier.records.iter().map(|(ident, record)| (*ident, record)).collect(),
         Some(at) => {
-            let counts = |record: &Record| record.time() <= at && record.id.0 <= view.known.0;
+            let had_come = |record: &Record| record.time() <= at && record.id.0 <= view.known.0;
+            // What never was valid was not so then either, though nobody said it yet.
+            let had_been_given = |id: EventId| dossier.records.iter().any(|(_, grant)| grant.id == id && had_come(grant));
+            let counts = |record: &Record| had_come(record) || (record.id.0 <= view.known.0 && invalidated_by(record).is_some_and(had_been_given));
             then = dossier.records.iter().map(|(_, record)| Record { fired: false, ..record.clone() }).collect();
             dossier.records.iter().map(|(ident, _)| *ident).zip(&then).filter(|(_, record)| counts(record)).collect()
         }

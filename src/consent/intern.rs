@@ -67,6 +67,7 @@ impl Interner {
         self.free = (0..).zip(&self.slots).filter(|(_, slot)| slot.held == 0).map(|(number, _)| number).collect();
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
     }

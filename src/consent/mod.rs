@@ -10,6 +10,7 @@
 mod author;
 mod check;
 mod conflicts;
+mod contested;
 mod crosswalk;
 mod dossier;
 mod draft;
@@ -44,6 +45,7 @@ mod write;
 mod tests;
 
 pub use conflicts::{Disagreement, Voice, Word};
+pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};

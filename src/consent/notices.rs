@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,9 @@ pub struct NoticeVersion {
     pub language: String,
     /// SHA-256 of the text that people saw, lower-case hexadecimal.
     pub hash: String,
-    /// Where the frozen text is kept.
+    /// The text itself, if it is kept here.
+    pub text: Option<Arc<str>>,
+    /// Where the text can be read.
     pub url: Option<String>,
     pub valid_from: Timestamp,
     pub valid_to: Option<Timestamp>,
@@ -33,6 +36,14 @@ pub struct NoticeVersion {
     pub supersedes: bool,
     /// When it was put into the register.
     pub revision: Revision,
+}
+
+impl NoticeVersion {
+    /// SHA-256 of a text, as `sha256sum` prints it.
+    #[must_use]
+    pub fn hash_of(text: &str) -> String {
+        digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +56,8 @@ struct NoticeV1 {
     recipients: Vec<String>,
     language: String,
     hash: String,
+    #[serde(default)]
+    text: Option<String>,
     url: Option<String>,
     /// Microseconds since 1970.
     valid_from: i64,
@@ -78,6 +91,19 @@ impl Ledger {
         self.writing().register = register;
         self.supersede_due(&mut writer, at)?;
         Ok(revision)
+    }
+
+    /// Whether a version is in force, or will be, or another has taken its place.
+    #[must_use]
+    pub fn notice_state(&self, version: &NoticeVersion) -> &'static str {
+        let now = self.clock.now();
+        let Notice { id, version: number, .. } = &version.notice;
+        match version.valid_to {
+            _ if self.reading().settings.superseded.contains(&(id.clone(), number.clone())) => "superseded",
+            _ if version.valid_from > now => "future",
+            Some(to) if to <= now => "ended",
+            Some(_) | None => "in-force",
+        }
     }
 
     /// Every registered version, by notice and version.
@@ -146,6 +172,16 @@ fn check(version: &NoticeVersion) -> Result<(), ConsentError> {
     if version.hash.len() != 64 || !version.hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return Err(invalid("`hash` must be the SHA-256 of the text in 64 lower-case hexadecimal digits, as `sha256sum` prints it"));
     }
+    if let Some(text) = &version.text {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(ConsentError::Invalid(format!(
+                "`text` is longer than {TEXT_BYTES_MAX} bytes; keep it elsewhere and give its `hash` and `url`"
+            )));
+        }
+        if NoticeVersion::hash_of(text) != version.hash {
+            return Err(invalid("`hash` is not that of `text`; leave it out"));
+        }
+    }
     if let Some(url) = &version.url {
         check_text("url", url, 2_000)?;
     }
@@ -176,6 +212,7 @@ fn encode(version: &NoticeVersion) -> Result<String, ConsentError> {
         recipients: recipients.iter().map(ToString::to_string).collect(),
         language: version.language.clone(),
         hash: version.hash.clone(),
+        text: version.text.as_deref().map(str::to_owned),
         url: version.url.clone(),
         valid_from: version.valid_from.as_microsecond(),
         valid_to: version.valid_to.map(Timestamp::as_microsecond),
@@ -196,6 +233,7 @@ fn decoded(stored: NoticeV1) -> Option<NoticeVersion> {
         },
         language: stored.language,
         hash: stored.hash,
+        text: stored.text.map(Arc::from),
         url: stored.url,
         valid_from: Timestamp::from_microsecond(stored.valid_from).ok()?,
         valid_to: stored.valid_to.map(Timestamp::from_microsecond).transpose().ok()?,
@@ -205,3 +243,4 @@ fn decoded(stored: NoticeV1) -> Option<NoticeVersion> {
 }
 
 const KIND: &str = "notice";
+const TEXT_BYTES_MAX: usize = 64 * 1024;

@@ -373,7 +373,7 @@ impl<'a> Around<'a> {
 }
 
 /// The grant of which this says that it never was valid.
-fn invalidated_by(record: &Record) -> Option<EventId> {
+pub(super) fn invalidated_by(record: &Record) -> Option<EventId> {
     match record.form.matter {
         Matter::Said { state: State::Invalidated, .. } => record.about,
         Matter::Said { .. } | Matter::Stop { .. } | Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => None,

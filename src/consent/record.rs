@@ -138,15 +138,6 @@ impl Record {
             Matter::Said { .. } | Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => None,
         }
     }
-
-    /// Whether this is a hard stop or a closing statement.
-    pub(super) fn closes(&self) -> bool {
-        match &self.form.matter {
-            Matter::Said { state, .. } => state.closes(),
-            Matter::Stop { .. } => true,
-            Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => false,
-        }
-    }
 }
 
 impl Form {

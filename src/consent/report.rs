@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::model::{Category, Channel, ConsentRules, Department, EventId, LawfulBasis, PartyNo, Purpose, Revision, Vocabulary};
 
+use super::check::invalid;
 use super::dossier::{View, derive, stands};
 use super::error::ConsentError;
 use super::event::{Event, PartyRef, State};
@@ -15,6 +16,7 @@ use super::floor::{floor, lifted_by};
 use super::ledger::{Ledger, Standing, standing_of};
 use super::rows::EventList;
 use super::status::{Effective, Use};
+use super::write::FUTURE_MAX;
 
 /// The state of one use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,9 +142,17 @@ impl Ledger {
         self.healthy()?;
         let adopted = self.adopted()?;
         let now = self.clock.now();
+        let latest = now.checked_add(FUTURE_MAX).unwrap_or(Timestamp::MAX);
+        if known_at.is_some_and(|time| time > latest) {
+            return Err(invalid("`known_at` lies in the future: what will be known then cannot be told"));
+        }
         let known = known_at.map_or_else(|| Ok(self.revision()), |time| self.store.revision_at(time))?;
         let no = self.owner_at(&party.identifier(), known)?;
         let dossier = self.dossier_of(no)?;
+        if !dossier.links.iter().any(|(_, link)| link.from <= known) {
+            // Nobody was known by then, whatever the number is now.
+            return Err(ConsentError::NotFound);
+        }
         let settings = {
             let projection = self.reading();
             let mut settings = projection.settings.clone();

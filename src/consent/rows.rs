@@ -178,6 +178,7 @@ impl Row {
         })
     }
 
+    #[cfg(test)]
     pub(super) fn has_long_list(&self) -> bool {
         self.events.first() == Some(&LONG)
     }
@@ -305,6 +306,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_list_of_events_comes_back_in_order(events in prop::collection::vec(0_u64..1 << 48, 0..20)) {
             let events: Vec<EventId> = events.into_iter().map(EventId).collect();

@@ -109,6 +109,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn an_id_leads_to_its_customer_and_no_other_text_does(no in 0_u64..1 << 40, at in 0_usize..24, other in "[a-z2-7]") {
             let seal = Seal::new(&[9; 32]);

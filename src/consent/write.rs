@@ -241,7 +241,8 @@ impl Ledger {
     ) -> Result<(Event, Author, Option<String>), ConsentError> {
         let vocabulary = &adopted.vocabulary;
         let (given, what) = match statement {
-            Statement::Consent(draft) => {
+            Statement::Consent(mut draft) => {
+                draft.notice = self.registered(draft.notice.take())?;
                 check_event(&draft, vocabulary)?;
                 let expires = earlier(draft.expires, ends_after(draft.event_time.unwrap_or(record_time), draft.lasts)?);
                 let given = Given {
@@ -257,7 +258,7 @@ impl Ledger {
                 let what = What::Consent(Consent {
                     purposes: draft.purposes,
                     activity: draft.activity,
-                    notice: self.registered(draft.notice)?,
+                    notice: draft.notice,
                     state: draft.state,
                     scope: draft.scope,
                     expires: expires.map(cut),

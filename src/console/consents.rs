@@ -215,7 +215,7 @@ pub(super) fn categories(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> 
     names("categories", list, |text| vocabulary.category(text))
 }
 
-fn recipients(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Department>, Problem> {
+pub(super) fn recipients(vocabulary: &Vocabulary, list: Option<Vec<String>>) -> Result<Vec<Department>, Problem> {
     names("recipients", list, |text| vocabulary.department(text))
 }
 
@@ -354,7 +354,7 @@ fn scope_json(scope: &Scope) -> Value {
     })
 }
 
-fn texts<T: Copy>(list: &[T], name: impl Fn(T) -> Name) -> Vec<&'static str> {
+pub(super) fn texts<T: Copy>(list: &[T], name: impl Fn(T) -> Name) -> Vec<&'static str> {
     list.iter().map(|item| name(*item).as_str()).collect()
 }
 

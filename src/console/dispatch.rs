@@ -215,6 +215,8 @@ pub(super) struct Reply {
     revision: Option<u64>,
     /// `Content-Security-Policy` of a page; other answers load nothing.
     policy: Option<&'static str>,
+    /// Where the next page begins.
+    next: Option<String>,
 }
 
 impl Reply {
@@ -227,16 +229,22 @@ impl Reply {
     }
 
     pub(super) fn json(status: StatusCode, document: &Value) -> Self {
-        Self { status, content_type: "application/json", body: document.to_string(), revision: None, policy: None }
+        Self { status, content_type: "application/json", body: document.to_string(), revision: None, policy: None, next: None }
     }
 
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body, revision: None, policy: None }
+        Self { status: StatusCode::OK, content_type, body, revision: None, policy: None, next: None }
     }
 
     /// What a page may load.
     pub(super) fn policy(mut self, policy: &'static str) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Where the next page begins, for answers that are no JSON document.
+    pub(super) fn next(mut self, cursor: Option<String>) -> Self {
+        self.next = cursor;
         self
     }
 
@@ -258,6 +266,9 @@ impl IntoResponse for Reply {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if let Some(revision) = self.revision {
             response.headers_mut().insert(HeaderName::from_static("consentry-revision"), HeaderValue::from(revision));
+        }
+        if let Some(next) = self.next.and_then(|next| HeaderValue::try_from(next).ok()) {
+            response.headers_mut().insert(HeaderName::from_static("consentry-next"), next);
         }
         if let Some(policy) = self.policy {
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

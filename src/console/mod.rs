@@ -10,6 +10,7 @@ mod catalogue;
 mod changes;
 mod check;
 mod confirm;
+mod conflicts;
 mod consents;
 mod decisions;
 mod dispatch;
@@ -18,6 +19,7 @@ mod identity;
 mod imports;
 mod links;
 mod notes;
+mod notices;
 mod openapi;
 mod page;
 mod parties;
@@ -55,6 +57,7 @@ use schema::Schema;
 
 pub use changes::ChangeSignal;
 pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
+pub use conflicts::{CONFLICTS_CSV_HEAD, conflict_csv};
 pub use decisions::found_json;
 pub use links::Links;
 pub use problem::{Code, Problem};
@@ -98,6 +101,8 @@ const ADMIN_TABLES: &[&[Route]] = &[
     receipt::ROUTES,
     stops::ROUTES,
     imports::ROUTES,
+    notices::ROUTES,
+    conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     changes::ROUTES,

@@ -1,5 +1,6 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
+mod conflicts;
 mod identity;
 mod out;
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use consentry::clock::SystemClock;
 use consentry::consent::{
-    Answered, Assurance, Batch, Capturer, Change, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions, ImportPiece, Ledger, LinkRow,
-    Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What,
+    Answered, Assurance, Batch, Capturer, Change, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions, ImportPiece, Ledger,
+    LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What,
 };
 use consentry::model::{Author, Channel, Client, EventId, Identifier, PartyNo, Purpose, Revision, Space, Vocabulary};
 use consentry::policy::Policies;
@@ -96,7 +96,8 @@ fn import() -> std::time::Duration {
     for (n, piece) in records.chunks(5000).enumerate() {
         let bytes = piece.concat();
         let length = u64::try_from(bytes.len()).unwrap();
-        let piece = ImportPiece { bytes: bytes.as_bytes(), line: u64::try_from(n).unwrap() * 5000 + 1, offset: done, length, key: "bench", is_array: false };
+        let piece =
+            ImportPiece { bytes: bytes.as_bytes(), line: u64::try_from(n).unwrap() * 5000 + 1, offset: done, length, key: "bench", is_array: false };
         let report = ledger.import_consents(&piece, &options, &around, &caller, false).unwrap();
         assert!(report.errors.is_empty(), "{:?}", report.errors.first());
         done += length;
@@ -160,7 +161,8 @@ impl MadeUp {
         // Who said what when differs from customer to customer.
         let mixed = customer.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         let state = [State::Given, State::Withdrawn, State::Refused, State::Given][usize::try_from((mixed >> (2 * which)) & 3).unwrap()];
-        let event_time = Timestamp::from_second(1_770_000_000 + i64::try_from((mixed.wrapping_mul(which + 7)) % 5 * 86_400 + which).unwrap()).unwrap();
+        let event_time =
+            Timestamp::from_second(1_770_000_000 + i64::try_from((mixed.wrapping_mul(which + 7)) % 5 * 86_400 + which).unwrap()).unwrap();
         Event {
             id: EventId(revision),
             revision: Revision(revision),

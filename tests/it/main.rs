@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod confirmation;
 #[cfg(test)]
+mod conflicts;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod faults;
@@ -29,6 +31,8 @@ mod links;
 mod listeners;
 #[cfg(test)]
 mod lists;
+#[cfg(test)]
+mod notices;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

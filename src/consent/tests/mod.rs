@@ -1,16 +1,19 @@
 //! The room's tests, on a small catalogue and a ledger in a temporary folder. All persons are made up.
 
 mod conflicts;
+mod contested;
 mod deciding;
 mod floor;
 mod import;
 mod judging;
 mod merge;
+mod notices;
 mod reference;
 mod replay;
 mod states;
 mod storage;
 mod tale;
+mod times;
 mod traps;
 mod uses;
 

@@ -134,6 +134,7 @@ fn take(bench: &Bench, step: &Step, told: &mut Told) {
             let version = NoticeVersion {
                 notice: Notice { id: "news".to_owned(), version: version.to_string(), purposes: vec![purpose("marketing")], ..Notice::default() },
                 language: "en".to_owned(),
+                text: None,
                 hash: "7".repeat(64),
                 url: None,
                 valid_from: bench.now(),
