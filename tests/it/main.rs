@@ -39,6 +39,8 @@ mod recipients;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod uses;

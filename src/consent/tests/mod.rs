@@ -8,6 +8,7 @@ mod judging;
 mod merge;
 mod reference;
 mod replay;
+mod snapshots;
 mod states;
 mod storage;
 mod tale;
