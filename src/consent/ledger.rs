@@ -311,13 +311,15 @@ impl Ledger {
     pub fn write_snapshot(&self) -> Result<(), ConsentError> {
         let Some(path) = &self.snapshot else { return Ok(()) };
         let start = self.clock.monotonic();
-        if let Err(error) = snapshot::write(path, self) {
+        let written = snapshot::write(path, self).map_err(|error| {
             let error = Unavailable(format!("its snapshot cannot be written: {}", error.kind()));
             lock(&self.kept).failed = Some(error.clone());
-            return Err(error.into());
+            error
+        })?;
+        if let Some(Revision(revision)) = written {
+            let took_ms = self.clock.monotonic().saturating_sub(start).as_millis();
+            tracing::info!(customers = self.party_count(), revision, took_ms, "the consent store's snapshot was written");
         }
-        let took_ms = self.clock.monotonic().saturating_sub(start).as_millis();
-        tracing::info!(customers = self.party_count(), revision = self.snapshot_revision().0, took_ms, "the consent store's snapshot was written");
         Ok(())
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Kept {
     pub(super) revision: Option<Revision>,
     /// Why it could not be written the last time.
     pub(super) failed: Option<Unavailable>,
-    /// How often somebody was erased; one file that is being written while it changes is thrown away.
+    /// How often somebody was erased; a file that is being written meanwhile is thrown away.
     erasures: u64,
 }
 
@@ -120,7 +120,8 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
     Ok(Some(projection))
 }
 
-pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
+/// The revision in the file's head; `None` when somebody was erased meanwhile, so that there is no file.
+pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
     let part = part(path);
     let written = write_part(path, &part, ledger);
     if written.is_err() {
@@ -130,7 +131,7 @@ pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
     written
 }
 
-fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<()> {
+fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
     let erasures = lock(&ledger.kept).erasures;
     let (revision, skew_s, row_blocks, shards) = {
         let projection = ledger.reading();
@@ -164,7 +165,7 @@ fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<()> {
     let mut kept = lock(&ledger.kept);
     if kept.erasures != erasures {
         // It would bring back the ids of somebody who was erased meanwhile.
-        return fs::remove_file(part);
+        return discard(path).map(|()| None);
     }
     fs::rename(part, path)?;
     (kept.revision, kept.failed) = (Some(revision), None);
@@ -172,7 +173,7 @@ fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         File::open(folder)?.sync_all()?;
     }
-    Ok(())
+    Ok(Some(revision))
 }
 
 /// Removes the file: it holds ids that are to go.
@@ -248,7 +249,7 @@ fn profile_bytes(projection: &Projection) -> Vec<u8> {
     let spaces: Vec<&str> = projection.crosswalk.spaces().iter().map(|space| space.as_str()).collect();
     let mut text = format!("{}\n", spaces.join(" "));
     for (number, profile) in projection.profiles.iter() {
-        text.push_str(&format!("{number} {}\n", profile.encode()));
+        text.extend([&number.to_string(), " ", &profile.encode(), "\n"]);
     }
     text.into_bytes()
 }

@@ -48,9 +48,7 @@ fn a_whole_snapshot_is_used_and_what_came_after_it_is_read() {
 
 #[test]
 fn a_snapshot_that_is_damaged_cut_off_or_foreign_is_left_aside_and_goes() {
-    let (_folder, other) = kept();
-    let foreign = fs::read(other).unwrap();
-    let spoil: [Spoil<Vec<u8>>; 7] = [
+    let spoil: [Spoil<Vec<u8>>; 8] = [
         ("a byte in the head", |bytes| bytes[40] ^= 1),
         ("a byte in the middle", |bytes| {
             let middle = bytes.len() / 2;
@@ -61,10 +59,12 @@ fn a_snapshot_that_is_damaged_cut_off_or_foreign_is_left_aside_and_goes() {
         ("cut off in the middle", |bytes| bytes.truncate(bytes.len() / 2)),
         ("empty", Vec::clear),
         ("another version", |bytes| bytes[19] += 1),
+        ("of another store", |bytes| {
+            let (_folder, other) = kept();
+            *bytes = fs::read(other).unwrap();
+        }),
     ];
-    let mut cases: Vec<(&str, Box<dyn Fn(&mut Vec<u8>)>)> = spoil.into_iter().map(|(how, spoil)| (how, Box::new(spoil) as Box<_>)).collect();
-    cases.push(("of another store", Box::new(|bytes| bytes.clone_from(&foreign))));
-    for (how, spoil) in cases {
+    for (how, spoil) in spoil {
         let (bench, file) = kept();
         let mut bytes = fs::read(&file).unwrap();
         spoil(&mut bytes);
@@ -82,7 +82,9 @@ fn a_snapshot_of_a_later_time_than_a_restored_store_is_never_used() {
     let backup = tempfile::tempdir().unwrap();
     let names = ["consent.db", "consent.db-wal"];
     let copy = |from: &Path, to: &Path| {
-        names.iter().filter(|name| from.join(name).exists()).for_each(|name| drop(fs::copy(from.join(name), to.join(name)).unwrap()));
+        for name in names.iter().filter(|name| from.join(name).exists()) {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
     };
     copy(bench.dir.path(), backup.path());
     bench.say("crm:1", "marketing.email", State::Given);
