@@ -3,6 +3,9 @@
 //! Every entry has `v` (1), `kind` and `t` (microseconds since 1970, UTC). Members that are empty are left out. The class of
 //! facts (purpose, channel, environment, gpc, roles, policy set), the verdicts of a group and lists of paths stand in
 //! dictionary entries: `{"class":"facts","kind":"dict","t":…,"v":1,"value":…}`.
+//!
+//! A verdict says by which `rule` consent events were weighed (e.g. `customer-last-word/v1`) and, with `"conflict":true`, that
+//! formerly separate customers disagree. Which event decided and which lost stands in `events`, beside the groups.
 
 use std::collections::BTreeMap;
 

@@ -62,6 +62,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_was_written_is_read(numbers in proptest::collection::btree_set(any::<u64>(), 0..50)) {
             let parties: Vec<_> = numbers.into_iter().map(PartyNo).collect();

@@ -454,6 +454,20 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_and_the_events_that_lost_are_shown_once() {
+        let relied = [
+            json!({"event": "ev_9", "overridden": ["ev_4", "ev_2"], "rule": "customer-last-word/v1", "conflict": false}),
+            json!({"event": "ev_9", "overridden": ["ev_4"], "rule": "customer-last-word/v1", "conflict": true}),
+            // As an earlier version wrote it.
+            json!({"event": "ev_9", "overridden": []}),
+        ];
+        let shown = weighing(&relied);
+        assert_eq!(shown.get(..2), Some(["rule      customer-last-word/v1".to_owned(), "overrides ev_2 ev_4".to_owned()].as_slice()));
+        assert!(shown.get(2).is_some_and(|line| line.starts_with("conflict")));
+        assert!(weighing(&relied[2..]).is_empty());
+    }
+
+    #[test]
     fn what_was_released_is_what_was_relied_on_and_a_long_purpose_gives_way() {
         let relied =
             json!([{"release": "withheld", "basis": "none", "status": "unknown"}, {"release": "full", "basis": "contract", "status": "unknown"}]);

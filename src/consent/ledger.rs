@@ -22,7 +22,7 @@ use super::notices;
 use super::profile::{Position, Profile};
 use super::projection::{Projection, Seen};
 use super::rows::EventList;
-use super::snapshot;
+use super::snapshot::{self, Kept};
 use super::status::{Effective, status};
 use super::store::{Batch, Change, Document, Head, SqliteStore, Store, StoreError};
 use super::write::Writer;
@@ -74,8 +74,7 @@ pub struct Ledger {
     pub(super) health: Health,
     pub(super) listener: RwLock<Option<ChangeListener>>,
     pub(super) gaps: Gaps,
-    /// How often somebody was erased; held while a snapshot takes its place.
-    pub(super) erasures: Mutex<u64>,
+    pub(super) kept: Mutex<Kept>,
 }
 
 /// Called with each change, in order, once it is stored; must not write to the ledger itself.
@@ -114,8 +113,19 @@ impl Ledger {
     pub fn open_with(store: Box<dyn Store>, clock: Arc<dyn Clock>, snapshot: Option<PathBuf>) -> Result<Self, ConsentError> {
         let head = store.head()?;
         let settings = Settings { skew: DEFAULT_SKEW, superseded: HashSet::new() };
-        let kept = snapshot.as_deref().and_then(|path| snapshot::read(path, &head, &settings));
-        let projection = read(&*store, kept.unwrap_or_else(|| Projection::new(&head.key, settings)), clock.now())?;
+        let start = clock.monotonic();
+        let restored = snapshot.as_deref().and_then(|path| snapshot::read(path, &head, &settings));
+        let (projection, from) = read(&*store, restored.unwrap_or_else(|| Projection::new(&head.key, settings)), clock.now())?;
+        if let (Some(path), None) = (&snapshot, from) {
+            snapshot::discard(path).map_err(|error| Unavailable(format!("its old snapshot cannot be removed: {}", error.kind())))?;
+        }
+        let (customers, revision) = (projection.party_count(), projection.revision.0);
+        let took_ms = clock.monotonic().saturating_sub(start).as_millis();
+        match from {
+            Some(Revision(from)) => tracing::info!(customers, revision, from, took_ms, "the consent store was read from its snapshot"),
+            None => tracing::info!(customers, revision, took_ms, "the consent store was read in full"),
+        }
+        let kept = Kept::of(from);
         let ledger = Self {
             store,
             writer: Mutex::new(Writer::after(head.revision)),
@@ -126,7 +136,7 @@ impl Ledger {
             health: Health::good_at(clock.monotonic()),
             listener: RwLock::new(None),
             gaps: Gaps::default(),
-            erasures: Mutex::new(0),
+            kept: Mutex::new(kept),
             clock,
         };
         // What ran out while nobody looked.
@@ -145,7 +155,7 @@ impl Ledger {
         let current = self.reading().settings.clone();
         if current.skew != skew {
             let anew = Projection::new(&self.head.key, Settings { skew, ..current });
-            let mut anew = read(&*self.store, anew, self.clock.now())?;
+            let (mut anew, _) = read(&*self.store, anew, self.clock.now())?;
             // Whoever compares revisions must see that something may have changed.
             anew.notices = anew.revision;
             *self.writing() = anew;
@@ -296,7 +306,29 @@ impl Ledger {
     /// When the file cannot be written; the one before stays.
     pub fn write_snapshot(&self) -> Result<(), ConsentError> {
         let Some(path) = &self.snapshot else { return Ok(()) };
-        snapshot::write(path, self).map_err(|error| Unavailable(format!("its snapshot cannot be written: {}", error.kind())).into())
+        let start = self.clock.monotonic();
+        let written = snapshot::write(path, self).map_err(|error| {
+            let error = Unavailable(format!("its snapshot cannot be written: {}", error.kind()));
+            lock(&self.kept).failed = Some(error.clone());
+            error
+        })?;
+        if let Some(Revision(revision)) = written {
+            let took_ms = self.clock.monotonic().saturating_sub(start).as_millis();
+            tracing::info!(customers = self.party_count(), revision, took_ms, "the consent store's snapshot was written");
+        }
+        Ok(())
+    }
+
+    /// The revision up to which a start would read the snapshot; 0 when there is none.
+    #[must_use]
+    pub fn snapshot_revision(&self) -> Revision {
+        lock(&self.kept).revision.unwrap_or(Revision(0))
+    }
+
+    /// Why there is no newer snapshot, if the last one could not be written. Nothing but the next start suffers from it.
+    #[must_use]
+    pub fn snapshot_failed(&self) -> Option<Unavailable> {
+        lock(&self.kept).failed.clone()
     }
 
     pub(super) fn reading(&self) -> RwLockReadGuard<'_, Projection> {
@@ -327,8 +359,9 @@ pub(super) fn standing_of(no: PartyNo, seen: &Seen<'_>, default_segment: Segment
     }
 }
 
-/// Brings a projection, new or from a snapshot, up to what the store holds.
-pub(super) fn read(store: &dyn Store, mut projection: Projection, now: Timestamp) -> Result<Projection, StoreError> {
+/// Brings a projection, new or from a snapshot, up to what the store holds; with the revision from which on it was read, if
+/// the snapshot could be used.
+pub(super) fn read(store: &dyn Store, mut projection: Projection, now: Timestamp) -> Result<(Projection, Option<Revision>), StoreError> {
     let registers = store.registers(projection.revision)?;
     if registers.erased_since && projection.revision > Revision(0) {
         // It holds ids that are to be forgotten.
@@ -345,7 +378,7 @@ pub(super) fn read(store: &dyn Store, mut projection: Projection, now: Timestamp
         Ok(())
     })?;
     projection.revision = store.head()?.revision;
-    Ok(projection)
+    Ok((projection, (after > Revision(0)).then_some(after)))
 }
 
 /// Until policies are adopted; nothing is answered before.

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use crate::model::{PartyNo, Revision, Space};
 
 use super::crosswalk::{Crosswalk, Shard};
 use super::dossier::Settings;
+use super::error::Unavailable;
 use super::health::lock;
 use super::intern::Interner;
 use super::ledger::Ledger;
@@ -38,16 +39,47 @@ struct HeadV1 {
     shards: u64,
 }
 
+/// What is known of the file.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The revision in its head; `None`: there is no file.
+    pub(super) revision: Option<Revision>,
+    /// Why it could not be written the last time.
+    pub(super) failed: Option<Unavailable>,
+    /// How often somebody was erased; a file that is being written meanwhile is thrown away.
+    erasures: u64,
+}
+
+impl Kept {
+    pub(super) const fn of(revision: Option<Revision>) -> Self {
+        Self { revision, failed: None, erasures: 0 }
+    }
+}
+
 /// What the file holds, if it is of this store and whole.
 pub(super) fn read(path: &Path, head: &Head, settings: &Settings) -> Option<Projection> {
     match read_file(path, head, settings) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            tracing::warn!(kind = %error.kind(), "the snapshot of the consent store cannot be used; every event is read instead");
-            None
+        Ok(Some(found)) => return Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(None) => tracing::warn!("the snapshot is not of the consent store as it is; every event is read instead"),
+        Err(error) => tracing::warn!(kind = %error.kind(), "the snapshot of the consent store cannot be used; every event is read instead"),
+    }
+    None
+}
+
+/// Removes the file and whatever an unfinished write has left: a file that was once left aside must not come to be used after all.
+pub(super) fn discard(path: &Path) -> io::Result<()> {
+    for path in [path, &part(path)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
     }
+    Ok(())
+}
+
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("snapshot.part")
 }
 
 fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option<Projection>> {
@@ -78,21 +110,35 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
     if rows.iter().any(|(_, row)| profiles.get(row.profile).is_none()) {
         return Err(damaged());
     }
+    if rows.iter().any(|(_, row)| row.revision > head.revision) {
+        // The store was put back to an earlier time while the file was not.
+        return Ok(None);
+    }
     let crosswalk = Crosswalk::restore(crosswalk_key(&head.key), spaces, shards).ok_or_else(damaged)?;
     let mut projection = Projection::with(crosswalk, rows, profiles, &head.key, settings.clone());
     projection.revision = Revision(found.revision);
     Ok(Some(projection))
 }
 
-pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
-    let erasures = *lock(&ledger.erasures);
+/// The revision in the file's head; `None` when somebody was erased meanwhile, so that there is no file.
+pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
+    let part = part(path);
+    let written = write_part(path, &part, ledger);
+    if written.is_err() {
+        // It holds ids; that there is none is as good.
+        drop(fs::remove_file(&part));
+    }
+    written
+}
+
+fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
+    let erasures = lock(&ledger.kept).erasures;
     let (revision, skew_s, row_blocks, shards) = {
         let projection = ledger.reading();
         let blocks = projection.rows.chunks().len();
         (projection.revision, projection.settings.skew.as_secs(), blocks, projection.crosswalk.shards().len())
     };
-    let part = path.with_extension("snapshot.part");
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(part)?);
     file.write_all(MAGIC)?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let head = HeadV1 { store: ledger.head.id.clone(), revision: revision.0, skew_s, row_blocks: count(row_blocks), shards: count(shards) };
@@ -116,27 +162,26 @@ pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
     let tail = profile_bytes(&ledger.reading());
     write_block(&mut file, &tail)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    let now = lock(&ledger.erasures);
-    if *now != erasures {
+    let mut kept = lock(&ledger.kept);
+    if kept.erasures != erasures {
         // It would bring back the ids of somebody who was erased meanwhile.
-        return fs::remove_file(&part);
+        return discard(path).map(|()| None);
     }
-    fs::rename(&part, path)?;
+    fs::rename(part, path)?;
+    (kept.revision, kept.failed) = (Some(revision), None);
+    drop(kept);
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         File::open(folder)?.sync_all()?;
     }
-    Ok(())
+    Ok(Some(revision))
 }
 
 /// Removes the file: it holds ids that are to go.
 pub(super) fn forget(ledger: &Ledger) -> io::Result<()> {
     let Some(path) = &ledger.snapshot else { return Ok(()) };
-    let mut erasures = lock(&ledger.erasures);
-    *erasures += 1;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    let mut kept = lock(&ledger.kept);
+    (kept.revision, kept.erasures) = (None, kept.erasures + 1);
+    discard(path)
 }
 
 fn write_block(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
@@ -204,7 +249,7 @@ fn profile_bytes(projection: &Projection) -> Vec<u8> {
     let spaces: Vec<&str> = projection.crosswalk.spaces().iter().map(|space| space.as_str()).collect();
     let mut text = format!("{}\n", spaces.join(" "));
     for (number, profile) in projection.profiles.iter() {
-        text.push_str(&format!("{number} {}\n", profile.encode()));
+        text.extend([&number.to_string(), " ", &profile.encode(), "\n"]);
     }
     text.into_bytes()
 }

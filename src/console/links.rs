@@ -238,6 +238,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_flipped_bit_is_refused(value in "[a-z]{1,40}@example\\.net", at_byte in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let token = token(&value);

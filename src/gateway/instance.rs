@@ -33,9 +33,10 @@ impl GatewayInstance {
             Ok(()) => check("audit", Health::Ok, None, None),
             Err(error) => check("audit", Health::Failed, Some(error.to_string()), None),
         };
-        let consent = match self.shared.ledger.healthy() {
-            Ok(()) => check("consent", Health::Ok, None, None),
-            Err(error) => check("consent", Health::Failed, Some(error.to_string()), None),
+        let consent = match (self.shared.ledger.healthy(), self.shared.ledger.snapshot_failed()) {
+            (Err(error), _) => check("consent", Health::Failed, Some(error.to_string()), None),
+            (Ok(()), Some(error)) => check("consent", Health::Degraded, Some(format!("the next start will take longer: {}", error.0)), None),
+            (Ok(()), None) => check("consent", Health::Ok, None, None),
         };
         // The last good configuration goes on serving: degraded, not failed.
         let config = match self.reloader.stale() {

@@ -9,6 +9,7 @@ mod explain;
 pub mod forward;
 mod instance;
 mod judge;
+mod keep;
 pub mod listener;
 mod none;
 pub mod permit;

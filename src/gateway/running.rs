@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::build::{self, BuildError, derived_key};
 use super::instance::GatewayInstance;
+use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits};
 use super::pipeline;
 use super::reload::{Reloader, keep_current};
@@ -145,6 +146,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(tick(Arc::clone(&shared), outbox, Arc::clone(&webhooks), stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
+        tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped.clone())),
         tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
@@ -183,7 +185,7 @@ impl Running {
         self.reloader.reload().await
     }
 
-    /// Stops accepting, lets open requests finish, closes the log.
+    /// Stops accepting, lets open requests finish, keeps the ledger's projection for the next start, closes the log.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         self.signal.close();
@@ -192,6 +194,7 @@ impl Running {
                 tracing::error!(%error, "a task ended badly");
             }
         }
+        write_snapshot(&self.shared).await;
         let log = self.shared.log.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(%error, "the log was not closed in order");
@@ -382,6 +385,7 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>,
         shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
         let delivered = webhooks.health();
         shared.metrics.set_webhooks(delivered.failing, delivered.behind);
+        shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
         if stopping {
             return;
         }

@@ -41,6 +41,7 @@ pub struct Metrics {
     reloads_failed: Counter,
     generation: Gauge,
     consent_revision: Gauge,
+    snapshot_revision: Gauge,
     log_entries: Gauge,
     log_syncs: Gauge,
     log_queue: Gauge,
@@ -77,6 +78,7 @@ impl Metrics {
             reloads_failed: Counter::default(),
             generation: Gauge::default(),
             consent_revision: Gauge::default(),
+            snapshot_revision: Gauge::default(),
             log_entries: Gauge::default(),
             log_syncs: Gauge::default(),
             log_queue: Gauge::default(),
@@ -93,6 +95,7 @@ impl Metrics {
         registry.register("reloads_failed", "Reloads that kept the last good configuration", metrics.reloads_failed.clone());
         registry.register("config_generation", "Generation of the active configuration", metrics.generation.clone());
         registry.register("consent_revision", "Revision of the consent ledger", metrics.consent_revision.clone());
+        registry.register("consent_snapshot_revision", "Revision from which a start would read events", metrics.snapshot_revision.clone());
         registry.register("log_entries", "Entries of the decision log", metrics.log_entries.clone());
         registry.register("log_syncs", "Flushes of the decision log since the start", metrics.log_syncs.clone());
         registry.register("log_queue", "Entries that wait for the log's writer", metrics.log_queue.clone());
@@ -146,6 +149,10 @@ impl Metrics {
     pub fn set_webhooks(&self, failing: u64, behind: u64) {
         self.webhooks_failing.set(i64::try_from(failing).unwrap_or(i64::MAX));
         self.webhooks_behind.set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    pub fn set_snapshot(&self, revision: u64) {
+        self.snapshot_revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 
     /// State that is read, not counted.

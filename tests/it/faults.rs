@@ -2,6 +2,7 @@
 //! are real ones: files that go away, writes that fail, an API that answers badly.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use consentry::audit;
 use consentry::cli::demo::Reply;
 use serde_json::{Value, json};
 
-use crate::process::{MINA, MINAS, QUOTE, Script, Site, UNKNOWN, Upstream, code, index, text};
+use crate::process::{MINA, MINAS, QUOTE, Script, Site, UNKNOWN, Upstream, code, import_many, index, text};
 
 /// The state and reason of one part in `/readyz`.
 fn check(document: &Value, name: &str) -> (String, String) {
@@ -90,13 +91,17 @@ fn disk_full_denies_and_a_stop_is_still_taken() {
 
 #[test]
 fn consent_store_taken_away_denies_what_rests_on_consent() {
-    for replaced in [false, true] {
+    for how in ["removed", "replaced", "overwritten"] {
         let site = Site::new();
         let _gateway = site.start();
         site.prepare();
-        let store = site.path().join("consent.db");
-        fs::rename(&store, site.path().join("elsewhere.db")).unwrap();
-        if replaced {
+        let (store, elsewhere) = (site.path().join("consent.db"), site.path().join("elsewhere.db"));
+        if how == "overwritten" {
+            fs::OpenOptions::new().write(true).open(&store).unwrap().write_all(&[0x5a; 4_096]).unwrap();
+        } else {
+            fs::rename(&store, &elsewhere).unwrap();
+        }
+        if how == "replaced" {
             fs::write(&store, "").unwrap();
         }
         let reply = site.read_until(QUOTE, |reply| reply.status == 503);
@@ -107,8 +112,60 @@ fn consent_store_taken_away_denies_what_rests_on_consent() {
         let is_denial = |(at, entry): (usize, &Value)| entry["kind"] == "deny" && entry["status"] == 503 && (at == head || entry["of"] == head);
         assert!(entries.iter().enumerate().any(is_denial), "decision {head} is not denied in {entries:#?}");
         let (status, body) = site.health("/readyz");
-        assert_eq!((status, check(&serde_json::from_str(&body).unwrap(), "consent").0.as_str()), (503, "failed"), "{body}");
+        assert_eq!((status, check(&serde_json::from_str(&body).unwrap(), "consent").0.as_str()), (503, "failed"), "{how}: {body}");
+        if how != "overwritten" {
+            // The same file again is the same store: no restart is needed.
+            fs::rename(&elsewhere, &store).unwrap();
+            assert_eq!(site.read_until(QUOTE, |reply| reply.status != 503).status, 200, "{how}");
+            site.ready_until(|status, _| status == 200);
+        }
     }
+}
+
+#[test]
+fn consent_store_locked_by_another_process_denies_until_it_is_free() {
+    let site = Site::new();
+    let _gateway = site.start();
+    site.prepare();
+    let other = rusqlite::Connection::open(site.path().join("consent.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let document = site.ready_until(|status, _| status == 503);
+    let (state, why) = check(&document, "consent");
+    assert!(state == "failed" && why.contains("another process holds its lock"), "{document}");
+    assert_eq!(code(&site.read(QUOTE)), "consent-unavailable");
+    assert_eq!(site.block(site.try_say("0058", "given")).status, 503);
+    // A stop binds although it cannot be stored.
+    let stop = site.restrict("0012");
+    assert!(stop.status == 503 && text(&stop).contains("in force"), "{}", text(&stop));
+    other.execute_batch("ROLLBACK").unwrap();
+    site.ready_until(|status, _| status == 200);
+    assert_eq!(site.read_until(QUOTE, |reply| reply.status != 503).status, 403, "the stop was stored");
+    site.say("0058", "given");
+}
+
+#[test]
+fn full_disk_under_the_consent_store_denies_until_there_is_room() {
+    let site = Site::new();
+    let gateway = site.start_with_failing_writes();
+    site.prepare();
+    import_many(&site);
+    assert_eq!(site.read(QUOTE).status, 200);
+    // Its write-ahead log is longer than what was written into the decision log: no room for the one, room for the other.
+    let length = |name: &str| fs::metadata(site.path().join(name)).unwrap().len();
+    let room = length("consent.db-wal") - 8 * 1024;
+    assert!(room > 512 * 1024, "{room} is no room for the decision log");
+    gateway.limit_files(room);
+    assert_eq!(site.block(site.try_say("0058", "given")).status, 503);
+    let stop = site.restrict("0012");
+    assert!(stop.status == 503 && text(&stop).contains("in force"), "{}", text(&stop));
+    let reply = site.read(QUOTE);
+    assert_eq!((reply.status.as_u16(), code(&reply).as_str()), (503, "consent-unavailable"));
+    let document = site.ready_until(|status, _| status == 503);
+    assert_eq!((check(&document, "consent").0.as_str(), check(&document, "audit").0.as_str()), ("failed", "ok"));
+    gateway.limit_files(1 << 40);
+    site.ready_until(|status, _| status == 200);
+    assert_eq!(site.read(QUOTE).status, 403, "the stop was stored");
+    site.say("0058", "given");
 }
 
 const RECORD: &str =

@@ -45,6 +45,8 @@ mod recipients;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod uses;

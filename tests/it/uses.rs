@@ -1,6 +1,10 @@
 //! Consent for a number of uses: each answered request that relies on it takes one, durably and before its first byte.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use consentry::clock::{Clock, ManualClock, SystemClock};
+use jiff::SignedDuration;
 
 use serde_json::json;
 
@@ -138,7 +142,7 @@ async fn each_decision_names_the_rule_and_the_events_that_lost() {
     let world = gateway().start().await;
     world.upstream.json("GET /customers/0031", &ada());
     world.consent("crm:0031", OUTREACH, "withdrawn").await;
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     world.consent("crm:0031", OUTREACH, "given").await;
     let answer = world.client("crm").get(ADA).purpose(OUTREACH).await;
     answer.released(200, &ada_for_outreach());
@@ -163,4 +167,37 @@ async fn each_decision_names_the_rule_and_the_events_that_lost() {
     }
     assert!(entries(&world.log_dir()).iter().any(|entry| entry.resolved.to_string().contains("\"rule\":\"customer-last-word/v1\"")));
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ran_out_stays_run_out_when_the_clock_is_set_back_or_the_gateway_starts_anew() {
+    let noon = SystemClock::shared().now();
+    let hours = |n: i64| noon + SignedDuration::from_hours(n);
+    // However the hour comes: by waiting or by a clock that is set forward.
+    for steps in [false, true] {
+        let clock = ManualClock::at(noon);
+        let world = gateway().clock(Arc::clone(&clock) as Arc<dyn Clock>).start().await;
+        world.upstream.json("GET /customers/0031", &ada());
+        world.say("crm:0031", OUTREACH, "given", json!({ "expires": hours(1).to_string() })).await;
+        world.client("crm").get(ADA).purpose(OUTREACH).await.released(200, &ada_for_outreach());
+        if steps {
+            clock.step_to(hours(2));
+        } else {
+            clock.advance(Duration::from_secs(2 * 3_600));
+        }
+        let expired = async {
+            while world.client("crm").get(ADA).purpose(OUTREACH).await.status == 200 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon("the end of the grant", expired).await;
+        clock.step_to(hours(-3));
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let refused = world.client("crm").get(ADA).purpose(OUTREACH).await;
+        refused.refused(403, "denied");
+        assert!(world.found(&refused).relied.iter().any(|r| r.status == "expired"));
+        let world = world.restarted().await;
+        world.client("crm").get(ADA).purpose(OUTREACH).await.refused(403, "denied");
+        world.finish().await;
+    }
 }

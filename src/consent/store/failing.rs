@@ -23,6 +23,11 @@ impl Switch {
         self.0.store(2, Ordering::SeqCst);
     }
 
+    /// The same, while everything else is answered.
+    pub(in crate::consent) fn commits_in_doubt(&self) {
+        self.0.store(3, Ordering::SeqCst);
+    }
+
     pub(in crate::consent) fn up(&self) {
         self.0.store(0, Ordering::SeqCst);
     }
@@ -37,7 +42,7 @@ pub(in crate::consent) struct FailingStore<S> {
 impl<S> FailingStore<S> {
     fn gate(&self) -> Result<(), StoreError> {
         match self.switch.0.load(Ordering::SeqCst) {
-            0 => Ok(()),
+            0 | 3 => Ok(()),
             _ => Err(StoreError::Database("switched off".to_owned())),
         }
     }
@@ -45,8 +50,9 @@ impl<S> FailingStore<S> {
 
 impl<S: Store> Store for FailingStore<S> {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        if self.switch.0.load(Ordering::SeqCst) == 2 {
+        if self.switch.0.load(Ordering::SeqCst) >= 2 {
             self.inner.commit(batch)?;
+            return Err(StoreError::Database("switched off".to_owned()));
         }
         self.gate()?;
         self.inner.commit(batch)

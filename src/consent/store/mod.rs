@@ -31,6 +31,8 @@ pub enum StoreError {
     Replaced,
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    #[error("another process holds its lock; end that process")]
+    Locked,
     #[error("another process uses the database; stop it first")]
     InUse,
     #[error("the database was written by another version ({0}); start that version")]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct SqliteStore {
     file: FileMark,
     work: Mutex<Work>,
     probe: Mutex<Connection>,
+    /// How many probes in a row have found that another process holds the write lock.
+    locked: AtomicU32,
     /// Never closed before the connections: closing any handle of the file would drop SQLite's own locks on it.
     header: File,
     alone: Option<File>,
@@ -53,7 +56,7 @@ impl SqliteStore {
         let file = FileMark::of(path)?;
         let header = File::open(path).map_err(|_gone| StoreError::Replaced)?;
         let work = Mutex::new(Work { connection, forms: Forms::default() });
-        Ok(Self { path: path.to_owned(), file, work, probe: Mutex::new(probe), header, alone: None })
+        Ok(Self { path: path.to_owned(), file, work, probe: Mutex::new(probe), locked: AtomicU32::new(0), header, alone: None })
     }
 
     /// Takes the database for this process: a second one would not see what the first writes.
@@ -202,11 +205,24 @@ impl Store for SqliteStore {
             let _no_checkpoint = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             check_header(&self.header)?;
         }
-        // Reads a page through the log and takes the write lock; a writer that is at work proves as much.
-        let probed = connection.execute_batch("BEGIN IMMEDIATE; SELECT count(*) FROM meta; ROLLBACK;");
+        // Reads a page through the log and takes the write lock.
+        let look = || connection.execute_batch("BEGIN IMMEDIATE; SELECT count(*) FROM meta; ROLLBACK;");
+        let is_busy = |probed: &rusqlite::Result<()>| {
+            probed.as_ref().is_err_and(|error| matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
+        };
+        let mut probed = look();
+        if is_busy(&probed) {
+            // Our own writer that is at work proves as much.
+            let Ok(_nobody_writes) = self.work.try_lock() else { return Ok(()) };
+            probed = look();
+        }
+        if is_busy(&probed) {
+            let looked = self.locked.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            return if looked < LOCKED_PROBES { Ok(()) } else { Err(StoreError::Locked) };
+        }
+        self.locked.store(0, Ordering::Relaxed);
         match probed {
             Ok(()) => Ok(()),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
             Err(error) => {
                 if !connection.is_autocommit() {
                     connection.execute_batch("ROLLBACK")?;
@@ -299,5 +315,7 @@ fn check_header(mut file: &File) -> Result<(), StoreError> {
 
 /// How long a write waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// So many probes, one a second, may find another process at its lock: then it has had it for longer than a write waits.
+const LOCKED_PROBES: u32 = 3;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 64;

@@ -10,6 +10,7 @@ mod merge;
 mod notices;
 mod reference;
 mod replay;
+mod snapshots;
 mod states;
 mod storage;
 mod tale;

@@ -151,7 +151,7 @@ fn a_use_whose_fate_is_not_known_is_taken_if_the_store_has_it() {
     for uses in [1, 2] {
         let bench = bench();
         let grant = allow(&bench, uses);
-        bench.switch.in_doubt();
+        bench.switch.commits_in_doubt();
         assert!(matches!(bench.ledger.reserve_uses(&[grant]), Err(ConsentError::Unavailable(_))));
         bench.switch.up();
         bench.ledger.tick(bench.now()).unwrap();

@@ -324,6 +324,16 @@ fn clean(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Some thousand customers more.
+pub(crate) fn import_many(site: &Site) {
+    let rows: String = (1_000..4_000).map(|n| format!("crm:{n},person,lead,standard,adult\n")).collect();
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("text/csv"))]);
+    let url = format!("https://{}/v1/parties", site.addresses.admin);
+    let body = format!("identifiers,kind,stage,segment,age\n{rows}").into_bytes();
+    let imported = site.block(site.staff("consent-desk").send(Method::POST, &url, headers, body)).unwrap();
+    assert!(imported.status.is_success() && imported.json().unwrap()["errors"] == json!([]), "{}", text(&imported));
+}
+
 /// One read of an app.
 pub(crate) async fn read(app: &AppClient, at: SocketAddr, target: &str, purpose: &'static str) -> anyhow::Result<Reply> {
     let headers = HeaderMap::from_iter([("data-purpose".parse().unwrap(), HeaderValue::from_static(purpose))]);
