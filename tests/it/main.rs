@@ -18,6 +18,8 @@ mod harness;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod joint;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod lifecycle;
@@ -39,7 +41,11 @@ mod recipients;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod stops;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod traps;
 #[cfg(test)]
 mod vendor;
 #[cfg(test)]
