@@ -165,7 +165,7 @@ impl Story {
         let mut path = format!("/v1/parties/{}/effective?purpose={purpose}&category=contact&recipient={recipient}", id.replace('@', "%40"));
         for (name, time) in [("at", at), ("known_at", known)] {
             if let Some(time) = time {
-                path.push_str(&format!("&{name}={time}"));
+                path = format!("{path}&{name}={time}");
             }
         }
         let answer = self.world.staff("auditor").get(&path).await;
