@@ -173,12 +173,17 @@ async fn deny_always_wins_so_a_customer_who_re_consents_stays_refused() {
         body["evidence"] = json!([{ "kind": "form-hash", "reference": "sha256:00" }, { "kind": "notice", "reference": "n-1" }]);
         assert_eq!(201, centre.post(path, &body.to_string()).await.status.as_u16(), "{closing}");
         read(&campaign, "0031", MAIL).await.refused(403, "denied");
-        // Another purpose is not this one, and what an app merely imports is not the customer's word.
+        // Another purpose is not this one, and what an app says that is registered for nothing is not the customer's word.
         world.consent(ADA, OUTREACH, "given").await;
+        let claim = json!({
+            "party": ADA, "state": "given", "purposes": [MAIL], "event_time": Timestamp::now().to_string(), "evidence": body["evidence"],
+            "categories": ["identity", "contact"], "recipients": ["marketing"],
+        });
+        let claimed = world.capture("helpdesk").post("/v1/consents", &claim.to_string()).await;
+        assert_eq!(json!("system"), claimed.json()["author"], "{claimed:?}");
         read(&campaign, "0031", MAIL).await.refused(403, "denied");
         world.consent(ADA, MAIL, "given").await;
-        let again = read(&campaign, "0031", MAIL).await;
-        released(&again, "0031");
+        released(&read(&campaign, "0031", MAIL).await, "0031");
     }
     world.finish().await;
 }
