@@ -22,6 +22,8 @@ mod identity;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod joint;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod lifecycle;
@@ -46,8 +48,11 @@ mod recipients;
 mod requests;
 #[cfg(test)]
 mod snapshots;
+mod stops;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod traps;
 #[cfg(test)]
 mod uses;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! `judge` compare both with the table.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
         let client = |(name, pair): (&String, &crate::cli::certs::PemPair)| {
             anyhow::Ok((name.clone(), AppClient::new(&certs.internal_ca, &pair.chain, &pair.key)?))
         };
-        let clients = certs.clients.iter().map(client).collect::<anyhow::Result<_>>()?;
+        let clients = certs.clients.iter().chain(&certs.staff).map(client).collect::<anyhow::Result<_>>()?;
         Ok(Self { gateway, addresses: gateway.addresses(), apis, issuer, state, clock, clients, past: Vec::new() })
     }
 
@@ -68,7 +69,8 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
     /// The gateway did not take a consent.
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
         for (customer, purpose, state) in BEFORE {
-            let reply = self.record(customer, purpose, state).await?;
+            let event = event(&format!("crm:{customer}"), purpose, state, &self.clock.now().to_string());
+            let reply = self.post("preference-centre", self.addresses.capture, "/v1/consents", event.to_string()).await?;
             if reply.status != http::StatusCode::CREATED {
                 bail!("the gateway answered {} to a consent for `{purpose}`: {}", reply.status, String::from_utf8_lossy(&reply.body));
             }
@@ -133,7 +135,12 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
                 let decision = reply.header("consentry-decision").map(str::to_owned);
                 Ok(Went { status: reply.status.as_u16().to_string(), decision, reply: Some(reply), note: String::new() })
             }
-            Act::Record { state } => self.record_and_find(step, state).await,
+            Act::Record { party, state, minutes_ago } => {
+                let at = self.clock.now() - jiff::SignedDuration::from_mins(*minutes_ago);
+                let body = event(party, step.purpose, state, &at.to_string()).to_string();
+                self.write_and_find(step, self.addresses.capture, "/v1/consents", body).await
+            }
+            Act::Desk { target, body } => self.write_and_find(step, self.addresses.admin, target, (*body).to_owned()).await,
             Act::Explain { step } => {
                 let decision = self.past.get(step.saturating_sub(1)).and_then(|(_, decision)| decision.clone());
                 let decision = decision.with_context(|| format!("step {step} has no decision"))?;
@@ -166,17 +173,16 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
         client.send(method, &format!("{}{target}", self.public_url()), headers, body).await
     }
 
-    /// Sends a consent event as the preference centre does.
-    async fn record(&self, customer: &str, purpose: &str, state: &str) -> anyhow::Result<Reply> {
+    /// Sends a body to a listener beside the data plane.
+    async fn post(&self, caller: &str, at: SocketAddr, target: &str, body: String) -> anyhow::Result<Reply> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let url = format!("https://{}/v1/consents", self.addresses.capture);
-        let body = event(customer, purpose, state, &self.clock.now().to_string());
-        self.client("preference-centre")?.send(Method::POST, &url, headers, body.to_string()).await
+        self.client(caller)?.send(Method::POST, &format!("https://{at}{target}"), headers, body).await
     }
 
-    async fn record_and_find(&self, step: &Step, state: &str) -> anyhow::Result<Went> {
+    /// Changes something, and finds the change in the log.
+    async fn write_and_find(&self, step: &Step, at: SocketAddr, target: &str, body: String) -> anyhow::Result<Went> {
         let sent = self.clock.monotonic();
-        let reply = self.record("0044", step.purpose, state).await?;
+        let reply = self.post(step.caller, at, target, body).await?;
         let took = self.clock.monotonic().saturating_sub(sent);
         let status = reply.status.as_u16().to_string();
         let Some(revision) = reply.json().and_then(|body| body.get("revision").and_then(Value::as_u64)) else {
@@ -247,16 +253,16 @@ impl<'a, R: RunningGateway> Guide<'a, R> {
 }
 
 /// The body of `POST /v1/consents`: what the customer said, when, where, and the evidence.
-pub(super) fn event(customer: &str, purpose: &str, state: &str, at: &str) -> Value {
-    let notice = format!("{}-v1", purpose.replace('.', "-"));
+pub(super) fn event(party: &str, purpose: &str, state: &str, at: &str) -> Value {
+    let notice = format!("{}-v1", if purpose.is_empty() { "all".to_owned() } else { purpose.replace('.', "-") });
     let form = FORMS.iter().find(|(of, ..)| *of == purpose);
     let (channel, categories, recipient) =
         form.map_or(("system", &[][..], ""), |(_, channel, categories, recipient)| (*channel, *categories, *recipient));
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{notice} {state}").as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut event = json!({
-        "party": format!("crm:{customer}"),
-        "purposes": [purpose],
+        "party": party,
+        "purposes": if purpose.is_empty() { json!([]) } else { json!([purpose]) },
         "state": state,
         "event_time": at,
         "channel": channel,
@@ -312,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_grant_says_what_it_covers_and_carries_the_evidence_its_capture_needs() {
-        let given = event("0044", "sales.outreach", "given", "2026-07-24T10:01:58Z");
+        let given = event("crm:0044", "sales.outreach", "given", "2026-07-24T10:01:58Z");
         assert_eq!((&given["party"], &given["recipients"]), (&json!("crm:0044"), &json!(["sales"])));
         let kinds: Vec<&Value> = given["evidence"].as_array().unwrap().iter().map(|piece| &piece["kind"]).collect();
         assert_eq!(kinds, ["form-hash", "notice"]);
@@ -320,8 +326,13 @@ mod tests {
 
     #[test]
     fn a_withdrawal_covers_everything() {
-        let withdrawn = event("0044", "sales.outreach", "withdrawn", "2026-07-24T10:02:11Z");
+        let withdrawn = event("crm:0044", "sales.outreach", "withdrawn", "2026-07-24T10:02:11Z");
         assert!(withdrawn.get("categories").is_none() && withdrawn.get("recipients").is_none());
+    }
+
+    #[test]
+    fn what_is_said_without_a_purpose_is_said_of_all() {
+        assert_eq!(event("email:a@example.net", "", "refused", "2026-07-24T10:02:11Z")["purposes"], json!([]));
     }
 
     #[test]

@@ -118,6 +118,7 @@ fn why(expected: Why, came: &Came<'_>, body: Option<&Value>) -> Result<String, S
     // The problem's own words, wherever it puts them.
     let names = |text: &str| body.is_some_and(|body| mentions(body, text));
     let had = |status: &str| came.logged.is_some_and(|found| found.relied.iter().any(|relied| relied.status == status));
+    let counts = |member: &str| body.and_then(|body| body.get(member)).and_then(Value::as_array).map(Vec::len);
     let told = |is_so: bool, cell: String| if is_so { Ok(cell) } else { Err(cell) };
     match expected {
         Why::Policy(policy) => told(decided_by(policy), policy.to_owned()),
@@ -137,6 +138,8 @@ fn why(expected: Why, came: &Came<'_>, body: Option<&Value>) -> Result<String, S
         Why::Explained(policy) => told(came.note == policy, policy.to_owned()),
         Why::Revision => told(!came.note.is_empty(), came.note.clone()).map_err(|_none| "a revision, and it in the log".to_owned()),
         Why::InForce => told(!came.note.is_empty(), came.note.clone()).map_err(|_none| "a revision, and it in the log".to_owned()),
+        Why::Differ(purposes) => told(counts("conflicts") == Some(purposes), format!("{purposes} purposes differ")),
+        Why::Disclosed(rows) => told(counts("disclosed") == Some(rows), format!("{rows} disclosure{} listed", if rows == 1 { "" } else { "s" })),
         Why::Root => told(!came.note.is_empty(), came.note.clone()).map_err(|_none| "a log that verifies".to_owned()),
     }
 }
@@ -352,6 +355,20 @@ mod tests {
         let mut other = answer("gw#9", "");
         other.headers.insert("retry-after", HeaderValue::from_static("1"));
         assert!(!check(&answer("gw#26", ""), &other, &unknown));
+    }
+
+    #[test]
+    fn a_merge_says_where_the_sides_differ_and_a_split_what_went_out() {
+        let nobody = found(&[], "");
+        for (step, member) in [(16, "conflicts"), (22, "disclosed")] {
+            let answer = |rows: usize| reply(200, &[], &json!({ member: vec!["x"; rows] }).to_string());
+            let (Why::Differ(right) | Why::Disclosed(right)) = STEPS[step - 1].why else { panic!("step {step}") };
+            assert_eq!(expected(&check(step, &answer(right), &nobody, 0)).0, "");
+            for wrong in [0, right + 1] {
+                assert_ne!(expected(&check(step, &answer(wrong), &nobody, 0)).0, "", "{member} {wrong}");
+            }
+            assert_ne!(expected(&check(step, &reply(200, &[], "{}"), &nobody, 0)).0, "");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::catalog::{Found, Target};
 use crate::cli::demo::sample_apis::{API_KEY_HEADER, SampleApis};
 use crate::cli::demo::tour::{Act, BEFORE, STEPS, Step};
 use crate::config::Config;
-use crate::consent::{Capturer, EventDraft, Ledger, Method, PartyRef, State};
+use crate::consent::{Capturer, EventDraft, Ledger, MergeDraft, Method, PartyRef, SplitOff, State};
 use crate::filter::{Cut, CutError, Judge, Limits, cut};
 use crate::model::{
     Action, Age, Author, Caller, Category, CategoryVerdict, Channel, ConflictRule, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts,
@@ -209,16 +209,16 @@ async fn the_tickets_that_are_broken_cannot_be_read() {
 /// What the capture listener makes of the body of an event.
 fn draft(event: &serde_json::Value, config: &Config, vocabulary: &Vocabulary) -> EventDraft {
     let text = |name: &str| event[name].as_str().unwrap();
+    let names = |member: &str| event[member].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
     let normalise = |space: &str, value: &str| config.catalog.space(Space::intern(space)).unwrap().identify(value).map_err(|e| e.to_string());
     let subject = PartyRef::parse(text("party"), &normalise).unwrap();
-    let mut draft =
-        EventDraft::new(subject, vocabulary.purpose(event["purposes"][0].as_str().unwrap()).unwrap(), State::parse(text("state")).unwrap());
+    let mut draft = EventDraft::new(subject, vocabulary.purpose("sales").unwrap(), State::parse(text("state")).unwrap());
+    draft.purposes = names("purposes").map(|name| vocabulary.purpose(name).unwrap()).collect();
     draft.event_time = Some(text("event_time").parse().unwrap());
     draft.channel = Channel::parse(text("channel")).unwrap();
     draft.method = Method::parse(text("method")).unwrap();
     let piece = |piece: &serde_json::Value| (piece["kind"].as_str().unwrap().to_owned(), piece["reference"].as_str().unwrap().to_owned());
     draft.evidence = event["evidence"].as_array().unwrap().iter().map(piece).collect();
-    let names = |member: &str| event[member].as_array().into_iter().flatten().map(|name| name.as_str().unwrap());
     draft.scope.categories = names("categories").map(|name| vocabulary.category(name).unwrap()).collect();
     draft.scope.recipients = names("recipients").map(|name| vocabulary.department(name).unwrap()).collect();
     draft
@@ -236,11 +236,11 @@ async fn the_ledger_takes_the_customers_and_what_they_said() {
     };
     let file = std::fs::read(world.state.parties()).unwrap();
     let report = ledger.import_parties(file.as_slice(), false, &normalise, &mut |_| {}).unwrap();
-    assert_eq!((report.created, report.errors), (6, Vec::new()));
+    assert_eq!((report.created, report.errors), (7, Vec::new()));
 
     let centre = Capturer::Client(vocabulary.client("preference-centre").unwrap());
     let say = |customer: &str, purpose: &str, state: &str| {
-        let event = guide::event(customer, purpose, state, &clock.now().to_string());
+        let event = guide::event(&format!("crm:{customer}"), purpose, state, &clock.now().to_string());
         ledger.record(draft(&event, &world.config, vocabulary), &centre).unwrap()
     };
     let status = |customer: &str, purpose: &str, category: &str, recipient: &str| {
@@ -261,4 +261,25 @@ async fn the_ledger_takes_the_customers_and_what_they_said() {
     outreach(ConsentStatus::Given);
     say("0044", "sales.outreach", "withdrawn");
     outreach(ConsentStatus::Withdrawn);
+
+    // The joint truth: what service was told of somebody who turns out to be 0012.
+    let both = |mail, outreach| {
+        let now = (status("0012", "marketing.email", "contact", "marketing"), status("0012", "sales.outreach", "order", "sales"));
+        assert_eq!(now, (mail, outreach));
+    };
+    let (given, refused) = (ConsentStatus::Given, ConsentStatus::Refused);
+    let caller = "email:jonas.lindqvist@example.net";
+    let told = guide::event(caller, "", "refused", &(clock.now() - jiff::SignedDuration::from_hours(2)).to_string());
+    let helpdesk = Capturer::Client(vocabulary.client("helpdesk").unwrap());
+    assert_eq!(ledger.record(draft(&told, &world.config, vocabulary), &helpdesk).unwrap().author, Author::System, "registered for nothing");
+    both(given, given);
+    let party = |text: &str| PartyRef::parse(text, &normalise).unwrap();
+    let desk = Capturer::Staff { pseudonym: "desk".to_owned() };
+    let merge = MergeDraft { into: party("crm:0012"), from: party(caller), time: None, reason: "the same".to_owned() };
+    ledger.merge(&merge, &desk).unwrap();
+    both(refused, refused);
+    say("0012", "marketing.email", "given");
+    both(given, refused);
+    ledger.split(&party("crm:0012"), &SplitOff::Merged(party(caller)), "not the same", &desk).unwrap();
+    both(given, given);
 }

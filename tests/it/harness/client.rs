@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use consentry::cli::certs::PemPair;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
@@ -171,6 +172,9 @@ impl Client {
     }
 }
 
+/// What a client takes ahead of its reader, the least that HTTP/2 begins with.
+const WINDOW: u32 = 65_535;
+
 /// A request on its way; `.await` sends it.
 pub(crate) struct Ask<'c> {
     client: &'c Client,
@@ -198,11 +202,26 @@ impl Ask<'_> {
         Self { body: Some(Bytes::copy_from_slice(body)), ..self }
     }
 
+    /// The answer while its body still comes, on a connection of its own: no more is sent ahead of the reader than the 64 KiB
+    /// of HTTP/2's window.
+    pub(crate) async fn begin(self) -> Response<Incoming> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(self.client.connect(&["h2"]).await)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        super::soon(&self.target.clone(), sender.send_request(self.request(true))).await.unwrap()
+    }
+
     /// The answer, or why there was none: a connection that was cut.
     pub(crate) async fn attempt(self) -> Result<Answer, hyper::Error> {
-        let uri = if self.client.http2 { format!("https://localhost{}", self.target) } else { self.target.clone() };
-        let mut request = Request::builder().method(self.method).uri(uri);
-        if !self.client.http2 {
+        let request = self.request(self.client.http2);
+        super::soon(&self.target, Box::pin(self.client.send(request))).await
+    }
+
+    fn request(&self, http2: bool) -> Request<Full<Bytes>> {
+        let uri = if http2 { format!("https://localhost{}", self.target) } else { self.target.clone() };
+        let mut request = Request::builder().method(self.method.clone()).uri(uri);
+        if !http2 {
             request = request.header("host", "localhost");
         }
         if let Some(token) = &self.client.token {
@@ -211,8 +230,7 @@ impl Ask<'_> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(self.body.unwrap_or_default())).unwrap();
-        super::soon(&self.target, Box::pin(self.client.send(request))).await
+        request.body(Full::new(self.body.clone().unwrap_or_default())).unwrap()
     }
 }
 
