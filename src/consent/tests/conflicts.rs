@@ -17,7 +17,7 @@ fn found(tale: &Tale) -> Vec<Disagreement> {
 
 #[test]
 fn systems_that_say_the_same_or_nothing_opposite_do_not_disagree() {
-    let cases: [(&str, fn(&mut Tale)); 5] = [
+    let cases: [Spoil<Tale>; 5] = [
         ("one system that changed its mind", |t| {
             t.say(0, MAIL, State::Given);
             t.say(100, MAIL, State::Refused);
