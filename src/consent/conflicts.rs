@@ -122,7 +122,8 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
     open
 }
 
-/// The last word of each system about a use; of one that took a merged customer for several, about each of them. Requests are none, nor are stops that no grant speaks against, e.g. an erasure.
+/// The last word of each system about a use; of one that took a merged customer for several, about each of them. Requests are
+/// none, nor are stops that no grant speaks against, e.g. an erasure.
 fn voices(hearing: &Hearing<'_>, stops: &[&HardStop]) -> Vec<Voice<Position>> {
     let usage = &hearing.usage;
     let said = hearing.grants.iter().chain(&hearing.refusals).map(|said| {

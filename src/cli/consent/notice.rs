@@ -18,7 +18,7 @@ pub(in crate::cli) enum NoticeCommand {
     #[command(
         after_help = "Example: consentry consent notice add --id newsletter --notice-version 2 --text newsletter-2.txt --purpose marketing.email --supersedes"
     )]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Shows registered versions, or one with its text.
     #[command(after_help = "Example: consentry consent notice list newsletter@2")]
     List(ListArgs),
@@ -113,9 +113,10 @@ fn body(args: &AddArgs) -> Result<Value, Failure> {
             read(file)?.parse().map_err(|error: toml::de::Error| Failure::usage(format!("`{}` is not TOML: {}", file.display(), error.message())))?;
         for (member, value) in table {
             // The gateway reads times as text.
-            let value = match value {
-                toml::Value::Datetime(time) => Value::from(time.to_string()),
-                other => serde_json::to_value(other).map_err(|_other| Failure::usage(format!("`{member}` cannot be sent")))?,
+            let value = if let toml::Value::Datetime(time) = &value {
+                Value::from(time.to_string())
+            } else {
+                serde_json::to_value(value).map_err(|_other| Failure::usage(format!("`{member}` cannot be sent")))?
             };
             body.insert(member, value);
         }
