@@ -41,6 +41,7 @@ mod process;
 mod readme;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
 mod receipts;
 #[cfg(test)]
 mod recipients;
@@ -48,6 +49,7 @@ mod recipients;
 mod requests;
 #[cfg(test)]
 mod snapshots;
+#[cfg(test)]
 mod stops;
 #[cfg(test)]
 mod tidy;

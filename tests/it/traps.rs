@@ -255,6 +255,7 @@ async fn given_survives_a_new_notice() {
             notice: named(version),
             language,
             hash,
+            text: None,
             url: None,
             valid_from,
             valid_to: None,
