@@ -33,6 +33,7 @@ mod process;
 mod readme;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
 mod receipts;
 #[cfg(test)]
 mod recipients;
