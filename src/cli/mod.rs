@@ -64,7 +64,7 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Records and shows what customers allow.
     #[command(subcommand)]
-    Consent(consent::ConsentCommand),
+    Consent(Box<consent::ConsentCommand>),
     /// Customers and their ids in the departments' systems.
     #[command(subcommand)]
     Party(party::PartyCommand),

@@ -306,7 +306,7 @@ mod tests {
             let mut crosswalk = Crosswalk::new([3; 16]);
             let mut map: HashMap<u16, u64> = HashMap::new();
             // Values of 0 to some 600 bytes, in two spaces; all in few shards would need other keys.
-            let name = |n: u16| id(if n % 2 == 0 { "crm" } else { "mail" }, format!("{n}-{}", "x".repeat(usize::from(n) * 3 / 2)));
+            let name = |n: u16| id(if n.is_multiple_of(2) { "crm" } else { "mail" }, format!("{n}-{}", "x".repeat(usize::from(n) * 3 / 2)));
             for step in steps {
                 match step {
                     Step::Put(n, party) => {

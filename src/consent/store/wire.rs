@@ -129,7 +129,7 @@ pub(super) fn encode_form(event: &Event) -> Result<String, StoreError> {
         evidenced: !event.evidence.is_empty(),
         what,
     };
-    serde_json::to_string(&form).map_err(unwritable)
+    serde_json::to_string(&form).map_err(|error| unwritable(&error))
 }
 
 /// `None`: nothing but the form.
@@ -142,10 +142,10 @@ pub(super) fn encode_detail(event: &Event) -> Result<Option<String>, StoreError>
     if event.evidence.is_empty() && reason.is_none() {
         return Ok(None);
     }
-    serde_json::to_string(&DetailV1 { evidence: event.evidence.clone(), reason }).map(Some).map_err(unwritable)
+    serde_json::to_string(&DetailV1 { evidence: event.evidence.clone(), reason }).map(Some).map_err(|error| unwritable(&error))
 }
 
-fn unwritable(error: serde_json::Error) -> StoreError {
+fn unwritable(error: &serde_json::Error) -> StoreError {
     StoreError::Damaged(format!("an event cannot be written: {error}"))
 }
 

@@ -105,7 +105,7 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
             told.record.uses_left = is(5).then(|| u32::from(line.due.is_some()));
             let system = line.system;
             let terms = told.terms();
-            terms.named_purposes = if line.other % 2 == 0 { terms.purposes.clone() } else { [].into() };
+            terms.named_purposes = if line.other.is_multiple_of(2) { terms.purposes.clone() } else { [].into() };
             terms.notice = Some(("n-4".to_owned(), (system % 2).to_string()));
             if let Matter::Said { until, .. } = &mut told.form().matter {
                 *until = is(7).then(|| "contract-ended".to_owned());

@@ -100,8 +100,9 @@ fn take(bench: &Bench, step: &Step, told: &mut Told) {
             match STOPS[kind] {
                 StopKind::Restriction => told.restrictions.push(done.event),
                 StopKind::ObjectionMarketing => told.closed.push((who, "marketing", before(ago))),
+                StopKind::Deceased | StopKind::Legal | StopKind::Objection | StopKind::OptOutSale | StopKind::OptOutSensitive => {}
                 StopKind::Erasure => drop(std::fs::remove_file(bench.dir.path().join("consent.db.snapshot"))),
-                _ => ABOUT.iter().for_each(|about| told.closed.push((who, about, before(ago)))),
+                StopKind::OptOutGpc | StopKind::Suppression => ABOUT.iter().for_each(|about| told.closed.push((who, about, before(ago)))),
             }
         }
         Step::Link { who, to, matched } => {

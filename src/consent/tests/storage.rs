@@ -226,10 +226,10 @@ fn the_outbox_offers_each_change_until_it_is_logged() {
     let second = bench.stop("crm:1", StopKind::ObjectionMarketing);
     let pending = bench.ledger.pending_changes(from, 10).unwrap();
     assert_eq!(*told.lock().unwrap(), pending);
-    assert_eq!(pending.iter().map(|c| c.event.clone().unwrap()).collect::<Vec<_>>(), [first.event, second.event.clone()]);
+    assert_eq!(pending.iter().map(|c| c.event.unwrap()).collect::<Vec<_>>(), [first.event, second.event]);
     bench.ledger.mark_logged(first.revision).unwrap();
     let pending = bench.reopened().pending_changes(Revision(0), 10).unwrap();
-    assert_eq!(pending.iter().map(|c| c.event.clone()).collect::<Vec<_>>(), [Some(second.event)]);
+    assert_eq!(pending.iter().map(|c| c.event).collect::<Vec<_>>(), [Some(second.event)]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn given(desk: &Desk) -> Value {
     given
 }
 
-fn because(more: Value) -> Value {
+fn because(more: &Value) -> Value {
     let mut body = json!({"reason": "same person, ticket 4471"});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -86,7 +86,7 @@ fn what_cannot_be_merged_is_refused_and_changes_nothing() {
     let desk = Desk::with_two().with_parties(&[("crm:7", "device"), ("crm:8", "person")]);
     let gone = format!("party:{}", desk.show("crm:8")["party"].as_str().unwrap());
     assert_eq!(desk.erase("crm:8").0, StatusCode::CREATED);
-    let from = |id: &str| because(json!({"from": id}));
+    let from = |id: &str| because(&json!({"from": id}));
     let ahead = desk.state.clock.now() + jiff::SignedDuration::from_hours(1);
     desk.all_refused(&[
         ("nobody is known by it", MERGE, from("crm:9999"), 404, "not-found"),
@@ -96,9 +96,9 @@ fn what_cannot_be_merged_is_refused_and_changes_nothing() {
         ("itself", MERGE, from("crm:0044"), 422, "invalid-value"),
         ("no reason", MERGE, json!({"from": "crm:0031"}), 400, "invalid-request"),
         ("a blank reason", MERGE, json!({"from": "crm:0031", "reason": " "}), 422, "invalid-value"),
-        ("in the future", MERGE, because(json!({"from": "crm:0031", "time": ahead.to_string()})), 422, "invalid-value"),
-        ("no time", MERGE, because(json!({"from": "crm:0031", "time": "yesterday"})), 422, "invalid-value"),
-        ("an unknown member", MERGE, because(json!({"from": "crm:0031", "into": "crm:1"})), 400, "invalid-request"),
+        ("in the future", MERGE, because(&json!({"from": "crm:0031", "time": ahead.to_string()})), 422, "invalid-value"),
+        ("no time", MERGE, because(&json!({"from": "crm:0031", "time": "yesterday"})), 422, "invalid-value"),
+        ("an unknown member", MERGE, because(&json!({"from": "crm:0031", "into": "crm:1"})), 400, "invalid-request"),
         ("a person into a device", "/v1/parties/crm:7:merge", from("crm:0044"), 422, "invalid-value"),
         ("the erased", MERGE, from(&gone), 409, "conflict"),
         ("into the erased", &format!("/v1/parties/{gone}:merge"), from("crm:0044"), 409, "conflict"),
@@ -110,7 +110,7 @@ fn what_cannot_be_merged_is_refused_and_changes_nothing() {
 fn a_merge_binds_both_says_what_they_differ_about_and_is_done_once() {
     let desk = Desk::with_two();
     let other = desk.show("crm:0031")["party"].clone();
-    let merged = desk.done(MERGE, &because(json!({"from": "crm:0031"})));
+    let merged = desk.done(MERGE, &because(&json!({"from": "crm:0031"})));
     assert_eq!((&merged["stops"], &merged["conflicts"], &merged["known_before"]), (&json!(["objection"]), &json!(["sales.outreach"]), &json!(false)));
     assert_ne!(desk.outreach("crm:0044"), json!("given"), "the other side's refusal binds");
     let view = desk.show("crm:0031");
@@ -126,7 +126,7 @@ fn a_merge_binds_both_says_what_they_differ_about_and_is_done_once() {
 
     let before = desk.state.ledger.revision();
     for from in ["crm:0031", "email:ada@example.com"] {
-        let again = desk.done(MERGE, &because(json!({"from": from})));
+        let again = desk.done(MERGE, &because(&json!({"from": from})));
         assert_eq!((&again["known_before"], &again["revision"]), (&json!(true), &merged["revision"]), "{from}");
     }
     assert_eq!(desk.state.ledger.revision(), before);
@@ -138,12 +138,12 @@ fn a_merge_binds_both_says_what_they_differ_about_and_is_done_once() {
 #[test]
 fn what_cannot_be_split_is_refused_and_changes_nothing() {
     let desk = Desk::with_two().with_parties(&[("crm:8", "person")]);
-    desk.done(MERGE, &because(json!({"from": "crm:0031"})));
+    desk.done(MERGE, &because(&json!({"from": "crm:0031"})));
     let gone = format!("/v1/parties/party:{}:split", desk.show("crm:8")["party"].as_str().unwrap());
     let other = desk.show("crm:8")["party"].as_str().unwrap().to_owned();
     assert_eq!(desk.erase("crm:8").0, StatusCode::CREATED);
-    let merged = |id: &str| because(json!({"merged": id}));
-    let ids = |ids: &[&str]| because(json!({"identifiers": ids}));
+    let merged = |id: &str| because(&json!({"merged": id}));
+    let ids = |ids: &[&str]| because(&json!({"identifiers": ids}));
     desk.all_refused(&[
         ("never merged", SPLIT, merged(&format!("party:{other}")), 422, "invalid-value"),
         ("its own id", SPLIT, merged("crm:0044"), 422, "invalid-value"),
@@ -154,8 +154,8 @@ fn what_cannot_be_split_is_refused_and_changes_nothing() {
         ("every id", SPLIT, ids(&["crm:0044", "email:ada@example.com", "crm:0031"]), 422, "invalid-value"),
         ("no id", SPLIT, ids(&[]), 422, "invalid-value"),
         ("a party among ids", SPLIT, ids(&["party:1"]), 422, "invalid-value"),
-        ("both", SPLIT, because(json!({"merged": "crm:0031", "identifiers": ["crm:0031"]})), 422, "invalid-value"),
-        ("neither", SPLIT, because(json!({})), 422, "invalid-value"),
+        ("both", SPLIT, because(&json!({"merged": "crm:0031", "identifiers": ["crm:0031"]})), 422, "invalid-value"),
+        ("neither", SPLIT, because(&json!({})), 422, "invalid-value"),
         ("no reason", SPLIT, json!({"merged": "crm:0031"}), 400, "invalid-request"),
         ("a blank reason", SPLIT, json!({"merged": "crm:0031", "reason": ""}), 422, "invalid-value"),
         ("the erased", &gone, ids(&["crm:8"]), 409, "conflict"),
@@ -166,8 +166,8 @@ fn what_cannot_be_split_is_refused_and_changes_nothing() {
 fn a_split_gives_each_side_its_own_again_and_is_searched_in_the_log() {
     let desk = Desk::with_two();
     let other = desk.show("crm:0031")["party"].clone();
-    let merged = desk.done(MERGE, &because(json!({"from": "crm:0031"})));
-    let split = desk.done(SPLIT, &because(json!({"merged": "crm:0031"})));
+    let merged = desk.done(MERGE, &because(&json!({"from": "crm:0031"})));
+    let split = desk.done(SPLIT, &because(&json!({"merged": "crm:0031"})));
     assert_eq!((&split["stays"], &split["leaves"], &split["disclosed"]), (&merged["party"], &other, &json!([])));
     assert!(split["entry"].as_str().unwrap().starts_with("gw-test.example.com#"), "{split}");
     assert_eq!((desk.outreach("crm:0044"), desk.outreach("crm:0031")), (json!("given"), json!("refused")));
@@ -176,9 +176,9 @@ fn a_split_gives_each_side_its_own_again_and_is_searched_in_the_log() {
     let operations: Vec<Value> =
         desk.entries().iter().filter(|entry| entry["operation"] == json!("parties.split")).map(|e| e["kind"].clone()).collect();
     assert_eq!(operations, [json!("admin"), json!("query")]);
-    desk.all_refused(&[("the same again", SPLIT, because(json!({"merged": "crm:0031"})), 422, "invalid-value")]);
+    desk.all_refused(&[("the same again", SPLIT, because(&json!({"merged": "crm:0031"})), 422, "invalid-value")]);
 
-    let apart = desk.done(SPLIT, &because(json!({"identifiers": ["email:ada@example.com"]})));
+    let apart = desk.done(SPLIT, &because(&json!({"identifiers": ["email:ada@example.com"]})));
     assert_eq!(desk.show("email:ada@example.com")["party"], apart["leaves"]);
     assert_eq!(desk.outreach("crm:0044"), json!("given"), "what was said under the id that stays");
 }
@@ -186,9 +186,9 @@ fn a_split_gives_each_side_its_own_again_and_is_searched_in_the_log() {
 #[test]
 fn a_split_stands_although_the_log_cannot_be_searched_and_says_so() {
     let mut desk = Desk::with_two();
-    desk.done(MERGE, &because(json!({"from": "crm:0031"})));
+    desk.done(MERGE, &because(&json!({"from": "crm:0031"})));
     desk.state.log_dir = Arc::from(desk.dir.path().join("nowhere").as_path());
-    let split = desk.done(SPLIT, &because(json!({"merged": "crm:0031"})));
+    let split = desk.done(SPLIT, &because(&json!({"merged": "crm:0031"})));
     assert!(split["disclosed"].is_null() && split["note"].as_str().unwrap().contains("/recipients"), "{split}");
     assert_eq!(desk.outreach("crm:0044"), json!("given"));
 }
@@ -198,7 +198,7 @@ fn a_hold_stands_against_erasure_until_its_release() {
     let desk = Desk::open().with_customer();
     let act = |verb: &str, body: &Value| desk.post(&staff(), &format!("/v1/parties/crm:0044:{verb}"), body);
     desk.all_refused(&[
-        ("of nobody", "/v1/parties/crm:9999:hold", because(json!({})), 404, "not-found"),
+        ("of nobody", "/v1/parties/crm:9999:hold", because(&json!({})), 404, "not-found"),
         ("no reason", "/v1/parties/crm:0044:hold", json!({}), 400, "invalid-request"),
         ("a blank reason", "/v1/parties/crm:0044:hold", json!({"reason": " "}), 422, "invalid-value"),
         ("a release without reason", "/v1/parties/crm:0044:release", json!({"reason": ""}), 422, "invalid-value"),
@@ -220,10 +220,10 @@ fn a_hold_stands_against_erasure_until_its_release() {
 fn an_erasure_takes_all_who_were_merged_and_leaves_alone_who_was_split_off() {
     let desk = Desk::with_two().with_parties(&[("crm:8", "person")]);
     for from in ["crm:0031", "crm:8"] {
-        desk.done(MERGE, &because(json!({"from": from})));
+        desk.done(MERGE, &because(&json!({"from": from})));
     }
-    desk.done(SPLIT, &because(json!({"merged": "crm:0031"})));
-    desk.done(SPLIT, &because(json!({"identifiers": ["email:ada@example.com"]})));
+    desk.done(SPLIT, &because(&json!({"merged": "crm:0031"})));
+    desk.done(SPLIT, &because(&json!({"identifiers": ["email:ada@example.com"]})));
     assert_eq!(desk.erase("crm:0044").0, StatusCode::CREATED);
     for id in ["crm:0044", "crm:8"] {
         let (status, problem) = desk.post(&staff(), "/v1/parties", &json!({"identifiers": [id]}));
