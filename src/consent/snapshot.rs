@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{PartyNo, Revision, Space};
@@ -90,7 +91,7 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
         return Err(damaged());
     }
     let found: HeadV1 = serde_json::from_slice(&read_block(&mut file)?)?;
-    if found.store != head.id || found.revision > head.revision.0 || found.skew_s != settings.skew.as_secs() {
+    if found.store != head.id || found.revision > head.revision.0 {
         return Ok(None);
     }
     let mut rows = Rows::default();
@@ -114,8 +115,10 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
         // The store was put back to an earlier time while the file was not.
         return Ok(None);
     }
+    // The policies that are loaded next may name another; then every customer is read anew.
+    let settings = Settings { skew: SignedDuration::from_secs(found.skew_s), ..settings.clone() };
     let crosswalk = Crosswalk::restore(crosswalk_key(&head.key), spaces, shards).ok_or_else(damaged)?;
-    let mut projection = Projection::with(crosswalk, rows, profiles, &head.key, settings.clone());
+    let mut projection = Projection::with(crosswalk, rows, profiles, &head.key, settings);
     projection.revision = Revision(found.revision);
     Ok(Some(projection))
 }

@@ -125,6 +125,8 @@ impl Ledger {
             });
         }
         batch.documents = beside(&answers);
+        // Customers with many statements are touched once.
+        batch.touched = std::mem::take(&mut batch.touched).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
         if !batch.changes.is_empty() || !batch.documents.is_empty() {
             self.commit(&mut writer, batch, Binding::OnlyIfStored).map_err(|failed| match failed {
                 Failed::NotDone(away) => away,
