@@ -63,7 +63,7 @@ pub(super) fn check_note(draft: &NoteDraft, vocabulary: &Vocabulary) -> Result<(
     match &draft.note {
         Note::Delegation(delegation) => {
             check_names(vocabulary, &delegation.purposes, &Scope::default())?;
-            if draft.evidence.is_empty() {
+            if !draft.evidence.values().any(|reference| !reference.trim().is_empty()) {
                 return Err(invalid("`evidence` is missing: say what shows that they may speak for the customer"));
             }
         }

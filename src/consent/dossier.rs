@@ -94,7 +94,7 @@ pub(super) fn stands(link: &LinkRow, known: Revision) -> bool {
     link.from <= known && link.to.is_none_or(|(to, _)| to > known)
 }
 
-fn facts(dossier: &Dossier, view: View) -> Facts {
+pub(super) fn facts(dossier: &Dossier, view: View) -> Facts {
     let mut facts = Facts::default();
     let counts = dossier.facts.iter().filter(|row| row.revision <= view.known && view.at.is_none_or(|at| row.time <= at));
     for row in counts {

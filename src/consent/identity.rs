@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::{Identifier, PartyNo, Revision};
+use crate::model::{Age, Identifier, PartyNo, Revision};
 
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
-use super::dossier::{View, stands};
+use super::dossier::{View, facts, stands};
 use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::gaps::Gap;
 use super::ledger::Ledger;
 use super::parties::{FactsDraft, touch};
-use super::store::{Batch, ChangeKind, Document, Dossier, LinkRow, MergeRow, Unlink};
+use super::store::{Batch, ChangeKind, Document, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
 use super::write::{Binding, cut};
 
 /// Two customers turned out to be one.
@@ -89,6 +89,7 @@ impl Ledger {
             let grants_after = if is_device(&leaving) && !is_device(&staying) { revision } else { link.grants_after };
             batch.links.push(LinkRow { party: into, grants_after, ..moved(link, revision, at) });
         }
+        carry_facts(&mut batch, &staying, &leaving, revision);
         let source = captured_by(caller);
         let time = cut(draft.time.unwrap_or(at));
         batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
@@ -203,6 +204,16 @@ impl Ledger {
         let ended = before.iter().find(|old| old.party == leaves && old.to.is_some_and(|(to, _)| to == merge));
         Ok(ended.map_or(link.grants_after, |old| old.grants_after))
     }
+}
+
+/// What protects one side protects the whole customer: minority and a hold. After a split it stays, which is the cautious side.
+fn carry_facts(batch: &mut Batch, staying: &Dossier, leaving: &Dossier, revision: Revision) {
+    let (here, there) = (facts(staying, View::NOW), facts(leaving, View::NOW));
+    let last = |names: &[FactName]| leaving.facts.iter().rev().find(|row| names.contains(&row.name));
+    let held = last(&[FactName::LegalHold]).filter(|_| there.legal_hold && !here.legal_hold);
+    let minor = last(&[FactName::Age, FactName::AdultFrom]).filter(|_| there.age == Some(Age::Minor) && here.age != Some(Age::Minor));
+    let carried = |row: &FactRow| FactRow { party: staying.party.no, revision, source: "merge".to_owned(), ..row.clone() };
+    batch.facts.extend(held.into_iter().chain(minor).map(carried));
 }
 
 /// The customer who was merged and those who had been merged into it before.

@@ -31,8 +31,20 @@ impl Interner {
 
     /// One customer fewer has it; what nobody has is dropped.
     pub(super) fn release(&mut self, number: u32) {
-        let Some(slot) = self.slot_mut(number) else { return };
-        slot.held = slot.held.saturating_sub(1);
+        self.release_many(number, 1);
+    }
+
+    /// So many customers had one profile and have another.
+    pub(super) fn shift(&mut self, from: u32, to: u32, customers: u64) {
+        if let Some(slot) = self.slot_mut(to) {
+            slot.held += customers;
+        }
+        self.release_many(from, customers);
+    }
+
+    fn release_many(&mut self, number: u32, customers: u64) {
+        let Some(slot) = self.slot_mut(number).filter(|slot| slot.held > 0) else { return };
+        slot.held = slot.held.saturating_sub(customers);
         if slot.held == 0 {
             let gone = std::mem::take(slot);
             self.numbers.remove(&gone.profile);
@@ -41,7 +53,7 @@ impl Interner {
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Arc<Profile>> {
-        self.slots.get(usize::try_from(number).ok()?).map(|slot| &slot.profile)
+        self.slots.get(usize::try_from(number).ok()?).filter(|slot| slot.held > 0).map(|slot| &slot.profile)
     }
 
     /// Profiles that somebody has, with their numbers.
@@ -52,6 +64,9 @@ impl Interner {
     /// What a snapshot held under this number.
     pub(super) fn restore(&mut self, number: u32, profile: Profile, held: u64) {
         let Ok(at) = usize::try_from(number) else { return };
+        if held == 0 {
+            return;
+        }
         if self.slots.len() <= at {
             self.slots.resize(at + 1, Slot::default());
         }
@@ -86,5 +101,22 @@ impl Interner {
 
     fn slot_mut(&mut self, number: u32) -> Option<&mut Slot> {
         self.slots.get_mut(usize::try_from(number).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_nobody_holds_is_not_found_and_given_out_once() {
+        let mut interner = Interner::default();
+        interner.restore(0, Profile::default(), 0);
+        interner.restored();
+        assert!(interner.get(0).is_none());
+        let number = interner.hold(Profile::default());
+        interner.release(number);
+        interner.release(number);
+        assert_eq!(interner.free.iter().filter(|free| **free == number).count(), 1);
     }
 }

@@ -157,17 +157,17 @@ impl Projection {
         if moved.is_empty() {
             return;
         }
-        let mut left = Vec::new();
+        let mut left: HashMap<u32, u64> = HashMap::new();
         for row in self.rows.iter_mut() {
             if let Some(to) = moved.get(&row.profile) {
-                left.push(std::mem::replace(&mut row.profile, *to));
+                *left.entry(row.profile).or_default() += 1;
+                row.profile = *to;
             }
         }
-        for number in &left {
-            if let Some(profile) = moved.get(number).and_then(|to| self.profiles.get(*to)).cloned() {
-                self.profiles.hold((*profile).clone());
+        for (from, customers) in left {
+            if let Some(to) = moved.get(&from) {
+                self.profiles.shift(from, *to, customers);
             }
-            self.profiles.release(*number);
         }
         // The one hold by which each was kept until its customers had moved.
         moved.values().for_each(|to| self.profiles.release(*to));
@@ -189,6 +189,11 @@ impl Projection {
             return self.own_number(identifier).map(|no| self.survivor(no));
         }
         self.crosswalk.get(identifier).or_else(|| self.erased(identifier))
+    }
+
+    /// Whether a keyed hash of the id is kept.
+    pub(super) fn is_buried(&self, identifier: &Identifier) -> bool {
+        self.tombstones.contains_key(&self.hash(identifier))
     }
 
     /// The erased customer whose id it was.

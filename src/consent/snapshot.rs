@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,11 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
         shards.push(read_shard(&read_block(&mut file)?)?);
     }
     let tail = read_block(&mut file)?;
-    let (spaces, profiles) = read_profiles(&tail, &rows)?;
+    let (spaces, mut profiles) = read_profiles(&tail, &rows, Revision(found.revision))?;
+    // These are read anew from the store.
+    for row in rows.iter_mut().filter(|row| row.revision.0 > found.revision) {
+        row.profile = profiles.hold(Profile::default());
+    }
     if rows.iter().any(|(_, row)| profiles.get(row.profile).is_none()) {
         return Err(damaged());
     }
@@ -126,7 +131,13 @@ fn read_file(path: &Path, head: &Head, settings: &Settings) -> io::Result<Option
 /// The revision in the file's head; `None` when somebody was erased meanwhile, so that there is no file.
 pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
     let part = part(path);
-    let written = write_part(path, &part, ledger);
+    let mut written = write_part(path, &part, ledger);
+    for _ in 0..RETRIES {
+        if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            break;
+        }
+        written = write_part(path, &part, ledger);
+    }
     if written.is_err() {
         // It holds ids; that there is none is as good.
         drop(fs::remove_file(&part));
@@ -136,10 +147,10 @@ pub(super) fn write(path: &Path, ledger: &Ledger) -> io::Result<Option<Revision>
 
 fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<Option<Revision>> {
     let erasures = lock(&ledger.kept).erasures;
-    let (revision, skew_s, row_blocks, shards) = {
+    let (revision, skew_s, notices, row_blocks, shards) = {
         let projection = ledger.reading();
         let blocks = projection.rows.chunks().len();
-        (projection.revision, projection.settings.skew.as_secs(), blocks, projection.crosswalk.shards().len())
+        (projection.revision, projection.settings.skew.as_secs(), projection.notices, blocks, projection.crosswalk.shards().len())
     };
     let mut file = BufWriter::with_capacity(1 << 20, File::create(part)?);
     file.write_all(MAGIC)?;
@@ -162,8 +173,16 @@ fn write_part(path: &Path, part: &Path, ledger: &Ledger) -> io::Result<Option<Re
         let bytes = ledger.reading().crosswalk.shards().get(shard).map(shard_bytes).unwrap_or_default();
         write_block(&mut file, &bytes)?;
     }
-    let tail = profile_bytes(&ledger.reading());
-    write_block(&mut file, &tail)?;
+    let (spaces, profiles) = {
+        let projection = ledger.reading();
+        if projection.notices != notices || projection.settings.skew.as_secs() != skew_s {
+            // Profiles were numbered anew for customers who did not change.
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        let profiles: Vec<(u32, Arc<Profile>)> = projection.profiles.iter().map(|(number, profile)| (number, Arc::clone(profile))).collect();
+        (projection.crosswalk.spaces().to_vec(), profiles)
+    };
+    write_block(&mut file, &profile_bytes(&spaces, &profiles))?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     let mut kept = lock(&ledger.kept);
     if kept.erasures != erasures {
@@ -248,18 +267,19 @@ fn read_long_lists(mut rest: &[u8], rows: &mut Rows) -> io::Result<()> {
 }
 
 /// Spaces in their order, then profiles by number.
-fn profile_bytes(projection: &Projection) -> Vec<u8> {
-    let spaces: Vec<&str> = projection.crosswalk.spaces().iter().map(|space| space.as_str()).collect();
+fn profile_bytes(spaces: &[Space], profiles: &[(u32, Arc<Profile>)]) -> Vec<u8> {
+    let spaces: Vec<&str> = spaces.iter().map(|space| space.as_str()).collect();
     let mut text = format!("{}\n", spaces.join(" "));
-    for (number, profile) in projection.profiles.iter() {
+    for (number, profile) in profiles {
         text.extend([&number.to_string(), " ", &profile.encode(), "\n"]);
     }
     text.into_bytes()
 }
 
-fn read_profiles(bytes: &[u8], rows: &Rows) -> io::Result<(Vec<Space>, Interner)> {
+/// Only what customers hold who did not change while the file was written: the numbers of the others may have been given anew.
+fn read_profiles(bytes: &[u8], rows: &Rows, settled: Revision) -> io::Result<(Vec<Space>, Interner)> {
     let mut held: HashMap<u32, u64> = HashMap::new();
-    for (_, row) in rows.iter() {
+    for (_, row) in rows.iter().filter(|(_, row)| row.revision <= settled) {
         *held.entry(row.profile).or_default() += 1;
     }
     let text = std::str::from_utf8(bytes).map_err(|_not_text| damaged())?;
@@ -281,6 +301,8 @@ fn damaged() -> io::Error {
     io::Error::from(io::ErrorKind::InvalidData)
 }
 
+/// A notice that takes force while the file is written begins it anew, so often.
+const RETRIES: usize = 2;
 const MAGIC: &[u8; 20] = b"consentry-snapshot-1";
 /// A shard of 100 million ids with their keys stays below it.
 const BLOCK_BYTES_MAX: u64 = 1 << 32;

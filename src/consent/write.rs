@@ -1,7 +1,7 @@
 //! Writing: checked, committed as one transaction, applied in memory, then acknowledged — in this order, one at a time.
 //! What the store could not take is known to be in doubt: before the next write everything is read anew from it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use super::event::{Assurance, Consent, Delegation, Event, Method, PartyRef, Stat
 use super::health::lock;
 use super::ledger::{Adopted, Ledger};
 use super::parties::{Fact, FactValue, fact_row, link_row, touch};
-use super::snapshot;
+use super::projection::Seen;
 use super::store::{Answered, Batch, Change, ChangeKind, Document, LinkRow, StoreError, fingerprint};
+use super::{notices, snapshot};
 
 /// The one who writes.
 #[derive(Debug)]
@@ -32,11 +33,13 @@ pub(super) struct Writer {
     in_doubt: bool,
     /// Stops that are in force and not stored, in order.
     unstored: Vec<Batch>,
+    /// Ids of erasures that are in doubt.
+    forgotten: Vec<(Identifier, Option<PartyNo>)>,
 }
 
 impl Writer {
     pub(super) const fn after(revision: Revision) -> Self {
-        Self { last: revision, stored: revision, in_doubt: false, unstored: Vec::new() }
+        Self { last: revision, stored: revision, in_doubt: false, unstored: Vec::new(), forgotten: Vec::new() }
     }
 
     pub(super) fn next_revision(&mut self) -> Revision {
@@ -106,6 +109,8 @@ impl Ledger {
         let mut batch = Batch::default();
         let mut answers = Vec::with_capacity(drawn.len());
         let mut earlier: HashMap<[u8; 32], EventId> = HashMap::new();
+        // Customers about whom something that opens stands before it in this batch.
+        let mut opened: HashSet<PartyNo> = HashSet::new();
         for drawn in drawn {
             answers.push(match drawn {
                 Err(ConsentError::Unavailable(away)) => return Err(away),
@@ -114,8 +119,11 @@ impl Ledger {
                     let mark = fingerprint(&event)?;
                     let known = match earlier.get(&mark) {
                         Some(event) => Some(*event),
-                        None => self.store.same(&event)?,
+                        None => self.store.same(&event)?.filter(|known| event.event_time.is_some() || self.is_last_word(&event, *known, &opened)),
                     };
+                    let opens = binding(&event.what) == Binding::OnlyIfStored;
+                    let reached = if opens { self.reading().reached_by(&event.identifier) } else { Vec::new() };
+                    opened.extend(reached);
                     let added = self.add_event(&mut writer, &mut batch, event, known);
                     if let Ok(acknowledged) = &added {
                         earlier.insert(mark, acknowledged.event);
@@ -370,6 +378,15 @@ impl Ledger {
         }
     }
 
+    /// What counts when it is recorded is known already only if nothing was recorded about the customer since, under any id.
+    fn is_last_word(&self, event: &Event, known: EventId, opened: &HashSet<PartyNo>) -> bool {
+        let projection = self.reading();
+        projection.reached_by(&event.identifier).iter().all(|no| {
+            let is_newest = |seen: Seen<'_>| seen.events().iter().all(|id| id <= known);
+            !opened.contains(no) && projection.seen(*no).is_some_and(is_newest)
+        })
+    }
+
     /// Adds an event to a batch, unless it is known already.
     fn add_event(&self, writer: &mut Writer, batch: &mut Batch, mut event: Event, known: Option<EventId>) -> Result<Acknowledged, ConsentError> {
         let (party, is_erased) = {
@@ -413,9 +430,6 @@ impl Ledger {
             batch.forgotten.push((event.identifier.clone(), party));
         }
         (event.id, event.revision) = (EventId(revision.0), revision);
-        if let Some(no) = party {
-            self.link_own_id(batch, &event, no)?;
-        }
         if runs_out(&event.what).is_some_and(|due| due <= event.record_time) {
             // It is over already: there is no moment in which it holds.
             batch.fired.push(event.id);
@@ -423,22 +437,6 @@ impl Ledger {
         let author = event.author;
         batch.events.push(event);
         Ok(Acknowledged { event: EventId(revision.0), party, party_id, revision, in_force_after: None, author, known_before: false })
-    }
-
-    /// An event under `party:<id>` is kept under an id like any other; the first one makes it.
-    fn link_own_id(&self, batch: &mut Batch, event: &Event, no: PartyNo) -> Result<(), ConsentError> {
-        let is_there = event.identifier.space != super::party_space()
-            || batch.links.iter().any(|link| link.identifier == event.identifier)
-            || self.store.links_of(&event.identifier)?.iter().any(|link| link.assurance != Assurance::Matched && link.to.is_none());
-        if !is_there {
-            let own = self.reading().own_number(&event.identifier).unwrap_or(no);
-            batch.links.push(LinkRow {
-                group: own,
-                grants_after: Revision(0),
-                ..link_row(event.identifier.clone(), no, Assurance::Verified, event.record_time, "ledger", event.revision)
-            });
-        }
-        Ok(())
     }
 
     fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
@@ -512,6 +510,7 @@ impl Ledger {
             Err(error) => {
                 // Whether a commit that failed took place after all is not known. Nothing is answered until it is.
                 writer.in_doubt = true;
+                writer.forgotten.extend(batch.forgotten.iter().cloned());
                 self.health.doubt(&error);
                 if binding == Binding::OnlyIfStored {
                     return Err(Failed::NotDone(error));
@@ -542,8 +541,30 @@ impl Ledger {
         Ok(())
     }
 
-    /// An erasure takes every id of the customer, and leaves a keyed hash of each. An id that was split off is somebody else's.
+    /// What a batch needs of the store before it is written; may be done again. An event under `party:<id>` is kept under an id like
+    /// any other: the first one makes it. An erasure takes every id of the customer, and leaves a keyed hash of each. An id that was
+    /// split off is somebody else's.
     fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        for event in &mut batch.events {
+            if let Some(no) = self.reading().erased(&event.identifier) {
+                // The id itself is not written down again.
+                event.identifier = PartyRef::Party(self.party_id(no)).identifier();
+            }
+        }
+        let mut linked: HashSet<&Identifier> = batch.links.iter().map(|link| &link.identifier).collect();
+        let mut own_ids = Vec::new();
+        for event in batch.events.iter().filter(|event| event.identifier.space == super::party_space()) {
+            let stands = |link: &LinkRow| link.assurance != Assurance::Matched && link.to.is_none();
+            if !linked.insert(&event.identifier) || self.store.links_of(&event.identifier)?.iter().any(stands) {
+                continue;
+            }
+            let projection = self.reading();
+            if let (Some(no), Some(own)) = (projection.resolve(&event.identifier), projection.own_number(&event.identifier)) {
+                let link = link_row(event.identifier.clone(), no, Assurance::Verified, event.record_time, "ledger", event.revision);
+                own_ids.push(LinkRow { group: own, grants_after: Revision(0), ..link });
+            }
+        }
+        batch.links.extend(own_ids);
         for (no, _) in &batch.erased {
             let links = self.store.dossier(*no)?.map(|dossier| dossier.links).unwrap_or_default();
             let own = |link: &LinkRow| link.to.is_none() && link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
@@ -573,6 +594,8 @@ impl Ledger {
                 self.complete(batch)?;
                 self.store.commit(batch)?;
             }
+            writer.forgotten.extend(batch.forgotten.iter().cloned());
+            self.writing().bury(&batch.forgotten, &batch.tombstones);
             self.tell(batch);
             writer.unstored.remove(0);
         }
@@ -585,9 +608,14 @@ impl Ledger {
         if registers.erased_since {
             snapshot::forget(self).map_err(|error| Unavailable(format!("its snapshot cannot be removed: {}", error.kind())))?;
         }
+        let register = notices::read(&*self.store)?;
         let head = self.store.head()?;
         let mut projection = self.writing();
+        projection.register = register.into();
         projection.set_registers(registers);
+        // Only what really was erased.
+        let gone: Vec<_> = std::mem::take(&mut writer.forgotten).into_iter().filter(|(id, _)| projection.is_buried(id)).collect();
+        projection.bury(&gone, &[]);
         dossiers.iter().for_each(|dossier| projection.put(dossier));
         projection.revision = head.revision;
         drop(projection);

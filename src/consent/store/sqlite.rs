@@ -128,6 +128,7 @@ impl Store for SqliteStore {
             *forms = Forms::default();
         }
         done?;
+        self.locked.store(0, Ordering::Relaxed);
         drop(work);
         // A file that was unlinked meanwhile took the write and will not keep it.
         self.same_file()
@@ -211,14 +212,14 @@ impl Store for SqliteStore {
             probed.as_ref().is_err_and(|error| matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
         };
         let mut probed = look();
-        if is_busy(&probed) {
-            // Our own writer that is at work proves as much.
-            let Ok(_nobody_writes) = self.work.try_lock() else { return Ok(()) };
+        // Our own writer that is at work, for a while: a disk that hangs holds it for ever.
+        let is_own = is_busy(&probed) && self.work.try_lock().is_err();
+        if is_busy(&probed) && !is_own {
             probed = look();
         }
         if is_busy(&probed) {
             let looked = self.locked.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-            return if looked < LOCKED_PROBES { Ok(()) } else { Err(StoreError::Locked) };
+            return if looked < if is_own { OWN_PROBES } else { LOCKED_PROBES } { Ok(()) } else { Err(StoreError::Locked) };
         }
         self.locked.store(0, Ordering::Relaxed);
         match probed {
@@ -317,5 +318,7 @@ fn check_header(mut file: &File) -> Result<(), StoreError> {
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many probes, one a second, may find another process at its lock: then it has had it for longer than a write waits.
 const LOCKED_PROBES: u32 = 3;
+/// And so many may find our own writer at work.
+const OWN_PROBES: u32 = 10;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 64;

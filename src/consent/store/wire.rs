@@ -126,7 +126,7 @@ pub(super) fn encode_form(event: &Event) -> Result<String, StoreError> {
         method: event.method.to_string(),
         author: event.author.as_str().to_owned(),
         source_system: event.source_system.clone(),
-        evidenced: !event.evidence.is_empty(),
+        evidenced: event.evidence.values().any(|reference| !reference.trim().is_empty()),
         what,
     };
     serde_json::to_string(&form).map_err(|error| unwritable(&error))

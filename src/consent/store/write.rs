@@ -185,7 +185,7 @@ fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
         run(transaction, "DELETE FROM answered WHERE at < ?1", params![micros(day_ago)])?;
         run(
             transaction,
-            "INSERT INTO answered(caller, key, body, event, party, revision, author, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR IGNORE INTO answered(caller, key, body, event, party, revision, author, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 answered.caller,
                 answered.key,

@@ -251,6 +251,85 @@ fn no_personal_value_stands_in_what_is_debugged_or_said() {
     assert!(!text.contains("example.org"), "{text}");
 }
 
+#[test]
+fn stops_on_a_customers_own_id_wait_together_and_are_stored_together() {
+    let bench = bench();
+    let own = PartyRef::Party(bench.ledger.show_party(&id("crm:1").into()).unwrap().id);
+    bench.switch.down();
+    for kind in [StopKind::Restriction, StopKind::OptOutGpc] {
+        let taken = bench.ledger.add_stop(StopDraft::new(own.clone(), kind), &centre());
+        assert!(matches!(taken, Err(ConsentError::AppliedNotStored { .. })), "{taken:?}");
+    }
+    bench.switch.up();
+    bench.advance(2);
+    assert_eq!(bench.ledger.tick(bench.now()), Ok(0));
+    for ledger in [&bench.ledger, &bench.reopened()] {
+        assert_eq!(ledger.standing(&id("crm:1")).unwrap().unwrap().profile.stop_names(), ["opt-out", "restriction"]);
+    }
+}
+
+#[test]
+fn a_stop_that_is_repeated_while_the_store_is_down_does_not_hold_up_its_recovery() {
+    let bench = bench();
+    let mut draft = StopDraft::new(id("crm:1"), StopKind::Restriction);
+    draft.idempotency_key = Some("k1".to_owned());
+    let first = bench.ledger.add_stop(draft.clone(), &centre()).unwrap();
+    bench.switch.down();
+    assert!(bench.ledger.add_stop(draft.clone(), &centre()).is_err());
+    bench.switch.up();
+    bench.advance(2);
+    assert_eq!(bench.ledger.tick(bench.now()), Ok(0));
+    assert_eq!(bench.ledger.add_stop(draft, &centre()).unwrap().event, first.event, "the first answer stays");
+}
+
+#[test]
+fn an_erasure_in_doubt_leaves_no_id_behind_once_it_is_settled() {
+    for in_doubt in [false, true] {
+        let bench = bench();
+        if in_doubt {
+            bench.switch.in_doubt()
+        } else {
+            bench.switch.down()
+        }
+        for kind in [StopKind::Erasure, StopKind::OptOutGpc] {
+            assert!(bench.ledger.add_stop(StopDraft::new(id("crm:1"), kind), &centre()).is_err());
+        }
+        bench.switch.up();
+        bench.advance(2);
+        assert_eq!(bench.ledger.tick(bench.now()), Ok(0));
+        let kept = |ledger: &Ledger| ledger.reading().crosswalk.get(&id("crm:1"));
+        assert_eq!((kept(&bench.ledger), kept(&bench.reopened())), (None, None));
+        assert_eq!(bench.ledger.store.events(&[id("crm:1")]).unwrap(), [], "nor is it written down again");
+        assert_eq!(bench.floor("crm:1", "sales", LawfulBasis::Contract), Err("erasure"));
+    }
+}
+
+#[test]
+fn a_notice_whose_fate_was_not_known_takes_force_when_it_was_stored() {
+    let bench = bench();
+    let notice = |version: &str, supersedes| NoticeVersion {
+        notice: Notice { id: "news".to_owned(), version: version.to_owned(), purposes: vec![purpose("marketing.email")], ..Notice::default() },
+        language: "en".to_owned(),
+        hash: "0".repeat(64),
+        text: None,
+        url: None,
+        valid_from: bench.now(),
+        valid_to: None,
+        supersedes,
+        revision: Revision(0),
+    };
+    bench.ledger.add_notice(notice("1", false)).unwrap();
+    let mut draft = bench.draft("crm:1", "marketing.email", State::Given);
+    draft.notice = Some(Notice { id: "news".to_owned(), version: "1".to_owned(), ..Notice::default() });
+    bench.record(draft).unwrap();
+    bench.advance(1);
+    bench.switch.in_doubt();
+    assert!(bench.ledger.add_notice(notice("2", true)).is_err());
+    bench.switch.up();
+    bench.ledger.tick(bench.now()).unwrap();
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Superseded);
+}
+
 fn party_of(bench: &Bench, who: &str) -> crate::model::PartyNo {
     bench.ledger.show_party(&id(who).into()).unwrap().no
 }

@@ -1,6 +1,6 @@
 //! What went wrong in real systems, one test each, and the conflict rules.
 
-use crate::model::{Author, Channel, ConflictRule, ConsentStatus, LawfulBasis};
+use crate::model::{Age, Author, Channel, ConflictRule, ConsentStatus, LawfulBasis};
 
 use super::*;
 
@@ -425,4 +425,44 @@ fn a_grant_that_is_over_when_it_is_recorded_never_holds() {
     again.event_time = Some(bench.now() - seconds(40));
     bench.record(again).unwrap();
     assert_eq!(bench.state("crm:1", "marketing.email"), State::Given, "a later grant stands by itself");
+}
+
+#[test]
+fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_again() {
+    let bench = bench();
+    let refusal = || {
+        let mut draft = bench.draft("crm:1", "marketing.email", State::Withdrawn);
+        draft.event_time = None;
+        Statement::Consent(Box::new(draft))
+    };
+    let record = |statements: Vec<Statement>| {
+        let answers = bench.ledger.record_many(statements, &centre(), |_| Vec::new()).unwrap();
+        answers.into_iter().map(|answer| answer.unwrap().known_before).collect::<Vec<_>>()
+    };
+    assert_eq!(record(vec![refusal()]), [false]);
+    assert_eq!(record(vec![refusal()]), [true], "nothing happened since");
+    bench.advance(100);
+    bench.say("email:ann@example.org", "marketing.email", State::Given);
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Given);
+    bench.advance(100);
+    assert_eq!(record(vec![refusal()]), [false]);
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Withdrawn);
+    bench.advance(100);
+    let mut again = bench.draft("email:ann@example.org", "marketing.email", State::Given);
+    again.event_time = Some(bench.now() - seconds(1));
+    assert_eq!(record(vec![Statement::Consent(Box::new(again)), refusal()]), [false, false], "also within one piece");
+}
+
+#[test]
+fn a_merge_keeps_what_protects_either_side() {
+    let bench = bench();
+    bench.import("identifiers\ncrm:2\n");
+    let facts = FactsDraft { age: Some(Age::Minor), legal_hold: Some(true), source: "crm".to_owned(), ..FactsDraft::default() };
+    bench.ledger.put_facts(&id("crm:2").into(), &facts).unwrap();
+    bench.say("crm:2", "marketing.email", State::Given);
+    let draft = MergeDraft { into: id("crm:1").into(), from: id("crm:2").into(), time: None, reason: "same person".to_owned() };
+    bench.ledger.merge(&draft, &staff()).unwrap();
+    assert_ne!(bench.status("crm:1", "marketing.email"), ConsentStatus::Given, "a minor's own grant");
+    let erasure = bench.ledger.add_stop(StopDraft::new(id("crm:1"), StopKind::Erasure), &staff());
+    assert_eq!(erasure, Err(ConsentError::Held));
 }
