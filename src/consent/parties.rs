@@ -302,25 +302,25 @@ impl Ledger {
     pub fn link_created(&self, created: &Identifier, matches: &[Identifier]) -> Result<PartyNo, ConsentError> {
         let at = self.record_time();
         let mut writer = self.begin();
-        let found: Vec<PartyNo> = {
+        let (known, found): (Option<PartyNo>, Vec<PartyNo>) = {
             let projection = self.reading();
             if projection.is_erased(created) || matches.iter().any(|m| projection.is_erased(m)) {
                 return Err(ConsentError::Erased);
             }
-            if let Some(no) = projection.resolve(created) {
-                return Ok(no);
-            }
-            matches.iter().filter_map(|m| projection.resolve(m)).collect()
+            (projection.resolve(created), matches.iter().filter_map(|m| projection.resolve(m)).collect())
         };
         let mut matched: BTreeSet<Identifier> = matches.iter().cloned().collect();
         // Stops may stand under any id of the person who was found.
-        for no in found {
+        for no in found.into_iter().filter(|no| Some(*no) != known) {
             let links = self.store.dossier(no)?.map(|dossier| dossier.links).unwrap_or_default();
             matched.extend(links.into_iter().map(|(_, link)| link).filter(|link| stands(link, View::NOW.known)).map(|link| link.identifier));
             matched.insert(PartyRef::Party(self.party_id(no)).identifier());
         }
         // The id itself is the new customer's own, even if it was matched to another before.
         matched.remove(created);
+        if let Some(no) = known {
+            return self.match_to(&mut writer, no, matched, at);
+        }
         let no = PartyNo(self.party_count() + 1);
         let mut batch = Batch::default();
         let revision = self.new_party(&mut writer, &mut batch, no, PartyKind::Person, at);
@@ -329,6 +329,26 @@ impl Ledger {
             batch.links.push(link_row(identifier, no, Assurance::Matched, at, "match", revision));
         }
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
+        Ok(no)
+    }
+
+    /// What stands under the ids of the person who was found reaches a customer who was known already, too.
+    fn match_to(&self, writer: &mut Writer, no: PartyNo, matched: BTreeSet<Identifier>, at: Timestamp) -> Result<PartyNo, ConsentError> {
+        let mut new = Vec::new();
+        for identifier in matched {
+            let links = self.store.links_of(&identifier)?;
+            if !links.iter().any(|link| link.party == no && stands(link, View::NOW.known)) {
+                new.push(identifier);
+            }
+        }
+        if new.is_empty() {
+            return Ok(no);
+        }
+        let mut batch = Batch::default();
+        let revision = writer.next_revision();
+        batch.links.extend(new.into_iter().map(|identifier| link_row(identifier, no, Assurance::Matched, at, "match", revision)));
+        touch(&mut batch, no, revision, at, ChangeKind::Link);
+        self.commit(writer, batch, Binding::OnlyIfStored)?;
         Ok(no)
     }
 

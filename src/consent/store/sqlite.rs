@@ -173,7 +173,9 @@ impl Store for SqliteStore {
     }
 
     fn unlinked(&self) -> Result<Vec<(Space, u64)>, StoreError> {
-        read::unlinked(&self.work()?.connection)
+        // It reads every id: beside the writer, whom it must not hold up.
+        self.same_file()?;
+        read::unlinked(&connect(&self.path, BUSY_TIMEOUT)?)
     }
 
     fn holds(&self, revision: Revision) -> Result<bool, StoreError> {

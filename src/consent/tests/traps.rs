@@ -466,3 +466,14 @@ fn a_merge_keeps_what_protects_either_side() {
     let erasure = bench.ledger.add_stop(StopDraft::new(id("crm:1"), StopKind::Erasure), &staff());
     assert_eq!(erasure, Err(ConsentError::Held));
 }
+
+#[test]
+fn a_stop_under_a_matching_id_reaches_a_customer_who_was_known_already() {
+    let bench = bench();
+    bench.say("crm:1", "marketing.email", State::Given);
+    bench.advance(100);
+    bench.stop("email:zoe@example.org", StopKind::Suppression);
+    let no = bench.ledger.link_created(&id("crm:1"), &[id("email:zoe@example.org")]).unwrap();
+    assert_eq!(bench.ledger.link_created(&id("crm:1"), &[id("email:zoe@example.org")]).unwrap(), no);
+    assert_eq!(bench.floor("crm:1", "marketing.email", LawfulBasis::Consent), Err("suppression"));
+}
