@@ -195,7 +195,17 @@ pub(super) struct Circumstances<'a> {
     /// Notices in whose place another stands: id and version.
     pub(super) superseded: &'a HashSet<(String, String)>,
     pub(super) age: Age,
+    /// When somebody who was known as a minor came of age; `None`: never known as one.
+    pub(super) adult_since: Option<Timestamp>,
     pub(super) joined: &'a [Joined],
+}
+
+impl Circumstances<'_> {
+    /// Whether a customer was of age for what they said: a minor refuses but does not grant, and coming of age changes nothing
+    /// about what was said before.
+    fn may_speak(&self, record: &Record) -> bool {
+        record.form.author != Author::Customer || (self.age != Age::Minor && self.adult_since.is_none_or(|since| record.time() >= since))
+    }
 }
 
 /// Builds a profile and the ids that its positions stand for. Pure: the same records give the same profile in any order.
@@ -225,7 +235,6 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                 }
                 // What never was valid stands as that from the time at which it was said.
                 let state = if around.invalid.contains(&record.id) { State::Invalidated } else { *state };
-                let may_speak = form.author != Author::Customer || circumstances.age != Age::Minor;
                 said.push(Said {
                     at,
                     state,
@@ -233,7 +242,7 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                     explicit: form.method == Method::Explicit,
                     lapsed: around.lapse(record, state, until.as_deref()),
                     limited: record.uses_left.is_some(),
-                    raises: state.opens() && record.may_raise() && carries_grants && may_speak,
+                    raises: state.opens() && record.may_raise() && carries_grants && circumstances.may_speak(record),
                     confirmed: state.opens() && around.confirms(reached, terms),
                     by_customer,
                     mandates: (state.opens() && form.author == Author::Guardian).then(|| around.mandates(reached)),

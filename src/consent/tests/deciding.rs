@@ -1,7 +1,7 @@
 //! Conflict rules, expiry, delegations, confirmation: a case each, told as plain records. Merges have their own file.
 
 use crate::consent::record::Matter;
-use crate::model::{Age, Author, EventId};
+use crate::model::{Age, Author, EventId, Stage};
 
 use super::tale::{Tale, Told, after};
 use super::*;
@@ -194,6 +194,45 @@ fn a_minor_refuses_but_does_not_grant() {
     assert_eq!(tale.state(MAIL), State::Unknown);
     tale.say(100, MAIL, State::Refused);
     assert_eq!(tale.state(MAIL), State::Refused);
+}
+
+#[test]
+fn what_a_child_allowed_does_not_begin_to_count_on_the_birthday() {
+    let mut tale = Tale::new();
+    tale.say(999, MAIL, State::Given);
+    (tale.age, tale.adult_since) = (Age::Adult, Some(after(1000)));
+    assert_eq!(tale.state(MAIL), State::Unknown);
+    tale.say(1000, MAIL, State::Given);
+    assert_eq!(tale.state(MAIL), State::Given);
+}
+
+#[test]
+fn from_when_on_a_customer_speaks_for_themselves_follows_from_all_that_was_said_of_their_age() {
+    type Case = (&'static str, bool, fn(&mut FactsDraft), fn(&mut FactsDraft));
+    let cases: [Case; 5] = [
+        ("a minor who is of age now", false, |f| f.age = Some(Age::Minor), |f| f.age = Some(Age::Adult)),
+        ("one whose day has come", false, |f| f.adult_from = Some(time("2026-03-01T12:01:30Z")), |_| ()),
+        ("one whose day had come", true, |f| f.adult_from = Some(time("2026-02-01T12:00:00Z")), |_| ()),
+        ("an adult", true, |_| (), |f| f.age = Some(Age::Adult)),
+        ("one who was taken for a minor", true, |f| f.age = Some(Age::Minor), |f| f.age = Some(Age::Unknown)),
+    ];
+    for (who, speaks, before, after) in cases {
+        let bench = bench();
+        let put = |say: fn(&mut FactsDraft)| {
+            let mut facts = FactsDraft { stage: Some(Stage::Lead), source: "desk".to_owned(), ..FactsDraft::default() };
+            say(&mut facts);
+            bench.ledger.put_facts(&id("crm:1").into(), &facts).unwrap();
+        };
+        put(before);
+        bench.say("crm:1", MAIL, State::Given);
+        bench.advance(100);
+        bench.ledger.tick(bench.now()).unwrap();
+        put(after);
+        assert_eq!(bench.state("crm:1", MAIL).opens(), speaks, "{who}");
+        bench.advance(100);
+        bench.say("crm:1", MAIL, State::Given);
+        assert_eq!(bench.state("crm:1", MAIL), State::Given, "{who}, anew");
+    }
 }
 
 fn confirming() -> Tale {

@@ -147,12 +147,17 @@ impl<'a> Reading<'a> {
     fn may_raise(&self, told: &Told) -> bool {
         let form = &told.record.form;
         let may_speak = match form.author {
-            Author::Customer => self.tale.age != Age::Minor,
+            Author::Customer => !self.was_minor(told),
             Author::Guardian => self.mandated(told, false),
             Author::Staff | Author::System => false,
         };
         let proven = form.is_evidenced && told.record.event_time.is_some() && form.method != Method::Implied && told.carries_grants;
         may_speak && proven && (!self.in_any(self.purpose, &self.tale.rules.double_opt_in) || self.is_confirmed(told))
+    }
+
+    /// Whether the customer is a minor, or was one at that time.
+    fn was_minor(&self, told: &Told) -> bool {
+        self.tale.age == Age::Minor || self.tale.adult_since.is_some_and(|day| told.record.time() < day)
     }
 
     fn is_confirmed(&self, grant: &Told) -> bool {
