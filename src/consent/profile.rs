@@ -336,7 +336,7 @@ impl<'a> Around<'a> {
     fn confirms(&self, grant: &Reaching<'_>, terms: &Terms) -> bool {
         let Some(asked) = grant.record.about.and_then(|about| self.find(about)) else { return false };
         let Matter::Said { state: State::PendingConfirmation, terms: asked_for, .. } = &asked.record.form.matter else { return false };
-        self.supports(asked, grant) && terms.purposes.iter().all(|purpose| asked_for.purposes.contains(purpose))
+        self.supports(asked, grant) && asked.record.form.app == grant.record.form.app && terms.is_within(asked_for)
     }
 
     /// What the one who speaks for the person could speak for at that time.

@@ -244,7 +244,24 @@ fn confirming() -> Tale {
 #[test]
 fn where_confirmation_is_asked_for_a_grant_counts_only_if_it_answers_a_request_that_still_waited() {
     type Case = (&'static str, fn(&mut Tale) -> EventId);
-    let cases: [Case; 5] = [
+    let cases: [Case; 9] = [
+        ("another app's request", |t| t.say(0, MAIL, State::PendingConfirmation).from("shop").id()),
+        ("a request about other data", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.categories = vec![category("order")];
+            pending.id()
+        }),
+        ("a request for another recipient", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.recipients = vec![];
+            pending.terms().named_recipients = [department("sales")].into();
+            pending.id()
+        }),
+        ("a request that names no data", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.categories = vec![];
+            pending.id()
+        }),
         ("a request that ran out", |t| {
             let pending = t.say(0, MAIL, State::PendingConfirmation);
             pending.record.due = Some(after(100));

@@ -163,7 +163,11 @@ impl<'a> Reading<'a> {
     fn is_confirmed(&self, grant: &Told) -> bool {
         let Some(pending) = grant.record.about.and_then(|id| self.by_id(id)) else { return false };
         let asked = |purpose: &Purpose| terms(pending).purposes.contains(purpose);
-        state(pending) == State::PendingConfirmation && self.rests_on(grant, pending) && terms(grant).purposes.iter().all(asked)
+        let (given, wanted) = (terms(grant).scope, terms(pending).scope);
+        let wider =
+            given.categories.iter().any(|c| !wanted.categories.contains(c)) || given.recipients.iter().any(|r| !wanted.recipients.contains(r));
+        let same_app = grant.record.form.app == pending.record.form.app;
+        state(pending) == State::PendingConfirmation && same_app && !wider && self.rests_on(grant, pending) && terms(grant).purposes.iter().all(asked)
     }
 
     /// Whether for each of its purposes there was a delegation; and still is, if asked.

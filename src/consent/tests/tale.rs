@@ -121,10 +121,10 @@ impl Tale {
         self.told.last_mut().unwrap()
     }
 
-    /// The customer's statement, with evidence; a grant is for marketing's use of the contact data.
+    /// The customer's statement, with evidence; a grant, or the request to confirm one, is for marketing's use of the contact data.
     pub(super) fn say(&mut self, at: i64, about: &str, state: State) -> &mut Told {
         let scope = Scope { categories: vec![category("contact")], recipients: vec![department("marketing")], channels: vec![] };
-        let scope = if state.opens() { scope } else { Scope::default() };
+        let scope = if state.opens() || state == State::PendingConfirmation { scope } else { Scope::default() };
         let terms = Terms { purposes: [purpose(about)].into(), scope, ..Terms::default() };
         self.tell(at, Matter::Said { state, terms: Arc::new(terms), until: None })
     }
