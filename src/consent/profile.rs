@@ -309,11 +309,13 @@ impl<'a> Around<'a> {
 
     fn origin(&self, record: &Record, source: usize) -> Origin {
         let clear = record.time().checked_sub(self.circumstances.skew).unwrap_or(Timestamp::MIN);
-        Origin {
-            source: small(source),
-            after_own: small(self.times.partition_point(|t| *t < record.time())),
-            after_other: small(self.times.partition_point(|t| *t < clear)),
-        }
+        let after_other = self.times.partition_point(|t| *t < clear);
+        let earlier = self.times.partition_point(|t| *t < record.time());
+        // Within the skew one source's clocks say less than the order in which it spoke: a no that was recorded later is later.
+        let spoken_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && r.record.form.source == record.form.source;
+        let within_skew = self.reaching.iter().take(earlier).skip(after_other);
+        let after_own = within_skew.take_while(|r| !spoken_later(r)).count().saturating_add(after_other);
+        Origin { source: small(source), after_own: small(after_own), after_other: small(after_other) }
     }
 
     fn lapse(&self, record: &Record, state: State, until: Option<&str>) -> Option<Lapse> {

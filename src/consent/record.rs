@@ -132,6 +132,15 @@ impl Record {
         }
     }
 
+    /// Whether it is a refusal or a stop.
+    pub(super) fn closes(&self) -> bool {
+        match &self.form.matter {
+            Matter::Said { state, .. } => state.closes(),
+            Matter::Stop { .. } => true,
+            Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => false,
+        }
+    }
+
     pub(super) fn stop_kind(&self) -> Option<StopKind> {
         match &self.form.matter {
             Matter::Stop { kind, .. } => Some(*kind),

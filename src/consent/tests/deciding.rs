@@ -235,6 +235,24 @@ fn from_when_on_a_customer_speaks_for_themselves_follows_from_all_that_was_said_
     }
 }
 
+#[test]
+fn a_no_that_the_same_source_recorded_later_wins_over_a_grant_stamped_ahead() {
+    for (ahead, opens) in [(70, false), (71, true)] {
+        let mut tale = Tale::new();
+        tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
+        tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
+        assert_eq!(tale.state(MAIL).opens(), opens, "{ahead}");
+        let mut tale = Tale::new();
+        tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
+        tale.stop(10, StopKind::Suppression, &[]).record.event_time = None;
+        assert_eq!(tale.floor(MAIL, LawfulBasis::Consent).is_ok(), opens, "{ahead}");
+    }
+    let mut tale = Tale::new();
+    tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
+    tale.say(50, MAIL, State::Given);
+    assert!(tale.state(MAIL).opens(), "recorded before the grant");
+}
+
 fn confirming() -> Tale {
     let mut tale = Tale::new();
     tale.rules.double_opt_in = vec![purpose("marketing")];

@@ -217,8 +217,17 @@ impl<'a> Reading<'a> {
     }
 
     fn later(&self, a: &Told, b: &Told) -> bool {
-        let margin = if a.record.form.source == b.record.form.source { seconds(0) } else { seconds(60) };
-        a.record.time() - margin > b.record.time()
+        let own = a.record.form.source == b.record.form.source;
+        let margin = if own { seconds(0) } else { seconds(60) };
+        a.record.time() - margin > b.record.time() && !(own && self.said_no_since(a, b))
+    }
+
+    /// Whether up to the second the first's source said a no that was recorded later than the first and lies within the skew before it.
+    fn said_no_since(&self, a: &Told, b: &Told) -> bool {
+        let place = |told: &Told| (told.record.time(), told.id());
+        let is_no = |told: &Told| state(told).closes() || matches!(told.record.form.matter, Matter::Stop { .. }) && !self.is_lifted(told);
+        let own = self.tale.told.iter().filter(|told| told.record.form.source == a.record.form.source && told.id() > a.id() && is_no(told));
+        own.into_iter().any(|no| no.record.time() >= a.record.time() - seconds(60) && place(no) <= place(b))
     }
 
     fn speaks_for(&self, grant: &Told, group: u16) -> bool {
