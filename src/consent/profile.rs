@@ -346,7 +346,7 @@ impl<'a> Around<'a> {
         let Circumstances { at, age, .. } = *self.circumstances;
         let mandate = |r: &Reaching<'_>| {
             let Matter::Delegation { holder, purposes } = &r.record.form.matter else { return None };
-            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System;
+            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && self.circumstances.may_speak(r.record);
             let of_age = *holder == Holder::Guardian && age == Age::Adult;
             (is_proven && self.supports(r, grant)).then(|| Mandate { purposes: purposes.clone(), ended: of_age || r.record.has_run_out(at) })
         };

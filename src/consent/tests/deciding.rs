@@ -253,6 +253,17 @@ fn a_no_that_the_same_source_recorded_later_wins_over_a_grant_stamped_ahead() {
     assert!(tale.state(MAIL).opens(), "recorded before the grant");
 }
 
+#[test]
+fn a_minor_appoints_nobody() {
+    for (age, since, opens) in [(Age::Minor, None, false), (Age::Adult, Some(after(1)), false), (Age::Adult, Some(after(0)), true)] {
+        let mut tale = Tale::new();
+        (tale.age, tale.adult_since) = (age, since);
+        tale.delegate(0, Holder::Representative, &[]);
+        tale.say(100, MAIL, State::Given).by(Author::Guardian);
+        assert_eq!(tale.state(MAIL).opens(), opens, "{age} {since:?}");
+    }
+}
+
 fn confirming() -> Tale {
     let mut tale = Tale::new();
     tale.rules.double_opt_in = vec![purpose("marketing")];

@@ -178,7 +178,8 @@ impl<'a> Reading<'a> {
                 let of_age = *holder == Holder::Guardian && self.tale.age == Age::Adult;
                 let proven = told.record.form.is_evidenced && told.record.form.author != Author::System;
                 let covers = purposes.is_empty() || self.in_any(*purpose, purposes);
-                proven && covers && self.rests_on(grant, told) && !(still && (of_age || self.has_run_out(&told.record)))
+                let minors = told.record.form.author == Author::Customer && self.was_minor(told);
+                proven && !minors && covers && self.rests_on(grant, told) && !(still && (of_age || self.has_run_out(&told.record)))
             })
         })
     }
