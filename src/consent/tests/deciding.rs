@@ -1,6 +1,6 @@
 //! Conflict rules, expiry, delegations, confirmation: a case each, told as plain records. Merges have their own file.
 
-use crate::consent::record::Matter;
+use crate::consent::record::{Form, Matter};
 use crate::model::{Age, Author, EventId, Stage};
 
 use super::tale::{Tale, Told, after};
@@ -262,6 +262,16 @@ fn a_minor_appoints_nobody() {
         tale.say(100, MAIL, State::Given).by(Author::Guardian);
         assert_eq!(tale.state(MAIL).opens(), opens, "{age} {since:?}");
     }
+}
+
+#[test]
+fn a_blank_reference_is_no_evidence() {
+    let bench = bench();
+    let given = bench.say("crm:1", MAIL, State::Given);
+    let (mut event, _) = bench.ledger.event(given.event).unwrap();
+    assert!(Form::of(&event).is_evidenced);
+    event.evidence.values_mut().for_each(|reference| *reference = " ".to_owned());
+    assert!(!Form::of(&event).is_evidenced);
 }
 
 fn confirming() -> Tale {
