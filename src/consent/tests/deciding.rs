@@ -274,6 +274,22 @@ fn a_blank_reference_is_no_evidence() {
     assert!(!Form::of(&event).is_evidenced);
 }
 
+#[test]
+fn a_grant_of_limited_uses_is_told_where_it_lifts_a_stop() {
+    let lift = |tale: &Tale, basis| {
+        let channel = tale.vocabulary.channel(purpose(MAIL));
+        limited_lift(&tale.build().0, &tale.vocabulary, &tale.rules, purpose(MAIL), basis, category("contact"), channel)
+    };
+    let mut tale = Tale::new();
+    tale.say(100, MAIL, State::Given).record.uses_left = Some(1);
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "no stop");
+    tale.stop(0, StopKind::Objection, &[]);
+    assert!(lift(&tale, LawfulBasis::LegitimateInterest).is_some());
+    assert_eq!(lift(&tale, LawfulBasis::Contract), None, "the stop does not close it");
+    tale.say(200, MAIL, State::Given);
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "the last grant is not limited");
+}
+
 fn confirming() -> Tale {
     let mut tale = Tale::new();
     tale.rules.double_opt_in = vec![purpose("marketing")];
