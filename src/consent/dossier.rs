@@ -12,7 +12,7 @@ use super::parties::FactValue;
 use super::profile::{Circumstances, Joined, Profile, Reaching, build, invalidated_by};
 use super::record::Record;
 use super::rows::{About, Facts};
-use super::store::{Dossier, FactName, LinkRow};
+use super::store::{Dossier, FactName, FactRow, LinkRow};
 
 /// Which of what is stored counts.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,7 @@ pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Deri
         at: view.at.unwrap_or(Timestamp::MIN),
         superseded: &settings.superseded,
         age: facts.age.unwrap_or(Age::Unknown),
+        adult_since: adult_since(dossier, view),
         joined: &joined,
     };
     let (profile, events) = build(reaching, &circumstances);
@@ -94,10 +95,25 @@ pub(super) fn stands(link: &LinkRow, known: Revision) -> bool {
     link.from <= known && link.to.is_none_or(|(to, _)| to > known)
 }
 
+fn facts_within(dossier: &Dossier, view: View) -> impl Iterator<Item = &FactRow> {
+    dossier.facts.iter().filter(move |row| row.revision <= view.known && view.at.is_none_or(|at| row.time <= at))
+}
+
+/// When somebody who was known as a minor came of age; `None`: never known as one.
+fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
+    facts_within(dossier, view).fold(None, |since, row| match FactValue::parse(row.name, &row.value) {
+        Some(FactValue::AdultFrom(day)) => Some(day),
+        Some(FactValue::Age(Age::Minor)) => Some(Timestamp::MAX),
+        // A day that has come stays the day, whenever it is noticed.
+        Some(FactValue::Age(Age::Adult)) => since.map(|day: Timestamp| day.min(row.time)),
+        Some(FactValue::Age(Age::Unknown)) => None,
+        Some(FactValue::Stage(_) | FactValue::Segment(_) | FactValue::LegalHold(_)) | None => since,
+    })
+}
+
 pub(super) fn facts(dossier: &Dossier, view: View) -> Facts {
     let mut facts = Facts::default();
-    let counts = dossier.facts.iter().filter(|row| row.revision <= view.known && view.at.is_none_or(|at| row.time <= at));
-    for row in counts {
+    for row in facts_within(dossier, view) {
         match FactValue::parse(row.name, &row.value) {
             Some(FactValue::Stage(stage)) => facts.stage = Some(stage),
             Some(FactValue::Segment(segment)) => facts.segment = Some(segment),

@@ -36,6 +36,22 @@ pub fn floor(
     closing_stop(profile, &usage, basis).map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
 
+/// The grant of limited uses by which alone a stop does not close a use.
+#[must_use]
+pub fn limited_lift(
+    profile: &Profile,
+    vocabulary: &Vocabulary,
+    rules: &ConsentRules,
+    purpose: Purpose,
+    basis: LawfulBasis,
+    category: Category,
+    channel: Channel,
+) -> Option<Position> {
+    let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
+    let is_limited = |at: &Position| profile.said.iter().any(|said| said.at == *at && said.limited);
+    profile.stops.iter().filter(|stop| closes(stop, &usage, basis)).filter_map(|stop| lifted_by(stop, &usage, profile)).find(is_limited)
+}
+
 /// The first stop that closes a use, for whichever recipient.
 pub(super) fn closing_stop<'p>(profile: &'p Profile, usage: &Use<'_>, basis: LawfulBasis) -> Option<&'p HardStop> {
     let usage = Use { recipient: None, ..*usage };

@@ -195,7 +195,17 @@ pub(super) struct Circumstances<'a> {
     /// Notices in whose place another stands: id and version.
     pub(super) superseded: &'a HashSet<(String, String)>,
     pub(super) age: Age,
+    /// When somebody who was known as a minor came of age; `None`: never known as one.
+    pub(super) adult_since: Option<Timestamp>,
     pub(super) joined: &'a [Joined],
+}
+
+impl Circumstances<'_> {
+    /// Whether a customer was of age for what they said: a minor refuses but does not grant, and coming of age changes nothing
+    /// about what was said before.
+    fn may_speak(&self, record: &Record) -> bool {
+        record.form.author != Author::Customer || (self.age != Age::Minor && self.adult_since.is_none_or(|since| record.time() >= since))
+    }
 }
 
 /// Builds a profile and the ids that its positions stand for. Pure: the same records give the same profile in any order.
@@ -225,7 +235,6 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                 }
                 // What never was valid stands as that from the time at which it was said.
                 let state = if around.invalid.contains(&record.id) { State::Invalidated } else { *state };
-                let may_speak = form.author != Author::Customer || circumstances.age != Age::Minor;
                 said.push(Said {
                     at,
                     state,
@@ -233,7 +242,7 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                     explicit: form.method == Method::Explicit,
                     lapsed: around.lapse(record, state, until.as_deref()),
                     limited: record.uses_left.is_some(),
-                    raises: state.opens() && record.may_raise() && carries_grants && may_speak,
+                    raises: state.opens() && record.may_raise() && carries_grants && circumstances.may_speak(record),
                     confirmed: state.opens() && around.confirms(reached, terms),
                     by_customer,
                     mandates: (state.opens() && form.author == Author::Guardian).then(|| around.mandates(reached)),
@@ -300,11 +309,13 @@ impl<'a> Around<'a> {
 
     fn origin(&self, record: &Record, source: usize) -> Origin {
         let clear = record.time().checked_sub(self.circumstances.skew).unwrap_or(Timestamp::MIN);
-        Origin {
-            source: small(source),
-            after_own: small(self.times.partition_point(|t| *t < record.time())),
-            after_other: small(self.times.partition_point(|t| *t < clear)),
-        }
+        let after_other = self.times.partition_point(|t| *t < clear);
+        let earlier = self.times.partition_point(|t| *t < record.time());
+        // Within the skew one source's clocks say less than the order in which it spoke: a no that was recorded later is later.
+        let spoken_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && r.record.form.source == record.form.source;
+        let within_skew = self.reaching.iter().take(earlier).skip(after_other);
+        let after_own = within_skew.take_while(|r| !spoken_later(r)).count().saturating_add(after_other);
+        Origin { source: small(source), after_own: small(after_own), after_other: small(after_other) }
     }
 
     fn lapse(&self, record: &Record, state: State, until: Option<&str>) -> Option<Lapse> {
@@ -327,7 +338,7 @@ impl<'a> Around<'a> {
     fn confirms(&self, grant: &Reaching<'_>, terms: &Terms) -> bool {
         let Some(asked) = grant.record.about.and_then(|about| self.find(about)) else { return false };
         let Matter::Said { state: State::PendingConfirmation, terms: asked_for, .. } = &asked.record.form.matter else { return false };
-        self.supports(asked, grant) && terms.purposes.iter().all(|purpose| asked_for.purposes.contains(purpose))
+        self.supports(asked, grant) && asked.record.form.app == grant.record.form.app && terms.is_within(asked_for)
     }
 
     /// What the one who speaks for the person could speak for at that time.
@@ -335,7 +346,7 @@ impl<'a> Around<'a> {
         let Circumstances { at, age, .. } = *self.circumstances;
         let mandate = |r: &Reaching<'_>| {
             let Matter::Delegation { holder, purposes } = &r.record.form.matter else { return None };
-            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System;
+            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && self.circumstances.may_speak(r.record);
             let of_age = *holder == Holder::Guardian && age == Age::Adult;
             (is_proven && self.supports(r, grant)).then(|| Mandate { purposes: purposes.clone(), ended: of_age || r.record.has_run_out(at) })
         };

@@ -132,6 +132,15 @@ impl Record {
         }
     }
 
+    /// Whether it is a refusal or a stop.
+    pub(super) fn closes(&self) -> bool {
+        match &self.form.matter {
+            Matter::Said { state, .. } => state.closes(),
+            Matter::Stop { .. } => true,
+            Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => false,
+        }
+    }
+
     pub(super) fn stop_kind(&self) -> Option<StopKind> {
         match &self.form.matter {
             Matter::Stop { kind, .. } => Some(*kind),
@@ -167,7 +176,7 @@ impl Form {
             system: system_name(&event.source_system).into(),
             app: system_name(&event.captured_by).into(),
             method: event.method,
-            is_evidenced: !event.evidence.is_empty(),
+            is_evidenced: event.evidence.values().any(|reference| !reference.trim().is_empty()),
         }
     }
 }
@@ -182,6 +191,22 @@ fn system_name(text: &str) -> &str {
 }
 
 impl Terms {
+    /// Whether a grant of these terms allows nothing beyond what was asked for.
+    pub(super) fn is_within(&self, asked: &Self) -> bool {
+        self.purposes.iter().all(|purpose| asked.purposes.contains(purpose))
+            && self.categories().iter().all(|category| asked.categories().contains(category))
+            && self.recipients().iter().all(|recipient| asked.recipients().contains(recipient))
+    }
+
+    /// What a grant covers: what its scope leaves open its notice must name.
+    fn categories(&self) -> &[Category] {
+        if self.scope.categories.is_empty() { &self.named_categories } else { &self.scope.categories }
+    }
+
+    fn recipients(&self) -> &[Department] {
+        if self.scope.recipients.is_empty() { &self.named_recipients } else { &self.scope.recipients }
+    }
+
     fn of(consent: &Consent) -> Self {
         let named = consent.notice.clone();
         let notice = named.as_ref().map(|notice| (notice.id.clone(), notice.version.clone()));

@@ -8,7 +8,7 @@ use jiff::{Span, SpanFieldwise, Timestamp};
 use serde_json::{Value, json};
 
 use super::confirm;
-use super::dispatch::{Call, Param, Reply, Route, Takes};
+use super::dispatch::{Call, Caller, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, find, reference, word};
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
@@ -100,6 +100,7 @@ body! {
 /// `POST /v1/consents`, for the desk and for registered apps.
 pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
     let mut draft = draft(call, call.json()?)?;
+    confirms_by_token(matches!(call.caller, Caller::App(_)), &draft)?;
     let confirmable = confirm::prepare(call, &mut draft)?;
     let weight = if draft.state.closes() { Weight::Stops } else { Weight::Opens };
     call.may_write(weight)?;
@@ -113,6 +114,15 @@ pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
         members.insert("confirm_until".to_owned(), json!(until.to_string()));
     }
     Ok(Reply::created(&document).revision(acknowledged.revision.0))
+}
+
+/// An app confirms with the token that only the person was sent, never by naming the request.
+fn confirms_by_token(is_app: bool, draft: &EventDraft) -> Result<(), Problem> {
+    if is_app && draft.state.opens() && draft.about.is_some() {
+        let remedy = "confirm a pending consent with its token at `/v1/consents/{id}:confirm`";
+        return Err(Problem::value("`about` belongs to `invalidated`", remedy));
+    }
+    Ok(())
 }
 
 /// Why a grant will open nothing, whoever's statement it is. The ledger decides; this only tells.
@@ -361,4 +371,21 @@ pub(super) fn texts<T: Copy>(list: &[T], name: impl Fn(T) -> Name) -> Vec<&'stat
 /// An identifier for those who may see it; for others only its system.
 pub(super) fn shown(identifier: &Identifier, full: bool) -> String {
     if full { identifier.to_string() } else { format!("{}:…", identifier.space) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_confirms_nothing_without_the_token() {
+        let id = Identifier { space: crate::model::Space::intern("crm"), value: "1".to_owned() };
+        let mut draft = EventDraft::new(id, Purpose::intern("marketing.email"), State::Given);
+        assert!(confirms_by_token(true, &draft).is_ok());
+        draft.about = Some(EventId(7));
+        assert!(confirms_by_token(true, &draft).is_err());
+        assert!(confirms_by_token(false, &draft).is_ok(), "the desk");
+        draft.state = State::Invalidated;
+        assert!(confirms_by_token(true, &draft).is_ok());
+    }
 }

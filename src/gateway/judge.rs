@@ -204,7 +204,9 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
     };
     // Had its last use been taken, the grant would have run out.
     let without = Question { action, status: ConsentStatus::Expired, explicit: false, ..question };
-    let counted = effective.event.filter(|_| effective.limited && !policies.decide(&without).allow());
+    let relied = effective.event.filter(|_| effective.limited && !policies.decide(&without).allow());
+    // Whatever the basis: without it, the stop that it lifts would close.
+    let counted = relied.or_else(|| consent::limited_lift(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel));
     (answer, counted)
 }
 

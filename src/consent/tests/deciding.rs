@@ -1,7 +1,7 @@
 //! Conflict rules, expiry, delegations, confirmation: a case each, told as plain records. Merges have their own file.
 
-use crate::consent::record::Matter;
-use crate::model::{Age, Author, EventId};
+use crate::consent::record::{Form, Matter};
+use crate::model::{Age, Author, EventId, Stage};
 
 use super::tale::{Tale, Told, after};
 use super::*;
@@ -196,6 +196,100 @@ fn a_minor_refuses_but_does_not_grant() {
     assert_eq!(tale.state(MAIL), State::Refused);
 }
 
+#[test]
+fn what_a_child_allowed_does_not_begin_to_count_on_the_birthday() {
+    let mut tale = Tale::new();
+    tale.say(999, MAIL, State::Given);
+    (tale.age, tale.adult_since) = (Age::Adult, Some(after(1000)));
+    assert_eq!(tale.state(MAIL), State::Unknown);
+    tale.say(1000, MAIL, State::Given);
+    assert_eq!(tale.state(MAIL), State::Given);
+}
+
+#[test]
+fn from_when_on_a_customer_speaks_for_themselves_follows_from_all_that_was_said_of_their_age() {
+    type Case = (&'static str, bool, fn(&mut FactsDraft), fn(&mut FactsDraft));
+    let cases: [Case; 5] = [
+        ("a minor who is of age now", false, |f| f.age = Some(Age::Minor), |f| f.age = Some(Age::Adult)),
+        ("one whose day has come", false, |f| f.adult_from = Some(time("2026-03-01T12:01:30Z")), |_| ()),
+        ("one whose day had come", true, |f| f.adult_from = Some(time("2026-02-01T12:00:00Z")), |_| ()),
+        ("an adult", true, |_| (), |f| f.age = Some(Age::Adult)),
+        ("one who was taken for a minor", true, |f| f.age = Some(Age::Minor), |f| f.age = Some(Age::Unknown)),
+    ];
+    for (who, speaks, before, after) in cases {
+        let bench = bench();
+        let put = |say: fn(&mut FactsDraft)| {
+            let mut facts = FactsDraft { stage: Some(Stage::Lead), source: "desk".to_owned(), ..FactsDraft::default() };
+            say(&mut facts);
+            bench.ledger.put_facts(&id("crm:1").into(), &facts).unwrap();
+        };
+        put(before);
+        bench.say("crm:1", MAIL, State::Given);
+        bench.advance(100);
+        bench.ledger.tick(bench.now()).unwrap();
+        put(after);
+        assert_eq!(bench.state("crm:1", MAIL).opens(), speaks, "{who}");
+        bench.advance(100);
+        bench.say("crm:1", MAIL, State::Given);
+        assert_eq!(bench.state("crm:1", MAIL), State::Given, "{who}, anew");
+    }
+}
+
+#[test]
+fn a_no_that_the_same_source_recorded_later_wins_over_a_grant_stamped_ahead() {
+    for (ahead, opens) in [(70, false), (71, true)] {
+        let mut tale = Tale::new();
+        tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
+        tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
+        assert_eq!(tale.state(MAIL).opens(), opens, "{ahead}");
+        let mut tale = Tale::new();
+        tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
+        tale.stop(10, StopKind::Suppression, &[]).record.event_time = None;
+        assert_eq!(tale.floor(MAIL, LawfulBasis::Consent).is_ok(), opens, "{ahead}");
+    }
+    let mut tale = Tale::new();
+    tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
+    tale.say(50, MAIL, State::Given);
+    assert!(tale.state(MAIL).opens(), "recorded before the grant");
+}
+
+#[test]
+fn a_minor_appoints_nobody() {
+    for (age, since, opens) in [(Age::Minor, None, false), (Age::Adult, Some(after(1)), false), (Age::Adult, Some(after(0)), true)] {
+        let mut tale = Tale::new();
+        (tale.age, tale.adult_since) = (age, since);
+        tale.delegate(0, Holder::Representative, &[]);
+        tale.say(100, MAIL, State::Given).by(Author::Guardian);
+        assert_eq!(tale.state(MAIL).opens(), opens, "{age} {since:?}");
+    }
+}
+
+#[test]
+fn a_blank_reference_is_no_evidence() {
+    let bench = bench();
+    let given = bench.say("crm:1", MAIL, State::Given);
+    let (mut event, _) = bench.ledger.event(given.event).unwrap();
+    assert!(Form::of(&event).is_evidenced);
+    event.evidence.values_mut().for_each(|reference| *reference = " ".to_owned());
+    assert!(!Form::of(&event).is_evidenced);
+}
+
+#[test]
+fn a_grant_of_limited_uses_is_told_where_it_lifts_a_stop() {
+    let lift = |tale: &Tale, basis| {
+        let channel = tale.vocabulary.channel(purpose(MAIL));
+        limited_lift(&tale.build().0, &tale.vocabulary, &tale.rules, purpose(MAIL), basis, category("contact"), channel)
+    };
+    let mut tale = Tale::new();
+    tale.say(100, MAIL, State::Given).record.uses_left = Some(1);
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "no stop");
+    tale.stop(0, StopKind::Objection, &[]);
+    assert!(lift(&tale, LawfulBasis::LegitimateInterest).is_some());
+    assert_eq!(lift(&tale, LawfulBasis::Contract), None, "the stop does not close it");
+    tale.say(200, MAIL, State::Given);
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "the last grant is not limited");
+}
+
 fn confirming() -> Tale {
     let mut tale = Tale::new();
     tale.rules.double_opt_in = vec![purpose("marketing")];
@@ -205,7 +299,24 @@ fn confirming() -> Tale {
 #[test]
 fn where_confirmation_is_asked_for_a_grant_counts_only_if_it_answers_a_request_that_still_waited() {
     type Case = (&'static str, fn(&mut Tale) -> EventId);
-    let cases: [Case; 5] = [
+    let cases: [Case; 9] = [
+        ("another app's request", |t| t.say(0, MAIL, State::PendingConfirmation).from("shop").id()),
+        ("a request about other data", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.categories = vec![category("order")];
+            pending.id()
+        }),
+        ("a request for another recipient", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.recipients = vec![];
+            pending.terms().named_recipients = [department("sales")].into();
+            pending.id()
+        }),
+        ("a request that names no data", |t| {
+            let pending = t.say(0, MAIL, State::PendingConfirmation);
+            pending.terms().scope.categories = vec![];
+            pending.id()
+        }),
         ("a request that ran out", |t| {
             let pending = t.say(0, MAIL, State::PendingConfirmation);
             pending.record.due = Some(after(100));

@@ -125,10 +125,11 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
 /// A tale, and what it is about.
 fn tale() -> impl Strategy<Value = (Tale, [&'static str; 2])> {
     let ages = prop::sample::select(vec![Age::Unknown, Age::Unknown, Age::Adult, Age::Minor]);
+    let ages = (ages, prop::option::weighted(0.2, 0_i64..14));
     let joins = prop::collection::vec((0_u16..3, 0_u16..3, 0_i64..14), 0..4);
     let about = prop::sample::select(ABOUT.to_vec());
     (prop::collection::vec(line(), 1..10), about, ages, joins, 0_i64..30, any::<bool>(), any::<bool>()).prop_map(
-        |(lines, about, age, joins, at, alone, superseded)| {
+        |(lines, about, (age, adult_since), joins, at, alone, superseded)| {
             let mut tale = Tale::new();
             for line in &lines {
                 tell(&mut tale, about, line, lines.len());
@@ -137,6 +138,7 @@ fn tale() -> impl Strategy<Value = (Tale, [&'static str; 2])> {
                 }
             }
             tale.age = age;
+            tale.adult_since = adult_since.map(|since| after(since * 30));
             tale.at = after(at * 30);
             tale.joined = joins.into_iter().map(|(a, b, at)| Joined { a, b, at: after(at * 30) }).collect();
             if superseded {

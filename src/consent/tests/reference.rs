@@ -147,7 +147,7 @@ impl<'a> Reading<'a> {
     fn may_raise(&self, told: &Told) -> bool {
         let form = &told.record.form;
         let may_speak = match form.author {
-            Author::Customer => self.tale.age != Age::Minor,
+            Author::Customer => !self.was_minor(told),
             Author::Guardian => self.mandated(told, false),
             Author::Staff | Author::System => false,
         };
@@ -155,10 +155,19 @@ impl<'a> Reading<'a> {
         may_speak && proven && (!self.in_any(self.purpose, &self.tale.rules.double_opt_in) || self.is_confirmed(told))
     }
 
+    /// Whether the customer is a minor, or was one at that time.
+    fn was_minor(&self, told: &Told) -> bool {
+        self.tale.age == Age::Minor || self.tale.adult_since.is_some_and(|day| told.record.time() < day)
+    }
+
     fn is_confirmed(&self, grant: &Told) -> bool {
         let Some(pending) = grant.record.about.and_then(|id| self.by_id(id)) else { return false };
         let asked = |purpose: &Purpose| terms(pending).purposes.contains(purpose);
-        state(pending) == State::PendingConfirmation && self.rests_on(grant, pending) && terms(grant).purposes.iter().all(asked)
+        let (given, wanted) = (terms(grant).scope, terms(pending).scope);
+        let wider =
+            given.categories.iter().any(|c| !wanted.categories.contains(c)) || given.recipients.iter().any(|r| !wanted.recipients.contains(r));
+        let same_app = grant.record.form.app == pending.record.form.app;
+        state(pending) == State::PendingConfirmation && same_app && !wider && self.rests_on(grant, pending) && terms(grant).purposes.iter().all(asked)
     }
 
     /// Whether for each of its purposes there was a delegation; and still is, if asked.
@@ -169,7 +178,8 @@ impl<'a> Reading<'a> {
                 let of_age = *holder == Holder::Guardian && self.tale.age == Age::Adult;
                 let proven = told.record.form.is_evidenced && told.record.form.author != Author::System;
                 let covers = purposes.is_empty() || self.in_any(*purpose, purposes);
-                proven && covers && self.rests_on(grant, told) && !(still && (of_age || self.has_run_out(&told.record)))
+                let minors = told.record.form.author == Author::Customer && self.was_minor(told);
+                proven && !minors && covers && self.rests_on(grant, told) && !(still && (of_age || self.has_run_out(&told.record)))
             })
         })
     }
@@ -208,8 +218,17 @@ impl<'a> Reading<'a> {
     }
 
     fn later(&self, a: &Told, b: &Told) -> bool {
-        let margin = if a.record.form.source == b.record.form.source { seconds(0) } else { seconds(60) };
-        a.record.time() - margin > b.record.time()
+        let own = a.record.form.source == b.record.form.source;
+        let margin = if own { seconds(0) } else { seconds(60) };
+        a.record.time() - margin > b.record.time() && !(own && self.said_no_since(a, b))
+    }
+
+    /// Whether up to the second the first's source said a no that was recorded later than the first and lies within the skew before it.
+    fn said_no_since(&self, a: &Told, b: &Told) -> bool {
+        let place = |told: &Told| (told.record.time(), told.id());
+        let is_no = |told: &Told| state(told).closes() || matches!(told.record.form.matter, Matter::Stop { .. }) && !self.is_lifted(told);
+        let own = self.tale.told.iter().filter(|told| told.record.form.source == a.record.form.source && told.id() > a.id() && is_no(told));
+        own.into_iter().any(|no| no.record.time() >= a.record.time() - seconds(60) && place(no) <= place(b))
     }
 
     fn speaks_for(&self, grant: &Told, group: u16) -> bool {

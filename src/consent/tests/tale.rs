@@ -58,6 +58,7 @@ impl Told {
 pub(super) struct Tale {
     pub(super) told: Vec<Told>,
     pub(super) age: Age,
+    pub(super) adult_since: Option<Timestamp>,
     pub(super) at: Timestamp,
     pub(super) superseded: HashSet<(String, String)>,
     pub(super) joined: Vec<Joined>,
@@ -67,8 +68,8 @@ pub(super) struct Tale {
 
 impl std::fmt::Debug for Tale {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { told, age, at, superseded, joined, .. } = self;
-        writeln!(f, "{age}, at {at}, {superseded:?}, {joined:?}")?;
+        let Self { told, age, adult_since, at, superseded, joined, .. } = self;
+        writeln!(f, "{age} since {adult_since:?}, at {at}, {superseded:?}, {joined:?}")?;
         told.iter().try_for_each(|told| writeln!(f, "{told:?}"))
     }
 }
@@ -87,6 +88,7 @@ impl Tale {
         Self {
             told: vec![],
             age: Age::Unknown,
+            adult_since: None,
             at: after(1_000_000),
             superseded: HashSet::new(),
             joined: vec![],
@@ -119,10 +121,10 @@ impl Tale {
         self.told.last_mut().unwrap()
     }
 
-    /// The customer's statement, with evidence; a grant is for marketing's use of the contact data.
+    /// The customer's statement, with evidence; a grant, or the request to confirm one, is for marketing's use of the contact data.
     pub(super) fn say(&mut self, at: i64, about: &str, state: State) -> &mut Told {
         let scope = Scope { categories: vec![category("contact")], recipients: vec![department("marketing")], channels: vec![] };
-        let scope = if state.opens() { scope } else { Scope::default() };
+        let scope = if state.opens() || state == State::PendingConfirmation { scope } else { Scope::default() };
         let terms = Terms { purposes: [purpose(about)].into(), scope, ..Terms::default() };
         self.tell(at, Matter::Said { state, terms: Arc::new(terms), until: None })
     }
@@ -136,7 +138,8 @@ impl Tale {
     }
 
     pub(super) fn circumstances(&self) -> Circumstances<'_> {
-        Circumstances { skew: seconds(60), at: self.at, superseded: &self.superseded, age: self.age, joined: &self.joined }
+        let Self { at, superseded, age, adult_since, joined, .. } = self;
+        Circumstances { skew: seconds(60), at: *at, superseded, age: *age, adult_since: *adult_since, joined }
     }
 
     pub(super) fn reaching(&self) -> Vec<Reaching<'_>> {
