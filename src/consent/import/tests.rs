@@ -185,6 +185,37 @@ fn a_date_counts_from_its_start_in_the_zone_that_was_named() {
 }
 
 #[test]
+fn the_date_of_what_closes_counts_to_its_end() {
+    let zoned = |format| options(format).time_zone("Europe/Berlin").unwrap().space("crm");
+    let said = |bench: &Bench| bench.ledger.history(&id("crm:1").into()).unwrap().last().unwrap().event.event_time;
+    let salesforce = b"PartyId,PrivacyConsentStatus,ContactPointType,CaptureDate\n1,OptOut,Email,2026-02-01\n";
+    let end = time("2026-02-01T22:59:59.999999Z");
+    for row in ["withdrawn,,2026-02-01", "refused,,2026-02-01", ",suppression,2026-02-01"] {
+        let bench = bench();
+        let file = format!("id,state,stop,event_time\ncrm:1,{row}\n");
+        assert_eq!(take(&bench, file.as_bytes(), &zoned(ImportFormat::Csv), false).unwrap().1, [], "{row}");
+        let stored = said(&bench).unwrap();
+        assert!(stored.duration_since(end).abs().as_secs() < 1, "{row}: {stored}");
+    }
+    let bench = bench();
+    assert_eq!(take(&bench, salesforce, &zoned(ImportFormat::Salesforce), false).unwrap().1, []);
+    assert!(said(&bench).unwrap().duration_since(end).abs().as_secs() < 1);
+    // A withdrawal follows the grant of its day; one of today counts as it is recorded.
+    let file = "id,state,purposes,event_time,evidence\ncrm:1,given,sales,2026-02-01T15:00:00+01:00,a=b\ncrm:1,withdrawn,sales,2026-02-01,\n";
+    let bench = crate::consent::tests::bench();
+    assert_eq!(take(&bench, file.as_bytes(), &zoned(ImportFormat::Csv), false).unwrap().1, []);
+    assert_eq!(bench.state("crm:1", "sales"), State::Withdrawn);
+    let today = bench.now().to_string();
+    let file = format!("id,state,event_time\ncrm:1,withdrawn,{}\n", &today[..10]);
+    let bench = crate::consent::tests::bench();
+    assert_eq!(take(&bench, file.as_bytes(), &options(ImportFormat::Csv).time_zone("UTC").unwrap(), false).unwrap().1, []);
+    assert_eq!(said(&bench), None);
+    let (_, errors) =
+        take(&bench, b"id,state,event_time\ncrm:2,withdrawn,2999-01-01\n", &options(ImportFormat::Csv).time_zone("UTC").unwrap(), true).unwrap();
+    assert!(errors[0].message.contains("future"), "{errors:?}");
+}
+
+#[test]
 fn what_will_not_open_is_counted_by_what_it_lacks_and_nothing_is_raised() {
     let bench = bench();
     let file = "id,state,stop,purposes,event_time,method,author,evidence,expires\n\
