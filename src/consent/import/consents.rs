@@ -196,6 +196,7 @@ fn covered<'a>(mut raw: Raw<'a>, options: &'a ImportOptions) -> Result<Raw<'a>, 
         let given = match column.as_str() {
             "categories" => raw.categories.is_some(),
             "recipients" => raw.recipients.is_some(),
+            "author" => raw.author.is_some(),
             _ => raw.notice.is_some(),
         };
         if !given {

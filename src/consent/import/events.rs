@@ -109,7 +109,7 @@ fn consent(raw: Raw<'_>, state: State, context: &Context<'_>) -> Result<EventDra
         event_time: said_at(raw.event_time, state.closes(), context)?,
         channel: channel(raw.channel)?,
         method: method.unwrap_or(Method::Expressed),
-        claims: author(raw.author)?,
+        claims: author(raw.author, state.closes())?,
         notice: raw.notice.map(|notice| read_notice(notice, context.vocabulary)).transpose()?,
         evidence: evidence(raw.evidence)?,
         source_system: raw.source_system.map(Cow::into_owned),
@@ -156,7 +156,7 @@ fn stop(raw: Raw<'_>, kind: StopKind, context: &Context<'_>) -> Result<StopDraft
         },
         event_time: said_at(raw.event_time, true, context)?,
         channel: channel(raw.channel)?,
-        claims: author(raw.author)?,
+        claims: author(raw.author, true)?,
         evidence: evidence(raw.evidence)?,
         source_system: raw.source_system.map(Cow::into_owned),
         reason: raw.reason.map(Cow::into_owned),
@@ -195,9 +195,11 @@ fn channel(text: Text<'_>) -> Result<Channel, String> {
     text.map_or(Ok(Channel::System), |text| word("channel", &text, Channel::parse, Channel::ALL, Channel::as_str))
 }
 
-fn author(text: Text<'_>) -> Result<Author, String> {
+/// Without an author what closes is taken as the person's own; anything else claims nothing.
+fn author(text: Text<'_>, closes: bool) -> Result<Author, String> {
     const ALL: [Author; 4] = [Author::Customer, Author::Guardian, Author::Staff, Author::System];
-    text.map_or(Ok(Author::Customer), |text| word("author", &text, Author::parse, &ALL, Author::as_str))
+    let unsaid = if closes { Author::Customer } else { Author::System };
+    text.map_or(Ok(unsaid), |text| word("author", &text, Author::parse, &ALL, Author::as_str))
 }
 
 fn evidence(list: Option<Vec<RawEvidence<'_>>>) -> Result<BTreeMap<String, String>, String> {

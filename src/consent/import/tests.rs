@@ -45,7 +45,7 @@ fn take(bench: &Bench, file: &[u8], options: &ImportOptions, dry_run: bool) -> R
 }
 
 fn options(format: ImportFormat) -> ImportOptions {
-    ImportOptions::new(format).cover("categories", "contact").cover("recipients", "marketing")
+    ImportOptions::new(format).cover("categories", "contact").cover("recipients", "marketing").cover("author", "customer")
 }
 
 #[test]
@@ -185,6 +185,25 @@ fn a_date_counts_from_its_start_in_the_zone_that_was_named() {
 }
 
 #[test]
+fn a_grant_whose_author_nobody_named_opens_nothing() {
+    let file =
+        b"id,state,purposes,event_time,evidence\ncrm:1,given,sales,2026-02-01T00:00:00Z,a=b\ncrm:1,withdrawn,profiling,2026-02-01T00:00:00Z,\n";
+    let silent = ImportOptions::new(ImportFormat::Csv).cover("categories", "contact").cover("recipients", "marketing");
+    for (options, opens, author) in [
+        (silent.clone(), 0, Author::System),
+        (silent.clone().cover("author", "customer"), 1, Author::Customer),
+        (silent.cover("author", "guardian"), 1, Author::Guardian),
+    ] {
+        let bench = bench();
+        let (tally, errors) = take(&bench, file, &options, false).unwrap();
+        assert_eq!((tally.opens, tally.closes, errors), (opens, 1, vec![]));
+        assert_eq!(tally.opens_not.get("not the person's own statement").copied(), (opens == 0).then_some(1));
+        let authors: Vec<Author> = bench.ledger.history(&id("crm:1").into()).unwrap().iter().map(|row| row.event.author).collect();
+        assert_eq!(authors, [author, Author::Customer], "the option says nothing of what closes");
+    }
+}
+
+#[test]
 fn the_date_of_what_closes_counts_to_its_end() {
     let zoned = |format| options(format).time_zone("Europe/Berlin").unwrap().space("crm");
     let said = |bench: &Bench| bench.ledger.history(&id("crm:1").into()).unwrap().last().unwrap().event.event_time;
@@ -289,7 +308,7 @@ fn would_open_agrees_with_what_then_opens() {
 #[test]
 fn lines_of_json_are_bodies_of_the_routes() {
     let bench = bench();
-    let file = r#"{"party":"crm:1","state":"given","purposes":["sales"],"event_time":"2026-02-01T00:00:00Z","evidence":[{"kind":"form","reference":"1"}],"notice":{"id":"n","version":"1","categories":["contact"],"recipients":["marketing"]}}
+    let file = r#"{"party":"crm:1","state":"given","purposes":["sales"],"event_time":"2026-02-01T00:00:00Z","author":"customer","evidence":[{"kind":"form","reference":"1"}],"notice":{"id":"n","version":"1","categories":["contact"],"recipients":["marketing"]}}
 
 {"party":"crm:1","kind":"suppression","channels":["sms"],"reason":"no texts"}
 {"party":"crm:1","state":"given","purposes":["sales"],"email":"ann@example.org"}
@@ -331,7 +350,8 @@ fn salesforce_opt_ins_are_read_narrowly_and_opt_outs_widely() {
         .map("recipient:Acme", "marketing")
         .unwrap()
         .cover("categories", "contact")
-        .cover("recipients", "marketing");
+        .cover("recipients", "marketing")
+        .cover("author", "customer");
     let head = "Id,Name,PartyId,ContactPointType,PrivacyConsentStatus,EffectiveFrom,EffectiveTo,CaptureDate,CaptureSource,CaptureContactPointType,DataUsePurposeId,DataUsePurpose.Name,BusinessBrandId,IsDeleted,evidence\n";
     let rows = [
         ("x,n,1,Email,OptIn,,2027-01-01T00:00:00.000Z,2026-01-02T10:00:00.000+0000,form,Web,0ZW000000000001,Newsletter,,false,web-form=7", ""),
@@ -403,7 +423,8 @@ const RECORD: &str = r#"{
 }"#;
 
 fn jsonld(record: &str) -> Result<(Tally, Vec<ImportError>), ConsentError> {
-    let options = ImportOptions::new(ImportFormat::Jsonld).map("purpose:https://w3id.org/dpv#Marketing", "marketing").unwrap();
+    let options =
+        ImportOptions::new(ImportFormat::Jsonld).map("purpose:https://w3id.org/dpv#Marketing", "marketing").unwrap().cover("author", "customer");
     take(&bench(), record.as_bytes(), &options, false)
 }
 
