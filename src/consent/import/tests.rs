@@ -146,7 +146,7 @@ fn an_unknown_or_doubled_column_ends_the_import_before_anything_is_taken() {
     let bench = bench();
     let revision = bench.ledger.revision();
     for (format, file, message) in [
-        (ImportFormat::Csv, "id,stae\ncrm:1,withdrawn\n", "unknown column `stae`; did you mean `state`?"),
+        (ImportFormat::Csv, "id,stae\ncrm:1,withdrawn\n", "column 2 is not known; did you mean `state`?"),
         (ImportFormat::Csv, "id,state,id\ncrm:1,withdrawn,crm:1\n", "column `id` stands twice"),
         (ImportFormat::Csv, "state\nwithdrawn\n", "column `id` is missing"),
         (ImportFormat::Csv, "", "the file is empty"),
