@@ -432,6 +432,8 @@ fn jsonld(record: &str) -> Result<(Tally, Vec<ImportError>), ConsentError> {
 fn a_consent_record_is_its_events() {
     let (tally, errors) = jsonld(RECORD).unwrap();
     assert_eq!((errors, tally.opens, tally.closes, tally.records), (vec![], 1, 1, 1));
+    let same = RECORD.replace("\"dpv:hasLegalBasis\"", "\"dpv:hasPersonalData\": \"contact\", \"dpv:hasLegalBasis\"");
+    assert_eq!(jsonld(&same).unwrap().1, [], "what is said twice alike is said once");
     let (tally, errors) = jsonld(&format!("[{RECORD},\n{}]", RECORD.replace("crm:1", "crm:2"))).unwrap();
     assert_eq!((errors, tally.opens, tally.closes, tally.nobody), (vec![], 1, 2, 2));
     let line = RECORD.replace('\n', " ");
@@ -461,6 +463,12 @@ fn what_a_consent_record_holds_beyond_that_is_an_error() {
         ("\"dpv:hasProcess\"", "\"@graph\"", "`@graph` is not read"),
         ("eu-gdpr:A6-1-a", "eu-gdpr:A6-1-f", "another legal basis"),
         ("dct:hasVersion", "dct:source", "the notice has no version"),
+        ("\"dpv:hasLegalBasis\"", "\"dpv:hasPersonalData\": \"order\", \"dpv:hasLegalBasis\"", "`hasPersonalData` stands twice and differs"),
+        (
+            "\"dpv:hasLegalBasis\"",
+            "\"https://w3id.org/dpv#hasDataSubject\": \"crm:2\", \"dpv:hasLegalBasis\"",
+            "`hasDataSubject` stands twice and differs",
+        ),
         ("\"contact\"", "\"shoe-size\"", "unknown category"),
         ("https://w3id.org/dpv#Marketing", "https://w3id.org/dpv#Advertising", "unknown purpose"),
         ("\"crm:1\"", "\"7712\"", "an id is written"),
