@@ -52,6 +52,7 @@ impl Found {
         for (name, value) in document {
             let sets = match last(name) {
                 "date" => "isIndicatedAtTime",
+                "categories" if is_own(name) => "hasPersonalData",
                 term => term,
             };
             if (SET_ONCE.contains(&sets) || is_own(name)) && self.seen.insert(sets.to_owned(), value.clone()).is_some_and(|before| before != *value) {

@@ -464,6 +464,7 @@ fn what_a_consent_record_holds_beyond_that_is_an_error() {
         ("eu-gdpr:A6-1-a", "eu-gdpr:A6-1-f", "another legal basis"),
         ("dct:hasVersion", "dct:source", "the notice has no version"),
         ("\"dpv:hasLegalBasis\"", "\"dpv:hasPersonalData\": \"order\", \"dpv:hasLegalBasis\"", "`hasPersonalData` stands twice and differs"),
+        ("\"consentry:channel\": \"email\"", "\"consentry:categories\": \"order\"", "`hasPersonalData` stands twice and differs"),
         (
             "\"dpv:hasLegalBasis\"",
             "\"https://w3id.org/dpv#hasDataSubject\": \"crm:2\", \"dpv:hasLegalBasis\"",
