@@ -44,6 +44,9 @@ pub(super) struct ImportArgs {
     /// The notice of a grant that names none, `<id>@<version>`.
     #[arg(long, value_name = "NOTICE")]
     notice: Option<String>,
+    /// Who gave a grant that does not say so; without it such a grant is nobody's own statement and opens nothing.
+    #[arg(long, value_name = "AUTHOR", value_parser = ["customer", "guardian"])]
+    author: Option<String>,
     /// Where to write every line that was not taken, with its reason, as CSV.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -142,6 +145,7 @@ fn options(args: &ImportArgs, format: ImportFormat) -> Result<Vec<(&'static str,
         ("categories", joined(&args.categories)),
         ("recipients", joined(&args.recipients)),
         ("notice", args.notice.clone()),
+        ("author", args.author.clone()),
     ];
     Ok(given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{Author, Capture, Channel, Purpose, Vocabulary};
 
 use super::draft::Capturer;
+use super::event::{State, What};
 use super::ledger::Adopted;
 
 /// What a capture registration is compared with.
@@ -13,18 +14,33 @@ pub(super) struct Claimed<'a> {
     pub(super) channel: Channel,
     pub(super) claims: Author,
     pub(super) evidence: &'a BTreeMap<String, String>,
+    /// It only lowers, see [`closes`].
+    pub(super) closes: bool,
+}
+
+/// Whether an event is somebody's no or a hard stop: with it nothing is raised. What ends consent in other ways may also end
+/// a refusal, and is not among them.
+pub(super) const fn closes(what: &What) -> bool {
+    match what {
+        What::Consent(consent) => matches!(consent.state, State::Refused | State::Withdrawn | State::Revoked),
+        What::Stop(_) => true,
+        What::Lift { .. } | What::Delegation(_) | What::Occurrence(_) => false,
+    }
 }
 
 /// Whose statement it is. An app may claim what its registration lists, with all evidence there; the consent desk may
-/// record what a customer said, with evidence. Everything else is the system's.
+/// record what a customer said, with evidence. Everything else is the system's, but a person's no: registration and evidence
+/// decide about raising alone, and a no without them must not give way to what other systems say.
 pub(super) fn author(adopted: &Adopted, caller: &Capturer, statement: &Claimed<'_>) -> Author {
     let evidenced = statement.evidence.values().any(|reference| !reference.trim().is_empty());
+    let is_persons = matches!(statement.claims, Author::Customer | Author::Guardian);
     match caller {
+        Capturer::Link => Author::Customer,
+        Capturer::Client(_) | Capturer::Staff { .. } if statement.closes && is_persons => statement.claims,
         Capturer::Client(client) => {
             let registered = adopted.captures.iter().any(|capture| capture.client == *client && covers(capture, statement, &adopted.vocabulary));
             if registered { statement.claims } else { Author::System }
         }
-        Capturer::Link => Author::Customer,
         Capturer::Staff { .. } if evidenced => statement.claims,
         Capturer::Staff { .. } if statement.claims == Author::Staff => Author::Staff,
         Capturer::Staff { .. } => Author::System,

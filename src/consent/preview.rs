@@ -66,7 +66,7 @@ impl Ledger {
         if !draft.state.opens() {
             return Ok(Opens::NotAGrant);
         }
-        let claimed = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence };
+        let claimed = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence, closes: false };
         let by_the_person = matches!(author(&adopted, caller, &claimed), Author::Customer | Author::Guardian);
         let lacks = if draft.event_time.is_none() {
             Lacks::EventTime

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, SpanFieldwise, Timestamp};
 
 use crate::model::{Age, Author, Channel, EventId, Identifier, PartyNo, Purpose, Revision};
 
-use super::author::{Claimed, author, captured_by};
+use super::author::{Claimed, author, captured_by, closes};
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_note, check_stop, check_text, invalid};
 use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 use super::error::{ConsentError, Unavailable};
@@ -319,13 +319,19 @@ impl Ledger {
         if let Some(source) = &given.source_system {
             check_text("source_system", source, NAME_CHARS_MAX)?;
         }
+        let every: Vec<Purpose>;
         let purposes: &[Purpose] = match &what {
             What::Consent(consent) => &consent.purposes,
             What::Stop(stop) => &stop.purposes,
+            // One without purposes is for all of them.
+            What::Delegation(delegation) if delegation.purposes.is_empty() => {
+                every = vocabulary.purposes.keys().copied().collect();
+                &every
+            }
             What::Delegation(delegation) => &delegation.purposes,
             What::Lift { .. } | What::Occurrence(_) => &[],
         };
-        let claimed = Claimed { purposes, channel: given.channel, claims: given.claims, evidence: &given.evidence };
+        let claimed = Claimed { purposes, channel: given.channel, claims: given.claims, evidence: &given.evidence, closes: closes(&what) };
         let author = author(adopted, caller, &claimed);
         let captured_by = captured_by(caller);
         let event = Event {

@@ -26,6 +26,7 @@ const OPTIONS: &[Param] = &[
     Param { name: "categories", about: "what a grant covers that does not say so, separated by spaces" },
     Param { name: "recipients", about: "whom a grant names that does not say so, separated by spaces" },
     Param { name: "notice", about: "the notice, `<id>@<version>`, of a grant that names none" },
+    Param { name: "author", about: "who gave a grant that does not say so: customer or guardian; without it such a grant opens nothing" },
 ];
 
 pub(super) const ROUTES: &[Route] = &[
@@ -95,6 +96,11 @@ fn options(call: &Call) -> Result<ImportOptions, Problem> {
         if let Some(cell) = call.query.get(column) {
             options = options.cover(column, cell);
         }
+    }
+    match call.query.get("author") {
+        Some(author @ ("customer" | "guardian")) => options = options.cover("author", author),
+        Some(_) => return Err(Problem::value("`author` is neither customer nor guardian", "leave it out for what neither of them said")),
+        None => {}
     }
     Ok(options)
 }

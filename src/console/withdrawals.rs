@@ -16,7 +16,7 @@ use super::problem::{Code, Problem};
 use super::record::{Weight, followed};
 use super::schema::body;
 use crate::consent::{Capturer, ConsentError, EventDraft, HistoryRow, PartyRef, State, What};
-use crate::model::Purpose;
+use crate::model::{Activity, LawfulBasis, Purpose, Vocabulary};
 
 pub(super) const DESK_ROUTES: &[Route] = &[route(DESK)];
 pub(super) const CAPTURE_ROUTES: &[Route] = &[route(Access::Capture)];
@@ -40,6 +40,8 @@ body! {
 
 /// Evidence of a withdrawal by link: the token's fingerprint.
 const LINK: &str = "link";
+/// The purpose of direct marketing.
+const MARKETING: &str = "marketing";
 /// `captured_by` of what a link recorded.
 const BY_LINK: &str = "link";
 
@@ -50,6 +52,7 @@ fn make(call: &Call) -> Result<Reply, Problem> {
     let purpose = call.state.instance.vocabulary().purpose(&body.purpose);
     let purpose = purpose.ok_or_else(|| Problem::value("`purpose` is not in the catalogue", "see `/v1/purposes`"))?;
     registered(call, purpose)?;
+    rests_on_consent(purpose, &call.state.instance.vocabulary(), &call.state.instance.activities())?;
     let subject = reference(call, &body.party)?;
     if matches!(subject, PartyRef::Party(_)) {
         find(call, &body.party)?;
@@ -75,6 +78,19 @@ fn registered(call: &Call, purpose: Purpose) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::value("`purpose` is not in this app's capture registration", "use one that is, or have `captures.toml` changed"))
+}
+
+/// A withdrawal ends what rests on consent: where other uses go on, the link's page would promise too much. Of marketing it
+/// ends all, whatever the basis.
+fn rests_on_consent(purpose: Purpose, vocabulary: &Vocabulary, activities: &[Activity]) -> Result<(), Problem> {
+    let is_marketing = vocabulary.purpose(MARKETING).is_some_and(|above| vocabulary.is_within(purpose, above));
+    let touches = |other: &Purpose| vocabulary.is_within(purpose, *other) || vocabulary.is_within(*other, purpose);
+    let goes_on = activities.iter().any(|activity| activity.basis != LawfulBasis::Consent && activity.purposes.iter().any(touches));
+    if is_marketing || !goes_on {
+        return Ok(());
+    }
+    let remedy = "record an objection (`POST /v1/objections`) or a suppression (`POST /v1/suppressions`) when the person asks for it";
+    Err(Problem::value("`purpose` does not rest on consent alone, so a withdrawal would not end it", remedy))
 }
 
 fn lifetime(now: Timestamp, days_max: u32, wanted: Option<Timestamp>) -> Result<Timestamp, Problem> {
@@ -146,6 +162,39 @@ fn stands(state: &AdminState, subject: &PartyRef, link: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_purpose_has_a_link_only_where_it_rests_on_consent_alone_or_is_marketing() {
+        let mut vocabulary = Vocabulary::default();
+        let purposes = ["marketing", "marketing.email", "service", "service.support", "sales"];
+        for name in purposes {
+            let above = name.split_once('.').map(|(above, _)| above).into_iter().chain([name]);
+            let ancestors = above.map(Purpose::intern).collect();
+            vocabulary.purposes.insert(Purpose::intern(name), crate::model::PurposeInfo { ancestors, ..Default::default() });
+        }
+        let activity = |purpose: &str, basis| Activity {
+            id: crate::model::ActivityKey(crate::model::Name::intern("a")),
+            version: 1,
+            department: crate::model::Department::intern("sales"),
+            purposes: vec![Purpose::intern(purpose)],
+            categories: vec![],
+            basis,
+            recipients: vec![],
+            retention: String::new(),
+            art9: None,
+            jurisdiction: None,
+            dpia: None,
+            confidentiality: None,
+        };
+        let linked = |activities: &[Activity]| -> Vec<&str> {
+            purposes.into_iter().filter(|name| rests_on_consent(Purpose::intern(name), &vocabulary, activities).is_ok()).collect()
+        };
+        assert_eq!(linked(&[activity("service", LawfulBasis::Consent)]), purposes);
+        for (at, left) in [("service.support", &["marketing", "marketing.email", "sales"]), ("service", &["marketing", "marketing.email", "sales"])] {
+            assert_eq!(linked(&[activity("sales", LawfulBasis::Consent), activity(at, LawfulBasis::Contract)]), left, "{at}");
+        }
+        assert_eq!(linked(&[activity("marketing.email", LawfulBasis::LegitimateInterest)]), purposes);
+    }
 
     #[test]
     fn a_link_lives_as_long_as_is_allowed_and_no_longer() {

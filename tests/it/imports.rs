@@ -65,7 +65,7 @@ fn planted(lines: u64) -> Planted {
     file
 }
 
-const COVERS: [&str; 4] = ["--category", "contact", "--recipient", "sales"];
+const COVERS: [&str; 6] = ["--category", "contact", "--recipient", "sales", "--author", "customer"];
 
 fn import<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["consent", "import", "consents.csv"], &COVERS[..], more].concat()

@@ -271,7 +271,7 @@ async fn the_ledger_takes_the_customers_and_what_they_said() {
     let caller = "email:jonas.lindqvist@example.net";
     let told = guide::event(caller, "", "refused", &(clock.now() - jiff::SignedDuration::from_hours(2)).to_string());
     let helpdesk = Capturer::Client(vocabulary.client("helpdesk").unwrap());
-    assert_eq!(ledger.record(draft(&told, &world.config, vocabulary), &helpdesk).unwrap().author, Author::System, "registered for nothing");
+    assert_eq!(ledger.record(draft(&told, &world.config, vocabulary), &helpdesk).unwrap().author, Author::Customer, "a no needs no registration");
     both(given, given);
     let party = |text: &str| PartyRef::parse(text, &normalise).unwrap();
     let desk = Capturer::Staff { pseudonym: "desk".to_owned() };

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use jiff::Timestamp;
-
 use super::ImportError;
 use super::events::{Context, Raw, statement};
 use super::options::{ImportFormat, ImportOptions};
@@ -80,9 +78,14 @@ impl Ledger {
             return Err(ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on"));
         }
         let adopted = self.adopted()?;
-        let context =
-            Context { vocabulary: &adopted.vocabulary, activities: around.activities, normalise: around.normalise, zone: options.time_zone.as_ref() };
-        let mut read = read_piece(piece, options, &context, self.record_time()).map_err(ConsentError::Invalid)?;
+        let context = Context {
+            vocabulary: &adopted.vocabulary,
+            activities: around.activities,
+            normalise: around.normalise,
+            zone: options.time_zone.as_ref(),
+            now: self.record_time(),
+        };
+        let mut read = read_piece(piece, options, &context).map_err(ConsentError::Invalid)?;
         let mut tally = Tally { records: read.count, ..Tally::default() };
         let (mut statements, mut previews) = (Vec::with_capacity(read.records.len()), Vec::with_capacity(read.records.len()));
         for (line, record) in read.records {
@@ -137,7 +140,7 @@ struct ReadPiece {
 }
 
 /// Reads a piece; what cannot be understood as a whole is the error.
-fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Context<'_>, now: Timestamp) -> Result<ReadPiece, String> {
+fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Context<'_>) -> Result<ReadPiece, String> {
     let (records, columns) = open(piece, options.format)?;
     let mut read = ReadPiece { records: Vec::new(), errors: Vec::new(), count: 0 };
     let mut row = Vec::new();
@@ -149,7 +152,7 @@ fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Contex
             }
             match options.format {
                 ImportFormat::Csv => csv::raw(&columns, &row).map(|raw| vec![raw]),
-                ImportFormat::Salesforce => salesforce::raw(&columns, &row, options, now).map(|raw| vec![raw]),
+                ImportFormat::Salesforce => salesforce::raw(&columns, &row, options, context.now).map(|raw| vec![raw]),
                 ImportFormat::Ndjson => serde_json::from_str(text).map(|raw| vec![raw]).map_err(|error| json_error(&error)),
                 ImportFormat::Jsonld => jsonld::raws(text, options),
             }
@@ -193,6 +196,7 @@ fn covered<'a>(mut raw: Raw<'a>, options: &'a ImportOptions) -> Result<Raw<'a>, 
         let given = match column.as_str() {
             "categories" => raw.categories.is_some(),
             "recipients" => raw.recipients.is_some(),
+            "author" => raw.author.is_some(),
             _ => raw.notice.is_some(),
         };
         if !given {

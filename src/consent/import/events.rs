@@ -21,6 +21,7 @@ pub(super) struct Context<'a> {
     pub(super) normalise: &'a Normalise<'a>,
     /// Whose midnight a date without a time of day means.
     pub(super) zone: Option<&'a TimeZone>,
+    pub(super) now: Timestamp,
 }
 
 type Text<'a> = Option<Cow<'a, str>>;
@@ -105,10 +106,10 @@ fn consent(raw: Raw<'_>, state: State, context: &Context<'_>) -> Result<EventDra
         purposes: names("purpose", raw.purposes, |text| context.vocabulary.purpose(text), || purposes(context.vocabulary))?,
         activity: raw.activity.map(|text| activity(&text, context)).transpose()?,
         state,
-        event_time: raw.event_time.map(|text| moment("event_time", &text, context.zone)).transpose()?,
+        event_time: said_at(raw.event_time, state.closes(), context)?,
         channel: channel(raw.channel)?,
         method: method.unwrap_or(Method::Expressed),
-        claims: author(raw.author)?,
+        claims: author(raw.author, state.closes())?,
         notice: raw.notice.map(|notice| read_notice(notice, context.vocabulary)).transpose()?,
         evidence: evidence(raw.evidence)?,
         source_system: raw.source_system.map(Cow::into_owned),
@@ -153,9 +154,9 @@ fn stop(raw: Raw<'_>, kind: StopKind, context: &Context<'_>) -> Result<StopDraft
             recipients: Vec::new(),
             channels: names("channel", raw.channels, Channel::parse, || words(Channel::ALL, Channel::as_str))?,
         },
-        event_time: raw.event_time.map(|text| moment("event_time", &text, context.zone)).transpose()?,
+        event_time: said_at(raw.event_time, true, context)?,
         channel: channel(raw.channel)?,
-        claims: author(raw.author)?,
+        claims: author(raw.author, true)?,
         evidence: evidence(raw.evidence)?,
         source_system: raw.source_system.map(Cow::into_owned),
         reason: raw.reason.map(Cow::into_owned),
@@ -194,9 +195,11 @@ fn channel(text: Text<'_>) -> Result<Channel, String> {
     text.map_or(Ok(Channel::System), |text| word("channel", &text, Channel::parse, Channel::ALL, Channel::as_str))
 }
 
-fn author(text: Text<'_>) -> Result<Author, String> {
+/// Without an author what closes is taken as the person's own; anything else claims nothing.
+fn author(text: Text<'_>, closes: bool) -> Result<Author, String> {
     const ALL: [Author; 4] = [Author::Customer, Author::Guardian, Author::Staff, Author::System];
-    text.map_or(Ok(Author::Customer), |text| word("author", &text, Author::parse, &ALL, Author::as_str))
+    let unsaid = if closes { Author::Customer } else { Author::System };
+    text.map_or(Ok(unsaid), |text| word("author", &text, Author::parse, &ALL, Author::as_str))
 }
 
 fn evidence(list: Option<Vec<RawEvidence<'_>>>) -> Result<BTreeMap<String, String>, String> {
@@ -209,13 +212,30 @@ fn evidence(list: Option<Vec<RawEvidence<'_>>>) -> Result<BTreeMap<String, Strin
     Ok(found)
 }
 
+/// When something was said. What closes and has only a date counts to the end of that day, so that no grant of the same day
+/// outlives it; while that day lasts it has no event time and counts as it is recorded.
+fn said_at(text: Text<'_>, closes: bool, context: &Context<'_>) -> Result<Option<Timestamp>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let start = moment("event_time", &text, context.zone)?;
+    let (true, Some(zone), Some(_)) = (closes, context.zone, date_alone(&text)) else { return Ok(Some(start)) };
+    let end = start.to_zoned(zone.clone()).end_of_day().map_err(|_out_of_range| "`event_time` lies beyond the calendar")?.timestamp();
+    // A day that has not begun is refused like any other time to come.
+    let is_today = start <= context.now && end > context.now;
+    Ok(if is_today { None } else { Some(end) })
+}
+
+/// A date without a time of day.
+fn date_alone(text: &str) -> Option<Date> {
+    // `Date` would also read a date with a time of day.
+    text.parse().ok().filter(|_| text.len() <= DATE_CHARS)
+}
+
 /// A point in time; a date counts from its beginning in the zone that was named.
 pub(super) fn moment(field: &str, text: &str, zone: Option<&TimeZone>) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    // `Date` would also read a date with a time of day.
-    let Some(date) = text.parse::<Date>().ok().filter(|_| text.len() <= DATE_CHARS) else {
+    let Some(date) = date_alone(text) else {
         return Err(if text.parse::<DateTime>().is_ok() {
             format!("`{field}` has no offset; write `2026-07-24T10:00:00+02:00`")
         } else {

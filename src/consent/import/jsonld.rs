@@ -4,6 +4,7 @@
 //! an unread member might narrow what was said.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -35,6 +36,8 @@ struct Found {
     /// Members in our own namespace, by the names of our columns.
     own: Vec<(String, String)>,
     evidence: Vec<(String, String)>,
+    /// What each member was given as, by its term.
+    seen: BTreeMap<String, Value>,
 }
 
 #[derive(Default)]
@@ -47,6 +50,14 @@ struct Status {
 impl Found {
     fn read(&mut self, document: &Map<String, Value>) -> Result<(), String> {
         for (name, value) in document {
+            let sets = match last(name) {
+                "date" => "isIndicatedAtTime",
+                "categories" if is_own(name) => "hasPersonalData",
+                term => term,
+            };
+            if (SET_ONCE.contains(&sets) || is_own(name)) && self.seen.insert(sets.to_owned(), value.clone()).is_some_and(|before| before != *value) {
+                return Err(format!("`{}` stands twice and differs", sets.chars().take(NAME_CHARS_SHOWN).collect::<String>()));
+            }
             match last(name) {
                 keyword if keyword.starts_with('@') && KEYWORDS.contains(&keyword) => {}
                 "@graph" => return Err("`@graph` is not read; write the records as an array or one a line".to_owned()),
@@ -58,6 +69,7 @@ impl Found {
                 "hasRecipient" => self.recipients = identities(value, "hasRecipient")?,
                 "hasNotice" => self.notice = Some(notice(value)?),
                 "hasConsentStatus" => {
+                    self.states.clear();
                     for status in each(value) {
                         self.states.push(read_status(status)?);
                     }
@@ -237,4 +249,6 @@ const ABOUT_THE_RECORD: [&str; 14] = [
     "publisher",
     "title",
 ];
+/// Members of a record, and of what it holds, of which a second one must say the same.
+const SET_ONCE: [&str; 7] = ["hasConsentStatus", "hasDataSubject", "hasNotice", "hasPersonalData", "hasPurpose", "hasRecipient", "isIndicatedAtTime"];
 const NAME_CHARS_SHOWN: usize = 60;

@@ -99,7 +99,7 @@ impl ImportOptions {
         Ok(self)
     }
 
-    /// What a grant covers that does not say so itself: `categories`, `recipients` or `notice`, as in a cell.
+    /// What a grant covers that does not say so itself: `categories`, `recipients`, `notice` or `author`, as in a cell.
     #[must_use]
     pub fn cover(mut self, column: &'static str, cell: &str) -> Self {
         self.covers.insert(column.to_owned(), cell.to_owned());

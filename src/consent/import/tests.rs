@@ -45,7 +45,7 @@ fn take(bench: &Bench, file: &[u8], options: &ImportOptions, dry_run: bool) -> R
 }
 
 fn options(format: ImportFormat) -> ImportOptions {
-    ImportOptions::new(format).cover("categories", "contact").cover("recipients", "marketing")
+    ImportOptions::new(format).cover("categories", "contact").cover("recipients", "marketing").cover("author", "customer")
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn an_unknown_or_doubled_column_ends_the_import_before_anything_is_taken() {
     let bench = bench();
     let revision = bench.ledger.revision();
     for (format, file, message) in [
-        (ImportFormat::Csv, "id,stae\ncrm:1,withdrawn\n", "unknown column `stae`; did you mean `state`?"),
+        (ImportFormat::Csv, "id,stae\ncrm:1,withdrawn\n", "column 2 is not known; did you mean `state`?"),
         (ImportFormat::Csv, "id,state,id\ncrm:1,withdrawn,crm:1\n", "column `id` stands twice"),
         (ImportFormat::Csv, "state\nwithdrawn\n", "column `id` is missing"),
         (ImportFormat::Csv, "", "the file is empty"),
@@ -182,6 +182,56 @@ fn a_date_counts_from_its_start_in_the_zone_that_was_named() {
     for zone in ["Berlin", "2", "", "Mars/Base"] {
         assert!(options(ImportFormat::Csv).time_zone(zone).is_err(), "{zone}");
     }
+}
+
+#[test]
+fn a_grant_whose_author_nobody_named_opens_nothing() {
+    let file =
+        b"id,state,purposes,event_time,evidence\ncrm:1,given,sales,2026-02-01T00:00:00Z,a=b\ncrm:1,withdrawn,profiling,2026-02-01T00:00:00Z,\n";
+    let silent = ImportOptions::new(ImportFormat::Csv).cover("categories", "contact").cover("recipients", "marketing");
+    for (options, opens, author) in [
+        (silent.clone(), 0, Author::System),
+        (silent.clone().cover("author", "customer"), 1, Author::Customer),
+        (silent.cover("author", "guardian"), 1, Author::Guardian),
+    ] {
+        let bench = bench();
+        let (tally, errors) = take(&bench, file, &options, false).unwrap();
+        assert_eq!((tally.opens, tally.closes, errors), (opens, 1, vec![]));
+        assert_eq!(tally.opens_not.get("not the person's own statement").copied(), (opens == 0).then_some(1));
+        let authors: Vec<Author> = bench.ledger.history(&id("crm:1").into()).unwrap().iter().map(|row| row.event.author).collect();
+        assert_eq!(authors, [author, Author::Customer], "the option says nothing of what closes");
+    }
+}
+
+#[test]
+fn the_date_of_what_closes_counts_to_its_end() {
+    let zoned = |format| options(format).time_zone("Europe/Berlin").unwrap().space("crm");
+    let said = |bench: &Bench| bench.ledger.history(&id("crm:1").into()).unwrap().last().unwrap().event.event_time;
+    let salesforce = b"PartyId,PrivacyConsentStatus,ContactPointType,CaptureDate\n1,OptOut,Email,2026-02-01\n";
+    let end = time("2026-02-01T22:59:59.999999Z");
+    for row in ["withdrawn,,2026-02-01", "refused,,2026-02-01", ",suppression,2026-02-01"] {
+        let bench = bench();
+        let file = format!("id,state,stop,event_time\ncrm:1,{row}\n");
+        assert_eq!(take(&bench, file.as_bytes(), &zoned(ImportFormat::Csv), false).unwrap().1, [], "{row}");
+        let stored = said(&bench).unwrap();
+        assert!(stored.duration_since(end).abs().as_secs() < 1, "{row}: {stored}");
+    }
+    let bench = bench();
+    assert_eq!(take(&bench, salesforce, &zoned(ImportFormat::Salesforce), false).unwrap().1, []);
+    assert!(said(&bench).unwrap().duration_since(end).abs().as_secs() < 1);
+    // A withdrawal follows the grant of its day; one of today counts as it is recorded.
+    let file = "id,state,purposes,event_time,evidence\ncrm:1,given,sales,2026-02-01T15:00:00+01:00,a=b\ncrm:1,withdrawn,sales,2026-02-01,\n";
+    let bench = crate::consent::tests::bench();
+    assert_eq!(take(&bench, file.as_bytes(), &zoned(ImportFormat::Csv), false).unwrap().1, []);
+    assert_eq!(bench.state("crm:1", "sales"), State::Withdrawn);
+    let today = bench.now().to_string();
+    let file = format!("id,state,event_time\ncrm:1,withdrawn,{}\n", today.split_once('T').unwrap().0);
+    let bench = crate::consent::tests::bench();
+    assert_eq!(take(&bench, file.as_bytes(), &options(ImportFormat::Csv).time_zone("UTC").unwrap(), false).unwrap().1, []);
+    assert_eq!(said(&bench), None);
+    let (_, errors) =
+        take(&bench, b"id,state,event_time\ncrm:2,withdrawn,2999-01-01\n", &options(ImportFormat::Csv).time_zone("UTC").unwrap(), true).unwrap();
+    assert!(errors[0].message.contains("future"), "{errors:?}");
 }
 
 #[test]
@@ -258,7 +308,7 @@ fn would_open_agrees_with_what_then_opens() {
 #[test]
 fn lines_of_json_are_bodies_of_the_routes() {
     let bench = bench();
-    let file = r#"{"party":"crm:1","state":"given","purposes":["sales"],"event_time":"2026-02-01T00:00:00Z","evidence":[{"kind":"form","reference":"1"}],"notice":{"id":"n","version":"1","categories":["contact"],"recipients":["marketing"]}}
+    let file = r#"{"party":"crm:1","state":"given","purposes":["sales"],"event_time":"2026-02-01T00:00:00Z","author":"customer","evidence":[{"kind":"form","reference":"1"}],"notice":{"id":"n","version":"1","categories":["contact"],"recipients":["marketing"]}}
 
 {"party":"crm:1","kind":"suppression","channels":["sms"],"reason":"no texts"}
 {"party":"crm:1","state":"given","purposes":["sales"],"email":"ann@example.org"}
@@ -300,7 +350,8 @@ fn salesforce_opt_ins_are_read_narrowly_and_opt_outs_widely() {
         .map("recipient:Acme", "marketing")
         .unwrap()
         .cover("categories", "contact")
-        .cover("recipients", "marketing");
+        .cover("recipients", "marketing")
+        .cover("author", "customer");
     let head = "Id,Name,PartyId,ContactPointType,PrivacyConsentStatus,EffectiveFrom,EffectiveTo,CaptureDate,CaptureSource,CaptureContactPointType,DataUsePurposeId,DataUsePurpose.Name,BusinessBrandId,IsDeleted,evidence\n";
     let rows = [
         ("x,n,1,Email,OptIn,,2027-01-01T00:00:00.000Z,2026-01-02T10:00:00.000+0000,form,Web,0ZW000000000001,Newsletter,,false,web-form=7", ""),
@@ -372,7 +423,8 @@ const RECORD: &str = r#"{
 }"#;
 
 fn jsonld(record: &str) -> Result<(Tally, Vec<ImportError>), ConsentError> {
-    let options = ImportOptions::new(ImportFormat::Jsonld).map("purpose:https://w3id.org/dpv#Marketing", "marketing").unwrap();
+    let options =
+        ImportOptions::new(ImportFormat::Jsonld).map("purpose:https://w3id.org/dpv#Marketing", "marketing").unwrap().cover("author", "customer");
     take(&bench(), record.as_bytes(), &options, false)
 }
 
@@ -380,6 +432,8 @@ fn jsonld(record: &str) -> Result<(Tally, Vec<ImportError>), ConsentError> {
 fn a_consent_record_is_its_events() {
     let (tally, errors) = jsonld(RECORD).unwrap();
     assert_eq!((errors, tally.opens, tally.closes, tally.records), (vec![], 1, 1, 1));
+    let same = RECORD.replace("\"dpv:hasLegalBasis\"", "\"dpv:hasPersonalData\": \"contact\", \"dpv:hasLegalBasis\"");
+    assert_eq!(jsonld(&same).unwrap().1, [], "what is said twice alike is said once");
     let (tally, errors) = jsonld(&format!("[{RECORD},\n{}]", RECORD.replace("crm:1", "crm:2"))).unwrap();
     assert_eq!((errors, tally.opens, tally.closes, tally.nobody), (vec![], 1, 2, 2));
     let line = RECORD.replace('\n', " ");
@@ -409,6 +463,13 @@ fn what_a_consent_record_holds_beyond_that_is_an_error() {
         ("\"dpv:hasProcess\"", "\"@graph\"", "`@graph` is not read"),
         ("eu-gdpr:A6-1-a", "eu-gdpr:A6-1-f", "another legal basis"),
         ("dct:hasVersion", "dct:source", "the notice has no version"),
+        ("\"dpv:hasLegalBasis\"", "\"dpv:hasPersonalData\": \"order\", \"dpv:hasLegalBasis\"", "`hasPersonalData` stands twice and differs"),
+        ("\"consentry:channel\": \"email\"", "\"consentry:categories\": \"order\"", "`hasPersonalData` stands twice and differs"),
+        (
+            "\"dpv:hasLegalBasis\"",
+            "\"https://w3id.org/dpv#hasDataSubject\": \"crm:2\", \"dpv:hasLegalBasis\"",
+            "`hasDataSubject` stands twice and differs",
+        ),
         ("\"contact\"", "\"shoe-size\"", "unknown category"),
         ("https://w3id.org/dpv#Marketing", "https://w3id.org/dpv#Advertising", "unknown purpose"),
         ("\"crm:1\"", "\"7712\"", "an id is written"),

@@ -164,6 +164,60 @@ fn the_author_is_derived_and_not_believed() {
 }
 
 #[test]
+fn a_persons_no_needs_neither_registration_nor_evidence() {
+    let bench = bench();
+    let crm = Capturer::Client(Client::intern("crm"));
+    for (state, claims, author) in [
+        (State::Withdrawn, Author::Customer, Author::Customer),
+        (State::Refused, Author::Guardian, Author::Guardian),
+        (State::Revoked, Author::Customer, Author::Customer),
+        (State::Withdrawn, Author::System, Author::System),
+        // These may end a refusal too, and the others may come before a grant.
+        (State::Invalidated, Author::Customer, Author::System),
+        (State::Expired, Author::Customer, Author::System),
+        (State::Given, Author::Customer, Author::System),
+        (State::Renewed, Author::Guardian, Author::System),
+        (State::PendingConfirmation, Author::Customer, Author::System),
+    ] {
+        for caller in [&crm, &staff()] {
+            let mut draft = bench.draft("crm:1", "sales", state);
+            (draft.claims, draft.evidence) = (claims, BTreeMap::new());
+            assert_eq!(bench.ledger.record(draft, caller).unwrap().author, author, "{state:?} {claims:?}");
+        }
+    }
+    assert_eq!(bench.ledger.add_stop(StopDraft::new(id("crm:1"), StopKind::Suppression), &staff()).unwrap().author, Author::Customer);
+}
+
+#[test]
+fn an_app_claims_a_delegation_of_everything_only_if_it_is_registered_for_everything() {
+    let bench = bench();
+    let author = |purposes: Vec<Purpose>, registered: Vec<Purpose>| {
+        let capture = Capture {
+            client: Client::intern("crm"),
+            channels: vec![Channel::System],
+            purposes: registered,
+            authors: vec![Author::Customer],
+            evidence: vec![],
+        };
+        bench.ledger.adopt(vocabulary(), rules(), vec![capture]).unwrap();
+        let note = NoteDraft {
+            subject: id("crm:1").into(),
+            note: Note::Delegation(Delegation { holder: Holder::Guardian, purposes, until: None }),
+            event_time: Some(bench.now()),
+            claims: Author::Customer,
+            evidence: evidence(),
+            source_system: None,
+            idempotency_key: None,
+        };
+        bench.ledger.note(note, &Capturer::Client(Client::intern("crm"))).unwrap().author
+    };
+    let all: Vec<Purpose> = vocabulary().purposes.keys().copied().collect();
+    assert_eq!(author(vec![], vec![purpose("sales")]), Author::System);
+    assert_eq!(author(vec![purpose("sales.outreach")], vec![purpose("sales")]), Author::Customer);
+    assert_eq!(author(vec![], all), Author::Customer);
+}
+
+#[test]
 fn a_bulk_import_without_time_can_lower_but_not_raise() {
     let bench = bench();
     bench.say("crm:1", "marketing.email", State::Given);
