@@ -4,12 +4,13 @@
 use http::StatusCode;
 
 use super::consents::{self, EvidenceBody};
-use super::dispatch::{Access, Call, Reply, Route, Takes};
+use super::dispatch::{Access, Call, Caller, Reply, Route, Takes};
 use super::parties::{DESK, capturer, reference, word};
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
 use super::schema::body;
 use crate::consent::{Delegation, Holder, Note, NoteDraft};
+use crate::model::Author;
 
 pub(super) const ROUTES: &[Route] = &[delegations(DESK), occurrences(DESK)];
 pub(super) const CAPTURE_ROUTES: &[Route] = &[delegations(Access::Capture), occurrences(Access::Capture)];
@@ -37,7 +38,7 @@ body! {
         until: Option<String> = "timestamp" optional,
         /// Since when it holds; now without it.
         event_time: Option<String> = "timestamp" optional,
-        /// Whose statement it is: customer (default), guardian, staff or system; kept only if the registration allows it.
+        /// Whose statement it is: customer (default of apps), guardian, staff (default of the desk) or system; kept only if registered.
         author: Option<String> = "string" optional,
         /// What shows it, e.g. a court's order.
         evidence: Vec<EvidenceBody> = "EvidenceBody[]" required,
@@ -55,7 +56,7 @@ body! {
         name: String = "string" required,
         /// When it came to pass; now without it.
         event_time: Option<String> = "timestamp" optional,
-        /// Whose statement it is: customer (default), guardian, staff or system; kept only if the registration allows it.
+        /// Whose statement it is: customer (default of apps), guardian, staff (default of the desk) or system; kept only if registered.
         author: Option<String> = "string" optional,
         evidence: Option<Vec<EvidenceBody>> = "EvidenceBody[]" optional,
         /// The system the statement comes from; the caller itself without it.
@@ -76,7 +77,7 @@ fn delegate(call: &Call) -> Result<Reply, Problem> {
             until: consents::time("until", body.until.as_deref())?,
         }),
         event_time: consents::time("event_time", body.event_time.as_deref())?,
-        claims: consents::author(body.author.as_deref())?,
+        claims: author(call, body.author.as_deref())?,
         evidence: consents::evidence(Some(body.evidence))?,
         source_system: body.source_system,
         idempotency_key: call.idempotency_key.clone(),
@@ -90,7 +91,7 @@ fn occur(call: &Call) -> Result<Reply, Problem> {
         subject: reference(call, &body.party)?,
         note: Note::Occurrence(body.name),
         event_time: consents::time("event_time", body.event_time.as_deref())?,
-        claims: consents::author(body.author.as_deref())?,
+        claims: author(call, body.author.as_deref())?,
         evidence: consents::evidence(body.evidence)?,
         source_system: body.source_system,
         idempotency_key: call.idempotency_key.clone(),
@@ -104,4 +105,12 @@ fn note(call: &Call, draft: NoteDraft, weight: Weight) -> Result<Reply, Problem>
     let acknowledged = call.state.ledger.note(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
     Ok(consents::acknowledgement(&acknowledged, None))
+}
+
+/// The desk notes what it has seen itself; an app hands in what a customer said.
+fn author(call: &Call, text: Option<&str>) -> Result<Author, Problem> {
+    match (&call.caller, text) {
+        (Caller::Staff(_), None) => Ok(Author::Staff),
+        (Caller::Staff(_) | Caller::App(_) | Caller::Anybody, text) => consents::author(text),
+    }
 }

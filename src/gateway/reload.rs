@@ -174,7 +174,7 @@ impl Reloader {
     }
 
     /// Sizes and times of everything watched; a difference is a change.
-    fn seen(&self) -> BTreeMap<PathBuf, Option<(SystemTime, u64)>> {
+    fn seen(&self) -> Seen {
         let mut seen = BTreeMap::new();
         let mut open: Vec<PathBuf> = lock(&self.watched).clone();
         while let Some(path) = open.pop() {
@@ -189,6 +189,9 @@ impl Reloader {
     }
 }
 
+/// Sizes and times of files.
+type Seen = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
+
 fn watched(config: &Config) -> Vec<PathBuf> {
     let mut paths = config.files.clone();
     paths.push(config.policy_folder.clone());
@@ -200,7 +203,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Reloads on SIGHUP and when a file changes.
-pub(super) async fn keep_current(reloader: Arc<Reloader>, mut stopped: watch::Receiver<bool>) {
+pub(super) fn keep_current(reloader: Arc<Reloader>, stopped: watch::Receiver<bool>) -> impl Future<Output = ()> {
+    // Seen before anybody is told that it is ready: what changes from then on is a change.
+    let taken = reloader.seen();
+    watch_from(reloader, taken, stopped)
+}
+
+async fn watch_from(reloader: Arc<Reloader>, mut taken: Seen, mut stopped: watch::Receiver<bool>) {
     let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
         Ok(signal) => signal,
         Err(error) => {
@@ -208,7 +217,6 @@ pub(super) async fn keep_current(reloader: Arc<Reloader>, mut stopped: watch::Re
             return;
         }
     };
-    let mut taken = reloader.seen();
     let mut last = taken.clone();
     loop {
         tokio::select! {

@@ -141,13 +141,14 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
         links: Arc::new(Links::new(&derived_key(&config, "links v1")).map_err(|_unspecified| BuildError::Links)?),
     };
+    let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
         tokio::spawn(tick(Arc::clone(&shared), outbox, Arc::clone(&webhooks), stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
-        tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped.clone())),
-        tokio::spawn(keep_current(Arc::clone(&reloader), stopped)),
+        tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
+        tokio::spawn(current),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
     Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, signal, stop, listeners, background })

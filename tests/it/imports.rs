@@ -173,7 +173,7 @@ fn an_imported_grant_opens_and_an_imported_withdrawal_closes_at_the_gateway() {
     assert_eq!(site.read(MINAS).status, 403);
     let grant = format!("id,state,purposes,event_time,evidence\ncrm:{MINA},given,sales.outreach,2026-01-01,form=1\n");
     fs::write(site.path().join("consents.csv"), grant).unwrap();
-    let covers = ["--category", "identity", "--category", "contact", "--recipient", "sales", "--time-zone", "Europe/Berlin"];
+    let covers = ["--category", "identity", "--category", "contact", "--recipient", "sales", "--author", "customer", "--time-zone", "Europe/Berlin"];
     let import = [&["consent", "import", "consents.csv"], &covers[..]].concat();
     let ran = site.run_as("consent-desk", &import);
     assert_eq!((ran.exit, ran.stdout.as_str()), (0, "1 record, csv\n          1  grants that open\n"), "{ran:?}");

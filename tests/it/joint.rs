@@ -102,12 +102,12 @@ impl Story {
         self.world.say(id, purpose, "given", json!({ "event_time": self.ago(minutes_ago).to_string() })).await;
     }
 
-    /// The help desk is told on the telephone; it is registered for nothing, so that what it records can only lower.
+    /// The help desk is told on the telephone; it is registered for nothing: what it records can only lower, and is the customer's word.
     async fn service_notes(&self, path: &str, mut body: Value, minutes_ago: i64) {
         body["party"] = json!(REQUESTER);
         body["event_time"] = json!(self.ago(minutes_ago).to_string());
         let answer = self.world.capture("helpdesk").post(path, &body.to_string()).await;
-        assert_eq!((201, "system"), (answer.status.as_u16(), answer.json()["author"].as_str().unwrap()), "{answer:?}");
+        assert_eq!((201, "customer"), (answer.status.as_u16(), answer.json()["author"].as_str().unwrap()), "{answer:?}");
     }
 
     /// What the desk is told: whom it concerns, what disagrees.

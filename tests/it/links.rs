@@ -343,8 +343,10 @@ async fn links_are_made_for_what_an_app_registered_and_no_longer_than_allowed() 
     ] {
         assert_eq!(status, make(app, body.clone()).await.status.as_u16(), "{app} {body}");
     }
-    // The consent desk makes them for every purpose, other roles for none.
-    let body = json!({ "party": "crm:0031", "purpose": "legal-compliance" }).to_string();
+    // The consent desk makes them for every purpose that rests on consent, other roles for none.
+    let unstoppable = json!({ "party": "crm:0031", "purpose": "legal-compliance" }).to_string();
+    assert_eq!(422, world.staff("consent-desk").post("/v1/withdrawal-links", &unstoppable).await.status.as_u16());
+    let body = json!({ "party": "crm:0031", "purpose": "third-party-sharing" }).to_string();
     assert_eq!(201, world.staff("consent-desk").post("/v1/withdrawal-links", &body).await.status.as_u16());
     assert_eq!(403, world.staff("auditor").post("/v1/withdrawal-links", &body).await.status.as_u16());
     // The log names the act and whom it was about, never the link.

@@ -124,13 +124,15 @@ impl<R: Read> Cutter<R> {
         let mut piece = Piece { line, next_line: line, offset, length: 0, records: 0, bytes, repeated: Vec::new(), faults: Vec::new() };
         let mut records = Records::new(&self.buffer, line, self.shape);
         // The buffer ends inside a record that cannot be read: what follows in the file is still of that record.
-        let mut is_cut = false;
+        let (mut is_cut, mut after_unread) = (false, false);
         while piece.records < PIECE_RECORDS && records.at < PIECE_BYTES {
             let from = records.at;
             let record = records.next();
             let bytes = self.buffer.get(from..records.at).unwrap_or_default();
             piece.records += u64::from(record.is_some());
-            match record.as_ref().and_then(|record| repeats(self.seen.as_mut(), record)) {
+            // What cannot be read ends where a record begins: one behind it is never left out.
+            let is_kept = std::mem::replace(&mut after_unread, record.as_ref().is_some_and(|record| record.text.is_err()));
+            match record.as_ref().and_then(|record| repeats(self.seen.as_mut(), record)).filter(|_| !is_kept) {
                 // Only its lines are left, so that what follows keeps its number.
                 Some(error) => {
                     piece.repeated.push(error);

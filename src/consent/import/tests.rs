@@ -579,7 +579,7 @@ fn a_line_beyond_all_bounds_is_one_fault() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever a file holds: no panic, both sides number lines alike, and each record is counted in one place.
     #[test]

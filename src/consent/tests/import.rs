@@ -70,7 +70,7 @@ fn every_mistake_is_told_with_its_line_and_the_good_rows_are_taken() {
 fn unknown_columns_and_members_are_errors() {
     let bench = empty_bench();
     let refused = |file: &str| bench.ledger.import_parties(file.as_bytes(), false, &normalise, &mut |_| {}).unwrap_err().to_string();
-    assert_eq!(refused("identifiers,stag\ncrm:1,lead\n"), "unknown column `stag`; did you mean `stage`?");
+    assert_eq!(refused("identifiers,stag\ncrm:1,lead\n"), "column 2 is not known; did you mean `stage`?");
     assert!(refused("identifiers,stage,stage\n").contains("twice"));
     assert!(refused("").contains("empty"));
     let report = bench.import("{\"identifiers\":[\"crm:1\"],\"email\":\"ann@example.org\"}\nnot json ann@example.org\n");

@@ -295,7 +295,7 @@ fn a_guardian_speaks_for_a_minor_only_with_a_delegation() {
     let (status, answer) = delegation(&As::App("helpdesk"));
     assert_eq!((status, &answer["author"]), (StatusCode::CREATED, &json!("system")), "not in its capture registration");
     assert_ne!(desk.outreach("crm:0044"), json!("given"));
-    assert_eq!(delegation(&staff()).1["author"], json!("customer"));
+    assert_eq!(delegation(&staff()).1["author"], json!("staff"));
     assert_eq!(desk.outreach("crm:0044"), json!("given"));
 }
 
