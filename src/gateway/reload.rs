@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::build;
@@ -206,11 +207,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) fn keep_current(reloader: Arc<Reloader>, stopped: watch::Receiver<bool>) -> impl Future<Output = ()> {
     // Seen before anybody is told that it is ready: what changes from then on is a change.
     let taken = reloader.seen();
-    watch_from(reloader, taken, stopped)
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    watch_from(reloader, taken, hangup, stopped)
 }
 
-async fn watch_from(reloader: Arc<Reloader>, mut taken: Seen, mut stopped: watch::Receiver<bool>) {
-    let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
+async fn watch_from(reloader: Arc<Reloader>, mut taken: Seen, hangup: std::io::Result<Signal>, mut stopped: watch::Receiver<bool>) {
+    let mut hangup = match hangup {
         Ok(signal) => signal,
         Err(error) => {
             tracing::error!(%error, "SIGHUP cannot be waited for; files are not watched");
