@@ -9,6 +9,7 @@ use crate::model::{Age, Identifier, PartyNo, Revision};
 
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
+use super::commit::Binding;
 use super::dossier::{View, facts, stands};
 use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
@@ -17,7 +18,7 @@ use super::gaps::Gap;
 use super::ledger::Ledger;
 use super::parties::{FactsDraft, touch};
 use super::store::{Batch, ChangeKind, Document, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
-use super::write::{Binding, cut};
+use super::write::cut;
 
 /// Two customers turned out to be one.
 #[derive(Clone, Debug)]

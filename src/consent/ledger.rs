@@ -13,6 +13,7 @@ use crate::model::{
     Capture, Category, Channel, ConsentRules, Department, EventId, Identifier, PartyFacts, PartyNo, Purpose, Revision, Segment, Vocabulary,
 };
 
+use super::commit::Writer;
 use super::dossier::Settings;
 use super::error::{ConsentError, Unavailable};
 use super::event::Event;
@@ -25,7 +26,6 @@ use super::rows::EventList;
 use super::snapshot::{self, Kept};
 use super::status::{Effective, status};
 use super::store::{Batch, Change, Document, Head, SqliteStore, Store, StoreError};
-use super::write::Writer;
 
 /// Everything a decision needs of one customer, of one revision.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@
 
 mod author;
 mod check;
+mod commit;
 mod conflicts;
 mod contested;
 mod crosswalk;

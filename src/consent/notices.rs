@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Category, Department, Purpose, Revision};
 
 use super::check::{NAME_CHARS_MAX, check_text, invalid};
+use super::commit::{Binding, Failed, Writer};
 use super::error::{ConsentError, Unavailable};
 use super::event::Notice;
 use super::ledger::Ledger;
 use super::store::{Batch, Change, ChangeKind, Document, Store, StoreError};
-use super::write::{Binding, Failed, Writer};
 
 /// A version of a notice as it is put into the register; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,13 +8,14 @@ use crate::model::{Age, Identifier, PartyId, PartyNo, Revision, Segment, Stage};
 
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, check_text, invalid};
+use super::commit::{Binding, Writer};
 use super::dossier::{View, stands};
 use super::draft::Capturer;
 use super::error::ConsentError;
 use super::event::{Assurance, PartyKind, PartyRef, What};
 use super::ledger::Ledger;
 use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow, StoreError, Unlink};
-use super::write::{Binding, Writer, cut};
+use super::write::cut;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactValue {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{EventId, PartyNo, Revision};
 
+use super::commit::Binding;
 use super::error::ConsentError;
 use super::event::{Event, State, What};
 use super::ledger::Ledger;
 use super::store::{Batch, ChangeKind};
-use super::write::Binding;
 
 /// A customer whose grant was used for the last time: the revision of what was decided on, and the one that it has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

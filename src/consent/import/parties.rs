@@ -14,12 +14,12 @@ use super::ImportError;
 use super::events::identify;
 use super::reader::{Record, Records, Shape, cells, header, json_error, without_mark};
 use crate::consent::check::invalid;
+use crate::consent::commit::Binding;
 use crate::consent::error::ConsentError;
 use crate::consent::event::{Assurance, Normalise, PartyKind};
 use crate::consent::ledger::Ledger;
 use crate::consent::parties::{Fact, FactValue, fact_row, link_row, touch};
 use crate::consent::store::{Batch, ChangeKind, FactName};
-use crate::consent::write::Binding;
 use crate::model::{Identifier, PartyNo, Revision};
 
 /// What an import did, or would do.
