@@ -11,7 +11,7 @@ use super::event::{Assurance, PartyRef};
 use super::health::lock;
 use super::ledger::Ledger;
 use super::parties::link_row;
-use super::store::{Batch, LinkRow, StoreError};
+use super::store::{Batch, LinkRow, StoreError, Written};
 use super::{notices, snapshot};
 
 /// The one who writes.
@@ -89,9 +89,14 @@ impl Ledger {
         self.complete(batch)?;
         self.store.commit(batch)?;
         let touched: BTreeSet<PartyNo> = batch.touched.iter().map(|(no, _)| *no).chain(batch.parties.iter().map(|party| party.no)).collect();
+        let touched: Vec<PartyNo> = touched.into_iter().collect();
         let mut dossiers = Vec::with_capacity(touched.len());
-        for no in touched {
-            dossiers.push(self.store.dossier(no)?.ok_or_else(|| StoreError::Damaged("a customer is missing".to_owned()))?);
+        self.store.dossiers_of(&touched, &mut |dossier| {
+            dossiers.push(dossier);
+            Ok(())
+        })?;
+        if dossiers.len() < touched.len() {
+            return Err(StoreError::Damaged("a customer is missing".to_owned()));
         }
         let mut projection = self.writing();
         projection.bury(&batch.forgotten, &batch.tombstones);
@@ -109,7 +114,7 @@ impl Ledger {
     /// any other: the first one makes it. An erasure takes every id of the customer, and leaves a keyed hash of each. An id that was
     /// split off is somebody else's.
     fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
-        for event in &mut batch.events {
+        for Written { event, .. } in &mut batch.events {
             if let Some(no) = self.reading().erased(&event.identifier) {
                 // The id itself is not written down again.
                 event.identifier = PartyRef::Party(self.party_id(no)).identifier();
@@ -117,7 +122,7 @@ impl Ledger {
         }
         let mut linked: HashSet<&Identifier> = batch.links.iter().map(|link| &link.identifier).collect();
         let mut own_ids = Vec::new();
-        for event in batch.events.iter().filter(|event| event.identifier.space == super::party_space()) {
+        for event in batch.events.iter().map(|written| &written.event).filter(|event| event.identifier.space == super::party_space()) {
             let stands = |link: &LinkRow| link.assurance != Assurance::Matched && link.to.is_none();
             if !linked.insert(&event.identifier) || self.store.links_of(&event.identifier)?.iter().any(stands) {
                 continue;

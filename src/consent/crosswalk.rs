@@ -1,9 +1,10 @@
 //! Ids to customers, for very many ids: some thirty bytes each. A keyed hash (so that nobody can choose ids that collide)
-//! picks a shard and a slot; the slot leads to the full key, which is compared: two ids never pass for each other.
+//! picks a shard and a slot; the slot leads to the full key, which is compared: two ids never pass for each other. The customer's
+//! number stands in the slot, so that the row can be on its way while the key is compared.
 //!
 //! ```text
-//! shard: slots  [hash 32 | offset + 1 32] …      linear probing, at most 7/8 full
-//!        bytes  [party 5][space 2][length 1–2][value] …
+//! shard: slots  [hash 24 | number 40 | offset + 1 32] …      linear probing, at most 7/8 full
+//!        bytes  [space 1–2][length 1–2][value] …
 //! ```
 
 use std::hash::Hasher as _;
@@ -25,10 +26,13 @@ impl std::fmt::Debug for Crosswalk {
     }
 }
 
+/// Hash and the high bits of the number, the low bits of the number, offset + 1; all zero: empty.
+pub(super) type Slot = [u32; 3];
+
 /// One of the parts that grow and are tidied on their own, so that no single insertion takes long.
 #[derive(Default)]
 pub(super) struct Shard {
-    slots: Vec<u64>,
+    slots: Vec<Slot>,
     bytes: Vec<u8>,
     used: usize,
     dead_bytes: usize,
@@ -42,8 +46,8 @@ impl Crosswalk {
     pub(super) fn get(&self, identifier: &Identifier) -> Option<PartyNo> {
         let space = self.space(identifier.space)?;
         let (shard, hash) = self.place(space, &identifier.value);
-        let shard = self.shards.get(shard)?;
-        shard.party_at(shard.find(hash, space, identifier.value.as_bytes())?.1)
+        let (_, slot) = self.shards.get(shard)?.find(hash, space, identifier.value.as_bytes())?;
+        Some(party(slot))
     }
 
     /// Puts an id, or moves it to another customer.
@@ -94,18 +98,18 @@ impl Crosswalk {
         hasher.write(&space.to_le_bytes());
         hasher.write(value.as_bytes());
         let hash = hasher.finish().to_le_bytes();
-        let [a, b, c, d, shard, ..] = hash;
-        (usize::from(shard), u32::from_le_bytes([a, b, c, d]))
+        let [a, b, c, shard, ..] = hash;
+        (usize::from(shard), u32::from_le_bytes([a, b, c, 0]))
     }
 }
 
 impl Shard {
-    pub(super) fn parts(&self) -> (&[u64], &[u8], usize) {
+    pub(super) fn parts(&self) -> (&[Slot], &[u8], usize) {
         (&self.slots, &self.bytes, self.dead_bytes)
     }
 
-    pub(super) fn from_parts(slots: Vec<u64>, bytes: Vec<u8>, dead_bytes: usize) -> Self {
-        let used = slots.iter().filter(|slot| **slot != 0).count();
+    pub(super) fn from_parts(slots: Vec<Slot>, bytes: Vec<u8>, dead_bytes: usize) -> Self {
+        let used = slots.iter().filter(|slot| **slot != EMPTY).count();
         Self { slots, bytes, used, dead_bytes }
     }
 
@@ -117,19 +121,19 @@ impl Shard {
     /// Where the search for a hash begins; grows with the hash.
     fn start(&self, hash: u32) -> usize {
         let slots = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
-        usize::try_from((u64::from(hash) * slots) >> 32).unwrap_or(0)
+        usize::try_from((u64::from(hash) * slots) >> 24).unwrap_or(0)
     }
 
-    /// The slot and the offset of an entry.
-    fn find(&self, hash: u32, space: u16, value: &[u8]) -> Option<(usize, usize)> {
-        let mut slot = self.start(hash);
+    /// The place and the content of an id's slot.
+    fn find(&self, hash: u32, space: u16, value: &[u8]) -> Option<(usize, Slot)> {
+        let mut place = self.start(hash);
         for _ in 0..self.slots.len() {
-            let held = *self.slots.get(slot)?;
-            let at = offset(held)?;
-            if tag(held) == hash && self.entry(at).is_some_and(|(s, v, _)| s == space && v == value) {
-                return Some((slot, at));
+            let slot = *self.slots.get(place)?;
+            let at = offset(slot)?;
+            if tag(slot) == hash && self.entry(at).is_some_and(|(s, v, _)| s == space && v == value) {
+                return Some((place, slot));
             }
-            slot = self.after(slot);
+            place = self.after(place);
         }
         None
     }
@@ -138,64 +142,46 @@ impl Shard {
         if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
     }
 
-    fn party_at(&self, at: usize) -> Option<PartyNo> {
-        let [a, b, c, d, e] = *self.bytes.get(at..)?.first_chunk::<5>()?;
-        Some(PartyNo(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])))
-    }
-
     /// Space, value and length of the whole entry.
     fn entry(&self, at: usize) -> Option<(u16, &[u8], usize)> {
-        let rest = self.bytes.get(at.checked_add(5)?..)?;
-        let (space, rest) = rest.split_first_chunk::<2>()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest, head) = if first & 0x80 == 0 {
-            (usize::from(first), rest, 8)
-        } else {
-            let (&second, rest) = rest.split_first()?;
-            (usize::from(first & 0x7f) | usize::from(second) << 7, rest, 9)
-        };
-        Some((u16::from_le_bytes(*space), rest.get(..length)?, head + length))
+        let rest = self.bytes.get(at..)?;
+        let (space, after) = short(rest)?;
+        let (length, after) = short(after)?;
+        let length = usize::from(length);
+        Some((space, after.get(..length)?, rest.len() - after.len() + length))
     }
 
     fn insert(&mut self, hash: u32, space: u16, value: &[u8], party: PartyNo) {
-        let [a, b, c, d, e, ..] = party.0.to_le_bytes();
-        let number = [a, b, c, d, e];
-        if let Some((_, at)) = self.find(hash, space, value) {
-            if let Some(place) = self.bytes.get_mut(at..at + 5) {
-                place.copy_from_slice(&number);
+        if let Some((place, slot)) = self.find(hash, space, value) {
+            if let Some(held) = self.slots.get_mut(place) {
+                *held = slot_of(hash, party, offset(slot).unwrap_or(0));
             }
             return;
         }
         if (self.used + 1) * 8 > self.slots.len() * 7 {
-            self.rebuild((self.slots.len() * 3 / 2).max(SLOTS_MIN));
+            self.rebuild((self.slots.len() * 5 / 4).max(SLOTS_MIN));
         }
         let at = self.bytes.len();
-        self.bytes.extend_from_slice(&number);
-        self.bytes.extend_from_slice(&space.to_le_bytes());
-        let [low, high] = u16::try_from(value.len()).unwrap_or(u16::MAX).to_le_bytes();
-        if value.len() < 0x80 {
-            self.bytes.push(low);
-        } else {
-            self.bytes.extend_from_slice(&[0x80 | (low & 0x7f), (high << 1) | (low >> 7)]);
-        }
+        push_short(&mut self.bytes, space);
+        push_short(&mut self.bytes, u16::try_from(value.len()).unwrap_or(u16::MAX));
         self.bytes.extend_from_slice(value);
-        self.occupy(hash, at);
+        self.occupy(slot_of(hash, party, at));
     }
 
-    fn occupy(&mut self, hash: u32, at: usize) {
-        let mut slot = self.start(hash);
-        while self.slots.get(slot).is_some_and(|held| *held != 0) {
-            slot = self.after(slot);
+    fn occupy(&mut self, slot: Slot) {
+        let mut place = self.start(tag(slot));
+        while self.slots.get(place).is_some_and(|held| *held != EMPTY) {
+            place = self.after(place);
         }
-        if let Some(place) = self.slots.get_mut(slot) {
-            // INVARIANT: a shard holds less than 4 GiB: 256 of them, and an id is at most 512 bytes.
-            *place = u64::from(hash) << 32 | u64::from(u32::try_from(at + 1).unwrap_or(0));
+        if let Some(free) = self.slots.get_mut(place) {
+            *free = slot;
             self.used += 1;
         }
     }
 
     fn remove(&mut self, hash: u32, space: u16, value: &[u8]) {
-        let Some((mut hole, at)) = self.find(hash, space, value) else { return };
+        let Some((mut hole, slot)) = self.find(hash, space, value) else { return };
+        let at = offset(slot).unwrap_or(0);
         let length = self.entry(at).map_or(0, |(_, _, length)| length);
         // The value does not stay behind in memory or in the next snapshot.
         if let Some(entry) = self.bytes.get_mut(at..at + length) {
@@ -203,25 +189,25 @@ impl Shard {
         }
         self.dead_bytes += length;
         self.used -= 1;
-        let mut slot = hole;
+        let mut place = hole;
         loop {
-            slot = self.after(slot);
-            let held = self.slots.get(slot).copied().unwrap_or(0);
-            if held == 0 {
+            place = self.after(place);
+            let held = self.slots.get(place).copied().unwrap_or(EMPTY);
+            if held == EMPTY {
                 break;
             }
             let home = self.start(tag(held));
-            // Whether `home` does not lie cyclically within (hole, slot].
-            let stays = if hole <= slot { hole < home && home <= slot } else { hole < home || home <= slot };
+            // Whether `home` does not lie cyclically within (hole, place].
+            let stays = if hole <= place { hole < home && home <= place } else { hole < home || home <= place };
             if !stays {
-                if let Some(place) = self.slots.get_mut(hole) {
-                    *place = held;
+                if let Some(free) = self.slots.get_mut(hole) {
+                    *free = held;
                 }
-                hole = slot;
+                hole = place;
             }
         }
-        if let Some(place) = self.slots.get_mut(hole) {
-            *place = 0;
+        if let Some(free) = self.slots.get_mut(hole) {
+            *free = EMPTY;
         }
         if self.dead_bytes > TIDY_BYTES && self.dead_bytes * 2 > self.bytes.len() {
             self.rebuild(self.slots.len());
@@ -230,28 +216,56 @@ impl Shard {
 
     /// The same entries in fresh memory.
     fn rebuild(&mut self, slots: usize) {
-        let fresh = Self { slots: vec![0; slots], bytes: Vec::with_capacity(self.bytes.len() - self.dead_bytes), used: 0, dead_bytes: 0 };
+        let fresh = Self { slots: vec![EMPTY; slots], bytes: Vec::with_capacity(self.bytes.len() - self.dead_bytes), used: 0, dead_bytes: 0 };
         let old = std::mem::replace(self, fresh);
         for held in &old.slots {
             let Some(at) = offset(*held) else { continue };
             let length = old.entry(at).map_or(0, |(_, _, length)| length);
             let to = self.bytes.len();
             self.bytes.extend_from_slice(old.bytes.get(at..at + length).unwrap_or_default());
-            self.occupy(tag(*held), to);
+            self.occupy(slot_of(tag(*held), party(*held), to));
         }
     }
 }
 
-const fn tag(slot: u64) -> u32 {
-    let [.., a, b, c, d] = slot.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+fn slot_of(hash: u32, party: PartyNo, at: usize) -> Slot {
+    let [a, b, c, d, high, ..] = party.0.to_le_bytes();
+    // INVARIANT: a shard holds less than 4 GiB: 256 of them, and an id is at most 512 bytes.
+    [hash << 8 | u32::from(high), u32::from_le_bytes([a, b, c, d]), u32::try_from(at + 1).unwrap_or(0)]
 }
 
-fn offset(slot: u64) -> Option<usize> {
-    let [a, b, c, d, ..] = slot.to_le_bytes();
-    usize::try_from(u32::from_le_bytes([a, b, c, d]).checked_sub(1)?).ok()
+const fn tag([hash, ..]: Slot) -> u32 {
+    hash >> 8
 }
 
+fn party([high, low, _]: Slot) -> PartyNo {
+    PartyNo(u64::from(high & 0xff) << 32 | u64::from(low))
+}
+
+fn offset([.., at]: Slot) -> Option<usize> {
+    usize::try_from(at.checked_sub(1)?).ok()
+}
+
+/// A number below 2^15 in one byte or two.
+fn push_short(bytes: &mut Vec<u8>, number: u16) {
+    let [low, high] = number.to_le_bytes();
+    if number < 0x80 {
+        bytes.push(low);
+    } else {
+        bytes.extend_from_slice(&[0x80 | (low & 0x7f), (high << 1) | (low >> 7)]);
+    }
+}
+
+fn short(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    if first & 0x80 == 0 {
+        return Some((u16::from(first), rest));
+    }
+    let (&second, rest) = rest.split_first()?;
+    Some((u16::from(first & 0x7f) | u16::from(second) << 7, rest))
+}
+
+const EMPTY: Slot = [0; 3];
 const SHARDS: usize = 256;
 const SLOTS_MIN: usize = 16;
 /// A shard is tidied when more than half of it, and at least this much, is dead.
@@ -328,18 +342,19 @@ mod tests {
 
     #[test]
     fn one_shard_under_collisions_and_removal_keeps_every_other_entry() {
+        const HASH_MAX: u32 = (1 << 24) - 1;
         let mut shard = Shard::default();
         // The same start for all: worst case of probing, around the end of the table.
         let keys: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
         for (n, key) in (0_u64..).zip(&keys) {
-            shard.insert(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes(), PartyNo(n));
+            shard.insert(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes(), PartyNo(n << 32 | n));
         }
         for (n, key) in (0_u64..).zip(&keys).filter(|(n, _)| n % 3 == 0) {
-            shard.remove(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes());
+            shard.remove(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes());
         }
         for (n, key) in (0_u64..).zip(&keys) {
-            let found = shard.find(u32::MAX - u32::from(n % 2 == 0), 0, key.as_bytes()).and_then(|(_, at)| shard.party_at(at));
-            assert_eq!(found, (n % 3 != 0).then_some(PartyNo(n)));
+            let found = shard.find(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes()).map(|(_, slot)| party(slot));
+            assert_eq!(found, (n % 3 != 0).then_some(PartyNo(n << 32 | n)));
         }
     }
 }

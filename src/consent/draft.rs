@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SpanFieldwise, Timestamp};
 
-use crate::model::{ActivityKey, Author, Channel, Client, EventId, PartyId, PartyNo, Purpose, Revision};
+use crate::model::{ActivityKey, Author, Channel, Client, EventId, PartyNo, Purpose, Revision};
 
 use super::event::{Delegation, Method, Notice, PartyRef, Scope, State, StopKind};
 
@@ -152,7 +152,6 @@ pub struct Acknowledged {
     pub event: EventId,
     /// `None`: the id is not in the crosswalk; the event binds when it is linked.
     pub party: Option<PartyNo>,
-    pub party_id: Option<PartyId>,
     pub revision: Revision,
     /// From the call to the moment it was in force; `None` when a repeated request got its first answer again.
     pub in_force_after: Option<Duration>,

@@ -289,3 +289,11 @@ pub struct Event {
     pub source_system: String,
     pub what: What,
 }
+
+impl Event {
+    /// Whether anything shows that it was said.
+    #[must_use]
+    pub fn is_evidenced(&self) -> bool {
+        self.evidence.values().any(|reference| !reference.trim().is_empty())
+    }
+}

@@ -64,7 +64,7 @@ pub use states::{StateEvent, Transition, next};
 pub use status::{Effective, rule_for, status};
 pub use store::{
     Answered, Batch, Change, ChangeKind, Document, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore, Store,
-    StoreError, Tombstone, Unlink,
+    StoreError, Saying, Tombstone, Unlink, Written,
 };
 pub use uses::Moved;
 

@@ -2,14 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::author::{Claimed, author};
-use super::check::{NAME_CHARS_MAX, check_event, check_evidence, check_note, check_stop, check_text, invalid};
 use super::draft::{Capturer, EventDraft, Statement};
 use super::error::ConsentError;
-use super::event::{Method, PartyRef, StopKind};
-use super::ledger::Ledger;
-use super::write::FUTURE_MAX;
-use crate::model::Author;
+use super::event::{Event, Method, StopKind, What};
+use super::ledger::{Adopted, Ledger};
+use super::write::Drawn;
+use crate::model::{Author, Identifier};
 
 /// What a consent event would do to the gate by itself; a hard stop or a later refusal may keep it shut even so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,83 +57,66 @@ impl Ledger {
     /// # Errors
     /// What [`Ledger::record`] would refuse it for, but for what the store alone knows.
     pub fn would_open(&self, draft: &EventDraft, caller: &Capturer) -> Result<Opens, ConsentError> {
-        let adopted = self.adopted()?;
-        check_event(draft, &adopted.vocabulary)?;
-        self.check_given(draft.event_time, &draft.evidence, draft.source_system.as_deref())?;
-        let is_known = self.check_subject(&draft.subject, !draft.state.closes())?;
-        if !draft.state.opens() {
-            return Ok(Opens::NotAGrant);
-        }
-        let claimed = Claimed { purposes: &draft.purposes, channel: draft.channel, claims: draft.claims, evidence: &draft.evidence, closes: false };
-        let by_the_person = matches!(author(&adopted, caller, &claimed), Author::Customer | Author::Guardian);
-        let lacks = if draft.event_time.is_none() {
-            Lacks::EventTime
-        } else if draft.evidence.is_empty() {
-            Lacks::Evidence
-        } else if draft.method == Method::Implied {
-            Lacks::Explicitness
-        } else if !by_the_person {
-            Lacks::Person
-        } else if !is_known {
-            Lacks::Customer
-        } else if draft.expires.is_some_and(|end| end <= self.record_time()) {
-            Lacks::Time
-        } else {
-            return Ok(Opens::Yes);
-        };
-        Ok(Opens::No(lacks))
+        let (adopted, at) = (self.adopted()?, self.record_time());
+        let (_, preview) = self.preview(Statement::Consent(Box::new(draft.clone())), caller, &adopted, at)?;
+        Ok(match preview.effect {
+            Effect::Opens => Opens::Yes,
+            Effect::OpensNot(lacks) => Opens::No(lacks),
+            Effect::Closes | Effect::Stops(_) | Effect::Neither => Opens::NotAGrant,
+        })
     }
 
-    pub(super) fn preview(&self, statement: &Statement, caller: &Capturer) -> Result<Preview, ConsentError> {
-        let (effect, subject) = match statement {
-            Statement::Consent(draft) => {
-                let effect = match self.would_open(draft, caller)? {
-                    Opens::Yes => Effect::Opens,
-                    Opens::No(lacks) => Effect::OpensNot(lacks),
-                    Opens::NotAGrant if draft.state.closes() => Effect::Closes,
-                    Opens::NotAGrant => Effect::Neither,
-                };
-                (effect, &draft.subject)
-            }
-            Statement::Stop(draft) => {
-                check_stop(draft, &self.adopted()?.vocabulary)?;
-                self.check_given(draft.event_time, &draft.evidence, draft.source_system.as_deref())?;
-                (Effect::Stops(draft.kind), &draft.subject)
-            }
-            Statement::Note(draft) => {
-                check_note(draft, &self.adopted()?.vocabulary)?;
-                self.check_given(draft.event_time, &draft.evidence, draft.source_system.as_deref())?;
-                (Effect::Neither, &draft.subject)
-            }
-        };
-        Ok(Preview { effect, is_known: self.check_subject(subject, false)? })
-    }
-
-    fn check_given(
+    /// The event that a statement makes, and what it would do.
+    pub(super) fn preview(
         &self,
-        event_time: Option<Timestamp>,
-        evidence: &std::collections::BTreeMap<String, String>,
-        source_system: Option<&str>,
-    ) -> Result<(), ConsentError> {
-        let latest = self.record_time().checked_add(FUTURE_MAX).unwrap_or(Timestamp::MAX);
-        if event_time.is_some_and(|time| time > latest) {
-            return Err(invalid("`event_time` lies in the future: say when the person acted"));
-        }
-        check_evidence(evidence)?;
-        source_system.map_or(Ok(()), |source| check_text("source_system", source, NAME_CHARS_MAX))
+        statement: Statement,
+        caller: &Capturer,
+        adopted: &Adopted,
+        at: Timestamp,
+    ) -> Result<(Drawn, Preview), ConsentError> {
+        let drawn = self.draw_up(statement, caller, adopted, at)?;
+        let raises = matches!(&drawn.event.what, What::Consent(consent) if !consent.state.closes());
+        let is_known = self.check_subject(&drawn.event.identifier, raises)?;
+        let effect = effect(&drawn.event, is_known);
+        Ok((drawn, Preview { effect, is_known }))
     }
 
     /// Whether a customer is known by the id.
-    fn check_subject(&self, subject: &PartyRef, refuse_erased: bool) -> Result<bool, ConsentError> {
-        let identifier = subject.identifier();
+    fn check_subject(&self, identifier: &Identifier, refuse_erased: bool) -> Result<bool, ConsentError> {
         let projection = self.reading();
-        let is_known = projection.resolve(&identifier).is_some();
+        let is_known = projection.resolve(identifier).is_some();
         if !is_known && identifier.space == super::party_space() {
             return Err(ConsentError::NotFound);
         }
-        if refuse_erased && projection.is_erased(&identifier) {
+        if refuse_erased && projection.is_erased(identifier) {
             return Err(ConsentError::Erased);
         }
         Ok(is_known)
+    }
+}
+
+fn effect(event: &Event, is_known: bool) -> Effect {
+    let consent = match &event.what {
+        What::Consent(consent) => consent,
+        What::Stop(stop) => return Effect::Stops(stop.kind),
+        What::Lift { .. } | What::Delegation(_) | What::Occurrence(_) => return Effect::Neither,
+    };
+    if !consent.state.opens() {
+        return if consent.state.closes() { Effect::Closes } else { Effect::Neither };
+    }
+    if event.event_time.is_none() {
+        Effect::OpensNot(Lacks::EventTime)
+    } else if !event.is_evidenced() {
+        Effect::OpensNot(Lacks::Evidence)
+    } else if event.method == Method::Implied {
+        Effect::OpensNot(Lacks::Explicitness)
+    } else if !matches!(event.author, Author::Customer | Author::Guardian) {
+        Effect::OpensNot(Lacks::Person)
+    } else if !is_known {
+        Effect::OpensNot(Lacks::Customer)
+    } else if consent.expires.is_some_and(|end| end <= event.record_time) {
+        Effect::OpensNot(Lacks::Time)
+    } else {
+        Effect::Opens
     }
 }

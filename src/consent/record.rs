@@ -176,7 +176,7 @@ impl Form {
             system: system_name(&event.source_system).into(),
             app: system_name(&event.captured_by).into(),
             method: event.method,
-            is_evidenced: event.evidence.values().any(|reference| !reference.trim().is_empty()),
+            is_evidenced: event.is_evidenced(),
         }
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{PartyNo, Revision, Space};
 
-use super::crosswalk::{Crosswalk, Shard};
+use super::crosswalk::{Crosswalk, Shard, Slot};
 use super::dossier::Settings;
 use super::error::Unavailable;
 use super::health::lock;
@@ -231,10 +231,10 @@ fn read_block(file: &mut impl Read) -> io::Result<Vec<u8>> {
 fn shard_bytes(shard: &Shard) -> Vec<u8> {
     let (slots, bytes, dead_bytes) = shard.parts();
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).to_le_bytes();
-    let mut out = Vec::with_capacity(16 + slots.len() * 8 + bytes.len());
+    let mut out = Vec::with_capacity(16 + slots.len() * SLOT_BYTES + bytes.len());
     out.extend_from_slice(&count(slots.len()));
     out.extend_from_slice(&count(dead_bytes));
-    slots.iter().for_each(|slot| out.extend_from_slice(&slot.to_le_bytes()));
+    slots.iter().flatten().for_each(|part| out.extend_from_slice(&part.to_le_bytes()));
     out.extend_from_slice(bytes);
     out
 }
@@ -244,8 +244,10 @@ fn read_shard(bytes: &[u8]) -> io::Result<Shard> {
         let (slots, rest) = bytes.split_first_chunk::<8>()?;
         let (dead, rest) = rest.split_first_chunk::<8>()?;
         let slots = usize::try_from(u64::from_le_bytes(*slots)).ok()?;
-        let (slots, bytes) = rest.split_at_checked(slots.checked_mul(8)?)?;
-        let slots = slots.chunks_exact(8).filter_map(|slot| slot.first_chunk().copied().map(u64::from_le_bytes)).collect();
+        let (slots, bytes) = rest.split_at_checked(slots.checked_mul(SLOT_BYTES)?)?;
+        let (parts, _) = slots.as_chunks::<4>();
+        let (slots, _) = parts.as_chunks::<3>();
+        let slots = slots.iter().map(|slot| slot.map(u32::from_le_bytes)).collect();
         Some(Shard::from_parts(slots, bytes.to_vec(), usize::try_from(u64::from_le_bytes(*dead)).ok()?))
     };
     split().ok_or_else(damaged)
@@ -303,6 +305,7 @@ fn damaged() -> io::Error {
 
 /// A notice that takes force while the file is written begins it anew, so often.
 const RETRIES: usize = 2;
-const MAGIC: &[u8; 20] = b"consentry-snapshot-1";
+const MAGIC: &[u8; 20] = b"consentry-snapshot-2";
+const SLOT_BYTES: usize = size_of::<Slot>();
 /// A shard of 100 million ids with their keys stays below it.
 const BLOCK_BYTES_MAX: u64 = 1 << 32;

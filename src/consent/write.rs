@@ -1,6 +1,7 @@
 //! From what a caller hands in to the event that is recorded: checked, its author derived, known ones recognised; and what runs
 //! out by itself. How it is stored stands in `commit.rs`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::health::lock;
 use super::ledger::{Adopted, Ledger};
 use super::parties::{Fact, FactValue, fact_row, touch};
 use super::projection::Seen;
-use super::store::{Answered, Batch, Change, ChangeKind, Document, fingerprint};
+use super::store::{Answered, Batch, Change, ChangeKind, Document, Saying, Written};
 
 impl Ledger {
     /// Records a consent event.
@@ -50,8 +51,8 @@ impl Ledger {
     fn record_one(&self, statement: Statement, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
-        let (event, claims, key) = self.draw_up(statement, caller, &adopted, self.record_time())?;
-        self.store_event(event, claims, key, start)
+        let drawn = self.draw_up(statement, caller, &adopted, self.record_time())?;
+        self.store_event(drawn, start)
     }
 
     /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
@@ -60,42 +61,27 @@ impl Ledger {
     ///
     /// # Errors
     /// When the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
-    pub fn record_many(
+    pub(super) fn record_many(
         &self,
-        statements: Vec<Statement>,
-        caller: &Capturer,
+        drawn: Vec<Drawn>,
         beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> Vec<Document>,
     ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
         let start = self.clock.monotonic();
-        let adopted = self.adopted()?;
-        let at = self.record_time();
-        let drawn: Vec<_> = statements.into_iter().map(|statement| self.draw_up(statement, caller, &adopted, at)).collect();
+        let written = drawn.into_iter().map(|drawn| Written::of(drawn.event)).collect::<Result<Vec<_>, _>>()?;
+        let first = first_saying(&written);
         let mut writer = self.begin();
+        let stored = self.store.known(&written.iter().collect::<Vec<_>>())?;
         let mut batch = Batch::default();
-        let mut answers = Vec::with_capacity(drawn.len());
-        let mut earlier: HashMap<[u8; 32], EventId> = HashMap::new();
+        let mut answers: Vec<Result<Acknowledged, ConsentError>> = Vec::with_capacity(written.len());
         // Customers about whom something that opens stands before it in this batch.
         let mut opened: HashSet<PartyNo> = HashSet::new();
-        for drawn in drawn {
-            answers.push(match drawn {
-                Err(ConsentError::Unavailable(away)) => return Err(away),
-                Err(refused) => Err(refused),
-                Ok((event, _, _)) => {
-                    let mark = fingerprint(&event)?;
-                    let known = match earlier.get(&mark) {
-                        Some(event) => Some(*event),
-                        None => self.store.same(&event)?.filter(|known| event.event_time.is_some() || self.is_last_word(&event, *known, &opened)),
-                    };
-                    let opens = binding(&event.what) == Binding::OnlyIfStored;
-                    let reached = if opens { self.reading().reached_by(&event.identifier) } else { Vec::new() };
-                    opened.extend(reached);
-                    let added = self.add_event(&mut writer, &mut batch, event, known);
-                    if let Ok(acknowledged) = &added {
-                        earlier.insert(mark, acknowledged.event);
-                    }
-                    added
-                }
-            });
+        for ((written, stored), first) in written.into_iter().zip(stored).zip(first) {
+            let before = first.and_then(|at| answers.get(at)).and_then(|answer| answer.as_ref().ok()).map(|answer| answer.event);
+            let known = before.or(stored).filter(|known| self.counts_as_known(&written.event, *known, before.is_some(), &opened));
+            if binding(&written.event.what) == Binding::OnlyIfStored {
+                opened.extend(self.reading().reached_by(&written.event.identifier));
+            }
+            answers.push(self.add_event(&mut writer, &mut batch, written, known));
         }
         batch.documents = beside(&answers);
         // Customers with many statements are touched once.
@@ -159,7 +145,7 @@ impl Ledger {
             source_system: captured_by(caller),
             what: What::Lift { stop: draft.stop, reason: draft.reason },
         };
-        self.store_event(event, Author::Staff, draft.idempotency_key, start)
+        self.store_event(Drawn { event, claims: Author::Staff, key: draft.idempotency_key }, start)
     }
 
     /// Fires what has run out by `now`; called each second. Also brings to the store what it could not take before. Returns how
@@ -197,14 +183,14 @@ impl Ledger {
         }
     }
 
-    /// The event that a statement makes, with whose it was claimed to be and its idempotency key.
-    fn draw_up(
+    /// The event that a statement makes.
+    pub(super) fn draw_up(
         &self,
         statement: Statement,
         caller: &Capturer,
         adopted: &Adopted,
         record_time: Timestamp,
-    ) -> Result<(Event, Author, Option<String>), ConsentError> {
+    ) -> Result<Drawn, ConsentError> {
         let vocabulary = &adopted.vocabulary;
         let (given, what) = match statement {
             Statement::Consent(mut draft) => {
@@ -304,25 +290,26 @@ impl Ledger {
             evidence: given.evidence,
             what,
         };
-        Ok((event, given.claims, given.key))
+        Ok(Drawn { event, claims: given.claims, key: given.key })
     }
 
-    fn store_event(&self, event: Event, claims: Author, key: Option<String>, start: Duration) -> Result<Acknowledged, ConsentError> {
+    fn store_event(&self, drawn: Drawn, start: Duration) -> Result<Acknowledged, ConsentError> {
+        let Drawn { event, claims, key } = drawn;
         if let Some(key) = &key {
             check_text("idempotency_key", key, NAME_CHARS_MAX)?;
         }
         let binding = binding(&event.what);
         // The author is left out: policies may have changed between a request and its repetition.
-        let body = fingerprint(&Event { author: claims, ..event.clone() })?;
+        let body = if key.is_some() { Written::of(Event { author: claims, ..event.clone() })?.fingerprint() } else { [0; 32] };
         let mut writer = self.begin();
         if let Some(key) = &key
             && let Some(first) = self.first_answer(&writer, &event, key, binding)?
         {
-            return self.repeat(first, body);
+            return Self::repeat(first, body);
         }
         let mut batch = Batch::default();
         let (caller, at) = (event.captured_by.clone(), event.record_time);
-        let acknowledged = self.add_event(&mut writer, &mut batch, event, None)?;
+        let acknowledged = self.add_event(&mut writer, &mut batch, Written::of(event)?, None)?;
         batch.answered.extend(key.map(|key| Answered {
             caller,
             key,
@@ -340,17 +327,28 @@ impl Ledger {
         }
     }
 
-    /// What counts when it is recorded is known already only if nothing was recorded about the customer since, under any id.
-    fn is_last_word(&self, event: &Event, known: EventId, opened: &HashSet<PartyNo>) -> bool {
+    /// What counts when it is recorded is known already only if nothing that opens was recorded about the customer since, under
+    /// any id.
+    fn counts_as_known(&self, event: &Event, known: EventId, in_batch: bool, opened: &HashSet<PartyNo>) -> bool {
+        if event.event_time.is_some() {
+            return true;
+        }
         let projection = self.reading();
         projection.reached_by(&event.identifier).iter().all(|no| {
             let is_newest = |seen: Seen<'_>| seen.events().iter().all(|id| id <= known);
-            !opened.contains(no) && projection.seen(*no).is_some_and(is_newest)
+            !opened.contains(no) && (in_batch || projection.seen(*no).is_some_and(is_newest))
         })
     }
 
     /// Adds an event to a batch, unless it is known already.
-    fn add_event(&self, writer: &mut Writer, batch: &mut Batch, mut event: Event, known: Option<EventId>) -> Result<Acknowledged, ConsentError> {
+    fn add_event(
+        &self,
+        writer: &mut Writer,
+        batch: &mut Batch,
+        mut written: Written,
+        known: Option<EventId>,
+    ) -> Result<Acknowledged, ConsentError> {
+        let event = &mut written.event;
         let (party, is_erased) = {
             let projection = self.reading();
             let erased = projection.erased(&event.identifier);
@@ -361,10 +359,9 @@ impl Ledger {
             }
             found
         };
-        let party_id = party.map(|no| self.party_id(no));
-        if let Some(event_id) = known {
-            let revision = Revision(event_id.0);
-            return Ok(Acknowledged { event: event_id, party, party_id, revision, in_force_after: None, author: event.author, known_before: true });
+        let author = event.author;
+        if let Some(event) = known {
+            return Ok(Acknowledged { event, party, revision: Revision(event.0), in_force_after: None, author, known_before: true });
         }
         if party.is_none() && event.identifier.space == super::party_space() {
             return Err(ConsentError::NotFound);
@@ -396,9 +393,8 @@ impl Ledger {
             // It is over already: there is no moment in which it holds.
             batch.fired.push(event.id);
         }
-        let author = event.author;
-        batch.events.push(event);
-        Ok(Acknowledged { event: EventId(revision.0), party, party_id, revision, in_force_after: None, author, known_before: false })
+        batch.events.push(written);
+        Ok(Acknowledged { event: EventId(revision.0), party, revision, in_force_after: None, author, known_before: false })
     }
 
     fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
@@ -416,16 +412,15 @@ impl Ledger {
         }
     }
 
-    fn repeat(&self, First { answered, stored }: First, body: [u8; 32]) -> Result<Acknowledged, ConsentError> {
+    fn repeat(First { answered, stored }: First, body: [u8; 32]) -> Result<Acknowledged, ConsentError> {
         if answered.body != body {
             return Err(ConsentError::IdempotencyMismatch);
         }
         if !stored {
             return Err(ConsentError::AppliedNotStored { event: answered.event });
         }
-        let party_id = answered.party.map(|no| self.party_id(no));
         let Answered { event, party, revision, author, .. } = answered;
-        Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author, known_before: true })
+        Ok(Acknowledged { event, party, revision, in_force_after: None, author, known_before: true })
     }
 
     /// Adds a change to a batch, with its revision for every customer whom it reaches.
@@ -462,6 +457,14 @@ impl Ledger {
     }
 }
 
+/// A statement as it is recorded: checked, with its author.
+pub(super) struct Drawn {
+    pub(super) event: Event,
+    /// Whose it was claimed to be.
+    claims: Author,
+    key: Option<String>,
+}
+
 struct First {
     answered: Answered,
     stored: bool,
@@ -477,6 +480,19 @@ struct Given {
     evidence: BTreeMap<String, String>,
     source_system: Option<String>,
     key: Option<String>,
+}
+
+/// For each event the place of an earlier one that says the same.
+fn first_saying(events: &[Written]) -> Vec<Option<usize>> {
+    let mut first: HashMap<Saying<'_>, usize> = HashMap::with_capacity(events.len());
+    let places = (0..).zip(events).map(|(at, written)| match first.entry(written.says()) {
+        Entry::Occupied(earlier) => Some(*earlier.get()),
+        Entry::Vacant(new) => {
+            new.insert(at);
+            None
+        }
+    });
+    places.collect()
 }
 
 fn binding(what: &What) -> Binding {

@@ -110,7 +110,7 @@ fn confirm(call: &Call) -> Result<Reply, Problem> {
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     drop(turn);
     call.record_write(Weight::Opens, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(acknowledgement(&acknowledged, None))
+    Ok(acknowledgement(call, &acknowledged, None))
 }
 
 /// The pending event, if this app recorded it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use consentry::clock::{Clock, SystemClock};
 use consentry::consent::{
     Answered, Assurance, Batch, Capturer, Change, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions, ImportPiece, Ledger,
-    LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What,
+    LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What, Written,
 };
 use consentry::model::{Author, Channel, Client, EventId, Identifier, PartyNo, Purpose, Revision, Space, Vocabulary};
 use consentry::policy::Policies;
@@ -250,8 +250,8 @@ impl Store for MadeUp {
         Ok(Registers::default())
     }
 
-    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError> {
-        Ok(Some(self.make_up(party.0)))
+    fn dossiers_of(&self, parties: &[PartyNo], sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        parties.iter().try_for_each(|party| sink(self.make_up(party.0)))
     }
 
     fn links_of(&self, _identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
@@ -278,7 +278,7 @@ impl Store for MadeUp {
         read_only()
     }
 
-    fn same(&self, _event: &Event) -> Result<Option<EventId>, StoreError> {
+    fn known(&self, _events: &[&Written]) -> Result<Vec<Option<EventId>>, StoreError> {
         read_only()
     }
 

@@ -87,14 +87,14 @@ impl Ledger {
         };
         let mut read = read_piece(piece, options, &context).map_err(ConsentError::Invalid)?;
         let mut tally = Tally { records: read.count, ..Tally::default() };
-        let (mut statements, mut previews) = (Vec::with_capacity(read.records.len()), Vec::with_capacity(read.records.len()));
+        let (mut drawn, mut previews) = (Vec::with_capacity(read.records.len()), Vec::with_capacity(read.records.len()));
         for (line, record) in read.records {
             // A record with several statements is taken whole or not at all.
-            match record.iter().map(|statement| self.preview(statement, caller)).collect::<Result<Vec<_>, _>>() {
-                Ok(found) => {
-                    previews.extend(found.into_iter().map(|preview| (line, preview)));
-                    statements.extend(record);
-                }
+            match record.into_iter().map(|statement| self.preview(statement, caller, &adopted, context.now)).collect::<Result<Vec<_>, _>>() {
+                Ok(found) => found.into_iter().for_each(|(event, preview)| {
+                    drawn.push(event);
+                    previews.push((line, preview));
+                }),
                 Err(ConsentError::Unavailable(away)) => return Err(away.into()),
                 Err(error) => read.errors.push(ImportError { line, message: error.to_string() }),
             }
@@ -118,7 +118,7 @@ impl Ledger {
         } else {
             // What is done and how far that is are one transaction: an import that was interrupted goes on without loss or doubling.
             let mut progress = Err(ConsentError::NotPermitted("the piece was not recorded"));
-            self.record_many(statements, caller, |answers| {
+            self.record_many(drawn, |answers| {
                 let done = finish(answers);
                 let document = done.document(piece.key);
                 progress = document.as_ref().map(|_| done).map_err(Clone::clone);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::consent::event::Event;
 use crate::model::{EventId, Identifier, PartyNo, Revision, Space};
 
-use super::{Answered, Batch, Change, Dossier, Head, LinkRow, Registers, Store, StoreError};
+use super::{Answered, Batch, Change, Dossier, Head, LinkRow, Registers, Store, StoreError, Written};
 
 #[derive(Clone, Debug, Default)]
 pub(in crate::consent) struct Switch(Arc<AtomicU8>);
@@ -73,9 +73,9 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.registers(erased_after)
     }
 
-    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError> {
+    fn dossiers_of(&self, parties: &[PartyNo], sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.gate()?;
-        self.inner.dossier(party)
+        self.inner.dossiers_of(parties, sink)
     }
 
     fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
@@ -103,9 +103,9 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.event(id)
     }
 
-    fn same(&self, event: &Event) -> Result<Option<EventId>, StoreError> {
+    fn known(&self, events: &[&Written]) -> Result<Vec<Option<EventId>>, StoreError> {
         self.gate()?;
-        self.inner.same(event)
+        self.inner.known(events)
     }
 
     fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<(EventId, Identifier)>, StoreError> {

@@ -11,7 +11,7 @@ mod write;
 pub(super) mod failing;
 
 pub use sqlite::SqliteStore;
-pub(super) use wire::fingerprint;
+pub use wire::{Saying, Written};
 
 use std::fmt;
 
@@ -219,7 +219,7 @@ pub struct Batch {
     pub unlinks: Vec<Unlink>,
     pub links: Vec<LinkRow>,
     pub facts: Vec<FactRow>,
-    pub events: Vec<Event>,
+    pub events: Vec<Written>,
     /// What has run out.
     pub fired: Vec<EventId>,
     /// Grants with a limited number of uses: one use more each.
@@ -303,9 +303,22 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn registers(&self, erased_after: Revision) -> Result<Registers, StoreError>;
 
+    /// Each of these customers whom it has.
+    ///
+    /// # Errors
+    /// When the store cannot be read in full, or what the sink returns.
+    fn dossiers_of(&self, parties: &[PartyNo], sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
     /// # Errors
     /// When the store cannot be read.
-    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError>;
+    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError> {
+        let mut found = None;
+        self.dossiers_of(&[party], &mut |dossier| {
+            found = Some(dossier);
+            Ok(())
+        })?;
+        Ok(found)
+    }
 
     /// Whose an id is and was.
     ///
@@ -341,12 +354,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
-    /// An event that says the same: same id, form, times, limits and evidence. One without event time only if nothing was
-    /// recorded under the id since, for it counts when it is recorded.
+    /// For each event, one that is stored and says the same: same id, form, times, limits and evidence. One without event time
+    /// only if nothing was recorded under the id since, for it counts when it is recorded.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn same(&self, event: &Event) -> Result<Option<EventId>, StoreError>;
+    fn known(&self, events: &[&Written]) -> Result<Vec<Option<EventId>>, StoreError>;
 
     /// What is due by then and has not fired, with the id under which it is kept; the earliest first.
     ///

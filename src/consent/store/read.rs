@@ -1,6 +1,7 @@
 //! Rows of SQLite read back. Every number and word is checked: what cannot be read is damage, never skipped.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use crate::consent::record::Record;
 use crate::model::{Author, EventId, Identifier, PartyNo, Purpose, Revision, Space};
 
 use super::wire::{self, Own, ReadForm};
-use super::{Answered, Change, ChangeKind, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone};
+use super::{Answered, Change, ChangeKind, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone, Written};
 
 /// Forms that were read or written, by number and by text.
 #[derive(Default)]
@@ -232,34 +233,43 @@ fn read_event(connection: &Connection, forms: &mut Forms, row: &Row<'_>) -> Resu
     forms.get(connection, row.get(6)?)?.event(&own(row)?, identifier(row, 8)?, detail.as_deref())
 }
 
-pub(super) fn same(connection: &Connection, forms: &mut Forms, event: &Event) -> Result<Option<EventId>, StoreError> {
-    let Some(form) = forms.number(connection, &wire::encode_form(event)?)? else { return Ok(None) };
-    let Own { event_time, due, uses, about, .. } = wire::own(event);
-    let sql = "SELECT e.revision FROM event e JOIN identifier i ON i.no = e.ident WHERE i.space = ?1 AND i.value = ?2 AND e.form = ?3 \
-               AND e.happened IS ?4 AND e.due IS ?5 AND e.uses IS ?6 AND e.about IS ?7 AND e.detail IS ?8 \
-               AND (e.happened IS NOT NULL OR NOT EXISTS (SELECT 1 FROM event l WHERE l.ident = e.ident AND l.revision > e.revision)) LIMIT 1";
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row(
-            params![
-                event.identifier.space.as_str(),
-                event.identifier.value,
-                form,
-                event_time.map(micros),
-                due.map(micros),
-                uses,
-                about.map(|a| signed(a.0)).transpose()?,
-                wire::encode_detail(event)?
-            ],
-            |row| row.get::<_, i64>(0),
-        )
-        .optional()?;
-    // A stop or refusal that may not be in force any more is never taken for known.
-    let counts = match &event.what {
-        What::Lift { .. } => false,
-        What::Consent(_) | What::Stop(_) | What::Delegation(_) | What::Occurrence(_) => true,
-    };
-    found.filter(|_| counts).map(|revision| unsigned(revision).map(EventId)).transpose()
+pub(super) fn known(connection: &Connection, forms: &mut Forms, events: &[&Written]) -> Result<Vec<Option<EventId>>, StoreError> {
+    // Most ids of a new import have nothing yet: that is asked once for each.
+    let mut ident = connection.prepare_cached(
+        "SELECT i.no FROM identifier i WHERE i.space = ?1 AND i.value = ?2 AND EXISTS (SELECT 1 FROM event e WHERE e.ident = i.no)",
+    )?;
+    let mut same = connection.prepare_cached(
+        "SELECT e.revision FROM event e WHERE e.ident = ?1 AND e.form = ?2 AND e.happened IS ?3 AND e.due IS ?4 AND e.uses IS ?5 \
+         AND e.about IS ?6 AND e.detail IS ?7 \
+         AND (e.happened IS NOT NULL OR NOT EXISTS (SELECT 1 FROM event l WHERE l.ident = e.ident AND l.revision > e.revision)) LIMIT 1",
+    )?;
+    let mut idents: HashMap<&Identifier, Option<i64>> = HashMap::new();
+    let mut found = Vec::with_capacity(events.len());
+    for written in events {
+        let (identifier, form, detail, event_time, due, uses, about) = written.says();
+        let ident = match idents.entry(identifier) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let values = params![identifier.space.as_str(), identifier.value];
+                *new.insert(ident.query_row(values, |row| row.get(0)).optional()?)
+            }
+        };
+        // A stop or refusal that may not be in force any more is never taken for known.
+        let may_be_known = !matches!(written.event.what, What::Lift { .. });
+        let Some(ident) = ident.filter(|_| may_be_known) else {
+            found.push(None);
+            continue;
+        };
+        let Some(form) = forms.number(connection, form)? else {
+            found.push(None);
+            continue;
+        };
+        let about = about.map(|a| signed(a.0)).transpose()?;
+        let values = params![ident, form, event_time.map(micros), due.map(micros), uses, about, detail];
+        let revision: Option<i64> = same.query_row(values, |row| row.get(0)).optional()?;
+        found.push(revision.map(|revision| unsigned(revision).map(EventId)).transpose()?);
+    }
+    Ok(found)
 }
 
 pub(super) fn due(connection: &Connection, by: Timestamp, limit: usize) -> Result<Vec<(EventId, Identifier)>, StoreError> {

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use crate::consent::event::Event;
 use crate::model::{EventId, Identifier, PartyNo, Revision, Space};
 
 use super::read::{self, Forms};
-use super::{Answered, Batch, Change, Dossier, Head, LinkRow, Registers, Store, StoreError, schema, write};
+use super::{Answered, Batch, Change, Dossier, Head, LinkRow, Registers, Store, StoreError, Written, schema, write};
 
 /// The embedded store.
 pub struct SqliteStore {
@@ -104,10 +105,11 @@ impl Store for SqliteStore {
         read::registers(&self.work()?.connection, erased_after)
     }
 
-    fn dossier(&self, party: PartyNo) -> Result<Option<Dossier>, StoreError> {
+    fn dossiers_of(&self, parties: &[PartyNo], sink: &mut dyn FnMut(Dossier) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut work = self.work()?;
         let Work { connection, forms } = &mut *work;
-        read::dossier(connection, forms, party)
+        let transaction = connection.transaction()?;
+        parties.iter().try_for_each(|no| read::dossier(&transaction, forms, *no)?.map_or(Ok(()), &mut *sink))
     }
 
     fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
@@ -150,10 +152,11 @@ impl Store for SqliteStore {
         read::event(connection, forms, id)
     }
 
-    fn same(&self, event: &Event) -> Result<Option<EventId>, StoreError> {
+    fn known(&self, events: &[&Written]) -> Result<Vec<Option<EventId>>, StoreError> {
         let mut work = self.work()?;
         let Work { connection, forms } = &mut *work;
-        read::same(connection, forms, event)
+        let transaction = connection.transaction()?;
+        read::known(&transaction, forms, events)
     }
 
     fn due(&self, by: Timestamp, limit: usize) -> Result<Vec<(EventId, Identifier)>, StoreError> {
@@ -243,6 +246,8 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cell_size_check", true)?;
+    // A prepared statement keeps its plan. Without it each binding of another value has the statement parsed and planned anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 

@@ -1,6 +1,7 @@
 //! The stored forms of an event, version 1, as JSON. What very many events share (who says what, through whom) is the
 //! *form*, stored once; what proves one event is its *detail*. Names are text here and become names of the vocabulary when read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,52 +17,74 @@ use super::StoreError;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FormV1 {
+struct FormV1<'a> {
     v: u8,
-    channel: String,
-    captured_by: String,
-    method: String,
-    author: String,
-    source_system: String,
+    channel: Text<'a>,
+    captured_by: Text<'a>,
+    method: Text<'a>,
+    author: Text<'a>,
+    source_system: Text<'a>,
     evidenced: bool,
-    what: WhatV1,
+    what: WhatV1<'a>,
 }
+
+type Text<'a> = Cow<'a, str>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum WhatV1 {
-    Consent { purposes: Vec<String>, activity: Option<String>, notice: Option<NoticeV1>, state: String, scope: ScopeV1, until: Option<String> },
-    Stop { kind: String, purposes: Vec<String>, scope: ScopeV1 },
+enum WhatV1<'a> {
+    Consent {
+        purposes: Vec<Text<'a>>,
+        activity: Option<Text<'a>>,
+            notice: Option<NoticeV1<'a>>,
+        state: Text<'a>,
+        scope: ScopeV1<'a>,
+        until: Option<Text<'a>>,
+    },
+    Stop {
+        kind: Text<'a>,
+        purposes: Vec<Text<'a>>,
+        scope: ScopeV1<'a>,
+    },
     Lift,
-    Delegation { holder: String, purposes: Vec<String> },
-    Occurrence { name: String },
+    Delegation {
+        holder: Text<'a>,
+        purposes: Vec<Text<'a>>,
+    },
+    Occurrence {
+        name: Text<'a>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoticeV1 {
-    id: String,
-    version: String,
-    purposes: Vec<String>,
-    categories: Vec<String>,
-    recipients: Vec<String>,
+struct NoticeV1<'a> {
+    id: Text<'a>,
+    version: Text<'a>,
+    purposes: Vec<Text<'a>>,
+    categories: Vec<Text<'a>>,
+    recipients: Vec<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScopeV1 {
-    categories: Vec<String>,
-    recipients: Vec<String>,
-    channels: Vec<String>,
+struct ScopeV1<'a> {
+    categories: Vec<Text<'a>>,
+    recipients: Vec<Text<'a>>,
+    channels: Vec<Text<'a>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DetailV1 {
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    evidence: BTreeMap<String, String>,
+struct DetailV1<'a> {
+    #[serde(default, skip_serializing_if = "is_empty")]
+    evidence: Cow<'a, BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<Text<'a>>,
+}
+
+fn is_empty(evidence: &BTreeMap<String, String>) -> bool {
+    evidence.is_empty()
 }
 
 /// A form that was read: an event without what is its own, and what profiles are built from.
@@ -82,14 +105,46 @@ pub(super) struct Own {
     pub(super) about: Option<EventId>,
 }
 
-/// SHA-256 of what a caller asked, to recognise another body under the same key: the event without what the ledger adds.
-pub(in crate::consent) fn fingerprint(event: &Event) -> Result<[u8; 32], StoreError> {
-    let Own { event_time, due, uses, about, .. } = own(event);
-    let form = encode_form(event)?;
-    let asked = format!("{}\n{form}\n{:?}\n{event_time:?} {due:?} {uses:?} {about:?}", event.identifier, encode_detail(event)?);
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, asked.as_bytes()).as_ref());
-    Ok(hash)
+/// An event with the texts that it is stored as.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Written {
+    pub event: Event,
+    pub(super) form: String,
+    /// `None`: nothing but the form.
+    pub(super) detail: Option<String>,
+}
+
+/// What an event says, without what the ledger adds to it: id, form, detail, event time, due, uses, about.
+pub type Saying<'a> = (&'a Identifier, &'a str, Option<&'a str>, Option<Timestamp>, Option<Timestamp>, Option<u32>, Option<EventId>);
+
+impl Written {
+    /// # Errors
+    /// When it cannot be written as text.
+    pub fn of(event: Event) -> Result<Self, StoreError> {
+        Ok(Self { form: encode_form(&event)?, detail: encode_detail(&event)?, event })
+    }
+
+    #[must_use]
+    pub fn says(&self) -> Saying<'_> {
+        let Own { id: _, record_time: _, event_time, due, uses, about } = own(&self.event);
+        (&self.event.identifier, &self.form, self.detail.as_deref(), event_time, due, uses, about)
+    }
+
+    /// SHA-256 of what a caller asked, to recognise another body under the same key.
+    pub(in crate::consent) fn fingerprint(&self) -> [u8; 32] {
+        let (identifier, form, detail, event_time, due, uses, about) = self.says();
+        let asked = format!("{identifier}\n{form}\n{detail:?}\n{event_time:?} {due:?} {uses:?} {about:?}");
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, asked.as_bytes()).as_ref());
+        hash
+    }
+}
+
+impl std::fmt::Debug for Written {
+    /// The detail may name a person.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Written").field("event", &self.event.id).field("identifier", &self.event.identifier).finish_non_exhaustive()
+    }
 }
 
 pub(super) fn own(event: &Event) -> Own {
@@ -102,47 +157,48 @@ pub(super) fn own(event: &Event) -> Own {
     Own { id: event.id, record_time: event.record_time, event_time: event.event_time, due, uses, about }
 }
 
-pub(super) fn encode_form(event: &Event) -> Result<String, StoreError> {
+fn encode_form(event: &Event) -> Result<String, StoreError> {
     let what = match &event.what {
         What::Consent(Consent { purposes, activity, notice, state, scope, expires: _, until, uses: _, about: _ }) => WhatV1::Consent {
-            purposes: texts(purposes),
-            activity: activity.map(|a| a.to_string()),
+            purposes: texts(purposes, |p| p.as_str()),
+            activity: activity.map(|activity| Cow::Borrowed(activity.as_str())),
             notice: notice.as_ref().map(notice_out),
-            state: state.to_string(),
+            state: Cow::Borrowed(state.as_str()),
             scope: scope_out(scope),
-            until: until.clone(),
+            until: until.as_deref().map(Cow::Borrowed),
         },
         What::Stop(Stop { kind, purposes, scope, reason: _ }) => {
-            WhatV1::Stop { kind: kind.to_string(), purposes: texts(purposes), scope: scope_out(scope) }
+            WhatV1::Stop { kind: Cow::Borrowed(kind.as_str()), purposes: texts(purposes, |p| p.as_str()), scope: scope_out(scope) }
         }
         What::Lift { .. } => WhatV1::Lift,
-        What::Delegation(Delegation { holder, purposes, until: _ }) => WhatV1::Delegation { holder: holder.to_string(), purposes: texts(purposes) },
-        What::Occurrence(name) => WhatV1::Occurrence { name: name.clone() },
+        What::Delegation(Delegation { holder, purposes, until: _ }) => {
+            WhatV1::Delegation { holder: Cow::Borrowed(holder.as_str()), purposes: texts(purposes, |p| p.as_str()) }
+        }
+        What::Occurrence(name) => WhatV1::Occurrence { name: Cow::Borrowed(name) },
     };
     let form = FormV1 {
         v: 1,
-        channel: event.channel.to_string(),
-        captured_by: event.captured_by.clone(),
-        method: event.method.to_string(),
-        author: event.author.as_str().to_owned(),
-        source_system: event.source_system.clone(),
-        evidenced: event.evidence.values().any(|reference| !reference.trim().is_empty()),
+        channel: Cow::Borrowed(event.channel.as_str()),
+        captured_by: Cow::Borrowed(&event.captured_by),
+        method: Cow::Borrowed(event.method.as_str()),
+        author: Cow::Borrowed(event.author.as_str()),
+        source_system: Cow::Borrowed(&event.source_system),
+        evidenced: event.is_evidenced(),
         what,
     };
     serde_json::to_string(&form).map_err(|error| unwritable(&error))
 }
 
-/// `None`: nothing but the form.
-pub(super) fn encode_detail(event: &Event) -> Result<Option<String>, StoreError> {
+fn encode_detail(event: &Event) -> Result<Option<String>, StoreError> {
     let reason = match &event.what {
-        What::Stop(stop) => stop.reason.clone(),
-        What::Lift { reason, .. } => Some(reason.clone()),
+        What::Stop(stop) => stop.reason.as_deref().map(Cow::Borrowed),
+        What::Lift { reason, .. } => Some(Cow::Borrowed(reason.as_str())),
         What::Consent(_) | What::Delegation(_) | What::Occurrence(_) => None,
     };
     if event.evidence.is_empty() && reason.is_none() {
         return Ok(None);
     }
-    serde_json::to_string(&DetailV1 { evidence: event.evidence.clone(), reason }).map(Some).map_err(|error| unwritable(&error))
+    serde_json::to_string(&DetailV1 { evidence: Cow::Borrowed(&event.evidence), reason }).map(Some).map_err(|error| unwritable(&error))
 }
 
 fn unwritable(error: &serde_json::Error) -> StoreError {
@@ -151,7 +207,7 @@ fn unwritable(error: &serde_json::Error) -> StoreError {
 
 pub(super) fn decode_form(body: &str) -> Result<ReadForm, StoreError> {
     let damaged = || StoreError::Damaged("a form of events cannot be read".to_owned());
-    let stored: FormV1 = serde_json::from_str(body).map_err(|_its_text_may_name_a_person| damaged())?;
+    let stored: FormV1<'_> = serde_json::from_str(body).map_err(|_its_text_may_name_a_person| damaged())?;
     if stored.v != 1 {
         return Err(StoreError::OtherVersion(i64::from(stored.v)));
     }
@@ -164,7 +220,7 @@ pub(super) fn decode_form(body: &str) -> Result<ReadForm, StoreError> {
                 state: State::parse(&state)?,
                 scope: scope_in(&scope)?,
                 expires: None,
-                until,
+                until: until.map(Cow::into_owned),
                 uses: None,
                 about: None,
             }),
@@ -178,7 +234,7 @@ pub(super) fn decode_form(body: &str) -> Result<ReadForm, StoreError> {
             WhatV1::Delegation { holder, purposes } => {
                 What::Delegation(Delegation { holder: Holder::parse(&holder)?, purposes: names(&purposes, Purpose::intern), until: None })
             }
-            WhatV1::Occurrence { name } => What::Occurrence(name),
+            WhatV1::Occurrence { name } => What::Occurrence(name.into_owned()),
         };
         Some(Event {
             id: EventId(0),
@@ -187,11 +243,11 @@ pub(super) fn decode_form(body: &str) -> Result<ReadForm, StoreError> {
             event_time: None,
             record_time: Timestamp::UNIX_EPOCH,
             channel: Channel::parse(&stored.channel)?,
-            captured_by: stored.captured_by,
+            captured_by: stored.captured_by.into_owned(),
             method: Method::parse(&stored.method)?,
             author: Author::parse(&stored.author)?,
             evidence: BTreeMap::new(),
-            source_system: stored.source_system,
+            source_system: stored.source_system.into_owned(),
             what,
         })
     };
@@ -205,15 +261,17 @@ impl ReadForm {
     /// The whole event.
     pub(super) fn event(&self, own: &Own, identifier: Identifier, detail: Option<&str>) -> Result<Event, StoreError> {
         let damaged = || StoreError::Damaged(format!("event `{}` cannot be read", own.id));
-        let detail: DetailV1 = match detail {
+        let detail: DetailV1<'_> = match detail {
             Some(text) => serde_json::from_str(text).map_err(|_its_text_may_name_a_person| damaged())?,
             None => DetailV1::default(),
         };
         let mut what = self.template.what.clone();
         match &mut what {
             What::Consent(consent) => (consent.expires, consent.uses, consent.about) = (own.due, own.uses, own.about),
-            What::Stop(stop) => stop.reason = detail.reason,
-            What::Lift { stop, reason } => (*stop, *reason) = (own.about.ok_or_else(damaged)?, detail.reason.unwrap_or_default()),
+            What::Stop(stop) => stop.reason = detail.reason.map(Cow::into_owned),
+            What::Lift { stop, reason } => {
+                (*stop, *reason) = (own.about.ok_or_else(damaged)?, detail.reason.unwrap_or_default().into_owned());
+            }
             What::Delegation(delegation) => delegation.until = own.due,
             What::Occurrence(_) => {}
         }
@@ -223,38 +281,42 @@ impl ReadForm {
             identifier,
             event_time: own.event_time,
             record_time: own.record_time,
-            evidence: detail.evidence,
+            evidence: detail.evidence.into_owned(),
             what,
             ..self.template.clone()
         })
     }
 }
 
-fn notice_out(notice: &Notice) -> NoticeV1 {
+fn notice_out(notice: &Notice) -> NoticeV1<'_> {
     NoticeV1 {
-        id: notice.id.clone(),
-        version: notice.version.clone(),
-        purposes: texts(&notice.purposes),
-        categories: texts(&notice.categories),
-        recipients: texts(&notice.recipients),
+        id: Cow::Borrowed(&notice.id),
+        version: Cow::Borrowed(&notice.version),
+        purposes: texts(&notice.purposes, |p| p.as_str()),
+        categories: texts(&notice.categories, |c| c.as_str()),
+        recipients: texts(&notice.recipients, |d| d.as_str()),
     }
 }
 
-fn notice_in(stored: NoticeV1) -> Notice {
+fn notice_in(stored: NoticeV1<'_>) -> Notice {
     Notice {
         purposes: names(&stored.purposes, Purpose::intern),
         categories: names(&stored.categories, Category::intern),
         recipients: names(&stored.recipients, Department::intern),
-        id: stored.id,
-        version: stored.version,
+        id: stored.id.into_owned(),
+        version: stored.version.into_owned(),
     }
 }
 
-fn scope_out(scope: &Scope) -> ScopeV1 {
-    ScopeV1 { categories: texts(&scope.categories), recipients: texts(&scope.recipients), channels: texts(&scope.channels) }
+fn scope_out(scope: &Scope) -> ScopeV1<'static> {
+    ScopeV1 {
+        categories: texts(&scope.categories, |c| c.as_str()),
+        recipients: texts(&scope.recipients, |d| d.as_str()),
+        channels: texts(&scope.channels, |c| c.as_str()),
+    }
 }
 
-fn scope_in(stored: &ScopeV1) -> Option<Scope> {
+fn scope_in(stored: &ScopeV1<'_>) -> Option<Scope> {
     Some(Scope {
         categories: names(&stored.categories, Category::intern),
         recipients: names(&stored.recipients, Department::intern),
@@ -262,10 +324,10 @@ fn scope_in(stored: &ScopeV1) -> Option<Scope> {
     })
 }
 
-fn texts<T: ToString>(names: &[T]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
+fn texts<T: Copy>(names: &[T], text: impl Fn(T) -> &'static str) -> Vec<Text<'static>> {
+    names.iter().map(|name| Cow::Borrowed(text(*name))).collect()
 }
 
-fn names<T>(texts: &[String], intern: impl Fn(&str) -> T) -> Vec<T> {
+fn names<T>(texts: &[Text<'_>], intern: impl Fn(&str) -> T) -> Vec<T> {
     texts.iter().map(|text| intern(text)).collect()
 }

@@ -1,13 +1,14 @@
 //! A batch written as rows of SQLite, within the caller's transaction.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 
-use crate::consent::event::Event;
 use crate::model::{Author, Identifier, Revision};
 
 use super::read::{Forms, micros, signed};
 use super::wire::{self, Own};
-use super::{Batch, FactName, StoreError};
+use super::{Batch, FactName, StoreError, Written};
 
 pub(super) fn batch(transaction: &Connection, forms: &mut Forms, batch: &Batch) -> Result<(), StoreError> {
     for party in &batch.parties {
@@ -17,11 +18,10 @@ pub(super) fn batch(transaction: &Connection, forms: &mut Forms, batch: &Batch) 
             params![signed(party.no.0)?, party.kind.as_str(), signed(party.revision.0)?],
         )?;
     }
-    links(transaction, batch)?;
+    let mut idents = Idents::default();
+    links(transaction, batch, &mut idents)?;
     facts(transaction, batch)?;
-    for event in &batch.events {
-        insert(transaction, forms, event)?;
-    }
+    events(transaction, forms, batch, &mut idents)?;
     for id in &batch.fired {
         run(transaction, "UPDATE event SET fired = 1 WHERE revision = ?1", params![signed(id.0)?])?;
     }
@@ -64,9 +64,9 @@ pub(super) fn mark_logged(connection: &Connection, up_to: Revision) -> Result<()
     run(connection, "UPDATE meta SET value = ?1 WHERE name = 'logged' AND value < ?1", params![signed(up_to.0)?])
 }
 
-fn links(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
+fn links<'b>(transaction: &Connection, batch: &'b Batch, idents: &mut Idents<'b>) -> Result<(), StoreError> {
     for unlink in &batch.unlinks {
-        let ident = ident(transaction, &unlink.identifier)?;
+        let ident = idents.number(transaction, &unlink.identifier)?;
         run(
             transaction,
             "UPDATE link SET to_rev = ?3, to_time = ?4 WHERE ident = ?1 AND party = ?2 AND to_rev IS NULL",
@@ -74,7 +74,7 @@ fn links(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
         )?;
     }
     for link in &batch.links {
-        let ident = ident(transaction, &link.identifier)?;
+        let ident = idents.number(transaction, &link.identifier)?;
         run(
             transaction,
             "INSERT INTO link(ident, party, from_rev, grp, assurance, grants_after, source, from_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -113,33 +113,34 @@ fn facts(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn insert(transaction: &Connection, forms: &mut Forms, event: &Event) -> Result<(), StoreError> {
-    let body = wire::encode_form(event)?;
-    let form = match forms.number(transaction, &body)? {
-        Some(no) => no,
-        None => {
-            run(transaction, "INSERT INTO form(body) VALUES (?1)", params![body])?;
-            let no = transaction.last_insert_rowid();
-            forms.note(&body, no);
-            no
-        }
-    };
-    let Own { id, record_time, event_time, due, uses, about } = wire::own(event);
-    run(
-        transaction,
-        "INSERT INTO event(revision, ident, form, recorded, happened, due, uses, about, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
+fn events<'b>(transaction: &Connection, forms: &mut Forms, batch: &'b Batch, idents: &mut Idents<'b>) -> Result<(), StoreError> {
+    let sql = "INSERT INTO event(revision, ident, form, recorded, happened, due, uses, about, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let mut insert = transaction.prepare_cached(sql)?;
+    for Written { event, form, detail } in &batch.events {
+        let Own { id, record_time, event_time, due, uses, about } = wire::own(event);
+        insert.execute(params![
             signed(id.0)?,
-            ident(transaction, &event.identifier)?,
-            form,
+            idents.number(transaction, &event.identifier)?,
+            form_number(transaction, forms, form)?,
             micros(record_time),
             event_time.map(micros),
             due.map(micros),
             uses,
             about.map(|a| signed(a.0)).transpose()?,
-            wire::encode_detail(event)?
-        ],
-    )
+            detail
+        ])?;
+    }
+    Ok(())
+}
+
+fn form_number(transaction: &Connection, forms: &mut Forms, body: &str) -> Result<i64, StoreError> {
+    if let Some(no) = forms.number(transaction, body)? {
+        return Ok(no);
+    }
+    run(transaction, "INSERT INTO form(body) VALUES (?1)", params![body])?;
+    let no = transaction.last_insert_rowid();
+    forms.note(body, no);
+    Ok(no)
 }
 
 fn merges(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
@@ -163,22 +164,20 @@ fn merges(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
 }
 
 fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    let sql = "INSERT INTO change(revision, at, kind, party, event, purposes, state, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let mut insert = transaction.prepare_cached(sql)?;
     for change in &batch.changes {
         let purposes: Vec<&str> = change.purposes.iter().map(|p| p.as_str()).collect();
-        run(
-            transaction,
-            "INSERT INTO change(revision, at, kind, party, event, purposes, state, author) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                signed(change.revision.0)?,
-                micros(change.at),
-                change.kind.as_str(),
-                change.party.map(|p| signed(p.0)).transpose()?,
-                change.event.map(|e| signed(e.0)).transpose()?,
-                purposes.join(" "),
-                change.state,
-                change.author.map(Author::as_str)
-            ],
-        )?;
+        insert.execute(params![
+            signed(change.revision.0)?,
+            micros(change.at),
+            change.kind.as_str(),
+            change.party.map(|p| signed(p.0)).transpose()?,
+            change.event.map(|e| signed(e.0)).transpose()?,
+            purposes.join(" "),
+            change.state,
+            change.author.map(Author::as_str)
+        ])?;
     }
     for answered in &batch.answered {
         let day_ago = answered.at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
@@ -201,16 +200,28 @@ fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The number of an id, which it gets when it is first written down.
-fn ident(transaction: &Connection, identifier: &Identifier) -> Result<i64, StoreError> {
-    let values = params![identifier.space.as_str(), identifier.value];
-    let sql = "SELECT no FROM identifier WHERE space = ?1 AND value = ?2";
-    let found = transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
-    if let Some(no) = found {
-        return Ok(no);
+/// The numbers of ids; one gets its number when it is first written down.
+#[derive(Default)]
+struct Idents<'b>(HashMap<&'b Identifier, i64>);
+
+impl<'b> Idents<'b> {
+    fn number(&mut self, transaction: &Connection, identifier: &'b Identifier) -> Result<i64, StoreError> {
+        if let Some(no) = self.0.get(identifier) {
+            return Ok(*no);
+        }
+        let values = params![identifier.space.as_str(), identifier.value];
+        let sql = "SELECT no FROM identifier WHERE space = ?1 AND value = ?2";
+        let found = transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+        let no = match found {
+            Some(no) => no,
+            None => {
+                run(transaction, "INSERT INTO identifier(space, value) VALUES (?1, ?2)", values)?;
+                transaction.last_insert_rowid()
+            }
+        };
+        self.0.insert(identifier, no);
+        Ok(no)
     }
-    run(transaction, "INSERT INTO identifier(space, value) VALUES (?1, ?2)", values)?;
-    Ok(transaction.last_insert_rowid())
 }
 
 fn run(transaction: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<(), StoreError> {

@@ -203,7 +203,7 @@ fn the_same_key_gives_the_first_answer_and_another_body_is_a_mismatch() {
     let first = bench.record(draft.clone()).unwrap();
     bench.advance(60);
     let second = bench.record(draft.clone()).unwrap();
-    assert_eq!((&first.event, first.revision, &first.party_id), (&second.event, second.revision, &second.party_id));
+    assert_eq!((&first.event, first.revision, first.party), (&second.event, second.revision, second.party));
     assert_eq!(bench.ledger.revision(), first.revision);
     let other = EventDraft { subject: id("crm:2").into(), ..draft.clone() };
     assert_eq!(bench.record(other), Err(ConsentError::IdempotencyMismatch));

@@ -380,7 +380,7 @@ fn an_event_from_the_future_is_refused() {
 fn a_stop_for_something_never_granted_and_somebody_unknown_is_stored_and_binds_later() {
     let bench = bench();
     let done = bench.stop("crm:77", StopKind::ObjectionMarketing);
-    assert_eq!((done.party, done.party_id), (None, None));
+    assert_eq!(done.party, None);
     bench.say("email:new@example.org", "sales.outreach", State::Refused);
     bench.import("identifiers\ncrm:77 email:new@example.org\n");
     assert_eq!(bench.floor("crm:77", "marketing.email", LawfulBasis::Consent), Err("objection"));
@@ -490,7 +490,9 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
         Statement::Consent(Box::new(draft))
     };
     let record = |statements: Vec<Statement>| {
-        let answers = bench.ledger.record_many(statements, &centre(), |_| Vec::new()).unwrap();
+        let (adopted, at) = (bench.ledger.adopted().unwrap(), bench.ledger.record_time());
+        let drawn = statements.into_iter().map(|statement| bench.ledger.draw_up(statement, &centre(), &adopted, at).unwrap()).collect();
+        let answers = bench.ledger.record_many(drawn, |_| Vec::new()).unwrap();
         answers.into_iter().map(|answer| answer.unwrap().known_before).collect::<Vec<_>>()
     };
     assert_eq!(record(vec![refusal()]), [false]);
