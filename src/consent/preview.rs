@@ -31,6 +31,8 @@ crate::model::closed! {
         Person = "not the person's own statement",
         /// A grant does not attach later, when somebody is linked with the id.
         Customer = "nobody is known by the id",
+        /// An organisation is no data subject.
+        Subject = "an organisation gives no consent",
         Time = "it has run out",
     }
 }
@@ -78,6 +80,8 @@ impl Ledger {
             Lacks::Person
         } else if !is_known {
             Lacks::Customer
+        } else if self.find(&draft.subject).is_ok_and(|no| self.is_organisation(no)) {
+            Lacks::Subject
         } else if draft.expires.is_some_and(|end| end <= self.record_time()) {
             Lacks::Time
         } else {

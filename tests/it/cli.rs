@@ -94,8 +94,8 @@ fn case_that_fails_is_exit_1_and_named() {
     let site = Site::new();
     site.edit(
         "policies/00-floor.cedar",
-        "context.consent.status == ConsentStatus::\"given\"",
-        "context.consent.status == ConsentStatus::\"unknown\"",
+        "[ConsentStatus::\"given\"",
+        "[ConsentStatus::\"unknown\"",
     );
     let ran = site.run(&["policy", "test"]);
     assert_eq!(ran.exit, 1, "{ran:?}");
