@@ -28,7 +28,9 @@ impl Ledger {
         check_reason(reason)?;
         match caller {
             Capturer::Staff { .. } => {}
-            Capturer::Client(_) | Capturer::Link => return Err(ConsentError::NotPermitted("what a customer is, is changed by the consent desk only")),
+            Capturer::Client(_) | Capturer::Link => {
+                return Err(ConsentError::NotPermitted("what a customer is, is changed by the consent desk only"));
+            }
         }
         let at = self.record_time();
         let mut writer = self.begin();
@@ -73,7 +75,9 @@ fn check_never_a_person(dossier: &Dossier) -> Result<(), ConsentError> {
     }
     let is_age = |value| matches!(value, FactValue::Age(Age::Adult | Age::Minor) | FactValue::AdultFrom(_));
     if dossier.facts.iter().filter_map(|row| FactValue::parse(row.name, &row.value)).any(is_age) {
-        return Err(ConsentError::NotPermitted("an age is known of this customer, so it is a person; import the organisation under an id of its own"));
+        return Err(ConsentError::NotPermitted(
+            "an age is known of this customer, so it is a person; import the organisation under an id of its own",
+        ));
     }
     if dossier.merges.iter().any(|merge| merge.undone.is_none()) {
         return Err(invalid("others were merged into this customer; take the merges back first with `consentry party split`"));

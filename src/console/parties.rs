@@ -49,8 +49,14 @@ pub(super) const ROUTES: &[Route] = &[
         Param { name: "at", about: "what was the case then, e.g. `2026-07-24T10:00:00+02:00`; now without it" },
         Param { name: "known_at", about: "as far as was known then; now without it" },
     ]),
-    Route::post("/v1/parties/{id}:kind", "parties.kind", DESK, "Correct what a customer is; who ever spoke as a person becomes no organisation", kind)
-        .takes(Takes::Json(&KindBody::SCHEMA)),
+    Route::post(
+        "/v1/parties/{id}:kind",
+        "parties.kind",
+        DESK,
+        "Correct what a customer is; who ever spoke as a person becomes no organisation",
+        kind,
+    )
+    .takes(Takes::Json(&KindBody::SCHEMA)),
     Route::post("/v1/parties/{id}:erase", "parties.erase", DESK, "Erase a customer (GDPR Art. 17): never lifted, never taken in again", erase)
         .takes(Takes::Json(&EraseBody::SCHEMA)),
 ];

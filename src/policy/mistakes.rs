@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// The shipped folder with texts replaced (file, from, to); an empty `from` appends.
-fn folder(changes: &[(&str, &str, &str)]) -> TempDir {
+pub(super) fn folder(changes: &[(&str, &str, &str)]) -> TempDir {
     let dir = TempDir::new().unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     for entry in fs::read_dir(shipped).unwrap() {
@@ -27,7 +27,7 @@ fn folder(changes: &[(&str, &str, &str)]) -> TempDir {
     dir
 }
 
-fn findings(changes: &[(&str, &str, &str)]) -> Vec<String> {
+pub(super) fn findings(changes: &[(&str, &str, &str)]) -> Vec<String> {
     let dir = folder(changes);
     let error = Policies::load(dir.path()).err().unwrap_or_default();
     error

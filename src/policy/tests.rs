@@ -29,12 +29,12 @@ fn policies() -> Policies {
     Policies::load(&shipped()).unwrap()
 }
 
-fn caller(policies: &Policies, client: &str) -> Caller {
+pub(super) fn caller(policies: &Policies, client: &str) -> Caller {
     let (client, info) = policies.vocabulary.clients.get_key_value(&Client::intern(client)).unwrap();
     Caller { client: *client, kind: info.kind, department: info.department, employee: None }
 }
 
-fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
+pub(super) fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
     Question {
         caller,
         action,

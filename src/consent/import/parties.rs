@@ -100,7 +100,8 @@ impl Ledger {
             let kind = place.kind.or(entry.kind).unwrap_or(PartyKind::Person);
             if kind == PartyKind::Organisation {
                 let is_age = |fact: &FactValue| fact.name() == FactName::Age;
-                let refused = if self.has_a_person_spoken(&place.new)? { Some(A_PERSON_SPOKE) } else { entry.facts.iter().any(is_age).then_some(NO_AGE) };
+                let refused =
+                    if self.has_a_person_spoken(&place.new)? { Some(A_PERSON_SPOKE) } else { entry.facts.iter().any(is_age).then_some(NO_AGE) };
                 if let Some(message) = refused {
                     report.errors.push(ImportError { line, message: message.to_owned() });
                     continue;
