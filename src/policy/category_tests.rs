@@ -7,7 +7,6 @@ use std::path::Path;
 use super::mistakes::{findings, folder};
 use super::tests::{caller, question};
 use super::*;
-use crate::model::ConsentStatus;
 
 /// The catalogue with a category among the parts of others, and of another sensitivity.
 fn part(category: &str, sensitivity: &str, of: &[&str]) -> (&'static str, String, String) {
@@ -27,16 +26,16 @@ fn findings_of(parts: &[(&'static str, String, String)]) -> Vec<String> {
 
 #[test]
 fn parts_of_themselves_of_nothing_or_less_sensitive_than_the_whole() {
-    assert_eq!(findings_of(&[part("order", "ordinary", &["billing"]), part("case", "special", &["health", "contact"])]), Vec::<String>::new());
+    assert_eq!(findings_of(&[part("order", "ordinary", &["billing"]), part("staff", "special", &["health", "contact"])]), Vec::<String>::new());
     let found = findings_of(&[part("order", "ordinary", &["ordr"])]);
     assert!(found.len() == 1 && found[0].contains("refers to Category `ordr`, which is not in the catalogue | did you mean `order`?"), "{found:#?}");
     let found = findings_of(&[part("order", "ordinary", &["order"])]);
     assert!(found.len() == 1 && found[0].contains("Category `order` is a part of itself by way of `order`"), "{found:#?}");
     let found = findings_of(&[part("order", "ordinary", &["billing"]), part("billing", "ordinary", &["case"]), part("case", "ordinary", &["order"])]);
     assert!(found.len() == 3 && found.iter().all(|f| f.contains("is a part of itself by way of")), "{found:#?}");
-    let found = findings_of(&[part("case", "confidential", &["health"])]);
+    let found = findings_of(&[part("staff", "confidential", &["health"])]);
     assert!(found.len() == 1 && found[0].contains("whose sensitivity is `special` | give it the sensitivity `special`, too"), "{found:#?}");
-    assert_eq!(findings_of(&[part("case", "criminal", &["health"])]), Vec::<String>::new());
+    assert_eq!(findings_of(&[part("staff", "criminal", &["health"])]), Vec::<String>::new());
 }
 
 #[test]
@@ -59,24 +58,30 @@ fn a_part_has_no_verdict_of_the_whole() {
 
 #[test]
 fn data_on_convictions_rests_on_the_law_and_never_on_consent() {
-    let criminal = part("billing", "criminal", &[]);
-    let found = findings_of(std::slice::from_ref(&criminal));
-    // The contract with the customer is none; the law on the books is one.
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].contains("`billing` is data on criminal convictions, which does not rest on `contract`"), "{found:#?}");
-    assert!(found[0].ends_with("GDPR Art. 10 leaves `legal-obligation`, `public-task`; or take the category out"), "{found:#?}");
-    let support = ("activities.toml", ", \"case\", \"billing\", \"free-text\"]", ", \"case\", \"free-text\"]");
-    let steward = ("activities.toml", ", \"case\", \"billing\"]", ", \"case\"]");
-    let dir = folder(&[(criminal.0, &criminal.1, &criminal.2), support, steward]);
-    let policies = Policies::load(dir.path()).unwrap_or_else(|findings| panic!("{findings}"));
+    let criminal = part("health", "criminal", &[]);
+    let resting_on = |basis: &str| {
+        let activity = format!(
+            "\n[[activity]]\nid = \"records\"\nversion = 1\ndepartment = \"finance\"\npurposes = [\"legal-compliance\"]\n\
+             categories = [\"health\"]\nbasis = \"{basis}\"\nrecipients = []\nretention = \"1 years\"\n"
+        );
+        folder(&[(criminal.0, &criminal.1, &criminal.2), ("activities.toml", "", &activity)])
+    };
+    for basis in ["consent", "contract", "vital-interest", "legitimate-interest"] {
+        let found = Policies::load(resting_on(basis).path()).unwrap_err().0;
+        let [finding] = found.as_slice() else { panic!("{basis}: {found:#?}") };
+        assert_eq!(finding.message, format!("`health` is data on criminal convictions, which does not rest on `{basis}`"));
+        assert_eq!(finding.help.as_deref(), Some("GDPR Art. 10 leaves `legal-obligation`, `public-task`; or take the category out"));
+    }
+    let policies = Policies::load(resting_on("legal-obligation").path()).unwrap_or_else(|findings| panic!("{findings}"));
     let ledger = caller(&policies, "ledger");
     for basis in LawfulBasis::ALL {
         for explicit in [false, true] {
-            let question = question(&ledger, Action::Read, "billing", "legal-compliance");
-            let decided = policies.decide(&Question { basis: *basis, status: ConsentStatus::Given, explicit, ..question });
+            let question = Question { basis: *basis, explicit, ..question(&ledger, Action::Read, "health", "legal-compliance") };
+            let decided = policies.decide(&question);
             let by_law = matches!(basis, LawfulBasis::LegalObligation | LawfulBasis::PublicTask);
-            assert_eq!(decided.allow(), by_law, "{basis}, explicit: {explicit}: {decided:?}");
             assert_eq!(decided.policies().contains(&PolicyName::intern("criminal-needs-law")), !by_law, "{decided:?}");
+            // Of the two only the law demands that finance reads it.
+            assert_eq!(decided.allow(), *basis == LawfulBasis::LegalObligation, "{basis}, explicit: {explicit}: {decided:?}");
         }
     }
 }
