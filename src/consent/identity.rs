@@ -16,7 +16,7 @@ use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::gaps::Gap;
 use super::ledger::Ledger;
-use super::parties::{FactsDraft, touch};
+use super::parties::{Fact, FactValue, FactsDraft, fact_row, touch};
 use super::store::{Batch, ChangeKind, Document, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
 use super::write::cut;
 
@@ -158,6 +158,12 @@ impl Ledger {
         }
         if let Some(merge) = undone {
             batch.splits.push((merge, revision));
+            let (left, stayed) = (kind(&self.dossier_of(leaves)?, View::NOW), kind(&dossier, View::NOW));
+            if left == PartyKind::Organisation && stayed != left {
+                // They were taken for a person since, and may have spoken as one.
+                let fact = Fact { value: FactValue::Kind(stayed), source: "split".to_owned(), time: at };
+                batch.facts.push(fact_row(leaves, &fact, revision));
+            }
         }
         let source = captured_by(caller);
         let note = serde_json::json!({ "reason": reason, "by": source, "stays": stays.0, "leaves": leaves.0 });

@@ -146,6 +146,21 @@ fn an_organisation_and_a_person_do_not_become_one() {
 }
 
 #[test]
+fn who_was_taken_for_a_person_meanwhile_is_one_after_a_split() {
+    let bench = accounts();
+    let draft = MergeDraft { into: party("crm:10"), from: party("crm:11"), time: None, reason: "one company".to_owned() };
+    bench.ledger.merge(&draft, &staff()).unwrap();
+    change(&bench, "crm:10", PartyKind::Person).unwrap();
+    bench.say("crm:11", "sales.outreach", State::Refused);
+    bench.ledger.split(&party("crm:10"), &SplitOff::Merged(party("crm:11")), "two people", &staff()).unwrap();
+    for who in ["crm:10", "crm:11"] {
+        assert_eq!((kind(&bench, who), bench.status(who, "marketing.email")), (PartyKind::Person, ConsentStatus::Unknown));
+    }
+    assert_eq!(bench.reopened().show_party(&party("crm:11")).unwrap().kind, PartyKind::Person);
+    refused(change(&bench, "crm:11", PartyKind::Organisation), "so it is no organisation");
+}
+
+#[test]
 fn a_kind_changes_by_staff_with_a_reason_and_is_recorded() {
     let bench = bench();
     bench.advance(60);
