@@ -1,4 +1,4 @@
-//! `consentry party merge`, `split`, `erase`, `hold`, `release`, `gaps`: one customer across systems.
+//! `consentry party merge`, `split`, `kind`, `erase`, `hold`, `release`, `gaps`: one customer across systems.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -38,6 +38,19 @@ pub(super) struct SplitArgs {
     /// An id that becomes a new customer's, `<space>:<value>`; may be repeated.
     #[arg(long = "id", value_name = "SPACE:VALUE")]
     ids: Vec<String>,
+    /// How it was found out.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct KindArgs {
+    /// `party:<id>` or `<space>:<value>`.
+    party: String,
+    /// person, business-contact, prospect or organisation.
+    kind: String,
     /// How it was found out.
     #[arg(long)]
     reason: String,
@@ -97,6 +110,16 @@ impl SplitArgs {
         };
         let split = self.server.connect()?.post(&act(&self.party, "split"), &body)?;
         tell(output, &split, render_split)
+    }
+}
+
+impl KindArgs {
+    pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
+        let body = json!({ "kind": self.kind, "reason": self.reason });
+        let changed = self.server.connect()?.post(&act(&self.party, "kind"), &body)?;
+        tell(output, &changed, |changed| {
+            format!("party {} is known as `{}` · revision {}", text(changed, "party"), text(changed, "kind"), number(changed, "revision"))
+        })
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) enum PartyCommand {
     /// Imports customers, their ids and facts from CSV or NDJSON.
     ///
     /// Columns: party (rows with the same key are one customer), identifiers (`<space>:<value>`, several separated by
-    /// spaces; a list in NDJSON), kind, stage, segment, age, legal_hold. Importing a file twice changes nothing.
+    /// spaces; a list in NDJSON), kind, stage, segment, age, legal_hold. Importing a file twice changes nothing. A `kind` of
+    /// organisation is no data subject: of its records, ownership and basis decide, and no consent is asked for.
     #[command(after_help = "Example: consentry party import customers.csv --dry-run")]
     Import(ImportArgs),
     /// Shows a customer: ids, facts, stops, hold and merges.
@@ -42,6 +43,11 @@ pub(super) enum PartyCommand {
     /// Takes a merge back, or makes ids a customer of their own; lists what was disclosed across the wrong link.
     #[command(after_help = "Example: consentry party split crm:0044 --merged shop:881 --reason \"two people of one family\"")]
     Split(identity::SplitArgs),
+    /// Corrects what a customer is: person, business-contact, prospect or organisation, which is no data subject.
+    ///
+    /// Who ever spoke for themselves, or whose age is known, does not become an organisation.
+    #[command(after_help = "Example: consentry party kind cpq:4711 organisation --reason \"an account, taken in as a person\"")]
+    Kind(identity::KindArgs),
     /// Erases a customer (GDPR Art. 17): never lifted, and no system's ids of theirs are taken in again.
     #[command(after_help = "Example: consentry party erase crm:0044 --reason \"request of 2026-07-24, letter 31\"")]
     Erase(identity::EraseArgs),
@@ -130,6 +136,7 @@ impl PartyCommand {
             }
             Self::Merge(args) => args.execute(output),
             Self::Split(args) => args.execute(output),
+            Self::Kind(args) => args.execute(output),
             Self::Erase(args) => args.execute(output),
             Self::Hold(args) => args.execute(output, true),
             Self::Release(args) => args.execute(output, false),

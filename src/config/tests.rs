@@ -24,8 +24,14 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("billing", "finance"),
         ("health", "service"),
     ] {
-        let info =
-            CategoryInfo { owner: Department::intern(owner), contributors: Vec::new(), sensitivity: Sensitivity::Ordinary, term: Term::default() };
+        let info = CategoryInfo {
+            owner: Department::intern(owner),
+            contributors: Vec::new(),
+            sensitivity: Sensitivity::Ordinary,
+            parents: Vec::new(),
+            ancestors: vec![Category::intern(name)],
+            term: Term::default(),
+        };
         v.categories.insert(Category::intern(name), info);
     }
     for (name, parent) in [

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{Age, EventId, PartyNo, Revision};
 
-use super::event::Assurance;
+use super::event::{Assurance, PartyKind};
 use super::parties::FactValue;
 use super::profile::{Circumstances, Joined, Profile, Reaching, build, invalidated_by};
 use super::record::Record;
@@ -46,7 +46,7 @@ pub(super) struct Derived {
 }
 
 pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Derived {
-    let facts = facts(dossier, view);
+    let (facts, kind) = (facts(dossier, view), kind(dossier, view));
     let mut groups = vec![dossier.party.no];
     let mut group = |no: PartyNo| {
         let known = groups.iter().position(|g| *g == no).unwrap_or_else(|| {
@@ -85,9 +85,20 @@ pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Deri
         age: facts.age.unwrap_or(Age::Unknown),
         adult_since: adult_since(dossier, view),
         joined: &joined,
+        // Who is erased is protected as a person, whatever else was known.
+        is_organisation: kind == PartyKind::Organisation && !dossier.party.is_erased,
     };
     let (profile, events) = build(reaching, &circumstances);
-    Derived { profile, events, about: About::new(dossier.party.kind, facts) }
+    Derived { profile, events, about: About::new(kind, facts) }
+}
+
+/// The kind under which a customer was taken in, or the one to which it was changed since.
+pub(super) fn kind(dossier: &Dossier, view: View) -> PartyKind {
+    let changed = facts_within(dossier, view).filter_map(|row| match FactValue::parse(row.name, &row.value) {
+        Some(FactValue::Kind(kind)) => Some(kind),
+        _ => None,
+    });
+    changed.last().unwrap_or(dossier.party.kind)
 }
 
 /// Whether a link stood when this was the last revision.
@@ -107,7 +118,7 @@ fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
         // A day that has come stays the day, whenever it is noticed.
         Some(FactValue::Age(Age::Adult)) => since.map(|day: Timestamp| day.min(row.time)),
         Some(FactValue::Age(Age::Unknown)) => None,
-        Some(FactValue::Stage(_) | FactValue::Segment(_) | FactValue::LegalHold(_)) | None => since,
+        Some(FactValue::Stage(_) | FactValue::Segment(_) | FactValue::LegalHold(_) | FactValue::Kind(_)) | None => since,
     })
 }
 
@@ -122,6 +133,8 @@ pub(super) fn facts(dossier: &Dossier, view: View) -> Facts {
             Some(FactValue::AdultFrom(day)) if view.at.is_some_and(|at| at >= day) => facts.age = Some(Age::Adult),
             // Until then, somebody with a day of coming of age is a minor.
             Some(FactValue::AdultFrom(_)) => facts.age = Some(Age::Minor),
+            // No fact for policies: consent is not asked of every kind.
+            Some(FactValue::Kind(_)) => {}
             None => debug_assert!(row.name != FactName::LegalHold, "facts are checked when they are put"),
         }
     }

@@ -11,6 +11,8 @@ use super::status::{Answer, Use};
 pub(super) struct Hearing<'a> {
     pub(super) usage: Use<'a>,
     pub(super) rule: ConflictRule,
+    /// Of no data subject.
+    pub(super) is_organisation: bool,
     /// All in the order of time. Grants that cannot raise are among them.
     pub(super) grants: Vec<&'a Said>,
     pub(super) refusals: Vec<&'a Said>,
@@ -20,7 +22,8 @@ pub(super) struct Hearing<'a> {
 
 impl<'a> Hearing<'a> {
     pub(super) fn of(profile: &'a Profile, usage: Use<'a>, rule: ConflictRule) -> Self {
-        let mut hearing = Self { usage, rule, grants: Vec::new(), refusals: Vec::new(), requests: Vec::new() };
+        let is_organisation = profile.is_organisation;
+        let mut hearing = Self { usage, rule, is_organisation, grants: Vec::new(), refusals: Vec::new(), requests: Vec::new() };
         for said in &profile.said {
             match usage.ask(said) {
                 Answer::Allows => hearing.grants.push(said),
@@ -127,8 +130,15 @@ impl<'a> Hearing<'a> {
     /// What one of the formerly separate customers said.
     fn group(&self, group: u16) -> Self {
         let only = |list: &[&'a Said]| list.iter().filter(|said| said.group == group).copied().collect();
-        let Self { usage, rule, grants, refusals, requests } = self;
-        Self { usage: *usage, rule: *rule, grants: only(grants), refusals: only(refusals), requests: only(requests) }
+        let Self { usage, rule, is_organisation, grants, refusals, requests } = self;
+        Self {
+            usage: *usage,
+            rule: *rule,
+            is_organisation: *is_organisation,
+            grants: only(grants),
+            refusals: only(refusals),
+            requests: only(requests),
+        }
     }
 
     /// The grant that lifts a stop: the customer, by the last word that still holds, named exactly this purpose after the stop;

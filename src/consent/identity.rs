@@ -10,13 +10,13 @@ use crate::model::{Age, Identifier, PartyNo, Revision};
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
 use super::commit::Binding;
-use super::dossier::{View, facts, stands};
+use super::dossier::{View, facts, kind, stands};
 use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::gaps::Gap;
 use super::ledger::Ledger;
-use super::parties::{FactsDraft, touch};
+use super::parties::{Fact, FactValue, FactsDraft, fact_row, touch};
 use super::store::{Batch, ChangeKind, Document, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
 use super::write::cut;
 
@@ -55,7 +55,7 @@ impl Ledger {
     /// restrictive holds until the customer names the purpose again. Merging what is merged changes nothing.
     ///
     /// # Errors
-    /// When one of them is unknown, erased or the other, or the store is away.
+    /// When one of them is unknown, erased or the other, one only is an organisation, or the store is away.
     pub fn merge(&self, draft: &MergeDraft, caller: &Capturer) -> Result<(PartyNo, Revision), ConsentError> {
         check_reason(&draft.reason)?;
         let at = self.record_time();
@@ -71,7 +71,11 @@ impl Ledger {
         if staying.party.is_erased || leaving.party.is_erased {
             return Err(ConsentError::Erased);
         }
-        let is_device = |dossier: &Dossier| dossier.party.kind == PartyKind::Device;
+        let is = |sought: PartyKind| move |dossier: &Dossier| kind(dossier, View::NOW) == sought;
+        let (is_organisation, is_device) = (is(PartyKind::Organisation), is(PartyKind::Device));
+        if is_organisation(&staying) != is_organisation(&leaving) {
+            return Err(invalid("an organisation is merged with organisations only; if one's kind is wrong, correct it with `consentry party kind`"));
+        }
         if is_device(&staying) && !is_device(&leaving) {
             return Err(invalid("a person is not merged into a device; merge the device into the person"));
         }
@@ -141,7 +145,7 @@ impl Ledger {
             if !anybody_stays {
                 return Err(invalid("no id would stay with this customer"));
             }
-            self.new_party(&mut writer, &mut batch, leaves, dossier.party.kind, at)
+            self.new_party(&mut writer, &mut batch, leaves, kind(&dossier, View::NOW), at)
         };
         for link in leaving {
             end(&mut batch, link, revision, at);
@@ -154,6 +158,12 @@ impl Ledger {
         }
         if let Some(merge) = undone {
             batch.splits.push((merge, revision));
+            let (left, stayed) = (kind(&self.dossier_of(leaves)?, View::NOW), kind(&dossier, View::NOW));
+            if left == PartyKind::Organisation && stayed != left {
+                // They were taken for a person since, and may have spoken as one.
+                let fact = Fact { value: FactValue::Kind(stayed), source: "split".to_owned(), time: at };
+                batch.facts.push(fact_row(leaves, &fact, revision));
+            }
         }
         let source = captured_by(caller);
         let note = serde_json::json!({ "reason": reason, "by": source, "stays": stays.0, "leaves": leaves.0 });
@@ -241,7 +251,7 @@ fn moved(link: &LinkRow, from: Revision, from_time: Timestamp) -> LinkRow {
     LinkRow { from, from_time, to: None, ..link.clone() }
 }
 
-fn check_reason(reason: &str) -> Result<(), ConsentError> {
+pub(super) fn check_reason(reason: &str) -> Result<(), ConsentError> {
     check_text("reason", reason, REASON_CHARS_MAX)?;
     if reason.trim().is_empty() {
         return Err(invalid("`reason` is missing: say why"));

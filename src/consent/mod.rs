@@ -24,6 +24,7 @@ mod hearing;
 mod identity;
 mod import;
 mod intern;
+mod kind;
 mod ledger;
 mod notices;
 mod parties;

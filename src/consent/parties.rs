@@ -13,6 +13,7 @@ use super::dossier::{View, stands};
 use super::draft::Capturer;
 use super::error::ConsentError;
 use super::event::{Assurance, PartyKind, PartyRef, What};
+use super::kind::A_PERSON_SPOKE;
 use super::ledger::Ledger;
 use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow, StoreError, Unlink};
 use super::write::cut;
@@ -25,6 +26,8 @@ pub enum FactValue {
     /// The day on which a minor comes of age; until then they count as a minor.
     AdultFrom(Timestamp),
     LegalHold(bool),
+    /// Changed by [`Ledger::change_kind`] only.
+    Kind(PartyKind),
 }
 
 impl FactValue {
@@ -36,6 +39,7 @@ impl FactValue {
             Self::Age(_) => FactName::Age,
             Self::AdultFrom(_) => FactName::AdultFrom,
             Self::LegalHold(_) => FactName::LegalHold,
+            Self::Kind(_) => FactName::Kind,
         }
     }
 
@@ -48,6 +52,7 @@ impl FactValue {
             Self::Age(age) => age.as_str().to_owned(),
             Self::AdultFrom(day) => day.to_string(),
             Self::LegalHold(hold) => hold.to_string(),
+            Self::Kind(kind) => kind.as_str().to_owned(),
         }
     }
 
@@ -59,6 +64,7 @@ impl FactValue {
             FactName::Age => Age::parse(text).map(Self::Age),
             FactName::AdultFrom => text.parse().ok().map(Self::AdultFrom),
             FactName::LegalHold => text.parse().ok().map(Self::LegalHold),
+            FactName::Kind => PartyKind::parse(text).map(Self::Kind),
         }
     }
 }
@@ -205,7 +211,7 @@ impl Ledger {
     /// Puts facts about a customer.
     ///
     /// # Errors
-    /// When the customer is unknown, the source is missing or the store is away.
+    /// When the customer is unknown, the source is missing, an organisation is given an age, or the store is away.
     pub fn put_facts(&self, party: &PartyRef, facts: &FactsDraft) -> Result<Revision, ConsentError> {
         check_text("source", &facts.source, NAME_CHARS_MAX)?;
         if facts.source.trim().is_empty() {
@@ -217,6 +223,9 @@ impl Ledger {
         let at = self.record_time();
         let mut writer = self.begin();
         let no = self.find(party)?;
+        if (facts.age.is_some() || facts.adult_from.is_some()) && self.is_organisation(no) {
+            return Err(invalid(NO_AGE));
+        }
         let revision = writer.next_revision();
         let mut batch = Batch::default();
         for value in facts.values() {
@@ -232,7 +241,8 @@ impl Ledger {
     /// nothing.
     ///
     /// # Errors
-    /// When the customer is unknown, the id is another's or an erased person's, or the store is away.
+    /// When the customer is unknown, the id is another's or an erased person's, a person's statements stand under it and the
+    /// customer is an organisation, or the store is away.
     pub fn link(&self, party: &PartyRef, identifier: &Identifier, assurance: Assurance, caller: &Capturer) -> Result<Revision, ConsentError> {
         let at = self.record_time();
         let mut writer = self.begin();
@@ -248,6 +258,10 @@ impl Ledger {
             if assurance == Assurance::Matched {
                 return Err(invalid("the id is this customer's already; split it off to take that back"));
             }
+        }
+        let is_new = standing.is_none_or(|link| link.assurance == Assurance::Matched) && assurance != Assurance::Matched;
+        if is_new && self.is_organisation(no) && self.has_a_person_spoken(std::slice::from_ref(identifier))? {
+            return Err(ConsentError::NotPermitted(A_PERSON_SPOKE));
         }
         let revision = writer.next_revision();
         // A matched id that is verified now carries grants that are recorded from now on; a surer link of the same id changes none.
@@ -357,6 +371,10 @@ impl Ledger {
         let revision = writer.next_revision();
         batch.parties.push(PartyRow { no, kind, revision, merged_into: None, is_erased: false });
         touch(batch, no, revision, at, ChangeKind::Party);
+        if let Some(change) = batch.changes.last_mut().filter(|_| kind == PartyKind::Organisation) {
+            // Whose records need no consent is told to ledger and log.
+            kind.as_str().clone_into(&mut change.state);
+        }
         revision
     }
 
@@ -378,6 +396,8 @@ impl Ledger {
         if elsewhere && assurance != Assurance::Matched { Err(ConsentError::LinkedElsewhere) } else { Ok(()) }
     }
 }
+
+pub(super) const NO_AGE: &str = "an organisation has no age; leave it out, or correct the kind with `consentry party kind`";
 
 pub(super) fn link_row(identifier: Identifier, party: PartyNo, assurance: Assurance, at: Timestamp, source: &str, revision: Revision) -> LinkRow {
     let source = source.to_owned();

@@ -7,7 +7,7 @@ use super::error::ConsentError;
 use super::event::{Event, Method, StopKind, What};
 use super::ledger::{Adopted, Ledger};
 use super::write::Drawn;
-use crate::model::{Author, Identifier};
+use crate::model::{Author, Identifier, PartyNo};
 
 /// What a consent event would do to the gate by itself; a hard stop or a later refusal may keep it shut even so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ crate::model::closed! {
         Person = "not the person's own statement",
         /// A grant does not attach later, when somebody is linked with the id.
         Customer = "nobody is known by the id",
+        /// An organisation is no data subject.
+        Subject = "an organisation gives no consent",
         Time = "it has run out",
     }
 }
@@ -76,26 +78,27 @@ impl Ledger {
     ) -> Result<(Drawn, Preview), ConsentError> {
         let drawn = self.draw_up(statement, caller, adopted, at)?;
         let raises = matches!(&drawn.event.what, What::Consent(consent) if !consent.state.closes());
-        let is_known = self.check_subject(&drawn.event.identifier, raises)?;
-        let effect = effect(&drawn.event, is_known);
-        Ok((drawn, Preview { effect, is_known }))
+        let party = self.check_subject(&drawn.event.identifier, raises)?;
+        let preview = Preview { effect: effect(&drawn.event, party.map(|no| self.is_organisation(no))), is_known: party.is_some() };
+        Ok((drawn, preview))
     }
 
-    /// Whether a customer is known by the id.
-    fn check_subject(&self, identifier: &Identifier, refuse_erased: bool) -> Result<bool, ConsentError> {
+    /// Who is known by the id.
+    fn check_subject(&self, identifier: &Identifier, refuse_erased: bool) -> Result<Option<PartyNo>, ConsentError> {
         let projection = self.reading();
-        let is_known = projection.resolve(identifier).is_some();
-        if !is_known && identifier.space == super::party_space() {
+        let party = projection.resolve(identifier);
+        if party.is_none() && identifier.space == super::party_space() {
             return Err(ConsentError::NotFound);
         }
         if refuse_erased && projection.is_erased(identifier) {
             return Err(ConsentError::Erased);
         }
-        Ok(is_known)
+        Ok(party)
     }
 }
 
-fn effect(event: &Event, is_known: bool) -> Effect {
+/// Of a customer, whether it is an organisation; `None`: nobody is known by the id.
+fn effect(event: &Event, is_organisation: Option<bool>) -> Effect {
     let consent = match &event.what {
         What::Consent(consent) => consent,
         What::Stop(stop) => return Effect::Stops(stop.kind),
@@ -112,8 +115,10 @@ fn effect(event: &Event, is_known: bool) -> Effect {
         Effect::OpensNot(Lacks::Explicitness)
     } else if !matches!(event.author, Author::Customer | Author::Guardian) {
         Effect::OpensNot(Lacks::Person)
-    } else if !is_known {
+    } else if is_organisation.is_none() {
         Effect::OpensNot(Lacks::Customer)
+    } else if is_organisation == Some(true) {
+        Effect::OpensNot(Lacks::Subject)
     } else if consent.expires.is_some_and(|end| end <= event.record_time) {
         Effect::OpensNot(Lacks::Time)
     } else {

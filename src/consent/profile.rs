@@ -25,6 +25,8 @@ pub struct Profile {
     pub(super) said: Box<[Said]>,
     /// By position; lifted ones are gone.
     pub(super) stops: Box<[HardStop]>,
+    /// No data subject.
+    pub(super) is_organisation: bool,
 }
 
 /// One statement.
@@ -198,6 +200,7 @@ pub(super) struct Circumstances<'a> {
     /// When somebody who was known as a minor came of age; `None`: never known as one.
     pub(super) adult_since: Option<Timestamp>,
     pub(super) joined: &'a [Joined],
+    pub(super) is_organisation: bool,
 }
 
 impl Circumstances<'_> {
@@ -267,7 +270,7 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
         }
     }
     let events = reaching.iter().map(|r| r.record.id).collect();
-    (Profile { said: said.into(), stops: stops.into() }, events)
+    (Profile { said: said.into(), stops: stops.into(), is_organisation: circumstances.is_organisation }, events)
 }
 
 /// What one record must know of the others.

@@ -1,7 +1,7 @@
 //! Profiles as text, for the snapshot from which a start reads them back. One line of JSON, names spelled out:
 //!
 //! ```text
-//! {"v":1,"said":[{"at":0,"state":"given","terms":{"purposes":["marketing.email"],…},"origin":[0,0,0],…}],"stops":[…]}
+//! {"v":2,"said":[{"at":0,"state":"given","terms":{"purposes":["marketing.email"],…},"origin":[0,0,0],…}],"stops":[…]}
 //! ```
 //! What is empty or false is left out. A text of another version, with an unknown key or word is no profile: the snapshot is then
 //! of no use, and everything is read anew from the events.
@@ -16,21 +16,28 @@ use super::event::{Scope, State, StopKind};
 use super::profile::{HardStop, Lapse, Mandate, Origin, Position, Profile, Said};
 use super::record::Terms;
 
-const VERSION: u8 = 1;
+// 2: organisations are told apart.
+const VERSION: u8 = 2;
 
 impl Profile {
     pub(super) fn encode(&self) -> String {
-        let text = Text { v: VERSION, said: self.said.iter().map(SaidText::of).collect(), stops: self.stops.iter().map(StopText::of).collect() };
+        let text = Text {
+            v: VERSION,
+            said: self.said.iter().map(SaidText::of).collect(),
+            stops: self.stops.iter().map(StopText::of).collect(),
+            is_organisation: self.is_organisation,
+        };
         // Texts, numbers and lists: nothing in it can fail to be written.
         serde_json::to_string(&text).unwrap_or_default()
     }
 
     pub(super) fn decode(text: &str) -> Option<Self> {
-        let Text { v, said, stops } = serde_json::from_str(text).ok()?;
+        let Text { v, said, stops, is_organisation } = serde_json::from_str(text).ok()?;
         let read = || {
             Some(Self {
                 said: said.into_iter().map(SaidText::read).collect::<Option<_>>()?,
                 stops: stops.into_iter().map(StopText::read).collect::<Option<_>>()?,
+                is_organisation,
             })
         };
         if v == VERSION { read() } else { None }
@@ -45,6 +52,8 @@ struct Text {
     said: Vec<SaidText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stops: Vec<StopText>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    is_organisation: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -65,6 +65,8 @@ impl Facts {
             // The day itself is not kept in memory.
             FactValue::AdultFrom(_) => false,
             FactValue::LegalHold(hold) => self.legal_hold == hold,
+            // It stands beside the facts.
+            FactValue::Kind(_) => false,
         }
     }
 

@@ -1,7 +1,9 @@
 //! The consent status of one use, by the governed conflict rule. Pure: no clock, no store.
 //!
 //! Matching is three-valued: a statement allows, refuses or is silent about a use. A refusal of a parent purpose covers all
-//! below it; a grant covers a child only if it names the child, or if its notice named the parent.
+//! below it; a grant covers a child only if it names the child, or if its notice named the parent. So with categories.
+//!
+//! An organisation is no data subject: unless something closes the use, no consent is needed.
 
 use crate::model::{Category, Channel, ConflictRule, ConsentRules, ConsentStatus, Department, EventId, Purpose, Vocabulary};
 
@@ -89,7 +91,20 @@ pub fn status(
     decide(&Hearing::of(profile, usage, rule))
 }
 
+/// What holds. Of an organisation, what closes holds as it would of a person; what nothing closes, or closes no longer, needs no
+/// consent, and a grant adds nothing to that.
 pub(super) fn decide(hearing: &Hearing<'_>) -> Effective<Position> {
+    let consent = decide_of_person(hearing);
+    let is_closed = !hearing.refusals.is_empty() && !consent.state.opens();
+    if !hearing.is_organisation || is_closed {
+        return consent;
+    }
+    // Where a refusal was taken back by a grant of limited uses, its uses count.
+    let limited = consent.limited && !hearing.refusals.is_empty();
+    Effective { status: ConsentStatus::NotNeeded, explicit: false, conflict: false, limited, ..consent }
+}
+
+fn decide_of_person(hearing: &Hearing<'_>) -> Effective<Position> {
     let Hearing { usage, rule, grants, refusals, .. } = hearing;
     let positions = |list: &[&Said], but: Option<Position>| list.iter().map(|said| said.at).filter(|at| Some(*at) != but).collect::<Vec<_>>();
     // The latest grant that can raise sets the terms: if it has lapsed, an older one does not come back to life.
@@ -227,7 +242,7 @@ impl Use<'_> {
     /// Whether a refusal or stop with this scope covers the use: what it leaves open it covers whole.
     pub(super) fn stopped_by(&self, purposes: &[Purpose], scope: &Scope) -> bool {
         (purposes.is_empty() || purposes.iter().any(|above| self.is_below(self.purpose, *above)))
-            && (scope.categories.is_empty() || scope.categories.contains(&self.category))
+            && (scope.categories.is_empty() || scope.categories.iter().any(|above| self.is_part_of(*above)))
             && (scope.recipients.is_empty() || self.recipient.is_none_or(|r| scope.recipients.contains(&r)))
             && (scope.channels.is_empty() || scope.channels.contains(&self.channel))
     }
@@ -237,9 +252,20 @@ impl Use<'_> {
     fn granted_by(&self, terms: &Terms) -> bool {
         let within_named_parent = |parent: &Purpose| terms.named_purposes.contains(parent) && self.vocabulary.is_within(self.purpose, *parent);
         (terms.purposes.contains(&self.purpose) || terms.purposes.iter().any(within_named_parent))
-            && named(&terms.scope.categories, &terms.named_categories, self.category)
+            && self.covers_category(terms)
             && self.recipient.is_none_or(|r| named(&terms.scope.recipients, &terms.named_recipients, r))
             && (terms.scope.channels.is_empty() || terms.scope.channels.contains(&self.channel))
+    }
+
+    fn is_part_of(&self, above: Category) -> bool {
+        self.category == above || self.vocabulary.is_part_of(self.category, above)
+    }
+
+    /// A grant covers the parts of a category only if its notice named the whole.
+    fn covers_category(&self, terms: &Terms) -> bool {
+        let Terms { scope: Scope { categories, .. }, named_categories, .. } = terms;
+        let in_named_whole = |above: &Category| named(categories, named_categories, *above) && self.is_part_of(*above);
+        named(categories, named_categories, self.category) || named_categories.iter().any(in_named_whole)
     }
 }
 

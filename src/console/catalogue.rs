@@ -41,9 +41,10 @@ fn categories(call: &Call) -> Result<Reply, Problem> {
         .iter()
         .map(|(category, info)| {
             let contributors: Vec<&str> = info.contributors.iter().map(|c| c.as_str()).collect();
+            let part_of: Vec<&str> = info.parents.iter().map(|c| c.as_str()).collect();
             json!({
                 "category": category.as_str(), "label": info.term.label, "dpv": info.term.dpv, "owner": info.owner.as_str(), "contributors": contributors,
-                "sensitivity": info.sensitivity.as_str(),
+                "sensitivity": info.sensitivity.as_str(), "part_of": part_of,
             })
         })
         .collect();

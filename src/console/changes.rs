@@ -116,7 +116,7 @@ pub(super) fn change_json(ledger: &Ledger, change: &Change) -> Value {
         "party": change.party.map(|no| ledger.party_id(no).0),
         "event": change.event.map(|event| event.to_string()),
         "purposes": purposes,
-        "state": matches!(change.kind, ChangeKind::Consent | ChangeKind::Expiry | ChangeKind::Stop).then(|| state_word(change)),
+        "state": matches!(change.kind, ChangeKind::Consent | ChangeKind::Expiry | ChangeKind::Stop | ChangeKind::Kind).then(|| state_word(change)),
         "author": change.author.map(|author| author.as_str()),
     })
 }

@@ -11,7 +11,7 @@ use super::record::{Weight, consent_problem};
 use super::role::AdminRole;
 use super::schema::body;
 use super::stops;
-use crate::consent::{AsOf, Asked, Assurance, Capturer, FactsDraft, PartyRef, PartyView, StopDraft, StopKind};
+use crate::consent::{AsOf, Asked, Assurance, Capturer, FactsDraft, PartyKind, PartyRef, PartyView, StopDraft, StopKind};
 use crate::model::{Age, Segment, Stage};
 
 pub(super) const DESK: Access = Access::Roles(&[AdminRole::ConsentDesk]);
@@ -49,6 +49,14 @@ pub(super) const ROUTES: &[Route] = &[
         Param { name: "at", about: "what was the case then, e.g. `2026-07-24T10:00:00+02:00`; now without it" },
         Param { name: "known_at", about: "as far as was known then; now without it" },
     ]),
+    Route::post(
+        "/v1/parties/{id}:kind",
+        "parties.kind",
+        DESK,
+        "Correct what a customer is; who ever spoke as a person becomes no organisation",
+        kind,
+    )
+    .takes(Takes::Json(&KindBody::SCHEMA)),
     Route::post("/v1/parties/{id}:erase", "parties.erase", DESK, "Erase a customer (GDPR Art. 17): never lifted, never taken in again", erase)
         .takes(Takes::Json(&EraseBody::SCHEMA)),
 ];
@@ -58,7 +66,7 @@ body! {
     PartyBody {
         /// `<space>:<value>`, at least one.
         identifiers: Vec<String> = "string[]" required,
-        /// person, business-contact, prospect, device or organisation.
+        /// person (without it), business-contact, prospect, device or organisation, which is no data subject and needs no consent.
         kind: Option<String> = "string" optional,
         /// anonymous, lead, opportunity, customer or churned.
         stage: Option<String> = "string" optional,
@@ -98,6 +106,16 @@ body! {
         legal_hold: Option<bool> = "boolean" optional,
         /// Since when it is so; now without it.
         time: Option<String> = "timestamp" optional,
+    }
+}
+
+body! {
+    /// What a customer is.
+    KindBody {
+        /// person, business-contact, prospect or organisation.
+        kind: String = "string" required,
+        /// Why it is corrected.
+        reason: String = "string" required,
     }
 }
 
@@ -243,6 +261,19 @@ fn effective(call: &Call) -> Result<Reply, Problem> {
         "at": as_of.at.map(|t| t.to_string()), "known_at": as_of.known_at.map(|t| t.to_string()),
     });
     Ok(Reply::ok(&document).revision(found.revision.0))
+}
+
+fn kind(call: &Call) -> Result<Reply, Problem> {
+    let body: KindBody = call.json()?;
+    let party = reference(call, call.param(0)?)?;
+    let words: Vec<&str> = PartyKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let kind = PartyKind::parse(&body.kind).ok_or_else(|| Problem::value("`kind` is not a declared word", format!("use {}", words.join(", "))))?;
+    call.may_write(Weight::Opens)?;
+    let changed = call.state.ledger.change_kind(&party, kind, &body.reason, &capturer(call));
+    let (no, revision) = changed.map_err(|error| consent_problem(&error))?;
+    call.record_write(Weight::Opens, Some(no), Some(revision), StatusCode::OK)?;
+    let id = call.state.ledger.party_id(no);
+    Ok(Reply::ok(&json!({ "party": id.0, "kind": kind.as_str(), "revision": revision.0 })).revision(revision.0))
 }
 
 fn erase(call: &Call) -> Result<Reply, Problem> {

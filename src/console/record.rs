@@ -10,7 +10,7 @@ use super::AdminState;
 use super::dispatch::Call;
 use super::problem::{Code, Problem};
 use crate::audit::{AuditError, Entry, Log};
-use crate::consent::{Change, ChangeKind, ConsentError, Ledger, State, StopKind};
+use crate::consent::{Change, ChangeKind, ConsentError, Ledger, PartyKind, State, StopKind};
 use crate::model::{PartyNo, Revision};
 
 /// Changes taken from the outbox at a time.
@@ -70,8 +70,8 @@ pub(super) fn state_word(change: &Change) -> &'static str {
     match change.kind {
         ChangeKind::Consent | ChangeKind::Expiry => State::parse(&change.state).map_or(change.kind.as_str(), State::as_str),
         ChangeKind::Stop => StopKind::parse(&change.state).map_or(change.kind.as_str(), StopKind::as_str),
+        ChangeKind::Party | ChangeKind::Kind => PartyKind::parse(&change.state).map_or(change.kind.as_str(), PartyKind::as_str),
         ChangeKind::Lift
-        | ChangeKind::Party
         | ChangeKind::Link
         | ChangeKind::Facts
         | ChangeKind::Delegation

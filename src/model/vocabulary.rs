@@ -80,6 +80,8 @@ closed! {
         Withdrawn = "withdrawn",
         Expired = "expired",
         Unknown = "unknown",
+        /// An organisation, which is no data subject, and nothing that closes was recorded of it for the use.
+        NotNeeded = "not-needed",
     }
     /// How a person is reached; an attribute of the purpose.
     Channel {
@@ -115,11 +117,14 @@ closed! {
         Vip = "vip",
         Vulnerable = "vulnerable",
     }
+    /// From the least to the most protected.
     Sensitivity {
         Ordinary = "ordinary",
         Confidential = "confidential",
-        /// GDPR Art. 9 and 10.
+        /// GDPR Art. 9.
         Special = "special",
+        /// GDPR Art. 10: criminal convictions and offences.
+        Criminal = "criminal",
     }
 }
 
@@ -173,6 +178,17 @@ impl Art9Basis {
     }
 }
 
+impl Sensitivity {
+    /// Whether GDPR Art. 9 or 10 forbids the use but for grounds of its own.
+    #[must_use]
+    pub const fn is_restricted(self) -> bool {
+        match self {
+            Self::Ordinary | Self::Confidential => false,
+            Self::Special | Self::Criminal => true,
+        }
+    }
+}
+
 /// The catalogue's names and how they hang together. Every name a request, a route or an event uses is checked against
 /// this before anything is evaluated: an unknown name never reaches a policy.
 #[derive(Clone, Debug, Default)]
@@ -210,6 +226,9 @@ pub struct CategoryInfo {
     pub owner: Department,
     pub contributors: Vec<Department>,
     pub sensitivity: Sensitivity,
+    pub parents: Vec<Category>,
+    /// The category itself and everything that it is a part of, without duplicates.
+    pub ancestors: Vec<Category>,
     pub term: Term,
 }
 
@@ -256,6 +275,13 @@ impl Vocabulary {
     #[must_use]
     pub fn is_within(&self, purpose: Purpose, above: Purpose) -> bool {
         self.purposes.get(&purpose).is_some_and(|info| info.ancestors.contains(&above))
+    }
+
+    /// Whether `category` is `above` or a part of it, as statements of customers mean it. Policies do not: no category has
+    /// another's verdict. False for names that are not in the catalogue.
+    #[must_use]
+    pub fn is_part_of(&self, category: Category, above: Category) -> bool {
+        self.categories.get(&category).is_some_and(|info| info.ancestors.contains(&above))
     }
 
     /// The prohibited purpose that `purpose` is or stands below.

@@ -220,15 +220,14 @@ impl Reader<'_> {
         }
         let parents: BTreeMap<Purpose, Vec<Purpose>> = vocabulary.purposes.iter().map(|(p, info)| (*p, info.parents.clone())).collect();
         for (purpose, info) in &mut vocabulary.purposes {
-            let (mut seen, mut open) = (BTreeSet::new(), vec![*purpose]);
-            while let Some(next) = open.pop() {
-                if seen.insert(next) {
-                    info.ancestors.push(next);
-                    open.extend(parents.get(&next).into_iter().flatten());
-                }
-            }
+            info.ancestors = with_all_above(*purpose, &parents);
+        }
+        let parents: BTreeMap<Category, Vec<Category>> = vocabulary.categories.iter().map(|(c, info)| (*c, info.parents.clone())).collect();
+        for (category, info) in &mut vocabulary.categories {
+            info.ancestors = with_all_above(*category, &parents);
         }
         self.registrations(entities, &vocabulary);
+        self.parts(entities, &vocabulary);
         vocabulary
     }
 
@@ -240,6 +239,26 @@ impl Reader<'_> {
                 let at = self.source.span_of(&entity.span, &format!("\"{id}\""));
                 let message = format!("{} `{}` is registered for purpose `{id}`, and `{prohibited}` is prohibited", entity.kind, entity.id);
                 self.findings.push(self.source.finding(at, message).help("take the purpose out of its `registered_purposes`"));
+            }
+        }
+    }
+
+    /// Nothing is a part of itself, and a part is no less sensitive than the whole.
+    fn parts(&mut self, entities: &[Entity], vocabulary: &Vocabulary) {
+        for entity in entities.iter().filter(|entity| entity.kind == "Category") {
+            let Some((own, info)) = vocabulary.category(&entity.id).and_then(|own| Some((own, vocabulary.categories.get(&own)?))) else { continue };
+            for parent in &info.parents {
+                let Some(whole) = vocabulary.categories.get(parent) else { continue };
+                let (message, help) = if whole.ancestors.contains(&own) {
+                    (format!("Category `{own}` is a part of itself by way of `{parent}`"), "take one of them out of its `part_of`".to_owned())
+                } else if whole.sensitivity.is_restricted() && info.sensitivity < whole.sensitivity {
+                    let message = format!("Category `{own}` is a part of `{parent}`, whose sensitivity is `{}`", whole.sensitivity);
+                    (message, format!("give it the sensitivity `{}`, too", whole.sensitivity))
+                } else {
+                    continue;
+                };
+                let at = self.source.span_of(&entity.span, &format!("\"{parent}\""));
+                self.findings.push(self.source.finding(at, message).help(help));
             }
         }
     }
@@ -262,6 +281,8 @@ impl Reader<'_> {
             owner: Department::intern(&owner?.1),
             contributors: contributors.iter().map(|id| Department::intern(id)).collect(),
             sensitivity: Sensitivity::parse(&sensitivity?.1)?,
+            parents: references_of(entity.attrs.get("part_of")).map(|(_, id)| Category::intern(&id)).collect(),
+            ancestors: Vec::new(),
             term: self.term(entity),
         })
     }
@@ -310,6 +331,18 @@ impl Reader<'_> {
     fn list(&mut self, entity: &Entity, name: &str) -> Vec<String> {
         references_of(self.attribute(entity, name)).map(|(_, id)| id).collect()
     }
+}
+
+/// A name and everything above it, without duplicates.
+fn with_all_above<T: Copy + Ord>(name: T, parents: &BTreeMap<T, Vec<T>>) -> Vec<T> {
+    let (mut seen, mut found, mut open) = (BTreeSet::new(), Vec::new(), vec![name]);
+    while let Some(next) = open.pop() {
+        if seen.insert(next) {
+            found.push(next);
+            open.extend(parents.get(&next).into_iter().flatten());
+        }
+    }
+    found
 }
 
 /// The references of a list.

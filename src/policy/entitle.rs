@@ -1,7 +1,7 @@
 //! The request level: could any customer's consent and facts open this use? Decides `not-entitled` before any customer is
 //! looked at.
 //!
-//! A decision depends on the customer through six facts, which together have 1,200 values. Each policy is evaluated once
+//! A decision depends on the customer through six facts, which together have 1,440 values. Each policy is evaluated once
 //! for every combination of those facts that it reads (most read one or none), and the answers are put together: open
 //! iff for some customer a permit holds, no forbid holds and nothing errs. Equal uses are remembered ([`super::memory`]).
 

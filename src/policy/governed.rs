@@ -102,6 +102,9 @@ fn activity(mut section: Section<'_>, vocabulary: &Vocabulary, findings: &mut Fi
     if is_active && art9.is_none() {
         check_special(source, &categories, vocabulary, findings);
     }
+    if is_active {
+        check_criminal(source, &categories, basis.as_ref(), vocabulary, findings);
+    }
     let art9 = art9.and_then(|word| one(source, &word, "Art. 9 basis", Art9Basis::parse, art9_words, findings));
     let categories = pick(source, &categories, "category", |w| vocabulary.category(w), || names(&vocabulary.categories, Category::as_str), findings);
     let department = department_of(source, &department?, vocabulary, findings);
@@ -137,6 +140,17 @@ fn check_special(source: &Source, categories: &[Word<'_>], vocabulary: &Vocabula
             let finding = source.finding(word.span.clone(), format!("`{}` is a special category, and the activity has no `art9`", word.text));
             findings.push(finding.help(format!("say which of GDPR Art. 9(2) allows it: {}", ticked(&words))));
         }
+    }
+}
+
+/// Criminal convictions and offences are processed under the control of an authority or where the law authorises it (GDPR Art. 10).
+fn check_criminal(source: &Source, categories: &[Word<'_>], basis: Option<&Word<'_>>, vocabulary: &Vocabulary, findings: &mut Findings) {
+    let by_law = [LawfulBasis::LegalObligation, LawfulBasis::PublicTask].map(LawfulBasis::as_str);
+    let Some(basis) = basis.filter(|basis| !by_law.contains(&basis.text)) else { return };
+    let info = |word: &Word<'_>| vocabulary.category(word.text).and_then(|category| vocabulary.categories.get(&category));
+    if let Some(word) = categories.iter().find(|word| info(word).is_some_and(|info| info.sensitivity == Sensitivity::Criminal)) {
+        let message = format!("`{}` is data on criminal convictions, which does not rest on `{}`", word.text, basis.text);
+        findings.push(source.finding(basis.span.clone(), message).help(format!("GDPR Art. 10 leaves {}; or take the category out", ticked(&by_law))));
     }
 }
 

@@ -36,6 +36,8 @@ use source::Folder;
 
 pub mod cases;
 mod catalogue;
+#[cfg(test)]
+mod category_tests;
 mod entitle;
 mod explain;
 mod governed;

@@ -29,12 +29,12 @@ fn policies() -> Policies {
     Policies::load(&shipped()).unwrap()
 }
 
-fn caller(policies: &Policies, client: &str) -> Caller {
+pub(super) fn caller(policies: &Policies, client: &str) -> Caller {
     let (client, info) = policies.vocabulary.clients.get_key_value(&Client::intern(client)).unwrap();
     Caller { client: *client, kind: info.kind, department: info.department, employee: None }
 }
 
-fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
+pub(super) fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
     Question {
         caller,
         action,
@@ -147,13 +147,13 @@ fn an_explanation_names_what_failed_and_what_would_open_it() {
         failed,
         [
             "owner-access: sales does not own it",
-            "share-with-consent: consent status is `withdrawn`, needs `given`",
+            "share-with-consent: consent status is `withdrawn`, needs one of `given`, `not-needed`",
             "share-for-contract: basis is `consent`, needs `contract`",
             "break-glass: no employee",
         ]
     );
     let forbids: Vec<String> = explanation.forbids.iter().map(|f| format!("{}: {}", f.name, f.missing.as_deref().unwrap_or("-"))).collect();
-    assert_eq!(forbids, ["consent-basis-needs-consent: consent status is `withdrawn`, needs `given`"]);
+    assert_eq!(forbids, ["consent-basis-needs-consent: consent status is `withdrawn`, needs one of `given`, `not-needed`"]);
     assert_eq!(explanation.changes, [Change::Consent { status: ConsentStatus::Given, explicit: false }]);
 
     let mut vip = question(&crm, Action::Read, "order", "sales.outreach");

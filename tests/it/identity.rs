@@ -148,10 +148,23 @@ fn the_commands_do_it_and_exit_as_they_promise() {
         (64, "nobody to ask", desk(&["erase", &mina])),
         (4, "nobody", desk(&["hold", "crm:9998"])),
         (64, "not its role", party("auditor", &["gaps"], &[])),
+        (64, "no reason", party("consent-desk", &["kind", "sales:9001", "person"], &[])),
+        (64, "not its role", party("auditor", &["kind", "sales:9001", "person"], &WHY)),
+        (64, "no kind", desk(&["kind", &mina, "company"])),
+        (64, "who spoke as a person", desk(&["kind", &mina, "organisation"])),
+        (4, "nobody", desk(&["kind", "crm:9998", "organisation"])),
     ] {
         assert_eq!(ran.exit, exit, "{what}: {ran:?}");
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{what}: {ran:?}");
     }
+
+    let account = site.path().join("account.csv");
+    std::fs::write(&account, "identifiers,kind\nsales:9001,organisation\n").unwrap();
+    assert_eq!(party("consent-desk", &["import", account.to_str().unwrap()], &[]).exit, 0);
+    let ran = desk(&["merge", &mina, "sales:9001"]);
+    assert!(ran.exit == 64 && ran.stderr.contains("an organisation is merged with organisations only"), "{ran:?}");
+    let ran = desk(&["kind", "sales:9001", "business-contact"]);
+    assert!(ran.exit == 0 && ran.stdout.contains("is known as `business-contact` · revision"), "{ran:?}");
 
     let ran = desk(&["merge", &mina, MOREAU]);
     assert!(ran.exit == 0 && ran.stdout.contains("merged; they said nothing different"), "{ran:?}");

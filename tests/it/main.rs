@@ -36,6 +36,8 @@ mod lists;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod organisations;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod readme;

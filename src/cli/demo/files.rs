@@ -58,6 +58,7 @@ const POLICIES: &[(&str, &str)] = policies![
     "consent.toml",
     "consentry.cedarschema",
     "tests/basic.json",
+    "tests/organisations.toml",
     "tests/probes.toml",
     "tests/tour.toml",
 ];

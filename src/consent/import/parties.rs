@@ -17,8 +17,9 @@ use crate::consent::check::invalid;
 use crate::consent::commit::Binding;
 use crate::consent::error::ConsentError;
 use crate::consent::event::{Assurance, Normalise, PartyKind};
+use crate::consent::kind::A_PERSON_SPOKE;
 use crate::consent::ledger::Ledger;
-use crate::consent::parties::{Fact, FactValue, fact_row, link_row, touch};
+use crate::consent::parties::{Fact, FactValue, NO_AGE, fact_row, link_row, touch};
 use crate::consent::store::{Batch, ChangeKind, FactName};
 use crate::model::{Identifier, PartyNo, Revision};
 
@@ -96,6 +97,16 @@ impl Ledger {
                 }
             };
             let known = place.party.unwrap_or_else(|| PartyNo(self.party_count().max(planned.last) + 1));
+            let kind = place.kind.or(entry.kind).unwrap_or(PartyKind::Person);
+            if kind == PartyKind::Organisation {
+                let is_age = |fact: &FactValue| fact.name() == FactName::Age;
+                let refused =
+                    if self.has_a_person_spoken(&place.new)? { Some(A_PERSON_SPOKE) } else { entry.facts.iter().any(is_age).then_some(NO_AGE) };
+                if let Some(message) = refused {
+                    report.errors.push(ImportError { line, message: message.to_owned() });
+                    continue;
+                }
+            }
             let facts: Vec<Fact> = entry.facts.iter().map(|value| Fact { value: *value, source: "import".to_owned(), time: at }).collect();
             let facts: Vec<Fact> = facts.into_iter().filter(|fact| !self.has_fact(known, fact, planned)).collect();
             if let Some(group) = entry.group {
@@ -115,7 +126,8 @@ impl Ledger {
                 None => {
                     report.created += 1;
                     planned.last = known.0;
-                    if dry_run { Revision(0) } else { self.new_party(&mut writer, &mut batch, known, entry.kind.unwrap_or(PartyKind::Person), at) }
+                    planned.kinds.insert(known, kind);
+                    if dry_run { Revision(0) } else { self.new_party(&mut writer, &mut batch, known, kind, at) }
                 }
             };
             report.linked += u64::try_from(place.new.len()).unwrap_or(u64::MAX);
@@ -158,13 +170,14 @@ impl Ledger {
                 (None, _) => new.push(identifier.clone()),
             }
         }
-        let known = party.and_then(|no| projection.seen(no)).map(|seen| seen.about.kind());
+        let stored = |no: PartyNo| projection.seen(no).map(|seen| seen.about.kind());
+        let known = party.and_then(|no| planned.kinds.get(&no).copied().or_else(|| stored(no)));
         if let (Some(known), Some(kind)) = (known, entry.kind)
             && known != kind
         {
-            return Err(format!("the customer is known as `{}`; the kind does not change by import", known));
+            return Err(format!("the customer is known as `{known}`; the kind does not change by import, `consentry party kind` corrects it"));
         }
-        Ok(Place { party, new })
+        Ok(Place { party, kind: known, new })
     }
 
     fn has_fact(&self, party: PartyNo, fact: &Fact, planned: &Planned) -> bool {
@@ -179,11 +192,14 @@ impl Ledger {
 struct Planned {
     ids: HashMap<Identifier, PartyNo>,
     facts: HashMap<(PartyNo, FactName), FactValue>,
+    kinds: HashMap<PartyNo, PartyKind>,
     last: u64,
 }
 
 struct Place {
     party: Option<PartyNo>,
+    /// Of a customer who is known.
+    kind: Option<PartyKind>,
     /// Ids that are not linked yet.
     new: Vec<Identifier>,
 }

@@ -113,10 +113,12 @@ pub enum FactName {
     /// The day on which a minor comes of age.
     AdultFrom,
     LegalHold,
+    /// What the customer is, where that was not so from the beginning.
+    Kind,
 }
 
 impl FactName {
-    pub const ALL: [Self; 5] = [Self::Stage, Self::Segment, Self::Age, Self::AdultFrom, Self::LegalHold];
+    pub const ALL: [Self; 6] = [Self::Stage, Self::Segment, Self::Age, Self::AdultFrom, Self::LegalHold, Self::Kind];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -126,6 +128,7 @@ impl FactName {
             Self::Age => "age",
             Self::AdultFrom => "adult_from",
             Self::LegalHold => "legal_hold",
+            Self::Kind => "kind",
         }
     }
 
@@ -163,6 +166,8 @@ crate::model::closed! {
         Party = "party",
         Link = "link",
         Facts = "facts",
+        /// A customer became one of another kind; an organisation's records need no consent.
+        Kind = "kind",
         Merge = "merge",
         Split = "split",
         Erasure = "erasure",

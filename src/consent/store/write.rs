@@ -107,7 +107,7 @@ fn facts(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
                 run(transaction, "UPDATE party SET adult_from = ?2 WHERE no = ?1", params![signed(fact.party.0)?, micros(day)])?;
             }
             FactName::Age => run(transaction, "UPDATE party SET adult_from = NULL WHERE no = ?1", params![signed(fact.party.0)?])?,
-            FactName::Stage | FactName::Segment | FactName::LegalHold => {}
+            FactName::Stage | FactName::Segment | FactName::LegalHold | FactName::Kind => {}
         }
     }
     Ok(())

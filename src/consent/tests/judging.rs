@@ -11,6 +11,9 @@ use super::reference::Reading;
 use super::tale::{Tale, after};
 use super::*;
 
+/// The data of a statement: mostly the contact data, a whole that it is a part of, or something else.
+const DATA: [&str; 6] = ["contact", "contact", "contact", "profile", "all-data", "behaviour"];
+
 /// What a tale is about: two purposes that have to do with each other, the second mostly below the first.
 const ABOUT: [[&str; 2]; 5] = [
     ["marketing", "marketing.email"],
@@ -36,6 +39,9 @@ struct Line {
     due: Option<i64>,
     /// Rare traits, one bit each.
     rare: u8,
+    /// Of which data it speaks, and whether a grant's notice names that.
+    data: usize,
+    named: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +69,9 @@ fn line() -> impl Strategy<Value = Line> {
     let author = prop_oneof![6 => Just(Author::Customer), 2 => Just(Author::Guardian), 1 => Just(Author::Staff), 1 => Just(Author::System)];
     let rare = prop_oneof![3 => Just(0_u8), 2 => any::<u8>().prop_map(|a| 1 << (a % 8)), 1 => any::<u8>()];
     // Half-minute steps: ties and the skew of a minute are common.
+    let rare = (rare, 0..DATA.len(), any::<bool>());
     (0_i64..14, 0_usize..2, what, author, 0..SYSTEMS.len(), 0_u16..3, 0_usize..12, prop::option::weighted(0.2, 0_i64..30), rare).prop_map(
-        |(at, about, what, author, system, group, other, due, rare)| Line {
+        |(at, about, what, author, system, group, other, due, (rare, data, named))| Line {
             at: at * 30,
             about,
             what,
@@ -74,6 +81,8 @@ fn line() -> impl Strategy<Value = Line> {
             other,
             due: due.map(|due| due * 30),
             rare,
+            data,
+            named,
         },
     )
 }
@@ -107,6 +116,9 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
             let terms = told.terms();
             terms.named_purposes = if line.other.is_multiple_of(2) { terms.purposes.clone() } else { [].into() };
             terms.notice = Some(("n-4".to_owned(), (system % 2).to_string()));
+            let data = vec![category(DATA[line.data])];
+            terms.named_categories = if line.named { data.clone().into() } else { [].into() };
+            terms.scope.categories = if line.named && line.other.is_multiple_of(3) { vec![] } else { data };
             if let Matter::Said { until, .. } = &mut told.form().matter {
                 *until = is(7).then(|| "contract-ended".to_owned());
             }
@@ -116,7 +128,12 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
             let terms = told.terms();
             terms.purposes = if is(0) { [].into() } else { terms.purposes.clone() };
             terms.scope.channels = if is(6) { vec![Channel::Email] } else { vec![] };
-            terms.scope.categories = if is(7) { vec![category("behaviour")] } else { vec![] };
+            terms.scope.categories = if line.named { vec![category(DATA[line.data])] } else { vec![] };
+        }
+        What::Stop(_) if line.named => {
+            if let Matter::Stop { scope, .. } = &mut told.form().matter {
+                scope.categories = vec![category(DATA[line.data])];
+            }
         }
         What::Say(_) | What::Stop(_) | What::Lift | What::Occur => {}
     }
@@ -125,11 +142,11 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
 /// A tale, and what it is about.
 fn tale() -> impl Strategy<Value = (Tale, [&'static str; 2])> {
     let ages = prop::sample::select(vec![Age::Unknown, Age::Unknown, Age::Adult, Age::Minor]);
-    let ages = (ages, prop::option::weighted(0.2, 0_i64..14));
+    let ages = (ages, prop::option::weighted(0.2, 0_i64..14), prop::bool::weighted(0.2));
     let joins = prop::collection::vec((0_u16..3, 0_u16..3, 0_i64..14), 0..4);
     let about = prop::sample::select(ABOUT.to_vec());
     (prop::collection::vec(line(), 1..10), about, ages, joins, 0_i64..30, any::<bool>(), any::<bool>()).prop_map(
-        |(lines, about, (age, adult_since), joins, at, alone, superseded)| {
+        |(lines, about, (age, adult_since, is_organisation), joins, at, alone, superseded)| {
             let mut tale = Tale::new();
             for line in &lines {
                 tell(&mut tale, about, line, lines.len());
@@ -138,6 +155,7 @@ fn tale() -> impl Strategy<Value = (Tale, [&'static str; 2])> {
                 }
             }
             tale.age = age;
+            tale.is_organisation = is_organisation;
             tale.adult_since = adult_since.map(|since| after(since * 30));
             tale.at = after(at * 30);
             tale.joined = joins.into_iter().map(|(a, b, at)| Joined { a, b, at: after(at * 30) }).collect();
@@ -164,12 +182,14 @@ proptest! {
         for about in about {
             let (found, expected) = (tale.effective(about), reading(&tale, about).answer());
             prop_assert_eq!(found.state.opens(), expected.open, "{}: {:?}", about, found);
-            prop_assert_eq!(found.status == ConsentStatus::Given, expected.open);
+            let needs_none = tale.is_organisation && (expected.open || !expected.refused);
+            prop_assert_eq!(found.status == ConsentStatus::NotNeeded, needs_none, "{}: {:?}", about, found);
+            prop_assert_eq!(found.status == ConsentStatus::Given, expected.open && !tale.is_organisation);
             if let Some(grant) = expected.grant {
                 prop_assert_eq!(found.event, Some(grant), "{}", about);
                 prop_assert_eq!(expected.lapsed.unwrap_or(found.state), found.state, "{}", about);
             }
-            prop_assert_eq!(found.conflict, expected.conflict, "{}: {:?}", about, found);
+            prop_assert_eq!(found.conflict, expected.conflict && !needs_none, "{}: {:?}", about, found);
             for basis in BASES {
                 prop_assert_eq!(tale.floor(about, basis).err(), reading(&tale, about).floor(basis), "{} {}", about, basis);
             }
@@ -202,6 +222,8 @@ proptest! {
         tell(&mut stricter, about, &last, tale.told.len());
         for about in about {
             prop_assert!(tale.state(about).opens() || !stricter.state(about).opens(), "{} opened", about);
+            let needs_none = |tale: &Tale| tale.effective(about).status == ConsentStatus::NotNeeded;
+            prop_assert!(needs_none(&tale) || !needs_none(&stricter), "{} came to need none", about);
             for basis in BASES {
                 prop_assert!(tale.floor(about, basis).is_ok() || stricter.floor(about, basis).is_err(), "the floor of {} opened for {}", about, basis);
             }

@@ -8,6 +8,7 @@ mod import;
 mod judging;
 mod merge;
 mod notices;
+mod organisations;
 mod reference;
 mod replay;
 mod snapshots;
@@ -81,8 +82,17 @@ pub(super) fn vocabulary() -> Arc<Vocabulary> {
         let ancestors = above.iter().chain([&name]).map(|p| purpose(p)).collect();
         vocabulary.purposes.insert(purpose(name), PurposeInfo { channel, parents, ancestors, ..PurposeInfo::default() });
     }
-    for name in ["contact", "behaviour", "order"] {
-        let info = CategoryInfo { owner: department("marketing"), contributors: vec![], sensitivity: Sensitivity::Ordinary, term: Term::default() };
+    let parts: [(&str, &[&str]); 5] =
+        [("contact", &["profile", "all-data"]), ("profile", &["all-data"]), ("all-data", &[]), ("behaviour", &[]), ("order", &[])];
+    for (name, above) in parts {
+        let info = CategoryInfo {
+            owner: department("marketing"),
+            contributors: vec![],
+            sensitivity: Sensitivity::Ordinary,
+            parents: above.first().map(|whole| category(whole)).into_iter().collect(),
+            ancestors: above.iter().chain([&name]).map(|c| category(c)).collect(),
+            term: Term::default(),
+        };
         vocabulary.categories.insert(category(name), info);
     }
     for name in ["marketing", "sales", "finance"] {

@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub(super) grant: Option<EventId>,
     pub(super) lapsed: Option<State>,
     pub(super) conflict: bool,
+    /// Something was said that closes the use, whether or not it was taken back.
+    pub(super) refused: bool,
 }
 
 /// One use of the contact data by marketing, asked of a tale.
@@ -32,7 +34,8 @@ impl<'a> Reading<'a> {
         let winner = self.winner();
         let lapsed = winner.and_then(|grant| self.lapse(grant));
         let open = winner.is_some() && lapsed.is_none();
-        Answer { open, grant: winner.map(Told::id), lapsed, conflict: !open && self.differs_unsettled() }
+        let refused = !self.refusals().is_empty();
+        Answer { open, grant: winner.map(Told::id), lapsed, conflict: !open && self.differs_unsettled(), refused }
     }
 
     pub(super) fn floor(&self, basis: LawfulBasis) -> Option<&'static str> {
@@ -163,9 +166,9 @@ impl<'a> Reading<'a> {
     fn is_confirmed(&self, grant: &Told) -> bool {
         let Some(pending) = grant.record.about.and_then(|id| self.by_id(id)) else { return false };
         let asked = |purpose: &Purpose| terms(pending).purposes.contains(purpose);
-        let (given, wanted) = (terms(grant).scope, terms(pending).scope);
-        let wider =
-            given.categories.iter().any(|c| !wanted.categories.contains(c)) || given.recipients.iter().any(|r| !wanted.recipients.contains(r));
+        let (given, wanted) = (terms(grant), terms(pending));
+        let wider = covered(&given).iter().any(|c| !covered(&wanted).contains(c))
+            || given.scope.recipients.iter().any(|r| !wanted.scope.recipients.contains(r));
         let same_app = grant.record.form.app == pending.record.form.app;
         state(pending) == State::PendingConfirmation && same_app && !wider && self.rests_on(grant, pending) && terms(grant).purposes.iter().all(asked)
     }
@@ -262,7 +265,7 @@ impl<'a> Reading<'a> {
         let terms = terms(told);
         let by_notice = terms.purposes.iter().any(|p| terms.named_purposes.contains(p) && self.in_any(self.purpose, &[*p]));
         (terms.purposes.contains(&self.purpose) || by_notice)
-            && terms.scope.categories.contains(&category("contact"))
+            && covered(&terms).iter().any(|c| *c == category("contact") || above_contact(*c) && terms.named_categories.contains(c))
             && terms.scope.recipients.contains(&department("marketing"))
     }
 
@@ -273,7 +276,7 @@ impl<'a> Reading<'a> {
             Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => return false,
         };
         (purposes.is_empty() || self.in_any(self.purpose, purposes))
-            && (scope.categories.is_empty() || scope.categories.contains(&category("contact")))
+            && (scope.categories.is_empty() || scope.categories.iter().any(|c| *c == category("contact") || above_contact(*c)))
             && (scope.channels.is_empty() || scope.channels.contains(&self.tale.vocabulary.channel(self.purpose)))
     }
 
@@ -292,6 +295,15 @@ fn state(told: &Told) -> State {
 
 fn terms(told: &Told) -> Terms {
     if let Matter::Said { terms, .. } = &told.record.form.matter { (**terms).clone() } else { Terms::default() }
+}
+
+/// What a grant names: itself, else by its notice.
+fn covered(terms: &Terms) -> Vec<Category> {
+    if terms.scope.categories.is_empty() { terms.named_categories.to_vec() } else { terms.scope.categories.clone() }
+}
+
+fn above_contact(whole: Category) -> bool {
+    ["profile", "all-data"].contains(&whole.as_str())
 }
 
 fn by_customer(told: &Told) -> bool {

@@ -20,6 +20,7 @@ enum Step {
     Guardian { who: usize, until: Option<u64> },
     Notice { version: u8, supersedes: bool },
     Facts { who: usize, adult_in: u64 },
+    Kind { who: usize, organisation: bool },
     Lift,
     Pass(u64),
 }
@@ -54,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (who(), prop::option::of(1_u64..300)).prop_map(|(who, until)| Step::Guardian { who, until }),
         1 => (0_u8..3, any::<bool>()).prop_map(|(version, supersedes)| Step::Notice { version, supersedes }),
         1 => (who(), 1_u64..300).prop_map(|(who, adult_in)| Step::Facts { who, adult_in }),
+        2 => (who(), any::<bool>()).prop_map(|(who, organisation)| Step::Kind { who, organisation }),
         1 => Just(Step::Lift),
         3 => (1_u64..150).prop_map(Step::Pass),
     ]
@@ -149,6 +151,10 @@ fn take(bench: &Bench, step: &Step, told: &mut Told) {
             let facts = FactsDraft { adult_from: Some(after(adult_in)), source: "crm".to_owned(), ..FactsDraft::default() };
             drop(bench.ledger.put_facts(&party(who), &facts));
         }
+        Step::Kind { who, organisation } => {
+            let kind = if organisation { PartyKind::Organisation } else { PartyKind::Person };
+            drop(bench.ledger.change_kind(&party(who), kind, "taken in as another", &staff()));
+        }
         Step::Lift => {
             if let Some(stop) = told.restrictions.pop() {
                 let draft = LiftDraft { stop, reason: "verified".to_owned(), evidence: evidence(), idempotency_key: None };
@@ -207,7 +213,7 @@ proptest! {
         for (who, about, since) in &told.closed {
             let names_it = |(purpose, time): &(&str, Timestamp)| purpose == about && time > since;
             if bench.ledger.standing(&id(WHO[*who])).unwrap().is_some() && !told.granted.iter().any(names_it) {
-                let open = bench.status(WHO[*who], about) == ConsentStatus::Given
+                let open = matches!(bench.status(WHO[*who], about), ConsentStatus::Given | ConsentStatus::NotNeeded)
                     && bench.floor(WHO[*who], about, LawfulBasis::Consent).is_ok();
                 prop_assert!(!open, "{} {about}", WHO[*who]);
             }

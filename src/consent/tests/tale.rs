@@ -62,14 +62,15 @@ pub(super) struct Tale {
     pub(super) at: Timestamp,
     pub(super) superseded: HashSet<(String, String)>,
     pub(super) joined: Vec<Joined>,
+    pub(super) is_organisation: bool,
     pub(super) rules: ConsentRules,
     pub(super) vocabulary: Arc<Vocabulary>,
 }
 
 impl std::fmt::Debug for Tale {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { told, age, adult_since, at, superseded, joined, .. } = self;
-        writeln!(f, "{age} since {adult_since:?}, at {at}, {superseded:?}, {joined:?}")?;
+        let Self { told, age, adult_since, at, superseded, joined, is_organisation, .. } = self;
+        writeln!(f, "{age} since {adult_since:?}, at {at}, {superseded:?}, {joined:?}, organisation: {is_organisation}")?;
         told.iter().try_for_each(|told| writeln!(f, "{told:?}"))
     }
 }
@@ -92,6 +93,7 @@ impl Tale {
             at: after(1_000_000),
             superseded: HashSet::new(),
             joined: vec![],
+            is_organisation: false,
             rules: rules(),
             vocabulary: vocabulary(),
         }
@@ -138,8 +140,9 @@ impl Tale {
     }
 
     pub(super) fn circumstances(&self) -> Circumstances<'_> {
-        let Self { at, superseded, age, adult_since, joined, .. } = self;
-        Circumstances { skew: seconds(60), at: *at, superseded, age: *age, adult_since: *adult_since, joined }
+        let Self { at, superseded, age, adult_since, joined, is_organisation, .. } = self;
+        let (age, adult_since, is_organisation) = (*age, *adult_since, *is_organisation);
+        Circumstances { skew: seconds(60), at: *at, superseded, age, adult_since, joined, is_organisation }
     }
 
     pub(super) fn reaching(&self) -> Vec<Reaching<'_>> {

@@ -298,6 +298,67 @@ fn a_grant_covers_what_it_or_its_notice_names_and_no_other_category_or_recipient
 }
 
 #[test]
+fn what_is_said_of_a_category_reaches_its_parts_as_with_purposes() {
+    // The contact data is a part of the profile, which is a part of all data.
+    let list = |names: &[&str]| names.iter().map(|name| category(name)).collect::<Vec<_>>();
+    // (categories of the grant, of its notice, covers the contact data, covers the whole profile)
+    let grants: [(&[&str], &[&str], bool, bool); 9] = [
+        (&["contact"], &[], true, false),
+        (&["profile"], &[], false, true),
+        (&["profile"], &["contact"], false, true),
+        (&["profile"], &["profile"], true, true),
+        (&["profile"], &["all-data"], false, true),
+        (&["contact"], &["all-data"], true, false),
+        (&[], &["profile"], true, true),
+        (&[], &["all-data"], true, true),
+        (&[], &["behaviour"], false, false),
+    ];
+    for (scope, named, contact, profile) in grants {
+        let mut draft = bench().draft("crm:1", "marketing", State::Given);
+        draft.method = Method::Explicit;
+        draft.scope.categories = list(scope);
+        draft.notice = Some(Notice { categories: list(named), ..Notice::default() });
+        let bench = bench();
+        bench.record(draft).unwrap();
+        let standing = bench.ledger.standing(&id("crm:1")).unwrap().unwrap();
+        let ask = |c: &str| standing.status(&bench.vocabulary, &rules(), purpose("marketing"), category(c), department("marketing"), Channel::System);
+        let open = |c: &str| ask(c).status == ConsentStatus::Given;
+        assert_eq!((open("contact"), open("profile")), (contact, profile), "{scope:?}, {named:?}");
+        assert!(!ask("contact").explicit, "what is special must be named itself: {scope:?}, {named:?}");
+    }
+    for (scope, closes) in [("contact", true), ("profile", true), ("all-data", true), ("behaviour", false)] {
+        let bench = bench();
+        bench.say("crm:1", "marketing", State::Given);
+        bench.advance(600);
+        let mut refusal = bench.draft("crm:1", "marketing", State::Refused);
+        refusal.scope.categories = list(&[scope]);
+        bench.record(refusal).unwrap();
+        assert_eq!(bench.status("crm:1", "marketing") == ConsentStatus::Withdrawn, closes, "{scope}");
+        let mut stop = StopDraft::new(id("crm:1"), StopKind::Suppression);
+        stop.scope.categories = list(&[scope]);
+        bench.ledger.add_stop(stop, &centre()).unwrap();
+        assert_eq!(bench.floor("crm:1", "marketing", LawfulBasis::Contract).is_err(), closes, "{scope}");
+        // Broad no beats narrow yes, until the customer says it again.
+        bench.advance(600);
+        bench.say("crm:1", "marketing", State::Given);
+        assert_eq!((bench.status("crm:1", "marketing"), bench.floor("crm:1", "marketing", LawfulBasis::Contract)), (ConsentStatus::Given, Ok(())));
+    }
+}
+
+#[test]
+fn a_refusal_of_a_part_leaves_the_whole() {
+    let bench = bench();
+    bench.say("crm:1", "marketing", State::Given);
+    bench.advance(600);
+    let mut refusal = bench.draft("crm:1", "marketing", State::Refused);
+    refusal.scope.categories = vec![category("contact")];
+    bench.record(refusal).unwrap();
+    let standing = bench.ledger.standing(&id("crm:1")).unwrap().unwrap();
+    let ask = |c: &str| standing.status(&bench.vocabulary, &rules(), purpose("marketing"), category(c), department("marketing"), Channel::System);
+    assert_eq!((ask("contact").status, ask("profile").status), (ConsentStatus::Withdrawn, ConsentStatus::Given));
+}
+
+#[test]
 fn a_refusal_of_one_channel_leaves_the_other() {
     let bench = bench();
     let mut no_mail = bench.draft("crm:1", "marketing", State::Refused);

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Controller;
 use crate::consent::{Consent, Delegation, Event, Method, Notice, Scope, Stop, What};
-use crate::model::{Activity, Art9Basis, Author, Category, Channel, Department, LawfulBasis, Purpose, Sensitivity, Term, Vocabulary};
+use crate::model::{Activity, Art9Basis, Author, Category, Channel, Department, LawfulBasis, Purpose, Term, Vocabulary};
 
 /// The profile of ISO/IEC TS 27560 that this follows.
 const SCHEMA_VERSION: &str = "https://w3id.org/dpv/schema/dpv-27560#receipt";
@@ -191,7 +191,7 @@ impl Matter<'_> {
         let one = |category: &Category| {
             let info = self.vocabulary.categories.get(category);
             let mut found = named(category.as_str(), info.map(|info| &info.term));
-            if info.is_some_and(|info| info.sensitivity == Sensitivity::Special)
+            if info.is_some_and(|info| info.sensitivity.is_restricted())
                 && let Some(members) = found.as_object_mut()
             {
                 members.insert("special_pii_category".to_owned(), json!(true));

@@ -38,7 +38,7 @@ body! {
     WebhookBody {
         /// `https://host/path`; the host must stand in `[webhooks] hosts`.
         url: String = "string" required,
-        /// consent, stop, lift, expiry, party, link, facts, delegation, occurrence, merge, split; all without it.
+        /// consent, stop, lift, expiry, party, link, facts, kind, delegation, occurrence, merge, split; all without it.
         kinds: Option<Vec<String>> = "string[]" optional,
         /// Only changes about these purposes, those above and below them, and those that cover or name none; all without it.
         purposes: Option<Vec<String>> = "string[]" optional,

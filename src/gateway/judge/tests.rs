@@ -40,6 +40,10 @@ struct World {
 
 impl World {
     fn new(activities: &str) -> Self {
+        Self::about("person", activities)
+    }
+
+    fn about(kind: &str, activities: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("policies");
         fs::create_dir(&folder).unwrap();
@@ -55,7 +59,7 @@ impl World {
         let ledger = Ledger::open(&dir.path().join("consent.db"), SystemClock::shared()).unwrap();
         ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).unwrap();
         let normalise = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
-        let report = ledger.import_parties(&b"identifiers,kind\ncrm:1,person\n"[..], false, &normalise, &mut |_| {}).unwrap();
+        let report = ledger.import_parties(format!("identifiers,kind\ncrm:1,{kind}\n").as_bytes(), false, &normalise, &mut |_| {}).unwrap();
         assert!(report.errors.is_empty(), "{report:?}");
         Self { policies, ledger, _dir: dir }
     }
@@ -185,5 +189,39 @@ fn special_categories_need_explicit_consent_a_law_or_a_vital_interest() {
         ("vital-interest", None, true),
     ] {
         assert_eq!(health(basis, said), open, "{basis}, {said:?}");
+    }
+}
+
+#[test]
+fn an_organisation_needs_a_basis_and_no_consent_and_obeys_what_closes() {
+    let bases = LawfulBasis::ALL.iter().map(|basis| basis.as_str()).filter(|basis| *basis != "none");
+    for basis in bases {
+        let world = World::about("organisation", &activity("use", "sales", OUTREACH, "contact", basis));
+        let verdict = world.verdict("crm", OUTREACH, "contact");
+        assert_eq!((verdict.release, verdict.status), (Release::Full, ConsentStatus::NotNeeded), "{basis}: nothing was ever said");
+        world.says(OUTREACH, State::Refused, Method::Expressed, 30);
+        let verdict = world.verdict("crm", OUTREACH, "contact");
+        let is_open = verdict.release == Release::Full;
+        assert_eq!((is_open, verdict.status), (basis != "consent", ConsentStatus::Refused), "{basis}: refused, as a person's");
+        world.stops(StopKind::Restriction);
+        let stopped = world.verdict("crm", OUTREACH, "contact").why == Why::Stop("restriction");
+        assert_eq!(stopped, !["legal-obligation", "vital-interest"].contains(&basis), "{basis}: restricted");
+    }
+    let uncovered = World::about("organisation", "").verdict("crm", OUTREACH, "contact");
+    assert_eq!((uncovered.release, uncovered.basis), (Release::Withheld, LawfulBasis::None));
+}
+
+#[test]
+fn special_categories_do_not_open_by_the_id_of_an_organisation() {
+    let support = "service-provision.support";
+    for basis in ["consent", "contract", "public-task", "legitimate-interest"] {
+        let world = World::about("organisation", &activity("care", "service", support, "health", basis));
+        for said in [None, Some(Method::Expressed), Some(Method::Explicit)] {
+            if let Some(method) = said {
+                world.says(support, State::Given, method, 10);
+            }
+            let verdict = world.verdict("helpdesk", support, "health");
+            assert_eq!((verdict.release, verdict.status), (Release::Withheld, ConsentStatus::NotNeeded), "{basis}, {said:?}");
+        }
     }
 }
