@@ -17,9 +17,10 @@ use super::error::{ConsentError, Unavailable};
 use super::event::{Consent, Delegation, Event, Method, PartyRef, State, Stop, StopKind, What};
 use super::health::lock;
 use super::ledger::{Adopted, Ledger};
+use super::once::{First, IdempotencyKey};
 use super::parties::{Fact, FactValue, fact_row, touch};
 use super::projection::Seen;
-use super::store::{Answered, Batch, Change, ChangeKind, Document, fingerprint};
+use super::store::{Answered, Batch, Change, ChangeKind, Document, Done, fingerprint};
 
 impl Ledger {
     /// Records a consent event.
@@ -50,8 +51,8 @@ impl Ledger {
     fn record_one(&self, statement: Statement, caller: &Capturer) -> Result<Acknowledged, ConsentError> {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
-        let (event, claims, key) = self.draw_up(statement, caller, &adopted, self.record_time())?;
-        self.store_event(event, claims, key, start)
+        let (event, key) = self.draw_up(statement, caller, &adopted, self.record_time())?;
+        self.store_event(event, key, start)
     }
 
     /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
@@ -64,7 +65,7 @@ impl Ledger {
         &self,
         statements: Vec<Statement>,
         caller: &Capturer,
-        beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> Vec<Document>,
+        beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> (Vec<Document>, Option<Answered>),
     ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
         let start = self.clock.monotonic();
         let adopted = self.adopted()?;
@@ -80,7 +81,7 @@ impl Ledger {
             answers.push(match drawn {
                 Err(ConsentError::Unavailable(away)) => return Err(away),
                 Err(refused) => Err(refused),
-                Ok((event, _, _)) => {
+                Ok((event, _)) => {
                     let mark = fingerprint(&event)?;
                     let known = match earlier.get(&mark) {
                         Some(event) => Some(*event),
@@ -97,7 +98,9 @@ impl Ledger {
                 }
             });
         }
-        batch.documents = beside(&answers);
+        let (documents, answered) = beside(&answers);
+        batch.documents = documents;
+        batch.answered.extend(answered);
         // Customers with many statements are touched once.
         batch.touched = std::mem::take(&mut batch.touched).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
         if !batch.changes.is_empty() || !batch.documents.is_empty() {
@@ -159,7 +162,7 @@ impl Ledger {
             source_system: captured_by(caller),
             what: What::Lift { stop: draft.stop, reason: draft.reason },
         };
-        self.store_event(event, Author::Staff, draft.idempotency_key, start)
+        self.store_event(event, draft.idempotency_key, start)
     }
 
     /// Fires what has run out by `now`; called each second. Also brings to the store what it could not take before. Returns how
@@ -197,14 +200,14 @@ impl Ledger {
         }
     }
 
-    /// The event that a statement makes, with whose it was claimed to be and its idempotency key.
+    /// The event that a statement makes, and its idempotency key.
     fn draw_up(
         &self,
         statement: Statement,
         caller: &Capturer,
         adopted: &Adopted,
         record_time: Timestamp,
-    ) -> Result<(Event, Author, Option<String>), ConsentError> {
+    ) -> Result<(Event, Option<IdempotencyKey>), ConsentError> {
         let vocabulary = &adopted.vocabulary;
         let (given, what) = match statement {
             Statement::Consent(mut draft) => {
@@ -304,34 +307,26 @@ impl Ledger {
             evidence: given.evidence,
             what,
         };
-        Ok((event, given.claims, given.key))
+        Ok((event, given.key))
     }
 
-    fn store_event(&self, event: Event, claims: Author, key: Option<String>, start: Duration) -> Result<Acknowledged, ConsentError> {
+    fn store_event(&self, event: Event, key: Option<IdempotencyKey>, start: Duration) -> Result<Acknowledged, ConsentError> {
         if let Some(key) = &key {
-            check_text("idempotency_key", key, NAME_CHARS_MAX)?;
+            check_text("idempotency_key", &key.key, NAME_CHARS_MAX)?;
         }
         let binding = binding(&event.what);
-        // The author is left out: policies may have changed between a request and its repetition.
-        let body = fingerprint(&Event { author: claims, ..event.clone() })?;
         let mut writer = self.begin();
         if let Some(key) = &key
-            && let Some(first) = self.first_answer(&writer, &event, key, binding)?
+            && let Some(first) = self.first_answer(&writer, key, event.record_time, binding)?
         {
-            return self.repeat(first, body);
+            return self.repeat(first, key.body);
         }
         let mut batch = Batch::default();
-        let (caller, at) = (event.captured_by.clone(), event.record_time);
+        let at = event.record_time;
         let acknowledged = self.add_event(&mut writer, &mut batch, event, None)?;
-        batch.answered.extend(key.map(|key| Answered {
-            caller,
-            key,
-            body,
-            event: acknowledged.event,
-            party: acknowledged.party,
-            revision: acknowledged.revision,
-            author: acknowledged.author,
-            at,
+        batch.answered.extend(key.map(|key| {
+            let Acknowledged { event, party, revision, author, .. } = acknowledged;
+            key.answered(at, Done { event: Some(event), party, revision, author: Some(author), detail: None, at: None })
         }));
         match self.commit(&mut writer, batch, binding) {
             Ok(()) => Ok(Acknowledged { in_force_after: Some(self.clock.monotonic().saturating_sub(start)), ..acknowledged }),
@@ -401,30 +396,16 @@ impl Ledger {
         Ok(Acknowledged { event: EventId(revision.0), party, party_id, revision, in_force_after: None, author, known_before: false })
     }
 
-    fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
-        let caller = &event.captured_by;
-        let waiting = writer.unstored.iter().flat_map(|batch| &batch.answered);
-        if let Some(answered) = waiting.into_iter().find(|a| a.caller == *caller && a.key == key).cloned() {
-            return Ok(Some(First { answered, stored: false }));
-        }
-        let day_ago = event.record_time.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
-        match self.store.answered(caller, key, day_ago) {
-            Ok(found) => Ok(found.map(|answered| First { answered, stored: true })),
-            // Twice is better than not at all, for a stop.
-            Err(_) if binding == Binding::Anyway => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn repeat(&self, First { answered, stored }: First, body: [u8; 32]) -> Result<Acknowledged, ConsentError> {
         if answered.body != body {
             return Err(ConsentError::IdempotencyMismatch);
         }
+        let (Some(event), Some(author)) = (answered.done.event, answered.done.author) else { return Err(ConsentError::IdempotencyMismatch) };
         if !stored {
-            return Err(ConsentError::AppliedNotStored { event: answered.event });
+            return Err(ConsentError::AppliedNotStored { event });
         }
-        let party_id = answered.party.map(|no| self.party_id(no));
-        let Answered { event, party, revision, author, .. } = answered;
+        let party_id = answered.done.party.map(|no| self.party_id(no));
+        let Done { party, revision, .. } = answered.done;
         Ok(Acknowledged { event, party, party_id, revision, in_force_after: None, author, known_before: true })
     }
 
@@ -462,11 +443,6 @@ impl Ledger {
     }
 }
 
-struct First {
-    answered: Answered,
-    stored: bool,
-}
-
 /// The fields that every kind of event takes from its draft.
 struct Given {
     subject: PartyRef,
@@ -476,7 +452,7 @@ struct Given {
     claims: Author,
     evidence: BTreeMap<String, String>,
     source_system: Option<String>,
-    key: Option<String>,
+    key: Option<IdempotencyKey>,
 }
 
 fn binding(what: &What) -> Binding {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents::{self, EvidenceBody};
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, reference, word};
@@ -31,18 +32,28 @@ const STOP: Takes = Takes::Json(&StopBody::SCHEMA);
 const LIFT: Takes = Takes::Json(&LiftBody::SCHEMA);
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::post("/v1/objections", "objections.add", DESK, "Record an objection: objection-marketing or objection", object).takes(STOP),
+    Route::post("/v1/objections", "objections.add", DESK, "Record an objection: objection-marketing or objection", object)
+        .takes(STOP)
+        .again(again::event),
     Route::get("/v1/objections", "objections.list", DESK_AND_AUDITOR, "A customer's objections", objections).query(OF_PARTY),
     Route::post("/v1/objections/{id}:lift", "objections.lift", DESK, "Lift an objection: refused, only the customer's own later grant does", lift)
-        .takes(LIFT),
-    Route::post("/v1/restrictions", "restrictions.add", DESK, "Restrict processing: restriction (default), deceased or legal", restrict).takes(STOP),
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/restrictions", "restrictions.add", DESK, "Restrict processing: restriction (default), deceased or legal", restrict)
+        .takes(STOP)
+        .again(again::event),
     Route::get("/v1/restrictions", "restrictions.list", DESK_AND_AUDITOR, "A customer's restrictions", restrictions).query(OF_PARTY),
-    Route::post("/v1/restrictions/{id}:lift", "restrictions.lift", DESK, "Lift a restriction or correct a flag, with a reason", lift).takes(LIFT),
-    Route::post("/v1/opt-outs", "opt-outs.add", DESK, "Record an opt-out: opt-out-sale, opt-out-sensitive or opt-out-gpc", opt_out).takes(STOP),
+    Route::post("/v1/restrictions/{id}:lift", "restrictions.lift", DESK, "Lift a restriction or correct a flag, with a reason", lift)
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/opt-outs", "opt-outs.add", DESK, "Record an opt-out: opt-out-sale, opt-out-sensitive or opt-out-gpc", opt_out)
+        .takes(STOP)
+        .again(again::event),
     Route::get("/v1/opt-outs", "opt-outs.list", DESK_AND_AUDITOR, "A customer's opt-outs", opt_outs).query(OF_PARTY),
     Route::post("/v1/opt-outs/{id}:lift", "opt-outs.lift", DESK, "Lift an opt-out: refused, only the customer's own later grant does", lift)
-        .takes(LIFT),
-    Route::post("/v1/suppressions", "suppressions.add", DESK, "Suppress purposes, channels or categories", suppress).takes(STOP),
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/suppressions", "suppressions.add", DESK, "Suppress purposes, channels or categories", suppress).takes(STOP).again(again::event),
     Route::get("/v1/suppressions", "suppressions.list", DESK_AND_AUDITOR, "A customer's suppressions", suppressions).query(OF_PARTY),
     Route::post(
         "/v1/suppressions/{id}:lift",
@@ -51,7 +62,8 @@ pub(super) const ROUTES: &[Route] = &[
         "Lift a suppression: refused, only the customer's own later grant does",
         lift,
     )
-    .takes(LIFT),
+    .takes(LIFT)
+    .again(again::event),
 ];
 
 body! {

@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod identity;
+mod once;
 mod out;
 
 use std::path::{Path, PathBuf};

@@ -490,7 +490,7 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
         Statement::Consent(Box::new(draft))
     };
     let record = |statements: Vec<Statement>| {
-        let answers = bench.ledger.record_many(statements, &centre(), |_| Vec::new()).unwrap();
+        let answers = bench.ledger.record_many(statements, &centre(), |_| (Vec::new(), None)).unwrap();
         answers.into_iter().map(|answer| answer.unwrap().known_before).collect::<Vec<_>>()
     };
     assert_eq!(record(vec![refusal()]), [false]);

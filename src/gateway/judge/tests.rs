@@ -55,7 +55,7 @@ impl World {
         let ledger = Ledger::open(&dir.path().join("consent.db"), SystemClock::shared()).unwrap();
         ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).unwrap();
         let normalise = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
-        let report = ledger.import_parties(&b"identifiers,kind\ncrm:1,person\n"[..], false, &normalise, &mut |_| {}).unwrap();
+        let report = ledger.import_parties(&b"identifiers,kind\ncrm:1,person\n"[..], false, &normalise, &mut |_| {}, None).unwrap();
         assert!(report.errors.is_empty(), "{report:?}");
         Self { policies, ledger, _dir: dir }
     }
