@@ -51,9 +51,9 @@ pub struct Split {
 }
 
 impl Split {
-    fn done(&self) -> Done {
+    fn done(&self, at: Timestamp) -> Done {
         let detail = serde_json::json!({ "leaves": self.leaves.0, "since": self.since.to_string() });
-        Done { detail: Some(detail.to_string()), ..Done::to(self.stays, self.revision) }
+        Done { detail: Some(detail.to_string()), ..Done::to(self.stays, self.revision, at) }
     }
 
     /// A split that was done under a key.
@@ -86,7 +86,7 @@ impl Ledger {
         let (into, from) = (self.find(&draft.into)?, self.find(&draft.from)?);
         if into == from {
             let revision = self.party_revision(into).unwrap_or_default();
-            self.keep_done(&mut writer, key, Done { detail: Some(KNOWN_BEFORE.to_owned()), ..Done::to(into, revision) })?;
+            self.keep_done(&mut writer, key, Done { detail: Some(KNOWN_BEFORE.to_owned()), ..Done::to(into, revision, at) })?;
             return Ok((into, revision));
         }
         let (staying, leaving) = (self.dossier_of(into)?, self.dossier_of(from)?);
@@ -118,7 +118,7 @@ impl Ledger {
         batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
         touch(&mut batch, into, revision, at, ChangeKind::Merge);
         batch.touched.push((from, revision));
-        batch.answered.extend(key.map(|key| key.answered(at, Done::to(into, revision))));
+        batch.answered.extend(key.map(|key| key.answered(Done::to(into, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok((into, revision))
     }
@@ -187,7 +187,7 @@ impl Ledger {
         touch(&mut batch, stays, revision, at, ChangeKind::Split);
         batch.touched.push((leaves, revision));
         let split = Split { stays, leaves, revision, since };
-        batch.answered.extend(key.map(|key| key.answered(at, split.done())));
+        batch.answered.extend(key.map(|key| key.answered(split.done(at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(split)
     }

@@ -83,14 +83,14 @@ impl Ledger {
             if !same {
                 return Err(invalid("this version of the notice is registered with other content; give the new text a new version"));
             }
-            self.keep_done(&mut writer, once, done(registered.revision))?;
+            self.keep_done(&mut writer, once, done(registered.revision, at))?;
             return Ok(registered.revision);
         }
         version.revision = writer.next_revision();
         let mut batch = Batch::default();
         batch.changes.push(notice_change(version.revision, at));
         batch.documents.push(Document { kind: KIND, key: key(&version), body: Some(encode(&version)?) });
-        batch.answered.extend(once.map(|key| key.answered(at, done(version.revision))));
+        batch.answered.extend(once.map(|key| key.answered(done(version.revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         let revision = version.revision;
         let register = known.iter().cloned().chain([version]).collect();
@@ -200,8 +200,8 @@ fn check(version: &NoticeVersion) -> Result<(), ConsentError> {
     Ok(())
 }
 
-fn done(revision: Revision) -> Done {
-    Done { event: None, party: None, revision, author: None, detail: None, at: None }
+fn done(revision: Revision, at: Timestamp) -> Done {
+    Done { event: None, party: None, revision, author: None, detail: None, at }
 }
 
 fn notice_change(revision: Revision, at: Timestamp) -> Change {

@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::{PartyNo, Revision};
 
 use super::author::captured_by;
-use super::check::{NAME_CHARS_MAX, check_text};
 use super::commit::{Binding, Writer};
 use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
@@ -38,8 +37,8 @@ impl IdempotencyKey {
     }
 
     /// What is stored with a change.
-    pub(super) fn answered(&self, at: Timestamp, done: Done) -> Answered {
-        Answered { caller: self.caller.clone(), key: self.key.clone(), body: self.body, at, done }
+    pub(super) fn answered(&self, done: Done) -> Answered {
+        Answered { caller: self.caller.clone(), key: self.key.clone(), body: self.body, done }
     }
 }
 
@@ -58,8 +57,8 @@ impl<'a> From<&'a Capturer> for By<'a> {
 
 impl Done {
     /// A change of one customer.
-    pub(super) const fn to(party: PartyNo, revision: Revision) -> Self {
-        Self { event: None, party: Some(party), revision, author: None, detail: None, at: None }
+    pub(super) const fn to(party: PartyNo, revision: Revision, at: Timestamp) -> Self {
+        Self { event: None, party: Some(party), revision, author: None, detail: None, at }
     }
 }
 
@@ -76,7 +75,7 @@ impl Ledger {
             Some(First { answered: Answered { done: Done { event: Some(event), .. }, .. }, stored: false }) => {
                 Err(ConsentError::AppliedNotStored { event })
             }
-            Some(First { answered, .. }) => Ok(Some(Done { at: Some(answered.at), ..answered.done })),
+            Some(First { answered, .. }) => Ok(Some(answered.done)),
         }
     }
 
@@ -84,7 +83,6 @@ impl Ledger {
     /// time get here.
     pub(super) fn unless_done(&self, writer: &Writer, key: Option<&IdempotencyKey>) -> Result<(), ConsentError> {
         let Some(key) = key else { return Ok(()) };
-        check_text("idempotency_key", &key.key, NAME_CHARS_MAX)?;
         match self.first_answer(writer, key, self.record_time(), Binding::OnlyIfStored)? {
             None => Ok(()),
             Some(First { answered, .. }) if answered.body != key.body => Err(ConsentError::IdempotencyMismatch),
@@ -95,7 +93,7 @@ impl Ledger {
     /// Keeps that nothing was to be done, so that a repetition does nothing either, whatever has changed since.
     pub(super) fn keep_done(&self, writer: &mut Writer, key: Option<&IdempotencyKey>, done: Done) -> Result<(), ConsentError> {
         let Some(key) = key else { return Ok(()) };
-        let batch = Batch { answered: vec![key.answered(self.record_time(), done)], ..Batch::default() };
+        let batch = Batch { answered: vec![key.answered(done)], ..Batch::default() };
         Ok(self.commit(writer, batch, Binding::OnlyIfStored)?)
     }
 
@@ -107,8 +105,8 @@ impl Ledger {
     pub fn put_documents(&self, documents: Vec<Document>, key: Option<&IdempotencyKey>, detail: Option<String>) -> Result<(), ConsentError> {
         let writer = self.begin();
         self.unless_done(&writer, key)?;
-        let done = Done { event: None, party: None, revision: self.revision(), author: None, detail, at: None };
-        let answered = key.map(|key| key.answered(self.record_time(), done)).into_iter().collect();
+        let done = Done { event: None, party: None, revision: self.revision(), author: None, detail, at: self.record_time() };
+        let answered = key.map(|key| key.answered(done)).into_iter().collect();
         Ok(self.store.commit(&Batch { documents, answered, ..Batch::default() })?)
     }
 

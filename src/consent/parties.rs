@@ -226,7 +226,7 @@ impl Ledger {
             batch.facts.push(fact_row(no, &fact, revision));
         }
         touch(&mut batch, no, revision, at, ChangeKind::Facts);
-        batch.answered.extend(facts.idempotency_key.as_ref().map(|key| key.answered(at, Done::to(no, revision))));
+        batch.answered.extend(facts.idempotency_key.as_ref().map(|key| key.answered(Done::to(no, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(revision)
     }
@@ -249,7 +249,7 @@ impl Ledger {
         if let Some(link) = standing {
             if link.assurance == assurance {
                 let revision = self.party_revision(no).ok_or(ConsentError::NotFound)?;
-                self.keep_done(&mut writer, key, Done::to(no, revision))?;
+                self.keep_done(&mut writer, key, Done::to(no, revision, at))?;
                 return Ok(revision);
             }
             if assurance == Assurance::Matched {
@@ -266,7 +266,7 @@ impl Ledger {
         let link = link_row(identifier.clone(), no, assurance, at, &captured_by(caller), revision);
         batch.links.push(LinkRow { grants_after, group, ..link });
         touch(&mut batch, no, revision, at, ChangeKind::Link);
-        batch.answered.extend(key.map(|key| key.answered(at, Done::to(no, revision))));
+        batch.answered.extend(key.map(|key| key.answered(Done::to(no, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(revision)
     }

@@ -311,9 +311,6 @@ impl Ledger {
     }
 
     fn store_event(&self, event: Event, key: Option<IdempotencyKey>, start: Duration) -> Result<Acknowledged, ConsentError> {
-        if let Some(key) = &key {
-            check_text("idempotency_key", &key.key, NAME_CHARS_MAX)?;
-        }
         let binding = binding(&event.what);
         let mut writer = self.begin();
         if let Some(key) = &key
@@ -326,7 +323,7 @@ impl Ledger {
         let acknowledged = self.add_event(&mut writer, &mut batch, event, None)?;
         batch.answered.extend(key.map(|key| {
             let Acknowledged { event, party, revision, author, .. } = acknowledged;
-            key.answered(at, Done { event: Some(event), party, revision, author: Some(author), detail: None, at: None })
+            key.answered(Done { event: Some(event), party, revision, author: Some(author), detail: None, at })
         }));
         match self.commit(&mut writer, batch, binding) {
             Ok(()) => Ok(Acknowledged { in_force_after: Some(self.clock.monotonic().saturating_sub(start)), ..acknowledged }),

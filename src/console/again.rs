@@ -2,8 +2,7 @@
 //! ledger kept of it. Nothing is judged again, so that what has changed since does not turn a repetition into a refusal.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use http::StatusCode;
-use http::request::Parts;
+use http::{StatusCode, Uri};
 
 use super::consents;
 use super::dispatch::{Call, Caller, Reply};
@@ -39,14 +38,14 @@ pub(super) fn unreadable() -> Problem {
 }
 
 /// A hash of all that a request asks: the same key with anything else is another request.
-pub(super) fn fingerprint(parts: &Parts, content_type: &str, gpc: bool, body: &[u8]) -> [u8; 32] {
+pub(super) fn fingerprint(call: &Call, uri: &Uri) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    for part in [parts.method.as_str(), target, content_type, if gpc { "gpc" } else { "" }] {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    for part in [call.route.method, target, &call.content_type, if call.gpc { "gpc" } else { "" }] {
         context.update(part.as_bytes());
         context.update(b"\n");
     }
-    context.update(body);
+    context.update(&call.body);
     let mut hash = [0; 32];
     hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
     hash

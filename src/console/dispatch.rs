@@ -357,15 +357,18 @@ impl Listener {
         let body = read_body(route, body).await?;
         let gpc = parts.headers.get_all("sec-gpc").iter().any(|value| value.as_bytes() == b"1");
         let state = self.state.clone();
-        let hash = again::fingerprint(parts, &content_type, gpc, &body);
         let mut call = Call { state, route, caller, params, query, body, content_type, idempotency_key: None, gpc };
-        call.idempotency_key = idempotency_key.map(|key| IdempotencyKey::new(&capturer(&call), &key, hash));
         if matches!(route.access, Access::Open) {
             return (route.handler)(&call).map(IntoResponse::into_response);
         }
         let _at_work = wait_for(&self.at_work).await?;
+        let asked = idempotency_key.map(|key| (key, parts.uri.clone()));
         // Handlers wait for the disk (store and log); they must not hold up the reactor.
-        let handled = tokio::task::spawn_blocking(move || handle(&call)).await;
+        let handled = tokio::task::spawn_blocking(move || {
+            call.idempotency_key = asked.map(|(key, uri)| IdempotencyKey::new(&capturer(&call), &key, again::fingerprint(&call, &uri)));
+            handle(&call)
+        })
+        .await;
         match handled {
             Ok(reply) => reply.map(IntoResponse::into_response),
             Err(_panicked) => Err(Problem::new(Code::Unavailable, "repeat with the same idempotency key; tell the operator when it stays")),

@@ -88,7 +88,7 @@ fn merge(call: &Call) -> Result<Reply, Problem> {
 fn merged_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
     let no = done.party.ok_or_else(again::unreadable)?;
     // As it was then: the customer may have said more since.
-    let then = AsOf { at: done.at, known_at: done.at };
+    let then = AsOf { at: Some(done.at), known_at: Some(done.at) };
     merged_reply(call, no, done.revision, done.detail.as_deref() == Some(KNOWN_BEFORE), then)
 }
 
@@ -116,7 +116,7 @@ fn split(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn split_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
-    split_reply(call, &Split::read(done).ok_or_else(again::unreadable)?, done.at)
+    split_reply(call, &Split::read(done).ok_or_else(again::unreadable)?, Some(done.at))
 }
 
 /// With what was disclosed across the wrong link until it was split.

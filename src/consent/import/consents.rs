@@ -143,7 +143,7 @@ impl Ledger {
             let done = finish(answers);
             let document = done.progress.document(piece.key);
             let revision = answers.iter().flatten().map(|acknowledged| acknowledged.revision).max().unwrap_or(self.revision());
-            let answered = key.filter(|_| document.is_ok()).map(|key| key.answered(context.now, kept(&done, &done.errors, revision)));
+            let answered = key.filter(|_| document.is_ok()).map(|key| key.answered(kept(&done, &done.errors, revision, context.now)));
             report = document.as_ref().map(|_| done).map_err(Clone::clone);
             (document.ok().into_iter().collect(), answered)
         })?;

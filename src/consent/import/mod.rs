@@ -22,6 +22,7 @@ pub use parties::ImportReport;
 pub use pieces::{Cutter, Piece};
 pub use tally::{Progress, Tally};
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -44,11 +45,11 @@ struct Kept<R> {
     left_out: u64,
 }
 
-fn kept<R: Serialize>(report: &R, errors: &[ImportError], revision: Revision) -> Done {
+fn kept<R: Serialize>(report: &R, errors: &[ImportError], revision: Revision, at: Timestamp) -> Done {
     let few = errors.get(..ERRORS_KEPT).unwrap_or(errors).to_vec();
     let left_out = u64::try_from(errors.len() - few.len()).unwrap_or(u64::MAX);
     let detail = serde_json::to_string(&Kept { report, errors: few, left_out }).ok();
-    Done { event: None, party: None, revision, author: None, detail, at: None }
+    Done { event: None, party: None, revision, author: None, detail, at }
 }
 
 fn read_kept<R: DeserializeOwned>(done: &Done) -> Option<Kept<R>> {

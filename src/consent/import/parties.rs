@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::events::identify;
@@ -42,8 +43,8 @@ pub struct ImportReport {
 }
 
 impl ImportReport {
-    fn done(&self, revision: Revision) -> Done {
-        kept(self, &self.errors, revision)
+    fn done(&self, revision: Revision, at: Timestamp) -> Done {
+        kept(self, &self.errors, revision, at)
     }
 
     /// What an import that was done under a key reported.
@@ -160,7 +161,7 @@ impl Ledger {
         // What was refused as a whole may be sent again, corrected, under the same key.
         let once = once.filter(|_| report.errors.is_empty() || report.created + report.linked + report.facts > 0);
         let revision = batch.changes.last().map_or(self.revision(), |change| change.revision);
-        batch.answered.extend(once.map(|key| key.answered(at, report.done(revision))));
+        batch.answered.extend(once.map(|key| key.answered(report.done(revision, at))));
         if !batch.changes.is_empty() || once.is_some() {
             self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         }

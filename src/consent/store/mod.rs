@@ -184,7 +184,6 @@ pub struct Answered {
     pub key: String,
     /// SHA-256 of what was asked.
     pub body: [u8; 32],
-    pub at: Timestamp,
     pub done: Done,
 }
 
@@ -197,8 +196,7 @@ pub struct Done {
     pub author: Option<Author>,
     /// What else the answer says, as JSON; never an id of a customer.
     pub detail: Option<String>,
-    /// When; set when it is read.
-    pub at: Option<Timestamp>,
+    pub at: Timestamp,
 }
 
 impl fmt::Debug for Answered {

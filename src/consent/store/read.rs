@@ -195,14 +195,13 @@ pub(super) fn answered(connection: &Connection, caller: &str, key: &str, not_bef
             caller: caller.to_owned(),
             key: key.to_owned(),
             body: row.get(0)?,
-            at: time(row.get(6)?)?,
             done: Done {
                 event: row.get::<_, Option<i64>>(1)?.map(|event| unsigned(event).map(EventId)).transpose()?,
                 party: row.get::<_, Option<i64>>(2)?.map(party_no).transpose()?,
                 revision: Revision(unsigned(row.get(3)?)?),
                 author: row.get::<_, Option<String>>(4)?.map(|text| author(&text)).transpose()?,
                 detail: row.get(5)?,
-                at: None,
+                at: time(row.get(6)?)?,
             },
         })
     })?;

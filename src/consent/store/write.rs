@@ -181,7 +181,7 @@ fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
         )?;
     }
     for answered in &batch.answered {
-        let day_ago = answered.at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
+        let day_ago = answered.done.at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
         run(transaction, "DELETE FROM answered WHERE at < ?1", params![micros(day_ago)])?;
         run(
             transaction,
@@ -195,7 +195,7 @@ fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
                 signed(answered.done.revision.0)?,
                 answered.done.author.map(Author::as_str),
                 answered.done.detail,
-                micros(answered.at)
+                micros(answered.done.at)
             ],
         )?;
     }
