@@ -16,7 +16,7 @@ use crate::consent::{Done, ImportFormat, ImportOptions, ImportPiece, PieceReport
 use crate::model::{ActivityKey, Revision};
 
 const OPTIONS: &[Param] = &[
-    Param { name: "format", about: "csv, ndjson, salesforce or jsonld; required" },
+    Param { name: "format", about: "csv, ndjson, salesforce, jsonld or kantara; required" },
     Param { name: "line", about: "the file's line on which the piece begins, behind the header of rows; 1 without it" },
     Param { name: "offset", about: "where in the file the piece begins, in bytes; 0 without it" },
     Param { name: "length", about: "how many bytes of the file it is made of; those of the body without it" },
@@ -90,7 +90,8 @@ fn key(call: &Call) -> Result<&str, Problem> {
 fn options(call: &Call) -> Result<ImportOptions, Problem> {
     let wrong = |what: String| Problem::value(what, "see `/openapi.json` for what this path takes");
     let format = call.query.get("format").ok_or_else(|| Problem::invalid("`format` is missing"))?;
-    let format = ImportFormat::parse(format).ok_or_else(|| Problem::value("`format` is not known", "use csv, ndjson, salesforce or jsonld"))?;
+    let format =
+        ImportFormat::parse(format).ok_or_else(|| Problem::value("`format` is not known", "use csv, ndjson, salesforce, jsonld or kantara"))?;
     let mut options = ImportOptions::new(format);
     if let Some(zone) = call.query.get("time_zone") {
         options = options.time_zone(zone).map_err(wrong)?;

@@ -10,7 +10,7 @@ use super::options::{ImportFormat, ImportOptions};
 use super::reader::{Record, Records, Shape, cells, header, json_error};
 use super::tally::{Progress, Tally};
 use super::{ImportError, kept, read_kept};
-use super::{csv, jsonld, salesforce};
+use super::{csv, jsonld, kantara, salesforce};
 use crate::consent::draft::{Acknowledged, Statement};
 use crate::consent::error::ConsentError;
 use crate::consent::event::Normalise;
@@ -175,6 +175,7 @@ fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Contex
                 ImportFormat::Salesforce => salesforce::raw(&columns, &row, options, context.now).map(|raw| vec![raw]),
                 ImportFormat::Ndjson => serde_json::from_str(text).map(|raw| vec![raw]).map_err(|error| json_error(&error)),
                 ImportFormat::Jsonld => jsonld::raws(text, options),
+                ImportFormat::Kantara => kantara::raws(text, options),
             }
         });
         match raws.and_then(|raws| raws.into_iter().map(|raw| statement(covered(raw, options)?, context)).collect()) {
@@ -190,7 +191,7 @@ fn open<'a>(piece: &ImportPiece<'a>, format: ImportFormat) -> Result<(Records<'a
     let known = match format {
         ImportFormat::Csv => csv::COLUMNS,
         ImportFormat::Salesforce => salesforce::COLUMNS,
-        ImportFormat::Ndjson | ImportFormat::Jsonld => {
+        ImportFormat::Ndjson | ImportFormat::Jsonld | ImportFormat::Kantara => {
             let shape = if piece.is_array { Shape::Objects } else { Shape::Lines };
             return Ok((Records::new(piece.bytes, piece.line, shape), Vec::new()));
         }

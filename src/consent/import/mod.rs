@@ -6,6 +6,7 @@ mod consents;
 mod csv;
 mod events;
 mod jsonld;
+mod kantara;
 mod options;
 mod parties;
 mod pieces;

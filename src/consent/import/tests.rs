@@ -1,5 +1,7 @@
 //! What each format is read as, every planted fault with its line, and pieces that lose and double nothing.
 
+mod kantara;
+
 use std::io::Read;
 
 use proptest::prelude::*;
