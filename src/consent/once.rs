@@ -36,6 +36,13 @@ impl IdempotencyKey {
         Self { caller: captured_by(caller), key: key.to_owned(), body }
     }
 
+    /// The key of a further change that the same request makes.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Self {
+        // No caller's key holds a line feed.
+        Self { key: format!("{}\n{name}", self.key), ..self.clone() }
+    }
+
     /// What is stored with a change.
     pub(super) fn answered(&self, done: Done) -> Answered {
         Answered { caller: self.caller.clone(), key: self.key.clone(), body: self.body, done }

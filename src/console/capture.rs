@@ -12,6 +12,6 @@ pub(super) const ROUTES: &[Route] = &[
         .again(again::event),
     Route::post("/v1/objections", "objections.add", Access::Capture, "Record an objection", stops::object).takes(STOP).again(again::event),
     Route::post("/v1/restrictions", "restrictions.add", Access::Capture, "Record a restriction", stops::restrict).takes(STOP).again(again::event),
-    Route::post("/v1/opt-outs", "opt-outs.add", Access::Capture, "Record an opt-out", stops::opt_out).takes(STOP).again(again::event),
+    Route::post("/v1/opt-outs", "opt-outs.add", Access::Capture, "Record an opt-out", stops::opt_out).takes(STOP).again(stops::opted_out_again),
     Route::post("/v1/suppressions", "suppressions.add", Access::Capture, "Record a suppression", stops::suppress).takes(STOP).again(again::event),
 ];

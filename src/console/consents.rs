@@ -158,7 +158,7 @@ pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'stati
     Reply::created(&acknowledgement_json(acknowledged, lacks)).revision(acknowledged.revision.0)
 }
 
-fn acknowledgement_json(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
+pub(super) fn acknowledgement_json(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
     let mut document = json!({
         "event": acknowledged.event.to_string(),
         "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),

@@ -10,7 +10,7 @@ use super::options::{ImportFormat, ImportOptions};
 use super::reader::{Record, Records, Shape, cells, header, json_error};
 use super::tally::{Progress, Tally};
 use super::{ImportError, kept, read_kept};
-use super::{csv, jsonld, kantara, salesforce};
+use super::{csv, jsonld, kantara, opt_outs, salesforce};
 use crate::consent::draft::{Acknowledged, Statement};
 use crate::consent::error::ConsentError;
 use crate::consent::event::Normalise;
@@ -178,7 +178,8 @@ fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Contex
                 ImportFormat::Kantara => kantara::raws(text, options),
             }
         });
-        match raws.and_then(|raws| raws.into_iter().map(|raw| statement(covered(raw, options)?, context)).collect()) {
+        let each = raws.and_then(|raws| raws.into_iter().map(opt_outs::each).collect::<Result<Vec<_>, _>>());
+        match each.and_then(|raws| raws.into_iter().flatten().map(|raw| statement(covered(raw, options)?, context)).collect()) {
             Ok(statements) => read.records.push((line, statements)),
             Err(message) => read.errors.push(ImportError { line, message }),
         }

@@ -7,6 +7,7 @@ mod csv;
 mod events;
 mod jsonld;
 mod kantara;
+mod opt_outs;
 mod options;
 mod parties;
 mod pieces;

@@ -1,5 +1,6 @@
 //! What each format is read as, every planted fault with its line, and pieces that lose and double nothing.
 
+mod gpp;
 mod kantara;
 
 use std::io::Read;
