@@ -159,10 +159,12 @@ fn the_commands_do_it_and_exit_as_they_promise() {
 
     let facts = party("consent-desk", &["facts", &mina, "--source", "erp", "--stage", "churned", "--segment", "vip", "--since", "30d"], &[]);
     assert!(facts.exit == 0 && facts.stdout.contains("churned") && facts.stdout.contains("vip") && facts.stdout.contains("erp"), "{facts:?}");
-    let minor = ["facts", &mina, "--source", "erp", "--adult-from", "2099-05-04T00:00:00+02:00", "--format", "json"];
+    assert_eq!(site.read(MINAS).status, 403, "policies look at it");
+    let minor = ["facts", "crm:0012", "--source", "erp", "--adult-from", "2099-05-04T00:00:00+02:00", "--format", "json"];
     let facts = party("consent-desk", &minor, &[]).json();
     assert!(facts["facts"].as_array().unwrap().iter().any(|fact| fact["name"] == json!("adult_from")), "{facts}");
-    assert_eq!(party("consent-desk", &["facts", &mina, "--source", "erp", "--stage", "customer", "--age", "adult"], &[]).exit, 0);
+    assert_eq!(party("consent-desk", &["facts", &mina, "--source", "erp", "--stage", "lead", "--segment", "standard"], &[]).exit, 0);
+    assert_eq!(site.read(MINAS).status, 200);
     let ran = desk(&["merge", &mina, MOREAU]);
     assert!(ran.exit == 0 && ran.stdout.contains("merged; they said nothing different"), "{ran:?}");
     let shown = party("consent-desk", &["show", MOREAU], &[]);
