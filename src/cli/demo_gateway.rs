@@ -54,7 +54,7 @@ async fn import(running: &Running, parties: &Path) -> anyhow::Result<()> {
     let (ledger, instance) = (Arc::clone(&running.shared().ledger), running.instance());
     let report = tokio::task::spawn_blocking(move || {
         let normalise = |space: &str, value: &str| instance.identifier(space, value);
-        ledger.import_parties(&file, false, &normalise, &mut |_progress| {})
+        ledger.import_parties(&file, false, &normalise, &mut |_progress| {}, None)
     })
     .await??;
     if !report.errors.is_empty() {

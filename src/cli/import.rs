@@ -32,7 +32,7 @@ pub(super) struct ImportArgs {
     #[arg(long)]
     space: Option<String>,
     /// What a value of the file is called here, e.g. `purpose:Newsletter=marketing.email`; fields are purpose, category, recipient and
-    /// channel; may be repeated.
+    /// channel, and of consent receipts notice (by `policyUrl`) and termination; may be repeated.
     #[arg(long = "map", value_name = "FIELD:VALUE=NAME")]
     maps: Vec<String>,
     /// A category that a grant covers which names none; may be repeated.
@@ -202,7 +202,7 @@ impl Run<'_> {
         let content_type = match format {
             _ if is_array => "application/json",
             ImportFormat::Csv | ImportFormat::Salesforce => "text/csv",
-            ImportFormat::Ndjson | ImportFormat::Jsonld => "application/x-ndjson",
+            ImportFormat::Ndjson | ImportFormat::Jsonld | ImportFormat::Kantara => "application/x-ndjson",
         };
         let path = format!("{}{}", self.path, query(&params));
         let answer = self.admin.call(&Method::POST, &path, Send::Bulk { content_type, bytes: &piece.bytes })?;

@@ -12,6 +12,7 @@ mod consent;
 pub mod demo;
 mod demo_gateway;
 mod explain;
+mod facts;
 mod identity;
 mod import;
 mod note;

@@ -12,7 +12,7 @@ use super::client::{Admin, Send, ServerArgs, query, segment};
 use super::import::progress_bar;
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
-use super::{Exit, Failure, Output, identity};
+use super::{Exit, Failure, Output, facts, identity};
 use crate::clock::SystemClock;
 use crate::consent::{Cutter, ImportFormat};
 
@@ -31,6 +31,9 @@ pub(super) enum PartyCommand {
     /// Links an id in another system to a customer.
     #[command(after_help = "Example: consentry party link crm:0044 email:ada@example.com --assurance verified")]
     Link(LinkArgs),
+    /// Puts facts about a customer that policies look at; what is not named stays. A legal hold is `party hold`.
+    #[command(after_help = "Example: consentry party facts crm:0044 --stage customer --source crm")]
+    Facts(facts::FactsArgs),
     /// Shows to which departments and apps which data of a customer was disclosed; they are to be told of its rectification,
     /// erasure or restriction (GDPR Art. 19). The search is logged.
     #[command(after_help = "Example: consentry party recipients crm:0044 --since 365d")]
@@ -134,6 +137,7 @@ impl PartyCommand {
                 }
                 Ok(Exit::Done)
             }
+            Self::Facts(args) => args.execute(output),
             Self::Merge(args) => args.execute(output),
             Self::Split(args) => args.execute(output),
             Self::Kind(args) => args.execute(output),
@@ -244,7 +248,7 @@ impl Report {
     }
 }
 
-fn print_party(output: &Output, party: &Value) -> Result<Exit, Failure> {
+pub(super) fn print_party(output: &Output, party: &Value) -> Result<Exit, Failure> {
     if output.is_json() {
         output.json(party)?;
         return Ok(Exit::Done);

@@ -8,6 +8,7 @@ use jiff::{SpanFieldwise, Timestamp};
 use crate::model::{ActivityKey, Author, Channel, Client, EventId, PartyNo, Purpose, Revision};
 
 use super::event::{Delegation, Method, Notice, PartyRef, Scope, State, StopKind};
+use super::once::IdempotencyKey;
 
 /// Who hands an event in. The author is derived from it and never believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct EventDraft {
     pub until: Option<String>,
     pub uses: Option<u32>,
     pub about: Option<EventId>,
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl EventDraft {
@@ -87,7 +88,7 @@ pub struct StopDraft {
     pub evidence: BTreeMap<String, String>,
     pub source_system: Option<String>,
     pub reason: Option<String>,
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl StopDraft {
@@ -126,7 +127,7 @@ pub struct NoteDraft {
     pub claims: Author,
     pub evidence: BTreeMap<String, String>,
     pub source_system: Option<String>,
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ pub struct LiftDraft {
     pub stop: EventId,
     pub reason: String,
     pub evidence: BTreeMap<String, String>,
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// The event is stored and binds every later release.

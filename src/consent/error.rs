@@ -37,6 +37,8 @@ pub enum ConsentError {
     LinkedElsewhere,
     #[error("this `Idempotency-Key` was used with another body; use a new key")]
     IdempotencyMismatch,
+    #[error("another request with this `Idempotency-Key` has just done it; repeat the request to be told what it did")]
+    DoneBefore,
     /// The customer's data is needed for a legal claim (Art. 17(3)(e)).
     #[error("a hold stands on this customer; release it with `consentry party release` before erasing")]
     Held,

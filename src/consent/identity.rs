@@ -11,13 +11,13 @@ use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
 use super::commit::Binding;
 use super::dossier::{View, facts, kind, stands};
-use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::gaps::Gap;
 use super::ledger::Ledger;
+use super::once::By;
 use super::parties::{Fact, FactValue, FactsDraft, fact_row, touch};
-use super::store::{Batch, ChangeKind, Document, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
+use super::store::{Batch, ChangeKind, Document, Done, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
 use super::write::cut;
 
 /// Two customers turned out to be one.
@@ -50,22 +50,44 @@ pub struct Split {
     pub since: Timestamp,
 }
 
+impl Split {
+    fn done(&self, at: Timestamp) -> Done {
+        let detail = serde_json::json!({ "leaves": self.leaves.0, "since": self.since.to_string() });
+        Done { detail: Some(detail.to_string()), ..Done::to(self.stays, self.revision, at) }
+    }
+
+    /// A split that was done under a key.
+    #[must_use]
+    pub fn read(done: &Done) -> Option<Self> {
+        let detail: serde_json::Value = serde_json::from_str(done.detail.as_deref()?).ok()?;
+        let (leaves, since) = (detail.get("leaves")?.as_u64()?, detail.get("since")?.as_str()?.parse().ok()?);
+        Some(Self { stays: done.party?, leaves: PartyNo(leaves), revision: done.revision, since })
+    }
+}
+
+/// What is kept of a merge that changed nothing.
+pub const KNOWN_BEFORE: &str = "known before";
+
 impl Ledger {
     /// Makes two customers one. Hard stops and refusals bind the whole customer at once; where the sides differ, the more
     /// restrictive holds until the customer names the purpose again. Merging what is merged changes nothing.
     ///
     /// # Errors
     /// When one of them is unknown, erased or the other, one only is an organisation, or the store is away.
-    pub fn merge(&self, draft: &MergeDraft, caller: &Capturer) -> Result<(PartyNo, Revision), ConsentError> {
+    pub fn merge<'a>(&self, draft: &MergeDraft, by: impl Into<By<'a>>) -> Result<(PartyNo, Revision), ConsentError> {
+        let By { caller, key } = by.into();
         check_reason(&draft.reason)?;
         let at = self.record_time();
         if draft.time.is_some_and(|time| time > at) {
             return Err(invalid("`time` lies in the future: say since when it is known"));
         }
         let mut writer = self.begin();
+        self.unless_done(&writer, key)?;
         let (into, from) = (self.find(&draft.into)?, self.find(&draft.from)?);
         if into == from {
-            return Ok((into, self.party_revision(into).unwrap_or_default()));
+            let revision = self.party_revision(into).unwrap_or_default();
+            self.keep_done(&mut writer, key, Done { detail: Some(KNOWN_BEFORE.to_owned()), ..Done::to(into, revision, at) })?;
+            return Ok((into, revision));
         }
         let (staying, leaving) = (self.dossier_of(into)?, self.dossier_of(from)?);
         if staying.party.is_erased || leaving.party.is_erased {
@@ -100,6 +122,7 @@ impl Ledger {
         batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
         touch(&mut batch, into, revision, at, ChangeKind::Merge);
         batch.touched.push((from, revision));
+        batch.answered.extend(key.map(|key| key.answered(Done::to(into, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok((into, revision))
     }
@@ -108,10 +131,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When there was no such merge, an id is not this customer's, none would stay, or the store is away.
-    pub fn split(&self, party: &PartyRef, off: &SplitOff, reason: &str, caller: &Capturer) -> Result<Split, ConsentError> {
+    pub fn split<'a>(&self, party: &PartyRef, off: &SplitOff, reason: &str, by: impl Into<By<'a>>) -> Result<Split, ConsentError> {
+        let By { caller, key } = by.into();
         check_reason(reason)?;
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, key)?;
         let stays = self.find(party)?;
         let dossier = self.dossier_of(stays)?;
         if dossier.party.is_erased {
@@ -171,18 +196,21 @@ impl Ledger {
         batch.changes.clear();
         touch(&mut batch, stays, revision, at, ChangeKind::Split);
         batch.touched.push((leaves, revision));
+        let split = Split { stays, leaves, revision, since };
+        batch.answered.extend(key.map(|key| key.answered(split.done(at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
-        Ok(Split { stays, leaves, revision, since })
+        Ok(split)
     }
 
     /// Puts or releases a hold: data that is needed for a legal claim is not erased (Art. 17(3)(e)).
     ///
     /// # Errors
     /// When the customer is unknown, no reason is given, or the store is away.
-    pub fn hold(&self, party: &PartyRef, is_held: bool, reason: &str, caller: &Capturer) -> Result<Revision, ConsentError> {
+    pub fn hold<'a>(&self, party: &PartyRef, is_held: bool, reason: &str, by: impl Into<By<'a>>) -> Result<Revision, ConsentError> {
+        let By { caller, key } = by.into();
         check_reason(reason)?;
         let source: String = format!("{}: {reason}", captured_by(caller)).chars().take(NAME_CHARS_MAX).collect();
-        self.put_facts(party, &FactsDraft { legal_hold: Some(is_held), source, ..FactsDraft::default() })
+        self.put_facts(party, &FactsDraft { legal_hold: Some(is_held), source, idempotency_key: key.cloned(), ..FactsDraft::default() })
     }
 
     /// Ids that requests or statements named and that nobody is known by.

@@ -14,9 +14,10 @@ use super::error::ConsentError;
 use super::event::{PartyKind, PartyRef};
 use super::identity::check_reason;
 use super::ledger::Ledger;
+use super::once::By;
 use super::parties::{Fact, FactValue, fact_row, touch};
 use super::record::{Matter, Record};
-use super::store::{Batch, ChangeKind, Dossier, StoreError};
+use super::store::{Batch, ChangeKind, Done, Dossier, StoreError};
 
 impl Ledger {
     /// Corrects what a customer is. Changing it to what it is changes nothing.
@@ -24,7 +25,14 @@ impl Ledger {
     /// # Errors
     /// When the customer is unknown or erased, somebody else than staff says so, a device is concerned, a person is to become an
     /// organisation, no reason is given, or the store is away.
-    pub fn change_kind(&self, party: &PartyRef, to: PartyKind, reason: &str, caller: &Capturer) -> Result<(PartyNo, Revision), ConsentError> {
+    pub fn change_kind<'a>(
+        &self,
+        party: &PartyRef,
+        to: PartyKind,
+        reason: &str,
+        by: impl Into<By<'a>>,
+    ) -> Result<(PartyNo, Revision), ConsentError> {
+        let By { caller, key } = by.into();
         check_reason(reason)?;
         match caller {
             Capturer::Staff { .. } => {}
@@ -34,6 +42,7 @@ impl Ledger {
         }
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, key)?;
         let no = self.find(party)?;
         let dossier = self.dossier_of(no)?;
         if dossier.party.is_erased {
@@ -41,7 +50,9 @@ impl Ledger {
         }
         let from = kind(&dossier, View::NOW);
         if from == to {
-            return Ok((no, dossier.party.revision));
+            let revision = dossier.party.revision;
+            self.keep_done(&mut writer, key, Done::to(no, revision, at))?;
+            return Ok((no, revision));
         }
         if [from, to].contains(&PartyKind::Device) {
             return Err(invalid("a device stays one; merge it into the person whose it is"));
@@ -55,6 +66,7 @@ impl Ledger {
         batch.facts.push(fact_row(no, &Fact { value: FactValue::Kind(to), source, time: at }, revision));
         touch(&mut batch, no, revision, at, ChangeKind::Kind);
         batch.changes.iter_mut().for_each(|change| to.as_str().clone_into(&mut change.state));
+        batch.answered.extend(key.map(|key| key.answered(Done::to(no, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok((no, revision))
     }

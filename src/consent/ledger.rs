@@ -25,7 +25,7 @@ use super::projection::{Projection, Seen};
 use super::rows::EventList;
 use super::snapshot::{self, Kept};
 use super::status::{Effective, status};
-use super::store::{Batch, Change, Document, Head, SqliteStore, Store, StoreError};
+use super::store::{Change, Head, SqliteStore, Store, StoreError};
 
 /// Everything a decision needs of one customer, of one revision.
 #[derive(Clone, Debug)]
@@ -284,15 +284,6 @@ impl Ledger {
     /// When the store is away.
     pub fn documents(&self, kind: &str) -> Result<Vec<(String, String)>, Unavailable> {
         Ok(self.store.documents(kind)?)
-    }
-
-    /// Puts a document, or removes it; durable on return. It has no revision: nothing that is decided depends on it.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub fn put_document(&self, kind: &'static str, key: &str, body: Option<&str>) -> Result<(), Unavailable> {
-        let document = Document { kind, key: key.to_owned(), body: body.map(str::to_owned) };
-        Ok(self.store.commit(&Batch { documents: vec![document], ..Batch::default() })?)
     }
 
     /// Sets who is told of each stored change.

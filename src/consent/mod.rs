@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod floor;
 mod gaps;
+mod gpp;
 mod health;
 mod hearing;
 mod identity;
@@ -27,6 +28,7 @@ mod intern;
 mod kind;
 mod ledger;
 mod notices;
+mod once;
 mod parties;
 mod preview;
 mod profile;
@@ -53,10 +55,12 @@ pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
 pub use floor::{floor, limited_lift};
 pub use gaps::Gap;
-pub use identity::{MergeDraft, Split, SplitOff};
+pub use gpp::{GppOptOuts, GppUnread};
+pub use identity::{KNOWN_BEFORE, MergeDraft, Split, SplitOff};
 pub use import::{Cutter, ImportError, ImportFormat, ImportOptions, ImportPiece, ImportReport, Piece, PieceReport, Progress, Surroundings, Tally};
 pub use ledger::{ChangeListener, Ledger, Standing};
 pub use notices::NoticeVersion;
+pub use once::{By, IdempotencyKey};
 pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, MergeView, PartyView};
 pub use preview::{Lacks, Opens};
 pub use profile::{Position, Profile};
@@ -64,8 +68,8 @@ pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};
 pub use states::{StateEvent, Transition, next};
 pub use status::{Effective, rule_for, status};
 pub use store::{
-    Answered, Batch, Change, ChangeKind, Document, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore, Store,
-    StoreError, Saying, Tombstone, Unlink, Written,
+    Answered, Batch, Change, ChangeKind, Document, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore,
+    Saying, Store, StoreError, Tombstone, Unlink, Written,
 };
 pub use uses::Moved;
 

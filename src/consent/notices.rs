@@ -15,7 +15,8 @@ use super::commit::{Binding, Failed, Writer};
 use super::error::{ConsentError, Unavailable};
 use super::event::Notice;
 use super::ledger::Ledger;
-use super::store::{Batch, Change, ChangeKind, Document, Store, StoreError};
+use super::once::IdempotencyKey;
+use super::store::{Batch, Change, ChangeKind, Document, Done, Store, StoreError};
 
 /// A version of a notice as it is put into the register; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,20 +72,25 @@ impl Ledger {
     ///
     /// # Errors
     /// What is wrong with it; when the version is registered with other content; when the store is away.
-    pub fn add_notice(&self, mut version: NoticeVersion) -> Result<Revision, ConsentError> {
+    pub fn add_notice(&self, mut version: NoticeVersion, once: Option<&IdempotencyKey>) -> Result<Revision, ConsentError> {
         check(&version)?;
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, once)?;
         let known = self.reading().register.clone();
         if let Some(registered) = known.iter().find(|known| key(known) == key(&version)) {
             let same = NoticeVersion { revision: Revision(0), ..registered.clone() } == NoticeVersion { revision: Revision(0), ..version };
-            let other = || invalid("this version of the notice is registered with other content; give the new text a new version");
-            return if same { Ok(registered.revision) } else { Err(other()) };
+            if !same {
+                return Err(invalid("this version of the notice is registered with other content; give the new text a new version"));
+            }
+            self.keep_done(&mut writer, once, done(registered.revision, at))?;
+            return Ok(registered.revision);
         }
         version.revision = writer.next_revision();
         let mut batch = Batch::default();
         batch.changes.push(notice_change(version.revision, at));
         batch.documents.push(Document { kind: KIND, key: key(&version), body: Some(encode(&version)?) });
+        batch.answered.extend(once.map(|key| key.answered(done(version.revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         let revision = version.revision;
         let register = known.iter().cloned().chain([version]).collect();
@@ -192,6 +198,10 @@ fn check(version: &NoticeVersion) -> Result<(), ConsentError> {
         return Err(invalid("`valid_to` must be later than `valid_from`"));
     }
     Ok(())
+}
+
+fn done(revision: Revision, at: Timestamp) -> Done {
+    Done { event: None, party: None, revision, author: None, detail: None, at }
 }
 
 fn notice_change(revision: Revision, at: Timestamp) -> Change {

@@ -10,12 +10,12 @@ use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, check_text, invalid};
 use super::commit::{Binding, Writer};
 use super::dossier::{View, stands};
-use super::draft::Capturer;
 use super::error::ConsentError;
 use super::event::{Assurance, PartyKind, PartyRef, What};
 use super::kind::A_PERSON_SPOKE;
 use super::ledger::Ledger;
-use super::store::{Batch, Change, ChangeKind, FactName, FactRow, LinkRow, PartyRow, StoreError, Unlink};
+use super::once::{By, IdempotencyKey};
+use super::store::{Batch, Change, ChangeKind, Done, FactName, FactRow, LinkRow, PartyRow, StoreError, Unlink};
 use super::write::cut;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,7 @@ pub struct FactsDraft {
     pub source: String,
     /// Since when it is so; the time of recording when absent.
     pub time: Option<Timestamp>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl FactsDraft {
@@ -222,6 +223,7 @@ impl Ledger {
         }
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, facts.idempotency_key.as_ref())?;
         let no = self.find(party)?;
         if (facts.age.is_some() || facts.adult_from.is_some()) && self.is_organisation(no) {
             return Err(invalid(NO_AGE));
@@ -233,6 +235,7 @@ impl Ledger {
             batch.facts.push(fact_row(no, &fact, revision));
         }
         touch(&mut batch, no, revision, at, ChangeKind::Facts);
+        batch.answered.extend(facts.idempotency_key.as_ref().map(|key| key.answered(Done::to(no, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(revision)
     }
@@ -243,9 +246,11 @@ impl Ledger {
     /// # Errors
     /// When the customer is unknown, the id is another's or an erased person's, a person's statements stand under it and the
     /// customer is an organisation, or the store is away.
-    pub fn link(&self, party: &PartyRef, identifier: &Identifier, assurance: Assurance, caller: &Capturer) -> Result<Revision, ConsentError> {
+    pub fn link<'a>(&self, party: &PartyRef, identifier: &Identifier, assurance: Assurance, by: impl Into<By<'a>>) -> Result<Revision, ConsentError> {
+        let By { caller, key } = by.into();
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, key)?;
         let no = self.find(party)?;
         let links = self.store.links_of(identifier)?;
         let standing = links.iter().find(|link| link.party == no && stands(link, View::NOW.known));
@@ -253,7 +258,9 @@ impl Ledger {
         let mut batch = Batch::default();
         if let Some(link) = standing {
             if link.assurance == assurance {
-                return self.party_revision(no).ok_or(ConsentError::NotFound);
+                let revision = self.party_revision(no).ok_or(ConsentError::NotFound)?;
+                self.keep_done(&mut writer, key, Done::to(no, revision, at))?;
+                return Ok(revision);
             }
             if assurance == Assurance::Matched {
                 return Err(invalid("the id is this customer's already; split it off to take that back"));
@@ -273,6 +280,7 @@ impl Ledger {
         let link = link_row(identifier.clone(), no, assurance, at, &captured_by(caller), revision);
         batch.links.push(LinkRow { grants_after, group, ..link });
         touch(&mut batch, no, revision, at, ChangeKind::Link);
+        batch.answered.extend(key.map(|key| key.answered(Done::to(no, revision, at))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(revision)
     }

@@ -18,9 +18,10 @@ use super::error::{ConsentError, Unavailable};
 use super::event::{Consent, Delegation, Event, Method, PartyRef, State, Stop, StopKind, What};
 use super::health::lock;
 use super::ledger::{Adopted, Ledger};
+use super::once::{First, IdempotencyKey};
 use super::parties::{Fact, FactValue, fact_row, touch};
 use super::projection::Seen;
-use super::store::{Answered, Batch, Change, ChangeKind, Document, Saying, Written};
+use super::store::{Answered, Batch, Change, ChangeKind, Document, Done, Saying, Written};
 
 impl Ledger {
     /// Records a consent event.
@@ -64,7 +65,7 @@ impl Ledger {
     pub(super) fn record_many(
         &self,
         drawn: Vec<Drawn>,
-        beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> Vec<Document>,
+        beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> (Vec<Document>, Option<Answered>),
     ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
         let start = self.clock.monotonic();
         let written = drawn.into_iter().map(|drawn| Written::of(drawn.event)).collect::<Result<Vec<_>, _>>()?;
@@ -83,7 +84,9 @@ impl Ledger {
             }
             answers.push(self.add_event(&mut writer, &mut batch, written, known));
         }
-        batch.documents = beside(&answers);
+        let (documents, answered) = beside(&answers);
+        batch.documents = documents;
+        batch.answered.extend(answered);
         // Customers with many statements are touched once.
         batch.touched = std::mem::take(&mut batch.touched).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
         if !batch.changes.is_empty() || !batch.documents.is_empty() {
@@ -145,7 +148,7 @@ impl Ledger {
             source_system: captured_by(caller),
             what: What::Lift { stop: draft.stop, reason: draft.reason },
         };
-        self.store_event(Drawn { event, claims: Author::Staff, key: draft.idempotency_key }, start)
+        self.store_event(Drawn { event, key: draft.idempotency_key }, start)
     }
 
     /// Fires what has run out by `now`; called each second. Also brings to the store what it could not take before. Returns how
@@ -290,35 +293,24 @@ impl Ledger {
             evidence: given.evidence,
             what,
         };
-        Ok(Drawn { event, claims: given.claims, key: given.key })
+        Ok(Drawn { event, key: given.key })
     }
 
     fn store_event(&self, drawn: Drawn, start: Duration) -> Result<Acknowledged, ConsentError> {
-        let Drawn { event, claims, key } = drawn;
-        if let Some(key) = &key {
-            check_text("idempotency_key", key, NAME_CHARS_MAX)?;
-        }
+        let Drawn { event, key } = drawn;
         let binding = binding(&event.what);
-        // The author is left out: policies may have changed between a request and its repetition.
-        let body = if key.is_some() { Written::of(Event { author: claims, ..event.clone() })?.fingerprint() } else { [0; 32] };
         let mut writer = self.begin();
         if let Some(key) = &key
-            && let Some(first) = self.first_answer(&writer, &event, key, binding)?
+            && let Some(first) = self.first_answer(&writer, key, event.record_time, binding)?
         {
-            return Self::repeat(first, body);
+            return Self::repeat(first, key.body);
         }
         let mut batch = Batch::default();
-        let (caller, at) = (event.captured_by.clone(), event.record_time);
+        let at = event.record_time;
         let acknowledged = self.add_event(&mut writer, &mut batch, Written::of(event)?, None)?;
-        batch.answered.extend(key.map(|key| Answered {
-            caller,
-            key,
-            body,
-            event: acknowledged.event,
-            party: acknowledged.party,
-            revision: acknowledged.revision,
-            author: acknowledged.author,
-            at,
+        batch.answered.extend(key.map(|key| {
+            let Acknowledged { event, party, revision, author, .. } = acknowledged;
+            key.answered(Done { event: Some(event), party, revision, author: Some(author), detail: None, at })
         }));
         match self.commit(&mut writer, batch, binding) {
             Ok(()) => Ok(Acknowledged { in_force_after: Some(self.clock.monotonic().saturating_sub(start)), ..acknowledged }),
@@ -397,29 +389,15 @@ impl Ledger {
         Ok(Acknowledged { event: EventId(revision.0), party, revision, in_force_after: None, author, known_before: false })
     }
 
-    fn first_answer(&self, writer: &Writer, event: &Event, key: &str, binding: Binding) -> Result<Option<First>, ConsentError> {
-        let caller = &event.captured_by;
-        let waiting = writer.unstored.iter().flat_map(|batch| &batch.answered);
-        if let Some(answered) = waiting.into_iter().find(|a| a.caller == *caller && a.key == key).cloned() {
-            return Ok(Some(First { answered, stored: false }));
-        }
-        let day_ago = event.record_time.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
-        match self.store.answered(caller, key, day_ago) {
-            Ok(found) => Ok(found.map(|answered| First { answered, stored: true })),
-            // Twice is better than not at all, for a stop.
-            Err(_) if binding == Binding::Anyway => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn repeat(First { answered, stored }: First, body: [u8; 32]) -> Result<Acknowledged, ConsentError> {
         if answered.body != body {
             return Err(ConsentError::IdempotencyMismatch);
         }
+        let (Some(event), Some(author)) = (answered.done.event, answered.done.author) else { return Err(ConsentError::IdempotencyMismatch) };
         if !stored {
-            return Err(ConsentError::AppliedNotStored { event: answered.event });
+            return Err(ConsentError::AppliedNotStored { event });
         }
-        let Answered { event, party, revision, author, .. } = answered;
+        let Done { party, revision, .. } = answered.done;
         Ok(Acknowledged { event, party, revision, in_force_after: None, author, known_before: true })
     }
 
@@ -460,14 +438,7 @@ impl Ledger {
 /// A statement as it is recorded: checked, with its author.
 pub(super) struct Drawn {
     pub(super) event: Event,
-    /// Whose it was claimed to be.
-    claims: Author,
-    key: Option<String>,
-}
-
-struct First {
-    answered: Answered,
-    stored: bool,
+    key: Option<IdempotencyKey>,
 }
 
 /// The fields that every kind of event takes from its draft.
@@ -479,7 +450,7 @@ struct Given {
     claims: Author,
     evidence: BTreeMap<String, String>,
     source_system: Option<String>,
-    key: Option<String>,
+    key: Option<IdempotencyKey>,
 }
 
 /// For each event the place of an earlier one that says the same.

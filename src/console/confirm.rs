@@ -5,6 +5,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents::{self, acknowledgement};
 use super::dispatch::{Access, Call, Caller, Reply, Route, Takes};
 use super::links::{Act, PARTY, fingerprint};
@@ -22,7 +23,8 @@ pub(super) const ROUTES: &[Route] = &[Route::post(
     "Record that the person confirmed a pending consent, with the token that its recording was answered with",
     confirm,
 )
-.takes(Takes::Json(&ConfirmBody::SCHEMA))];
+.takes(Takes::Json(&ConfirmBody::SCHEMA))
+.again(again::event)];
 
 body! {
     /// A confirmation.

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents;
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, reference, word};
@@ -34,7 +35,8 @@ pub(super) const ROUTES: &[Route] = &[
         "Have the customer asked about a purpose: recorded as `requested`, and told to whoever follows the changes",
         ask,
     )
-    .takes(Takes::Json(&AskBody::SCHEMA)),
+    .takes(Takes::Json(&AskBody::SCHEMA))
+    .again(again::event),
 ];
 
 body! {

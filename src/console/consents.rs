@@ -7,6 +7,7 @@ use http::StatusCode;
 use jiff::{Span, SpanFieldwise, Timestamp};
 use serde_json::{Value, json};
 
+use super::again;
 use super::confirm;
 use super::dispatch::{Call, Caller, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, find, reference, word};
@@ -21,7 +22,8 @@ const PAGE_MAX: usize = 1000;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/consents", "consents.record", DESK, "Record a consent event; a withdrawal binds every later release once acknowledged", record)
-        .takes(Takes::Json(&EventBody::SCHEMA)),
+        .takes(Takes::Json(&EventBody::SCHEMA))
+        .again(again::event),
     Route::get("/v1/consents", "consents.current", DESK_AND_AUDITOR, "Every use about which the customer has said something", current).query(&[
         Param { name: "party", about: "`party:<id>` or `<space>:<value>`; required" },
         PAGING[0],
@@ -104,11 +106,21 @@ pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
     let confirmable = confirm::prepare(call, &mut draft)?;
     let weight = if draft.state.closes() { Weight::Stops } else { Weight::Opens };
     call.may_write(weight)?;
-    let lacks = lacks_to_open(&draft);
+    let lacks = lacks_to_open(draft.state, draft.event_time, draft.method, &draft.evidence);
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    let Some(until) = confirmable else { return Ok(acknowledgement(call, &acknowledged, lacks)) };
-    let mut document = acknowledgement_json(call, &acknowledged, lacks);
+    answer(call, &acknowledged, lacks, confirmable)
+}
+
+/// What a recorded event is answered with; an app that is to have it confirmed gets the token for that.
+pub(super) fn answer(
+    call: &Call,
+    acknowledged: &Acknowledged,
+    lacks: Option<&'static str>,
+    confirmable: Option<Timestamp>,
+) -> Result<Reply, Problem> {
+    let Some(until) = confirmable else { return Ok(acknowledgement(call, acknowledged, lacks)) };
+    let mut document = acknowledgement_json(call, acknowledged, lacks);
     if let Some(members) = document.as_object_mut() {
         members.insert("confirm".to_owned(), confirm::token(call, acknowledged.event, until)?);
         members.insert("confirm_until".to_owned(), json!(until.to_string()));
@@ -126,12 +138,17 @@ fn confirms_by_token(is_app: bool, draft: &EventDraft) -> Result<(), Problem> {
 }
 
 /// Why a grant will open nothing, whoever's statement it is. The ledger decides; this only tells.
-fn lacks_to_open(draft: &EventDraft) -> Option<&'static str> {
-    match draft {
-        _ if !draft.state.opens() => None,
-        EventDraft { event_time: None, .. } => Some("recorded, but opens nothing: `event_time`, when the person acted, is missing"),
-        EventDraft { method: Method::Implied, .. } => Some("recorded, but opens nothing: consent that is only implied can not raise permission"),
-        _ if draft.evidence.is_empty() => Some("recorded, but opens nothing: `evidence` is missing"),
+pub(super) fn lacks_to_open(
+    state: State,
+    event_time: Option<Timestamp>,
+    method: Method,
+    evidence: &BTreeMap<String, String>,
+) -> Option<&'static str> {
+    match (event_time, method) {
+        _ if !state.opens() => None,
+        (None, _) => Some("recorded, but opens nothing: `event_time`, when the person acted, is missing"),
+        (Some(_), Method::Implied) => Some("recorded, but opens nothing: consent that is only implied can not raise permission"),
+        _ if evidence.is_empty() => Some("recorded, but opens nothing: `evidence` is missing"),
         _ => None,
     }
 }
@@ -141,7 +158,7 @@ pub(super) fn acknowledgement(call: &Call, acknowledged: &Acknowledged, lacks: O
     Reply::created(&acknowledgement_json(call, acknowledged, lacks)).revision(acknowledged.revision.0)
 }
 
-fn acknowledgement_json(call: &Call, acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
+pub(super) fn acknowledgement_json(call: &Call, acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
     let mut document = json!({
         "event": acknowledged.event.to_string(),
         "party": acknowledged.party.map(|no| call.state.ledger.party_id(no).0),

@@ -13,11 +13,14 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::parties::capturer;
 use super::problem::{Code, Problem};
+use super::record::consent_problem;
 use super::role::{AdminRole, CaptureIdentity, StaffIdentity};
 use super::target::{self, Query};
 use super::throttle::Throttle;
-use super::{AdminState, record, schema::Schema};
+use super::{AdminState, again, record, schema::Schema};
+use crate::consent::{By, Capturer, ConsentError, Done, IdempotencyKey};
 
 /// A body is refused beyond this.
 pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -60,6 +63,8 @@ pub(super) struct Param {
 }
 
 pub(super) type Handler = fn(&Call) -> Result<Reply, Problem>;
+/// Answers a request whose change was made before under its idempotency key.
+pub(super) type Again = fn(&Call, &Done) -> Result<Reply, Problem>;
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -74,23 +79,25 @@ pub(super) struct Route {
     pub query: &'static [Param],
     pub takes: Takes,
     pub handler: Handler,
+    /// What changes something takes an `Idempotency-Key` and says how it answers again.
+    pub again: Option<Again>,
 }
 
 impl Route {
     pub(super) const fn get(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
-        Self { method: "GET", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+        Self { method: "GET", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler, again: None }
     }
 
     pub(super) const fn post(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
-        Self { method: "POST", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+        Self { method: "POST", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler, again: None }
     }
 
     pub(super) const fn put(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
-        Self { method: "PUT", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+        Self { method: "PUT", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler, again: None }
     }
 
     pub(super) const fn delete(path: &'static str, operation: &'static str, access: Access, summary: &'static str, handler: Handler) -> Self {
-        Self { method: "DELETE", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler }
+        Self { method: "DELETE", path, operation, access, summary, query: &[], takes: Takes::Nothing, handler, again: None }
     }
 
     pub(super) const fn query(mut self, query: &'static [Param]) -> Self {
@@ -103,8 +110,13 @@ impl Route {
         self
     }
 
-    /// Whether it changes something: then it takes an `Idempotency-Key`.
-    pub(super) fn is_write(&self) -> bool {
+    pub(super) const fn again(mut self, again: Again) -> Self {
+        self.again = Some(again);
+        self
+    }
+
+    /// Whether a browser could be misused for it.
+    fn is_write(&self) -> bool {
         self.method != "GET"
     }
 }
@@ -129,7 +141,7 @@ pub(super) struct Call {
     pub body: Bytes,
     /// Without parameters, lower case; empty when the route takes no body.
     pub content_type: String,
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<IdempotencyKey>,
     /// `Sec-GPC: 1` on the request.
     pub gpc: bool,
 }
@@ -142,6 +154,11 @@ impl Call {
     /// The body as JSON: no unknown and no duplicate member, nothing after it.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problem> {
         parse_json(&self.body)
+    }
+
+    /// Who changes something, under which key.
+    pub(super) fn by<'a>(&'a self, caller: &'a Capturer) -> By<'a> {
+        By { caller, key: self.idempotency_key.as_ref() }
     }
 
     /// The role under which this is done, for the log.
@@ -340,13 +357,18 @@ impl Listener {
         let body = read_body(route, body).await?;
         let gpc = parts.headers.get_all("sec-gpc").iter().any(|value| value.as_bytes() == b"1");
         let state = self.state.clone();
-        let call = Call { state, route, caller, params, query, body, content_type, idempotency_key, gpc };
+        let mut call = Call { state, route, caller, params, query, body, content_type, idempotency_key: None, gpc };
         if matches!(route.access, Access::Open) {
             return (route.handler)(&call).map(IntoResponse::into_response);
         }
         let _at_work = wait_for(&self.at_work).await?;
+        let asked = idempotency_key.map(|key| (key, parts.uri.clone()));
         // Handlers wait for the disk (store and log); they must not hold up the reactor.
-        let handled = tokio::task::spawn_blocking(move || (route.handler)(&call)).await;
+        let handled = tokio::task::spawn_blocking(move || {
+            call.idempotency_key = asked.map(|(key, uri)| IdempotencyKey::new(&capturer(&call), &key, again::fingerprint(&call, &uri)));
+            handle(&call)
+        })
+        .await;
         match handled {
             Ok(reply) => reply.map(IntoResponse::into_response),
             Err(_panicked) => Err(Problem::new(Code::Unavailable, "repeat with the same idempotency key; tell the operator when it stays")),
@@ -368,6 +390,19 @@ impl Listener {
         }
         Err(Problem::new(Code::MethodNotAllowed, format!("use {}", others.join(" or "))))
     }
+}
+
+/// Hands a request on to its route; one that was done before only gets its answer again.
+fn handle(call: &Call) -> Result<Reply, Problem> {
+    if let (Some(key), Some(again)) = (&call.idempotency_key, call.route.again) {
+        match call.state.ledger.done(key) {
+            Ok(Some(done)) => return again(call, &done),
+            // The ledger refuses what opens while it cannot look; a stop it takes even so.
+            Ok(None) | Err(ConsentError::Unavailable(_)) => {}
+            Err(error) => return Err(consent_problem(&error)),
+        }
+    }
+    (call.route.handler)(call)
 }
 
 async fn wait_for(places: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
@@ -444,7 +479,7 @@ fn content_type(route: &Route, headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 fn idempotency_key(route: &Route, headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    if !route.is_write() {
+    if route.again.is_none() {
         return Ok(None);
     }
     let key = single(headers, &HeaderName::from_static("idempotency-key"))?;

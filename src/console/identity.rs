@@ -3,8 +3,10 @@
 //! wrong link meanwhile.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents;
 use super::dispatch::{Access, Call, Reply, Route, Takes};
 use super::parties::{DESK, capturer, find, reference};
@@ -13,14 +15,15 @@ use super::recipients::{disclosed, disclosure_json};
 use super::record::{Weight, consent_problem};
 use super::role::AdminRole;
 use super::schema::body;
-use crate::consent::{AsOf, Asked, MergeDraft, PartyRef, Split, SplitOff};
-use crate::model::Purpose;
+use crate::consent::{AsOf, Asked, Done, KNOWN_BEFORE, MergeDraft, PartyRef, Split, SplitOff};
+use crate::model::{PartyNo, Purpose, Revision};
 
 const DESK_AND_OPERATOR: Access = Access::Roles(&[AdminRole::ConsentDesk, AdminRole::Operator]);
 
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/parties/{id}:merge", "parties.merge", DESK, "Make two customers one: stops and refusals of either bind both at once", merge)
-        .takes(Takes::Json(&MergeBody::SCHEMA)),
+        .takes(Takes::Json(&MergeBody::SCHEMA))
+        .again(merged_again),
     Route::post(
         "/v1/parties/{id}:split",
         "parties.split",
@@ -28,10 +31,14 @@ pub(super) const ROUTES: &[Route] = &[
         "Take a merge back, or make ids a customer of their own; lists what was disclosed meanwhile",
         split,
     )
-    .takes(Takes::Json(&SplitBody::SCHEMA)),
+    .takes(Takes::Json(&SplitBody::SCHEMA))
+    .again(split_again),
     Route::post("/v1/parties/{id}:hold", "parties.hold", DESK, "Hold data that a legal claim needs: no erasure until the release", hold)
-        .takes(Takes::Json(&HoldBody::SCHEMA)),
-    Route::post("/v1/parties/{id}:release", "parties.release", DESK, "Release a hold", release).takes(Takes::Json(&HoldBody::SCHEMA)),
+        .takes(Takes::Json(&HoldBody::SCHEMA))
+        .again(held_again),
+    Route::post("/v1/parties/{id}:release", "parties.release", DESK, "Release a hold", release)
+        .takes(Takes::Json(&HoldBody::SCHEMA))
+        .again(released_again),
     Route::get("/v1/gaps", "gaps.list", DESK_AND_OPERATOR, "Ids that were named and that nobody is known by: counts by id space", gaps),
 ];
 
@@ -73,11 +80,22 @@ fn merge(call: &Call) -> Result<Reply, Problem> {
     let time = consents::time("time", body.time.as_deref())?;
     call.may_write(Weight::Opens)?;
     let known_before = find(call, call.param(0)?)?.no == find(call, &body.from)?.no;
-    let merged = call.state.ledger.merge(&MergeDraft { into, from, time, reason: body.reason }, &capturer(call));
+    let merged = call.state.ledger.merge(&MergeDraft { into, from, time, reason: body.reason }, call.by(&capturer(call)));
     let (no, revision) = merged.map_err(|error| consent_problem(&error))?;
+    merged_reply(call, no, revision, known_before, AsOf::default())
+}
+
+fn merged_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let no = done.party.ok_or_else(again::unreadable)?;
+    // As it was then: the customer may have said more since.
+    let then = AsOf { at: Some(done.at), known_at: Some(done.at) };
+    merged_reply(call, no, done.revision, done.detail.as_deref() == Some(KNOWN_BEFORE), then)
+}
+
+fn merged_reply(call: &Call, no: PartyNo, revision: Revision, known_before: bool, as_of: AsOf) -> Result<Reply, Problem> {
     call.record_write(Weight::Opens, Some(no), Some(revision), StatusCode::OK)?;
     let party = PartyRef::Party(call.state.ledger.party_id(no));
-    let found = call.state.ledger.effective(&party, Asked::default(), AsOf::default()).map_err(|error| consent_problem(&error))?;
+    let found = call.state.ledger.effective(&party, Asked::default(), as_of).map_err(|error| consent_problem(&error))?;
     let mut conflicts: Vec<Purpose> = found.rows.iter().filter(|row| row.consent.conflict).map(|row| row.purpose).collect();
     conflicts.sort_by_key(|purpose| purpose.as_str());
     conflicts.dedup();
@@ -93,14 +111,23 @@ fn split(call: &Call) -> Result<Reply, Problem> {
     let party = reference(call, call.param(0)?)?;
     let off = split_off(call, body.merged, body.identifiers)?;
     call.may_write(Weight::Opens)?;
-    let split = call.state.ledger.split(&party, &off, &body.reason, &capturer(call)).map_err(|error| consent_problem(&error))?;
+    let split = call.state.ledger.split(&party, &off, &body.reason, call.by(&capturer(call))).map_err(|error| consent_problem(&error))?;
+    split_reply(call, &split, None)
+}
+
+fn split_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    split_reply(call, &Split::read(done).ok_or_else(again::unreadable)?, Some(done.at))
+}
+
+/// With what was disclosed across the wrong link until it was split.
+fn split_reply(call: &Call, split: &Split, until: Option<Timestamp>) -> Result<Reply, Problem> {
     call.record_write(Weight::Opens, Some(split.stays), Some(split.revision), StatusCode::OK)?;
     let mut document = json!({
         "stays": call.state.ledger.party_id(split.stays).0, "leaves": call.state.ledger.party_id(split.leaves).0,
         "revision": split.revision.0, "since": split.since.to_string(),
     });
     // The split stands, whether or not the log can be read.
-    let more = match across(call, &split) {
+    let more = match across(call, split, until) {
         Ok((disclosed, entry)) => [("disclosed", json!(disclosed)), ("entry", json!(entry))],
         Err(_unreadable) => {
             let note = "split, but the decision log cannot be searched; ask `/v1/parties/{id}/recipients` of both sides for what was disclosed";
@@ -130,10 +157,10 @@ fn split_off(call: &Call, merged: Option<String>, identifiers: Option<Vec<String
 }
 
 /// What was disclosed about either side since they were one record, with the entry of this search.
-fn across(call: &Call, split: &Split) -> Result<(Vec<Value>, String), Problem> {
+fn across(call: &Call, split: &Split, until: Option<Timestamp>) -> Result<(Vec<Value>, String), Problem> {
     let mut rows = Vec::new();
     for side in [split.stays, split.leaves] {
-        let found = disclosed(&call.state.log_dir, side, Some(split.since), None).map_err(|error| super::decisions::unreadable(&error))?;
+        let found = disclosed(&call.state.log_dir, side, Some(split.since), until).map_err(|error| super::decisions::unreadable(&error))?;
         rows.extend(found.iter().map(|row| {
             let mut row = disclosure_json(call, row);
             if let Some(members) = row.as_object_mut() {
@@ -158,10 +185,22 @@ fn put_hold(call: &Call, is_held: bool) -> Result<Reply, Problem> {
     let body: HoldBody = call.json()?;
     call.may_write(Weight::Opens)?;
     let view = find(call, call.param(0)?)?;
-    let party = PartyRef::Party(view.id.clone());
-    let revision = call.state.ledger.hold(&party, is_held, &body.reason, &capturer(call)).map_err(|error| consent_problem(&error))?;
-    call.record_write(Weight::Opens, Some(view.no), Some(revision), StatusCode::OK)?;
-    Ok(Reply::ok(&json!({ "party": view.id.0, "is_held": is_held, "revision": revision.0 })).revision(revision.0))
+    let party = PartyRef::Party(view.id);
+    let held = call.state.ledger.hold(&party, is_held, &body.reason, call.by(&capturer(call)));
+    hold_reply(call, view.no, is_held, held.map_err(|error| consent_problem(&error))?)
+}
+
+fn held_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    hold_reply(call, done.party.ok_or_else(again::unreadable)?, true, done.revision)
+}
+
+fn released_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    hold_reply(call, done.party.ok_or_else(again::unreadable)?, false, done.revision)
+}
+
+fn hold_reply(call: &Call, no: PartyNo, is_held: bool, revision: Revision) -> Result<Reply, Problem> {
+    call.record_write(Weight::Opens, Some(no), Some(revision), StatusCode::OK)?;
+    Ok(Reply::ok(&json!({ "party": call.state.ledger.party_id(no).0, "is_held": is_held, "revision": revision.0 })).revision(revision.0))
 }
 
 fn gaps(call: &Call) -> Result<Reply, Problem> {

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents::EventBody;
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, capturer};
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
-use crate::consent::{ImportFormat, ImportOptions, ImportPiece, Progress, Surroundings, Tally};
-use crate::model::ActivityKey;
+use crate::consent::{Done, ImportFormat, ImportOptions, ImportPiece, PieceReport, Progress, Surroundings, Tally};
+use crate::model::{ActivityKey, Revision};
 
 const OPTIONS: &[Param] = &[
-    Param { name: "format", about: "csv, ndjson, salesforce or jsonld; required" },
+    Param { name: "format", about: "csv, ndjson, salesforce, jsonld or kantara; required" },
     Param { name: "line", about: "the file's line on which the piece begins, behind the header of rows; 1 without it" },
     Param { name: "offset", about: "where in the file the piece begins, in bytes; 0 without it" },
     Param { name: "length", about: "how many bytes of the file it is made of; those of the body without it" },
@@ -32,7 +33,8 @@ const OPTIONS: &[Param] = &[
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/imports/{key}", "consents.import", DESK, "Record the next piece of a file: CSV, one JSON object a line, or an array", take)
         .query(OPTIONS)
-        .takes(Takes::Bulk(&EventBody::SCHEMA)),
+        .takes(Takes::Bulk(&EventBody::SCHEMA))
+        .again(taken_again),
     Route::get("/v1/imports/{key}", "imports.show", DESK, "How far an import has come", show),
 ];
 
@@ -49,18 +51,28 @@ fn take(call: &Call) -> Result<Reply, Problem> {
     let normalise = |space: &str, value: &str| instance.identifier(space, value);
     let piece = ImportPiece { key, line, offset, length, bytes: &call.body, is_array: call.content_type == "application/json" };
     let around = Surroundings { activities: &activities, normalise: &normalise };
-    let taken = call.state.ledger.import_consents(&piece, &options, &around, &capturer(call), dry_run);
+    let taken = call.state.ledger.import_consents(&piece, &options, &around, call.by(&capturer(call)), dry_run);
     // A piece that stops half way has recorded its first statements: those are logged even so.
     let status = if taken.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let revision = call.state.ledger.revision();
     call.record_write(Weight::Opens, None, Some(revision), status)?;
     let report = taken.map_err(|error| consent_problem(&error))?;
+    Ok(reply(&report, dry_run, revision))
+}
+
+fn taken_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let report = PieceReport::read(done).ok_or_else(again::unreadable)?;
+    call.record_write(Weight::Opens, None, Some(done.revision), StatusCode::OK)?;
+    Ok(reply(&report, false, done.revision))
+}
+
+fn reply(report: &PieceReport, dry_run: bool, revision: Revision) -> Reply {
     let errors: Vec<Value> = report.errors.iter().map(|error| json!({ "line": error.line, "message": error.message })).collect();
     let document = json!({
         "dry_run": dry_run, "piece": tally_json(&report.piece), "progress": progress_json(&report.progress), "errors": errors,
-        "revision": revision.0,
+        "errors_left_out": report.errors_left_out, "revision": revision.0,
     });
-    Ok(Reply::ok(&document).revision(revision.0))
+    Reply::ok(&document).revision(revision.0)
 }
 
 fn show(call: &Call) -> Result<Reply, Problem> {
@@ -78,7 +90,8 @@ fn key(call: &Call) -> Result<&str, Problem> {
 fn options(call: &Call) -> Result<ImportOptions, Problem> {
     let wrong = |what: String| Problem::value(what, "see `/openapi.json` for what this path takes");
     let format = call.query.get("format").ok_or_else(|| Problem::invalid("`format` is missing"))?;
-    let format = ImportFormat::parse(format).ok_or_else(|| Problem::value("`format` is not known", "use csv, ndjson, salesforce or jsonld"))?;
+    let format =
+        ImportFormat::parse(format).ok_or_else(|| Problem::value("`format` is not known", "use csv, ndjson, salesforce, jsonld or kantara"))?;
     let mut options = ImportOptions::new(format);
     if let Some(zone) = call.query.get("time_zone") {
         options = options.time_zone(zone).map_err(wrong)?;

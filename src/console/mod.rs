@@ -5,6 +5,7 @@
 //! A request goes through the same list of steps on every route (`dispatch.rs`): route, identity, role, origin, body,
 //! handler. Identity comes from the request's extensions, where the listener put what it verified (`role.rs`).
 
+mod again;
 mod capture;
 mod catalogue;
 mod changes;

@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 
+use super::again;
 use super::consents::{self, EvidenceBody};
 use super::dispatch::{Access, Call, Caller, Reply, Route, Takes};
 use super::parties::{DESK, capturer, reference, word};
@@ -18,11 +19,13 @@ pub(super) const CAPTURE_ROUTES: &[Route] = &[delegations(Access::Capture), occu
 const fn delegations(access: Access) -> Route {
     Route::post("/v1/delegations", "delegations.add", access, "Record that somebody may speak for a customer", delegate)
         .takes(Takes::Json(&DelegationBody::SCHEMA))
+        .again(again::event)
 }
 
 const fn occurrences(access: Access) -> Route {
     Route::post("/v1/occurrences", "occurrences.add", access, "Record that something came to pass: grants `until` it end", occur)
         .takes(Takes::Json(&OccurrenceBody::SCHEMA))
+        .again(again::event)
 }
 
 body! {

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents;
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING};
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
 use super::schema::body;
-use crate::consent::{Notice, NoticeVersion};
+use crate::consent::{Done, Notice, NoticeVersion};
 use crate::model::Revision;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/notices", "notices.add", DESK, "Register a version of a notice; one that supersedes ends what was given on earlier ones", add)
-        .takes(Takes::Json(&VersionBody::SCHEMA)),
+        .takes(Takes::Json(&VersionBody::SCHEMA))
+        .again(added_again),
     Route::get("/v1/notices", "notices.list", DESK_AND_AUDITOR, "Registered versions of notices", list).query(&[
         Param { name: "notice", about: "only this version, `<id>@<version>`, and its text if it is kept here" },
         PAGING[0],
@@ -82,10 +84,18 @@ fn add(call: &Call) -> Result<Reply, Problem> {
         revision: Revision(0),
     };
     call.may_write(Weight::Opens)?;
-    let revision = ledger.add_notice(version.clone()).map_err(|error| consent_problem(&error))?;
-    call.record_write(Weight::Opens, None, Some(revision), StatusCode::CREATED)?;
-    let registered = NoticeVersion { revision, ..version };
-    Ok(Reply::created(&version_json(call, &registered, false)).revision(ledger.revision().0))
+    let revision = ledger.add_notice(version.clone(), call.idempotency_key.as_ref()).map_err(|error| consent_problem(&error))?;
+    added(call, &NoticeVersion { revision, ..version })
+}
+
+fn added_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let notices = call.state.ledger.notices();
+    added(call, notices.iter().find(|known| known.revision == done.revision).ok_or_else(again::unreadable)?)
+}
+
+fn added(call: &Call, version: &NoticeVersion) -> Result<Reply, Problem> {
+    call.record_write(Weight::Opens, None, Some(version.revision), StatusCode::CREATED)?;
+    Ok(Reply::created(&version_json(call, version, false)).revision(call.state.ledger.revision().0))
 }
 
 fn list(call: &Call) -> Result<Reply, Problem> {

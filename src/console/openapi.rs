@@ -35,7 +35,7 @@ fn operation(route: &Route) -> Value {
     parameters.extend(
         route.query.iter().map(|param| json!({ "name": param.name, "in": "query", "schema": { "type": "string" }, "description": param.about })),
     );
-    if route.is_write() {
+    if route.again.is_some() {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 255 },
             "description": "the same key with the same body is done once; with another body it is refused (422); kept for 24 hours",

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents::{self, effective_json};
 use super::dispatch::{Access, Call, Caller, Param, Reply, Route, Takes, parse_json};
 use super::problem::Problem;
@@ -11,8 +12,8 @@ use super::record::{Weight, consent_problem};
 use super::role::AdminRole;
 use super::schema::body;
 use super::stops;
-use crate::consent::{AsOf, Asked, Assurance, Capturer, FactsDraft, PartyKind, PartyRef, PartyView, StopDraft, StopKind};
-use crate::model::{Age, Segment, Stage};
+use crate::consent::{AsOf, Asked, Assurance, Capturer, Done, FactsDraft, ImportReport, PartyKind, PartyRef, PartyView, StopDraft, StopKind};
+use crate::model::{Age, PartyNo, Revision, Segment, Stage};
 
 pub(super) const DESK: Access = Access::Roles(&[AdminRole::ConsentDesk]);
 pub(super) const DESK_AND_AUDITOR: Access = Access::Roles(&[AdminRole::ConsentDesk, AdminRole::Auditor]);
@@ -23,7 +24,8 @@ pub(super) const PAGING: [Param; 2] =
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/v1/parties", "parties.import", DESK, "Create one customer (JSON) or import many (NDJSON, CSV); known ones are completed", import)
         .query(&[Param { name: "dry_run", about: "`true`: say what would be done and do nothing" }])
-        .takes(Takes::Bulk(&PartyBody::SCHEMA)),
+        .takes(Takes::Bulk(&PartyBody::SCHEMA))
+        .again(imported_again),
     Route::get("/v1/parties/{id}", "parties.show", DESK_AND_AUDITOR, "One customer: ids, facts, stops, merges", show),
     Route::get(
         "/v1/parties/{id}/identifiers",
@@ -39,9 +41,11 @@ pub(super) const ROUTES: &[Route] = &[
         "Link an id to a customer; stops kept under it attach, grants do not",
         link,
     )
-    .takes(Takes::Json(&LinkBody::SCHEMA)),
+    .takes(Takes::Json(&LinkBody::SCHEMA))
+    .again(linked_again),
     Route::put("/v1/parties/{id}/facts", "facts.put", DESK, "Put facts about a customer; what is left out stays", put_facts)
-        .takes(Takes::Json(&FactsBody::SCHEMA)),
+        .takes(Takes::Json(&FactsBody::SCHEMA))
+        .again(facts_again),
     Route::get("/v1/parties/{id}/effective", "effective", DESK_AND_AUDITOR, "What the customer allows now, use by use", effective).query(&[
         Param { name: "purpose", about: "only this purpose, whether or not anything was said about it" },
         Param { name: "category", about: "only this category" },
@@ -56,9 +60,11 @@ pub(super) const ROUTES: &[Route] = &[
         "Correct what a customer is; who ever spoke as a person becomes no organisation",
         kind,
     )
-    .takes(Takes::Json(&KindBody::SCHEMA)),
+    .takes(Takes::Json(&KindBody::SCHEMA))
+    .again(kind_again),
     Route::post("/v1/parties/{id}:erase", "parties.erase", DESK, "Erase a customer (GDPR Art. 17): never lifted, never taken in again", erase)
-        .takes(Takes::Json(&EraseBody::SCHEMA)),
+        .takes(Takes::Json(&EraseBody::SCHEMA))
+        .again(again::event),
 ];
 
 body! {
@@ -137,6 +143,11 @@ pub(super) fn find(call: &Call, text: &str) -> Result<PartyView, Problem> {
     call.state.ledger.show_party(&reference(call, text)?).map_err(|error| consent_problem(&error))
 }
 
+/// Whom a change was about that was made before.
+pub(super) fn subject(call: &Call, done: &Done) -> Result<PartyRef, Problem> {
+    done.party.map(|no| PartyRef::Party(call.state.ledger.party_id(no))).ok_or_else(again::unreadable)
+}
+
 /// Staff as the ledger knows them.
 pub(super) fn capturer(call: &Call) -> Capturer {
     match &call.caller {
@@ -157,18 +168,30 @@ fn import(call: &Call) -> Result<Reply, Problem> {
     let single = call.content_type == "application/json";
     let (rows, first) = if single { single_row(&call.body)? } else { (call.body.to_vec(), String::new()) };
     let normalise = |space: &str, value: &str| call.state.instance.identifier(space, value);
-    let imported = call.state.ledger.import_parties(rows.as_slice(), dry_run, &normalise, &mut |_rows| {});
+    let imported = call.state.ledger.import_parties(rows.as_slice(), dry_run, &normalise, &mut |_rows| {}, call.idempotency_key.as_ref());
     // An import that stops half way has stored its first rows: those are recorded even so.
     let status = if imported.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let revision = call.state.ledger.revision();
     call.record_write(Weight::Opens, None, Some(revision), status)?;
     let report = imported.map_err(|error| consent_problem(&error))?;
-    if single {
+    imported_reply(call, &report, single.then_some(first.as_str()), dry_run, revision)
+}
+
+fn imported_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let report = ImportReport::read(done).ok_or_else(again::unreadable)?;
+    let first = if call.content_type == "application/json" { Some(single_row(&call.body)?.1) } else { None };
+    call.record_write(Weight::Opens, None, Some(done.revision), StatusCode::OK)?;
+    imported_reply(call, &report, first.as_deref(), false, done.revision)
+}
+
+/// `single` is the first id of a customer who was sent alone.
+fn imported_reply(call: &Call, report: &ImportReport, single: Option<&str>, dry_run: bool, revision: Revision) -> Result<Reply, Problem> {
+    if let Some(first) = single {
         if let Some(error) = report.errors.first() {
             return Err(Problem::value(error.message.clone(), "correct the member and repeat"));
         }
         if !dry_run {
-            let view = find(call, &first)?;
+            let view = find(call, first)?;
             let status = if report.created > 0 { StatusCode::CREATED } else { StatusCode::OK };
             return Ok(Reply::json(status, &view_json(&view, call.sees_identifiers())).revision(revision.0));
         }
@@ -176,7 +199,7 @@ fn import(call: &Call) -> Result<Reply, Problem> {
     let errors: Vec<Value> = report.errors.iter().map(|error| json!({ "line": error.line, "message": error.message })).collect();
     let document = json!({
         "dry_run": dry_run, "created": report.created, "linked": report.linked, "unchanged": report.unchanged, "facts": report.facts,
-        "errors": errors, "revision": revision.0,
+        "errors": errors, "errors_left_out": report.errors_left_out, "revision": revision.0,
     });
     Ok(Reply::ok(&document).revision(revision.0))
 }
@@ -217,9 +240,17 @@ fn link(call: &Call) -> Result<Reply, Problem> {
     };
     let assurance = word("assurance", body.assurance.as_deref(), Assurance::parse, &["asserted", "matched", "verified"])?;
     call.may_write(Weight::Opens)?;
-    let linked = call.state.ledger.link(&party, &identifier, assurance.unwrap_or(Assurance::Asserted), &capturer(call));
+    let linked = call.state.ledger.link(&party, &identifier, assurance.unwrap_or(Assurance::Asserted), call.by(&capturer(call)));
     let revision = linked.map_err(|error| consent_problem(&error))?;
-    let view = call.state.ledger.show_party(&party).map_err(|error| consent_problem(&error))?;
+    with_links(call, &party, revision)
+}
+
+fn linked_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    with_links(call, &subject(call, done)?, done.revision)
+}
+
+fn with_links(call: &Call, party: &PartyRef, revision: Revision) -> Result<Reply, Problem> {
+    let view = call.state.ledger.show_party(party).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Opens, Some(view.no), Some(revision), StatusCode::CREATED)?;
     Ok(Reply::created(&json!({ "party": view.id.0, "identifiers": links_json(&view, true), "revision": revision.0 })).revision(revision.0))
 }
@@ -235,10 +266,19 @@ fn put_facts(call: &Call) -> Result<Reply, Problem> {
         legal_hold: body.legal_hold,
         source: body.source,
         time: consents::time("time", body.time.as_deref())?,
+        idempotency_key: call.idempotency_key.clone(),
     };
     call.may_write(Weight::Opens)?;
     let revision = call.state.ledger.put_facts(&party, &facts).map_err(|error| consent_problem(&error))?;
-    let view = call.state.ledger.show_party(&party).map_err(|error| consent_problem(&error))?;
+    with_facts(call, &party, revision)
+}
+
+fn facts_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    with_facts(call, &subject(call, done)?, done.revision)
+}
+
+fn with_facts(call: &Call, party: &PartyRef, revision: Revision) -> Result<Reply, Problem> {
+    let view = call.state.ledger.show_party(party).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Opens, Some(view.no), Some(revision), StatusCode::OK)?;
     Ok(Reply::ok(&view_json(&view, true)).revision(revision.0))
 }
@@ -269,8 +309,18 @@ fn kind(call: &Call) -> Result<Reply, Problem> {
     let words: Vec<&str> = PartyKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let kind = PartyKind::parse(&body.kind).ok_or_else(|| Problem::value("`kind` is not a declared word", format!("use {}", words.join(", "))))?;
     call.may_write(Weight::Opens)?;
-    let changed = call.state.ledger.change_kind(&party, kind, &body.reason, &capturer(call));
+    let changed = call.state.ledger.change_kind(&party, kind, &body.reason, call.by(&capturer(call)));
     let (no, revision) = changed.map_err(|error| consent_problem(&error))?;
+    kind_reply(call, no, kind, revision)
+}
+
+fn kind_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let body: KindBody = call.json()?;
+    let kind = PartyKind::parse(&body.kind).ok_or_else(again::unreadable)?;
+    kind_reply(call, done.party.ok_or_else(again::unreadable)?, kind, done.revision)
+}
+
+fn kind_reply(call: &Call, no: PartyNo, kind: PartyKind, revision: Revision) -> Result<Reply, Problem> {
     call.record_write(Weight::Opens, Some(no), Some(revision), StatusCode::OK)?;
     let id = call.state.ledger.party_id(no);
     Ok(Reply::ok(&json!({ "party": id.0, "kind": kind.as_str(), "revision": revision.0 })).revision(revision.0))

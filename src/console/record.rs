@@ -176,9 +176,12 @@ pub(super) fn consent_problem(error: &ConsentError) -> Problem {
         ConsentError::Unavailable(_) | ConsentError::AppliedNotStored { .. } => Code::ConsentUnavailable,
         ConsentError::Invalid(_) => Code::InvalidValue,
         ConsentError::NotFound | ConsentError::NoSuchStop => Code::NotFound,
-        ConsentError::Erased | ConsentError::LinkedElsewhere | ConsentError::Held | ConsentError::UsedUp | ConsentError::NotPermitted(_) => {
-            Code::Conflict
-        }
+        ConsentError::DoneBefore
+        | ConsentError::Erased
+        | ConsentError::LinkedElsewhere
+        | ConsentError::Held
+        | ConsentError::UsedUp
+        | ConsentError::NotPermitted(_) => Code::Conflict,
         ConsentError::IdempotencyMismatch => Code::IdempotencyMismatch,
     };
     Problem::new(code, remedy).detail(detail)

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::again;
 use super::consents::{self, EvidenceBody};
 use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, reference, word};
 use super::problem::Problem;
 use super::record::{Weight, consent_problem};
 use super::schema::body;
-use crate::consent::{HistoryRow, LiftDraft, Scope, StopDraft, StopKind, What};
+use crate::consent::{Acknowledged, Done, GppOptOuts, HistoryRow, LiftDraft, Scope, StopDraft, StopKind, What};
 use crate::model::EventId;
 
 /// A path and the kinds of stops that live there; without `kind` in the body the first is meant, if it is the only reading.
@@ -26,23 +27,36 @@ const RESTRICTIONS: Group = Group { kinds: &[StopKind::Restriction, StopKind::De
 const OPT_OUTS: Group = Group { kinds: &[StopKind::OptOutSale, StopKind::OptOutSensitive, StopKind::OptOutGpc], default: None };
 const SUPPRESSIONS: Group = Group { kinds: &[StopKind::Suppression], default: Some(StopKind::Suppression) };
 
+/// Evidence of an opt-out by a string.
+const GPP: &str = "gpp";
+
 const OF_PARTY: &[Param] = &[Param { name: "party", about: "`party:<id>` or `<space>:<value>`; required" }, PAGING[0], PAGING[1]];
 const STOP: Takes = Takes::Json(&StopBody::SCHEMA);
 const LIFT: Takes = Takes::Json(&LiftBody::SCHEMA);
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::post("/v1/objections", "objections.add", DESK, "Record an objection: objection-marketing or objection", object).takes(STOP),
+    Route::post("/v1/objections", "objections.add", DESK, "Record an objection: objection-marketing or objection", object)
+        .takes(STOP)
+        .again(again::event),
     Route::get("/v1/objections", "objections.list", DESK_AND_AUDITOR, "A customer's objections", objections).query(OF_PARTY),
     Route::post("/v1/objections/{id}:lift", "objections.lift", DESK, "Lift an objection: refused, only the customer's own later grant does", lift)
-        .takes(LIFT),
-    Route::post("/v1/restrictions", "restrictions.add", DESK, "Restrict processing: restriction (default), deceased or legal", restrict).takes(STOP),
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/restrictions", "restrictions.add", DESK, "Restrict processing: restriction (default), deceased or legal", restrict)
+        .takes(STOP)
+        .again(again::event),
     Route::get("/v1/restrictions", "restrictions.list", DESK_AND_AUDITOR, "A customer's restrictions", restrictions).query(OF_PARTY),
-    Route::post("/v1/restrictions/{id}:lift", "restrictions.lift", DESK, "Lift a restriction or correct a flag, with a reason", lift).takes(LIFT),
-    Route::post("/v1/opt-outs", "opt-outs.add", DESK, "Record an opt-out: opt-out-sale, opt-out-sensitive or opt-out-gpc", opt_out).takes(STOP),
+    Route::post("/v1/restrictions/{id}:lift", "restrictions.lift", DESK, "Lift a restriction or correct a flag, with a reason", lift)
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/opt-outs", "opt-outs.add", DESK, "Record an opt-out: opt-out-sale, opt-out-sensitive or opt-out-gpc", opt_out)
+        .takes(STOP)
+        .again(opted_out_again),
     Route::get("/v1/opt-outs", "opt-outs.list", DESK_AND_AUDITOR, "A customer's opt-outs", opt_outs).query(OF_PARTY),
     Route::post("/v1/opt-outs/{id}:lift", "opt-outs.lift", DESK, "Lift an opt-out: refused, only the customer's own later grant does", lift)
-        .takes(LIFT),
-    Route::post("/v1/suppressions", "suppressions.add", DESK, "Suppress purposes, channels or categories", suppress).takes(STOP),
+        .takes(LIFT)
+        .again(again::event),
+    Route::post("/v1/suppressions", "suppressions.add", DESK, "Suppress purposes, channels or categories", suppress).takes(STOP).again(again::event),
     Route::get("/v1/suppressions", "suppressions.list", DESK_AND_AUDITOR, "A customer's suppressions", suppressions).query(OF_PARTY),
     Route::post(
         "/v1/suppressions/{id}:lift",
@@ -51,7 +65,8 @@ pub(super) const ROUTES: &[Route] = &[
         "Lift a suppression: refused, only the customer's own later grant does",
         lift,
     )
-    .takes(LIFT),
+    .takes(LIFT)
+    .again(again::event),
 ];
 
 body! {
@@ -77,6 +92,9 @@ body! {
         /// The system the statement comes from.
         source_system: Option<String> = "string" optional,
         reason: Option<String> = "string" optional,
+        /// Instead of `kind`, on `/v1/opt-outs`: a string of the IAB's Global Privacy Platform. Each opt-out in it is a stop: of sale, sharing
+        /// and targeted advertising and by GPC for `purposes`, of sensitive data for `categories`.
+        gpp: Option<String> = "string" optional,
     }
 }
 
@@ -121,15 +139,22 @@ fn suppressions(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn record(call: &Call, group: &Group) -> Result<Reply, Problem> {
-    let body: StopBody = call.json()?;
-    let vocabulary = call.state.instance.vocabulary();
+    let mut body: StopBody = call.json()?;
+    if let Some(text) = body.gpp.take() {
+        return by_string(call, group, body, &text);
+    }
     let words: Vec<&str> = group.kinds.iter().map(|kind| kind.as_str()).collect();
     let here = |text: &str| StopKind::parse(text).filter(|kind| group.kinds.contains(kind));
     let kind = word("kind", body.kind.as_deref(), here, &words)?
         .or(group.default)
         .or((call.gpc && group.kinds.contains(&StopKind::OptOutGpc)).then_some(StopKind::OptOutGpc))
         .ok_or_else(|| Problem::value("`kind` is missing", format!("use {}", words.join(" or "))))?;
-    let draft = StopDraft {
+    add(call, draft(call, body, kind)?)
+}
+
+fn draft(call: &Call, body: StopBody, kind: StopKind) -> Result<StopDraft, Problem> {
+    let vocabulary = call.state.instance.vocabulary();
+    Ok(StopDraft {
         subject: reference(call, &body.party)?,
         kind,
         purposes: consents::purposes(&vocabulary, body.purposes)?,
@@ -145,16 +170,71 @@ fn record(call: &Call, group: &Group) -> Result<Reply, Problem> {
         source_system: body.source_system,
         reason: body.reason,
         idempotency_key: call.idempotency_key.clone(),
-    };
-    add(call, draft)
+    })
+}
+
+/// A stop for each kind of opt-out in a string of the Global Privacy Platform. All of them are taken, whatever becomes of one.
+fn by_string(call: &Call, group: &Group, body: StopBody, text: &str) -> Result<Reply, Problem> {
+    if !group.kinds.contains(&StopKind::OptOutGpc) || body.kind.is_some() {
+        return Err(Problem::value("`gpp` is an opt-out and says its kind itself", "send it to `/v1/opt-outs` without `kind`"));
+    }
+    let found = GppOptOuts::read(text).map_err(|what| Problem::value(what, "send the string as it was received"))?;
+    let unread: Vec<Value> = found.unread.iter().map(|part| json!({ "part": part.part, "why": part.why })).collect();
+    if found.read.is_empty() {
+        let why = found.unread.first().map_or_else(|| "it is empty".to_owned(), |part| format!("{}: {}", part.part, part.why));
+        let remedy = "record what the person refused: `state` `refused` at `/v1/consents`, or a stop with its `kind`";
+        return Err(Problem::value(format!("`gpp` has no section that is read; {why}"), remedy));
+    }
+    let mut draft = draft(call, body, StopKind::OptOutGpc)?;
+    if draft.evidence.insert(GPP.to_owned(), GppOptOuts::proof(text)).is_some() {
+        return Err(Problem::value("`evidence` names `gpp`, which stands for the string itself", "give the string in `gpp` alone"));
+    }
+    let recorded: Vec<_> = found.stops.iter().enumerate().map(|(at, (kind, grounds))| add_one(call, at, *kind, grounds, &draft)).collect();
+    let stops = recorded.into_iter().collect::<Result<Vec<Value>, Problem>>()?;
+    let status = if stops.is_empty() { StatusCode::OK } else { StatusCode::CREATED };
+    let mut document = json!({ "stops": stops, "read": found.read, "unread": unread });
+    if let (true, Some(members)) = (found.stops.is_empty(), document.as_object_mut()) {
+        members.insert("note".to_owned(), json!("the string opts out of nothing; that is no consent, and nothing was recorded"));
+    }
+    Ok(Reply::json(status, &document).revision(call.state.ledger.revision().0))
+}
+
+/// One of the opt-outs of a string. What counts as sale is said by purposes, what is sensitive by categories.
+fn add_one(call: &Call, at: usize, kind: StopKind, grounds: &[String], whole: &StopDraft) -> Result<Value, Problem> {
+    let mut draft = StopDraft { kind, ..whole.clone() };
+    if kind == StopKind::OptOutSensitive {
+        draft.purposes.clear();
+    } else {
+        draft.scope.categories.clear();
+    }
+    draft.reason.get_or_insert_with(|| grounds.join(" "));
+    // The first stands under the key itself, so that the same key with another string is found out.
+    draft.idempotency_key = call.idempotency_key.as_ref().map(|key| if at == 0 { key.clone() } else { key.part(kind.as_str()) });
+    let acknowledged = stored(call, draft)?;
+    let mut document = consents::acknowledgement_json(call, &acknowledged, None);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("kind".to_owned(), json!(kind.as_str()));
+        members.insert("grounds".to_owned(), json!(grounds));
+    }
+    Ok(document)
+}
+
+/// What was recorded of a string is recorded again, each part under its key: what is there already only answers.
+pub(super) fn opted_out_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let body: StopBody = call.json()?;
+    if body.gpp.is_some() { record(call, &OPT_OUTS) } else { again::event(call, done) }
 }
 
 /// Stores a stop and acknowledges it.
 pub(super) fn add(call: &Call, mut draft: StopDraft) -> Result<Reply, Problem> {
     draft.idempotency_key.clone_from(&call.idempotency_key);
+    stored(call, draft).map(|acknowledged| consents::acknowledgement(call, &acknowledged, None))
+}
+
+fn stored(call: &Call, draft: StopDraft) -> Result<Acknowledged, Problem> {
     let acknowledged = call.state.ledger.add_stop(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Stops, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(consents::acknowledgement(call, &acknowledged, None))
+    Ok(acknowledged)
 }
 
 fn list(call: &Call, group: &Group) -> Result<Reply, Problem> {

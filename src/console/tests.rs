@@ -1,7 +1,9 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
 mod conflicts;
+mod gpp;
 mod identity;
+mod once;
 mod out;
 
 use std::path::{Path, PathBuf};

@@ -8,14 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::AdminState;
+use super::again;
 use super::consents;
 use super::dispatch::{Access, Call, Caller, Reply, Route, Takes};
 use super::links::{Act, fingerprint};
 use super::parties::{DESK, find, reference};
 use super::problem::{Code, Problem};
-use super::record::{Weight, followed};
+use super::record::{Weight, consent_problem, followed};
 use super::schema::body;
-use crate::consent::{Capturer, ConsentError, EventDraft, HistoryRow, PartyRef, State, What};
+use crate::config::PublicPage;
+use crate::consent::{Capturer, ConsentError, Done, EventDraft, HistoryRow, PartyRef, State, What};
 use crate::model::{Activity, LawfulBasis, Purpose, Vocabulary};
 
 pub(super) const DESK_ROUTES: &[Route] = &[route(DESK)];
@@ -23,7 +25,7 @@ pub(super) const CAPTURE_ROUTES: &[Route] = &[route(Access::Capture)];
 
 const fn route(access: Access) -> Route {
     let summary = "Make a link by which its reader withdraws one purpose without login, with the headers for a mail (RFC 8058)";
-    Route::post("/v1/withdrawal-links", "withdrawal-links.make", access, summary, make).takes(Takes::Json(&LinkRequest::SCHEMA))
+    Route::post("/v1/withdrawal-links", "withdrawal-links.make", access, summary, make).takes(Takes::Json(&LinkRequest::SCHEMA)).again(made_again)
 }
 
 body! {
@@ -58,10 +60,27 @@ fn make(call: &Call) -> Result<Reply, Problem> {
         find(call, &body.party)?;
     }
     let expires = lifetime(call.state.clock.now(), page.link_days_max, consents::time("expires", body.expires.as_deref())?)?;
+    call.may_write(Weight::Opens)?;
+    if let Some(key) = &call.idempotency_key {
+        // A link is kept nowhere: what is kept is that it was made, and until when it works.
+        call.state.ledger.put_documents(Vec::new(), Some(key), Some(expires.to_string())).map_err(|error| consent_problem(&error))?;
+    }
+    made(call, &page, subject, purpose, expires)
+}
+
+/// The same link in other letters.
+fn made_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let body: LinkRequest = call.json()?;
+    let (page, purpose) = (call.state.instance.public_page(), call.state.instance.vocabulary().purpose(&body.purpose));
+    let expires = done.detail.as_deref().and_then(|text| text.parse().ok());
+    let (Some(page), Some(purpose), Some(expires)) = (page, purpose, expires) else { return Err(again::unreadable()) };
+    made(call, &page, reference(call, &body.party)?, purpose, expires)
+}
+
+fn made(call: &Call, page: &PublicPage, subject: PartyRef, purpose: Purpose, expires: Timestamp) -> Result<Reply, Problem> {
     let token = call.state.links.seal(&Act::Withdraw { subject, purpose }, expires);
     let token =
         token.map_err(|_unspecified| Problem::new(Code::Unavailable, "repeat; tell the operator when it stays").detail("no link could be made"))?;
-    call.may_write(Weight::Opens)?;
     call.record_write(Weight::Opens, None, None, StatusCode::CREATED)?;
     let url = format!("{}/withdraw/{token}", page.base_url);
     let headers = json!({ "List-Unsubscribe": format!("<{url}>"), "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" });

@@ -143,7 +143,7 @@ fn small(folder: &Path, customers: u32) -> (Ledger, Policies) {
         writeln!(rows, "crm:{n:07},customer").unwrap();
     }
     let identify = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
-    let report = ledger.import_parties(rows.as_bytes(), false, &identify, &mut |_| {}).unwrap();
+    let report = ledger.import_parties(rows.as_bytes(), false, &identify, &mut |_| {}, None).unwrap();
     assert_eq!(u64::from(customers), report.created);
     (ledger, policies)
 }

@@ -153,6 +153,10 @@ fn the_commands_do_it_and_exit_as_they_promise() {
         (64, "no kind", desk(&["kind", &mina, "company"])),
         (64, "who spoke as a person", desk(&["kind", &mina, "organisation"])),
         (4, "nobody", desk(&["kind", "crm:9998", "organisation"])),
+        (64, "no fact", party("consent-desk", &["facts", &mina, "--source", "crm"], &[])),
+        (64, "no word", party("consent-desk", &["facts", &mina, "--source", "crm", "--stage", "customre"], &[])),
+        (64, "no time", party("consent-desk", &["facts", &mina, "--source", "crm", "--adult-from", "2031"], &[])),
+        (4, "nobody", party("consent-desk", &["facts", "crm:9998", "--source", "crm", "--age", "adult"], &[])),
     ] {
         assert_eq!(ran.exit, exit, "{what}: {ran:?}");
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{what}: {ran:?}");
@@ -166,6 +170,14 @@ fn the_commands_do_it_and_exit_as_they_promise() {
     let ran = desk(&["kind", "sales:9001", "business-contact"]);
     assert!(ran.exit == 0 && ran.stdout.contains("is known as `business-contact` · revision"), "{ran:?}");
 
+    let facts = party("consent-desk", &["facts", &mina, "--source", "erp", "--stage", "churned", "--segment", "vip", "--since", "30d"], &[]);
+    assert!(facts.exit == 0 && facts.stdout.contains("churned") && facts.stdout.contains("vip") && facts.stdout.contains("erp"), "{facts:?}");
+    assert_eq!(site.read(MINAS).status, 403, "policies look at it");
+    let minor = ["facts", "crm:0012", "--source", "erp", "--adult-from", "2099-05-04T00:00:00+02:00", "--format", "json"];
+    let facts = party("consent-desk", &minor, &[]).json();
+    assert!(facts["facts"].as_array().unwrap().iter().any(|fact| fact["name"] == json!("adult_from")), "{facts}");
+    assert_eq!(party("consent-desk", &["facts", &mina, "--source", "erp", "--stage", "lead", "--segment", "standard"], &[]).exit, 0);
+    assert_eq!(site.read(MINAS).status, 200);
     let ran = desk(&["merge", &mina, MOREAU]);
     assert!(ran.exit == 0 && ran.stdout.contains("merged; they said nothing different"), "{ran:?}");
     let shown = party("consent-desk", &["show", MOREAU], &[]);

@@ -251,17 +251,20 @@ async fn given_survives_a_new_notice() {
     let publish = |version: &str, supersedes| {
         let hash = "0".repeat(64);
         let (valid_from, language) = (begin, "en".to_owned());
-        ledger.add_notice(NoticeVersion {
-            notice: named(version),
-            language,
-            hash,
-            text: None,
-            url: None,
-            valid_from,
-            valid_to: None,
-            supersedes,
-            revision: Revision(0),
-        })
+        ledger.add_notice(
+            NoticeVersion {
+                notice: named(version),
+                language,
+                hash,
+                text: None,
+                url: None,
+                valid_from,
+                valid_to: None,
+                supersedes,
+                revision: Revision(0),
+            },
+            None,
+        )
     };
     let on = |version: &str| json!({ "notice": { "id": "terms", "version": version } });
     publish("1", false).unwrap();

@@ -90,7 +90,7 @@ fn seed(dir: &Path) -> anyhow::Result<()> {
         writeln!(rows, "crm:{id},opportunity,adult")?;
     }
     let identify = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
-    let report = ledger.import_parties(rows.as_slice(), false, &identify, &mut |_| {})?;
+    let report = ledger.import_parties(rows.as_slice(), false, &identify, &mut |_| {}, None)?;
     if let Some(error) = report.errors.first() {
         bail!("customers cannot be imported: line {}: {}", error.line, error.message);
     }

@@ -235,7 +235,7 @@ async fn the_ledger_takes_the_customers_and_what_they_said() {
         world.config.catalog.space(Space::intern(space)).ok_or("no such space")?.identify(value).map_err(|e| e.to_string())
     };
     let file = std::fs::read(world.state.parties()).unwrap();
-    let report = ledger.import_parties(file.as_slice(), false, &normalise, &mut |_| {}).unwrap();
+    let report = ledger.import_parties(file.as_slice(), false, &normalise, &mut |_| {}, None).unwrap();
     assert_eq!((report.created, report.errors), (7, Vec::new()));
 
     let centre = Capturer::Client(vocabulary.client("preference-centre").unwrap());

@@ -3,16 +3,20 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::ImportError;
+use serde::{Deserialize, Serialize};
+
 use super::events::{Context, Raw, statement};
 use super::options::{ImportFormat, ImportOptions};
 use super::reader::{Record, Records, Shape, cells, header, json_error};
 use super::tally::{Progress, Tally};
-use super::{csv, jsonld, salesforce};
-use crate::consent::draft::{Acknowledged, Capturer, Statement};
+use super::{ImportError, kept, read_kept};
+use super::{csv, jsonld, kantara, opt_outs, salesforce};
+use crate::consent::draft::{Acknowledged, Statement};
 use crate::consent::error::ConsentError;
 use crate::consent::event::Normalise;
 use crate::consent::ledger::Ledger;
+use crate::consent::once::By;
+use crate::consent::store::Done;
 use crate::model::ActivityKey;
 
 /// A part of a file, as a [`super::Cutter`] makes it.
@@ -50,12 +54,25 @@ impl fmt::Debug for Surroundings<'_> {
 }
 
 /// What became of a piece, or would.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceReport {
     pub piece: Tally,
     /// With the pieces before it; of a dry run the piece alone.
     pub progress: Progress,
+    #[serde(skip)]
     pub errors: Vec<ImportError>,
+    /// Errors that are not told again to whoever repeats the request.
+    #[serde(skip)]
+    pub errors_left_out: u64,
+}
+
+impl PieceReport {
+    /// What a piece that was taken under a key reported.
+    #[must_use]
+    pub fn read(done: &Done) -> Option<Self> {
+        let kept = read_kept::<Self>(done)?;
+        Some(Self { errors: kept.errors, errors_left_out: kept.left_out, ..kept.report })
+    }
 }
 
 impl Ledger {
@@ -65,14 +82,15 @@ impl Ledger {
     /// # Errors
     /// When the header cannot be read, when the piece is not the next one of its import, or when the store is away; a piece
     /// that was taken in part is taken whole by sending it again.
-    pub fn import_consents(
+    pub fn import_consents<'a>(
         &self,
         piece: &ImportPiece<'_>,
         options: &ImportOptions,
         around: &Surroundings<'_>,
-        caller: &Capturer,
+        by: impl Into<By<'a>>,
         dry_run: bool,
     ) -> Result<PieceReport, ConsentError> {
+        let By { caller, key } = by.into();
         let before = self.import_progress(piece.key)?.filter(|_| !dry_run);
         if before.as_ref().is_some_and(|before| before.offset != piece.offset) {
             return Err(ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on"));
@@ -100,34 +118,36 @@ impl Ledger {
             }
         }
         let mut done = before.map(|before| before.done).unwrap_or_default();
-        let finish = |answers: &[Result<Acknowledged, ConsentError>]| {
+        let mut errors = read.errors;
+        let finish = move |answers: &[Result<Acknowledged, ConsentError>]| {
             let mut answers = answers.iter();
             for (line, preview) in previews {
                 match answers.next() {
                     Some(Ok(acknowledged)) if acknowledged.known_before => tally.known_before += 1,
-                    Some(Err(error)) => read.errors.push(ImportError { line, message: error.to_string() }),
+                    Some(Err(error)) => errors.push(ImportError { line, message: error.to_string() }),
                     Some(Ok(_)) | None => tally.count(preview),
                 }
             }
-            tally.refused = u64::try_from(read.errors.len()).unwrap_or(u64::MAX);
+            errors.sort_by_key(|error| error.line);
+            tally.refused = u64::try_from(errors.len()).unwrap_or(u64::MAX);
             done.add(&tally);
-            Progress { offset: piece.offset.saturating_add(piece.length), done }
+            let progress = Progress { offset: piece.offset.saturating_add(piece.length), done };
+            PieceReport { piece: tally, progress, errors, errors_left_out: 0 }
         };
-        let progress = if dry_run {
-            finish(&[])
-        } else {
-            // What is done and how far that is are one transaction: an import that was interrupted goes on without loss or doubling.
-            let mut progress = Err(ConsentError::NotPermitted("the piece was not recorded"));
-            self.record_many(drawn, |answers| {
-                let done = finish(answers);
-                let document = done.document(piece.key);
-                progress = document.as_ref().map(|_| done).map_err(Clone::clone);
-                document.ok().into_iter().collect()
-            })?;
-            progress?
-        };
-        read.errors.sort_by_key(|error| error.line);
-        Ok(PieceReport { piece: tally, progress, errors: read.errors })
+        if dry_run {
+            return Ok(finish(&[]));
+        }
+        // What is done and how far that is are one transaction: an import that was interrupted goes on without loss or doubling.
+        let mut report = Err(ConsentError::NotPermitted("the piece was not recorded"));
+        self.record_many(drawn, |answers| {
+            let done = finish(answers);
+            let document = done.progress.document(piece.key);
+            let revision = answers.iter().flatten().map(|acknowledged| acknowledged.revision).max().unwrap_or(self.revision());
+            let answered = key.filter(|_| document.is_ok()).map(|key| key.answered(kept(&done, &done.errors, revision, context.now)));
+            report = document.as_ref().map(|_| done).map_err(Clone::clone);
+            (document.ok().into_iter().collect(), answered)
+        })?;
+        report
     }
 }
 
@@ -155,9 +175,11 @@ fn read_piece(piece: &ImportPiece<'_>, options: &ImportOptions, context: &Contex
                 ImportFormat::Salesforce => salesforce::raw(&columns, &row, options, context.now).map(|raw| vec![raw]),
                 ImportFormat::Ndjson => serde_json::from_str(text).map(|raw| vec![raw]).map_err(|error| json_error(&error)),
                 ImportFormat::Jsonld => jsonld::raws(text, options),
+                ImportFormat::Kantara => kantara::raws(text, options),
             }
         });
-        match raws.and_then(|raws| raws.into_iter().map(|raw| statement(covered(raw, options)?, context)).collect()) {
+        let each = raws.and_then(|raws| raws.into_iter().map(opt_outs::each).collect::<Result<Vec<_>, _>>());
+        match each.and_then(|raws| raws.into_iter().flatten().map(|raw| statement(covered(raw, options)?, context)).collect()) {
             Ok(statements) => read.records.push((line, statements)),
             Err(message) => read.errors.push(ImportError { line, message }),
         }
@@ -170,7 +192,7 @@ fn open<'a>(piece: &ImportPiece<'a>, format: ImportFormat) -> Result<(Records<'a
     let known = match format {
         ImportFormat::Csv => csv::COLUMNS,
         ImportFormat::Salesforce => salesforce::COLUMNS,
-        ImportFormat::Ndjson | ImportFormat::Jsonld => {
+        ImportFormat::Ndjson | ImportFormat::Jsonld | ImportFormat::Kantara => {
             let shape = if piece.is_array { Shape::Objects } else { Shape::Lines };
             return Ok((Records::new(piece.bytes, piece.line, shape), Vec::new()));
         }

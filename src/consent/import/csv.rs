@@ -25,6 +25,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "source_system",
     "reason",
     "activity",
+    "gpp",
 ];
 
 /// One row; `columns` and `cells` are of one length.
@@ -62,6 +63,7 @@ pub(super) fn put<'a>(raw: &mut Raw<'a>, column: &str, cell: Cow<'a, str>) -> Re
         "source_system" => raw.source_system = Some(cell),
         "reason" => raw.reason = Some(cell),
         "activity" => raw.activity = Some(cell),
+        "gpp" => raw.gpp = Some(cell),
         _ => return Err(format!("`{column}` is no column")),
     }
     Ok(())

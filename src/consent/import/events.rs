@@ -28,7 +28,7 @@ type Text<'a> = Option<Cow<'a, str>>;
 type Texts<'a> = Vec<Cow<'a, str>>;
 
 /// A record as written: the members of `POST /v1/consents` and of the stop routes.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw<'a> {
     pub(super) party: Text<'a>,
@@ -57,9 +57,10 @@ pub(super) struct Raw<'a> {
     pub(super) uses: Option<u32>,
     pub(super) about: Text<'a>,
     pub(super) reason: Text<'a>,
+    pub(super) gpp: Text<'a>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNotice<'a> {
     pub(super) id: Cow<'a, str>,
@@ -72,7 +73,7 @@ pub(super) struct RawNotice<'a> {
     pub(super) recipients: Option<Texts<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEvidence<'a> {
     pub(super) kind: Cow<'a, str>,

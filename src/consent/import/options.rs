@@ -8,7 +8,7 @@ use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::TimeZone;
 
 use super::reader::without_mark;
-use super::salesforce;
+use super::{kantara, salesforce};
 
 crate::model::closed! {
     /// What a file of consent looks like.
@@ -21,6 +21,8 @@ crate::model::closed! {
         Salesforce = "salesforce",
         /// ISO/IEC TS 27560 consent records as JSON-LD in the Data Privacy Vocabulary.
         Jsonld = "jsonld",
+        /// Consent receipts of the Kantara Initiative, version 1.1.
+        Kantara = "kantara",
     }
 }
 
@@ -31,6 +33,7 @@ impl ImportFormat {
         let text = without_mark(beginning).trim_ascii_start();
         let has = |word: &str| text.windows(word.len()).any(|window| window == word.as_bytes());
         match text.first() {
+            Some(b'{' | b'[') if has(kantara::MARK) => Self::Kantara,
             Some(b'{' | b'[') if has("\"@context\"") || has("\"@type\"") || has("\"@graph\"") => Self::Jsonld,
             Some(b'{' | b'[') => Self::Ndjson,
             _ if text.split(|b| *b == b'\n').next().is_some_and(|line| String::from_utf8_lossy(line).contains(salesforce::MARK)) => Self::Salesforce,
@@ -90,7 +93,7 @@ impl ImportOptions {
     /// `<field>:<value>` to a name of the catalogue.
     ///
     /// # Errors
-    /// When the field is none of purpose, category, recipient and channel.
+    /// When the field is none of those that can be mapped.
     pub fn map(mut self, from: &str, to: &str) -> Result<Self, String> {
         if !from.split_once(':').is_some_and(|(field, value)| MAPPED.contains(&field) && !value.is_empty()) || to.is_empty() {
             return Err(format!("a map is `<field>:<value>=<name>`, and the field is one of {}", MAPPED.join(", ")));
@@ -113,4 +116,5 @@ impl ImportOptions {
     }
 }
 
-const MAPPED: [&str; 4] = ["purpose", "category", "recipient", "channel"];
+/// `notice` and `termination` stand in consent receipts alone.
+const MAPPED: [&str; 6] = ["purpose", "category", "recipient", "channel", "notice", "termination"];

@@ -8,23 +8,25 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::ImportError;
 use super::events::identify;
 use super::reader::{Record, Records, Shape, cells, header, json_error, without_mark};
+use super::{ImportError, kept, read_kept};
 use crate::consent::check::invalid;
 use crate::consent::commit::Binding;
 use crate::consent::error::ConsentError;
 use crate::consent::event::{Assurance, Normalise, PartyKind};
 use crate::consent::kind::A_PERSON_SPOKE;
 use crate::consent::ledger::Ledger;
+use crate::consent::once::IdempotencyKey;
 use crate::consent::parties::{Fact, FactValue, NO_AGE, fact_row, link_row, touch};
-use crate::consent::store::{Batch, ChangeKind, FactName};
+use crate::consent::store::{Batch, ChangeKind, Done, FactName};
 use crate::model::{Identifier, PartyNo, Revision};
 
 /// What an import did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportReport {
     /// New customers.
     pub created: u64,
@@ -34,7 +36,24 @@ pub struct ImportReport {
     pub unchanged: u64,
     /// Facts put.
     pub facts: u64,
+    #[serde(skip)]
     pub errors: Vec<ImportError>,
+    /// Errors that are not told again to whoever repeats the request.
+    #[serde(skip)]
+    pub errors_left_out: u64,
+}
+
+impl ImportReport {
+    fn done(&self, revision: Revision, at: Timestamp) -> Done {
+        kept(self, &self.errors, revision, at)
+    }
+
+    /// What an import that was done under a key reported.
+    #[must_use]
+    pub fn read(done: &Done) -> Option<Self> {
+        let kept = read_kept::<Self>(done)?;
+        Some(Self { errors: kept.errors, errors_left_out: kept.left_out, ..kept.report })
+    }
 }
 
 impl Ledger {
@@ -50,6 +69,7 @@ impl Ledger {
         dry_run: bool,
         normalise: &Normalise<'_>,
         progress: &mut dyn FnMut(u64),
+        key: Option<&IdempotencyKey>,
     ) -> Result<ImportReport, ConsentError> {
         let (mut records, columns) = open(bytes)?;
         let mut report = ImportReport::default();
@@ -67,11 +87,15 @@ impl Ledger {
                 }
                 read += 1;
             }
-            if chunk.is_empty() {
+            let is_last = chunk.len() < ROWS_PER_COMMIT;
+            let once = key.filter(|_| is_last && !dry_run);
+            if !chunk.is_empty() || once.is_some() {
+                self.import_chunk(chunk, dry_run, &mut groups, &mut planned, &mut report, once)?;
+                progress(read);
+            }
+            if is_last {
                 break;
             }
-            self.import_chunk(chunk, dry_run, &mut groups, &mut planned, &mut report)?;
-            progress(read);
         }
         report.errors.sort_by_key(|error| error.line);
         Ok(report)
@@ -84,9 +108,11 @@ impl Ledger {
         groups: &mut HashMap<String, PartyNo>,
         planned: &mut Planned,
         report: &mut ImportReport,
+        once: Option<&IdempotencyKey>,
     ) -> Result<(), ConsentError> {
         let at = self.record_time();
         let mut writer = self.begin();
+        self.unless_done(&writer, once)?;
         let mut batch = Batch::default();
         for (line, entry) in chunk {
             let place = match self.place(&entry, groups, planned) {
@@ -144,7 +170,11 @@ impl Ledger {
         if dry_run {
             return Ok(());
         }
-        if !batch.changes.is_empty() {
+        // What was refused as a whole may be sent again, corrected, under the same key.
+        let once = once.filter(|_| report.errors.is_empty() || report.created + report.linked + report.facts > 0);
+        let revision = batch.changes.last().map_or(self.revision(), |change| change.revision);
+        batch.answered.extend(once.map(|key| key.answered(report.done(revision, at))));
+        if !batch.changes.is_empty() || once.is_some() {
             self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         }
         // From here on the projection knows them.

@@ -1,12 +1,15 @@
 //! What each format is read as, every planted fault with its line, and pieces that lose and double nothing.
 
+mod gpp;
+mod kantara;
+
 use std::io::Read;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::consent::tests::{Bench, bench, empty_bench, evidence, id, normalise, purpose, staff, time};
-use crate::consent::{ConsentError, EventDraft, Lacks, Method, Opens, State, StopKind, What};
+use crate::consent::{ConsentError, Document, EventDraft, Lacks, Method, Opens, State, StopKind, What};
 use crate::model::Author;
 
 const KEY: &str = "7d";
@@ -169,7 +172,7 @@ fn a_date_counts_from_its_start_in_the_zone_that_was_named() {
         ("+02:00", "2026-01-31T22:00:00Z", "2026-07-31T22:00:00Z"),
         ("UTC", "2026-02-01T00:00:00Z", "2026-08-01T00:00:00Z"),
     ] {
-        bench.ledger.put_document("import", KEY, None).unwrap();
+        bench.ledger.put_documents(vec![Document { kind: "import", key: KEY.to_owned(), body: None }], None, None).unwrap();
         bench.advance(60 * 60 * 25);
         let zoned = options(ImportFormat::Csv).time_zone(zone).unwrap();
         let (tally, errors) = take(&bench, file, &zoned, false).unwrap();
@@ -499,7 +502,7 @@ fn a_piece_is_taken_once_and_in_its_turn() {
     }
     assert_eq!(bench.ledger.revision(), revision);
     // The same statements once more, as if nobody had noted that they were taken.
-    bench.ledger.put_document("import", KEY, None).unwrap();
+    bench.ledger.put_documents(vec![Document { kind: "import", key: KEY.to_owned(), body: None }], None, None).unwrap();
     let again = send(&rows(10, 20), 2).unwrap().progress;
     assert_eq!((again.offset, again.done.closes, again.done.known_before), (12, 0, 10));
     assert_eq!(bench.ledger.revision(), revision, "nothing is recorded twice");
@@ -564,7 +567,7 @@ fn pieces_of_one_line_are_told_apart() {
     assert_eq!((tally.closes, errors), (7000, vec![]));
     // The last record stands on the line on which its piece begins, without a line break.
     let rows: String = std::iter::once("id,state".to_owned()).chain((0..5001).map(|n| format!("\ncrm:{n},withdrawn"))).collect();
-    bench.ledger.put_document("import", KEY, None).unwrap();
+    bench.ledger.put_documents(vec![Document { kind: "import", key: KEY.to_owned(), body: None }], None, None).unwrap();
     let (tally, _) = take(&bench, rows.as_bytes(), &options(ImportFormat::Csv), true).unwrap();
     assert_eq!(tally.closes, 5001);
 }

@@ -189,16 +189,24 @@ pub struct Answered {
     pub key: String,
     /// SHA-256 of what was asked.
     pub body: [u8; 32],
-    pub event: EventId,
+    pub done: Done,
+}
+
+/// What was done under an `Idempotency-Key`: whence its answer can be made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    pub event: Option<EventId>,
     pub party: Option<PartyNo>,
     pub revision: Revision,
-    pub author: Author,
+    pub author: Option<Author>,
+    /// What else the answer says, as JSON; never an id of a customer.
+    pub detail: Option<String>,
     pub at: Timestamp,
 }
 
 impl fmt::Debug for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answered").field("caller", &self.caller).field("event", &self.event).finish_non_exhaustive()
+        f.debug_struct("Answered").field("caller", &self.caller).field("done", &self.done).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::consent::record::Record;
 use crate::model::{Author, EventId, Identifier, PartyNo, Purpose, Revision, Space};
 
 use super::wire::{self, Own, ReadForm};
-use super::{Answered, Change, ChangeKind, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone, Written};
+use super::{Answered, Change, ChangeKind, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone, Written};
 
 /// Forms that were read or written, by number and by text.
 #[derive(Default)]
@@ -190,17 +190,20 @@ pub(super) fn merged_into(connection: &Connection, party: PartyNo, known: Revisi
 }
 
 pub(super) fn answered(connection: &Connection, caller: &str, key: &str, not_before: Timestamp) -> Result<Option<Answered>, StoreError> {
-    let sql = "SELECT body, event, party, revision, author, at FROM answered WHERE caller = ?1 AND key = ?2 AND at >= ?3";
+    let sql = "SELECT body, event, party, revision, author, detail, at FROM answered WHERE caller = ?1 AND key = ?2 AND at >= ?3";
     let found = list(connection, sql, params![caller, key, micros(not_before)], |row| {
         Ok(Answered {
             caller: caller.to_owned(),
             key: key.to_owned(),
             body: row.get(0)?,
-            event: EventId(unsigned(row.get(1)?)?),
-            party: row.get::<_, Option<i64>>(2)?.map(party_no).transpose()?,
-            revision: Revision(unsigned(row.get(3)?)?),
-            author: author(&row.get::<_, String>(4)?)?,
-            at: time(row.get(5)?)?,
+            done: Done {
+                event: row.get::<_, Option<i64>>(1)?.map(|event| unsigned(event).map(EventId)).transpose()?,
+                party: row.get::<_, Option<i64>>(2)?.map(party_no).transpose()?,
+                revision: Revision(unsigned(row.get(3)?)?),
+                author: row.get::<_, Option<String>>(4)?.map(|text| author(&text)).transpose()?,
+                detail: row.get(5)?,
+                at: time(row.get(6)?)?,
+            },
         })
     })?;
     Ok(found.into_iter().next())

@@ -7,10 +7,10 @@
 //! form(no, body)              what very many events share (wire.rs)
 //! event(revision, ident, form, recorded, happened, due, uses, about, detail; fired, used)
 //! change(revision, …)         what happened, for log and feed          tombstone(hash, party)         document(kind, key, body)
-//! answered(caller, key, …)    first answers to idempotency keys, 24 h
+//! answered(caller, key, …)    what was done under an idempotency key, 24 h
 //! ```
 
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -50,8 +50,8 @@ CREATE TABLE change(
   state TEXT NOT NULL, author TEXT);
 CREATE TABLE document(kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY(kind, key)) WITHOUT ROWID;
 CREATE TABLE answered(
-  caller TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, event INTEGER NOT NULL, party INTEGER, revision INTEGER NOT NULL,
-  author TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(caller, key)) WITHOUT ROWID;
+  caller TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, event INTEGER, party INTEGER, revision INTEGER NOT NULL,
+  author TEXT, detail TEXT, at INTEGER NOT NULL, PRIMARY KEY(caller, key)) WITHOUT ROWID;
 CREATE INDEX answered_at ON answered(at);
 CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT raise(ABORT, 'events are never deleted'); END;
 CREATE TRIGGER event_is_final BEFORE UPDATE OF revision, ident, form, recorded, happened, due, uses, about, detail ON event

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -128,15 +127,6 @@ impl Written {
     pub fn says(&self) -> Saying<'_> {
         let Own { id: _, record_time: _, event_time, due, uses, about } = own(&self.event);
         (&self.event.identifier, &self.form, self.detail.as_deref(), event_time, due, uses, about)
-    }
-
-    /// SHA-256 of what a caller asked, to recognise another body under the same key.
-    pub(in crate::consent) fn fingerprint(&self) -> [u8; 32] {
-        let (identifier, form, detail, event_time, due, uses, about) = self.says();
-        let asked = format!("{identifier}\n{form}\n{detail:?}\n{event_time:?} {due:?} {uses:?} {about:?}");
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, asked.as_bytes()).as_ref());
-        hash
     }
 }
 

@@ -180,20 +180,21 @@ fn history(transaction: &Connection, batch: &Batch) -> Result<(), StoreError> {
         ])?;
     }
     for answered in &batch.answered {
-        let day_ago = answered.at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
+        let day_ago = answered.done.at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
         run(transaction, "DELETE FROM answered WHERE at < ?1", params![micros(day_ago)])?;
         run(
             transaction,
-            "INSERT OR IGNORE INTO answered(caller, key, body, event, party, revision, author, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR IGNORE INTO answered(caller, key, body, event, party, revision, author, detail, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 answered.caller,
                 answered.key,
                 answered.body,
-                signed(answered.event.0)?,
-                answered.party.map(|p| signed(p.0)).transpose()?,
-                signed(answered.revision.0)?,
-                answered.author.as_str(),
-                micros(answered.at)
+                answered.done.event.map(|event| signed(event.0)).transpose()?,
+                answered.done.party.map(|p| signed(p.0)).transpose()?,
+                signed(answered.done.revision.0)?,
+                answered.done.author.map(Author::as_str),
+                answered.done.detail,
+                micros(answered.done.at)
             ],
         )?;
     }

@@ -161,7 +161,7 @@ impl Bench {
     }
 
     pub(super) fn import(&self, text: &str) -> ImportReport {
-        self.ledger.import_parties(text.as_bytes(), false, &normalise, &mut |_| {}).unwrap()
+        self.ledger.import_parties(text.as_bytes(), false, &normalise, &mut |_| {}, None).unwrap()
     }
 
     pub(super) fn advance(&self, seconds: u64) {

@@ -38,7 +38,7 @@ fn given_on(bench: &Bench, number: &str) -> EventDraft {
 fn a_registered_notice_is_named_by_id_and_version_alone_and_says_what_is_covered() {
     let bench = bench();
     assert!(matches!(bench.record(given_on(&bench, "1")), Err(ConsentError::Invalid(_))), "not registered: it covers nothing");
-    bench.ledger.add_notice(version(&bench, "1", false)).unwrap();
+    bench.ledger.add_notice(version(&bench, "1", false), None).unwrap();
     bench.record(given_on(&bench, "1")).unwrap();
     assert_eq!(bench.state("crm:1", MAIL), State::Given);
     let mut other = given_on(&bench, "1");
@@ -49,15 +49,15 @@ fn a_registered_notice_is_named_by_id_and_version_alone_and_says_what_is_covered
 #[test]
 fn given_survives_until_a_new_version_is_in_force_and_is_renewed_on_it() {
     let bench = bench();
-    bench.ledger.add_notice(version(&bench, "1", false)).unwrap();
+    bench.ledger.add_notice(version(&bench, "1", false), None).unwrap();
     bench.record(given_on(&bench, "1")).unwrap();
     bench.advance(100);
-    bench.ledger.add_notice(version(&bench, "2", false)).unwrap();
+    bench.ledger.add_notice(version(&bench, "2", false), None).unwrap();
     assert_eq!(bench.state("crm:1", MAIL), State::Given, "a version beside it changes nothing");
 
     bench.advance(100);
     let tomorrow = NoticeVersion { valid_from: bench.now() + seconds(86_400), ..version(&bench, "3", true) };
-    bench.ledger.add_notice(tomorrow.clone()).unwrap();
+    bench.ledger.add_notice(tomorrow.clone(), None).unwrap();
     let before = bench.ledger.standing(&id("crm:1")).unwrap().unwrap().revision;
     bench.advance(86_399);
     bench.ledger.tick(bench.now()).unwrap();
@@ -85,10 +85,10 @@ fn given_survives_until_a_new_version_is_in_force_and_is_renewed_on_it() {
 #[test]
 fn a_restart_keeps_what_took_force_and_lets_take_force_what_came_due_meanwhile() {
     let bench = bench();
-    bench.ledger.add_notice(version(&bench, "1", false)).unwrap();
+    bench.ledger.add_notice(version(&bench, "1", false), None).unwrap();
     bench.record(given_on(&bench, "1")).unwrap();
     let later = NoticeVersion { valid_from: bench.now() + seconds(3600), ..version(&bench, "2", true) };
-    bench.ledger.add_notice(later).unwrap();
+    bench.ledger.add_notice(later, None).unwrap();
     let state = |ledger: &Ledger| {
         let standing = ledger.standing(&id("crm:1")).unwrap().unwrap();
         standing.status(&bench.vocabulary, &rules(), purpose(MAIL), category("contact"), department("marketing"), Channel::Email).state
@@ -103,8 +103,8 @@ fn a_restart_keeps_what_took_force_and_lets_take_force_what_came_due_meanwhile()
 #[test]
 fn a_version_that_is_not_whole_or_not_the_same_is_refused() {
     let bench = bench();
-    let first = bench.ledger.add_notice(version(&bench, "1", false)).unwrap();
-    assert_eq!(bench.ledger.add_notice(version(&bench, "1", false)).unwrap(), first, "the same again");
+    let first = bench.ledger.add_notice(version(&bench, "1", false), None).unwrap();
+    assert_eq!(bench.ledger.add_notice(version(&bench, "1", false), None).unwrap(), first, "the same again");
     let spoils: [Spoil<NoticeVersion>; 10] = [
         ("other content", |v| v.notice.version = "1".to_owned()),
         ("no id", |v| v.notice.id = " ".to_owned()),
@@ -120,11 +120,11 @@ fn a_version_that_is_not_whole_or_not_the_same_is_refused() {
     for (what, spoil) in spoils {
         let mut spoilt = NoticeVersion { language: "da".to_owned(), ..version(&bench, "2", true) };
         spoil(&mut spoilt);
-        assert!(matches!(bench.ledger.add_notice(spoilt), Err(ConsentError::Invalid(_))), "{what}");
+        assert!(matches!(bench.ledger.add_notice(spoilt, None), Err(ConsentError::Invalid(_))), "{what}");
     }
     assert_eq!(bench.ledger.notices().len(), 1);
     bench.switch.down();
-    assert!(matches!(bench.ledger.add_notice(version(&bench, "2", true)), Err(ConsentError::Unavailable(_))));
+    assert!(matches!(bench.ledger.add_notice(version(&bench, "2", true), None), Err(ConsentError::Unavailable(_))));
     bench.switch.up();
     assert_eq!(bench.ledger.notices().len(), 1);
 }

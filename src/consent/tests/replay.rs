@@ -145,7 +145,7 @@ fn take(bench: &Bench, step: &Step, told: &mut Told) {
                 supersedes,
                 revision: Revision(0),
             };
-            drop(bench.ledger.add_notice(version));
+            drop(bench.ledger.add_notice(version, None));
         }
         Step::Facts { who, adult_in } => {
             let facts = FactsDraft { adult_from: Some(after(adult_in)), source: "crm".to_owned(), ..FactsDraft::default() };

@@ -51,7 +51,7 @@ fn a_stop_while_the_store_is_down_binds_at_once_and_is_stored_later() {
     bench.say("crm:1", "marketing.email", State::Given);
     bench.advance(1);
     let mut draft = bench.draft("crm:1", "marketing.email", State::Withdrawn);
-    draft.idempotency_key = Some("k1".to_owned());
+    draft.idempotency_key = Some(key(&centre(), 1));
     bench.switch.down();
     let Err(ConsentError::AppliedNotStored { event }) = bench.record(draft.clone()) else { panic!("must say that it is not stored") };
     assert!(bench.ledger.standing(&id("crm:1")).is_err(), "nothing is released from that moment on");
@@ -199,15 +199,16 @@ fn nothing_is_answered_before_policies_are_adopted() {
 fn the_same_key_gives_the_first_answer_and_another_body_is_a_mismatch() {
     let bench = bench();
     let mut draft = bench.draft("crm:1", "marketing.email", State::Given);
-    draft.idempotency_key = Some("k1".to_owned());
+    draft.idempotency_key = Some(key(&centre(), 1));
     let first = bench.record(draft.clone()).unwrap();
     bench.advance(60);
     let second = bench.record(draft.clone()).unwrap();
     assert_eq!((&first.event, first.revision, first.party), (&second.event, second.revision, second.party));
     assert_eq!(bench.ledger.revision(), first.revision);
-    let other = EventDraft { subject: id("crm:2").into(), ..draft.clone() };
+    let other = EventDraft { subject: id("crm:2").into(), idempotency_key: Some(key(&centre(), 2)), ..draft.clone() };
     assert_eq!(bench.record(other), Err(ConsentError::IdempotencyMismatch));
-    let by_staff = bench.ledger.record(draft.clone(), &staff()).unwrap();
+    let by_staff = EventDraft { idempotency_key: Some(key(&staff(), 1)), ..draft.clone() };
+    let by_staff = bench.ledger.record(by_staff, &staff()).unwrap();
     assert_ne!(by_staff.event, first.event, "keys are per caller");
     bench.advance(24 * 3600);
     let mut later = draft;
@@ -272,7 +273,7 @@ fn stops_on_a_customers_own_id_wait_together_and_are_stored_together() {
 fn a_stop_that_is_repeated_while_the_store_is_down_does_not_hold_up_its_recovery() {
     let bench = bench();
     let mut draft = StopDraft::new(id("crm:1"), StopKind::Restriction);
-    draft.idempotency_key = Some("k1".to_owned());
+    draft.idempotency_key = Some(key(&centre(), 1));
     let first = bench.ledger.add_stop(draft.clone(), &centre()).unwrap();
     bench.switch.down();
     assert!(bench.ledger.add_stop(draft.clone(), &centre()).is_err());
@@ -318,13 +319,13 @@ fn a_notice_whose_fate_was_not_known_takes_force_when_it_was_stored() {
         supersedes,
         revision: Revision(0),
     };
-    bench.ledger.add_notice(notice("1", false)).unwrap();
+    bench.ledger.add_notice(notice("1", false), None).unwrap();
     let mut draft = bench.draft("crm:1", "marketing.email", State::Given);
     draft.notice = Some(Notice { id: "news".to_owned(), version: "1".to_owned(), ..Notice::default() });
     bench.record(draft).unwrap();
     bench.advance(1);
     bench.switch.in_doubt();
-    assert!(bench.ledger.add_notice(notice("2", true)).is_err());
+    assert!(bench.ledger.add_notice(notice("2", true), None).is_err());
     bench.switch.up();
     bench.ledger.tick(bench.now()).unwrap();
     assert_eq!(bench.state("crm:1", "marketing.email"), State::Superseded);
@@ -332,4 +333,9 @@ fn a_notice_whose_fate_was_not_known_takes_force_when_it_was_stored() {
 
 fn party_of(bench: &Bench, who: &str) -> crate::model::PartyNo {
     bench.ledger.show_party(&id(who).into()).unwrap().no
+}
+
+/// The key `k1` of a caller for the request with this body.
+fn key(caller: &Capturer, body: u8) -> IdempotencyKey {
+    IdempotencyKey::new(caller, "k1", [body; 32])
 }

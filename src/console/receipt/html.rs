@@ -82,6 +82,9 @@ fn how(page: &mut Page, record: &Value, event: &Value) {
     page.row("Source", if captured_by.ends_with(source) { "" } else { source });
     page.row("Notice", text(notice, "id"));
     page.row("Version of the notice", text(notice, "version"));
+    page.row("Language of the notice", text(notice, "language"));
+    page.row("Text of the notice", text(notice, "url"));
+    page.row("Hash of its text", text(notice, "hash"));
     let evidence = items(event, "evidence").map(|piece| format!("{}: {}", text(piece, "kind"), text(piece, "reference")));
     page.list("Evidence", &evidence.collect::<Vec<_>>());
     page.close();

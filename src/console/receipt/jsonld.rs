@@ -5,17 +5,18 @@
 //! receipt   schema_version, receipt_id, issued_at, issuer, language
 //!   record  record_id, pii_principal_id, pii_controllers
 //!           pii_processing[]  activity and version, purposes, basis, categories, recipients, retention, jurisdiction, DPIA
-//!           privacy_notice, withdrawal_method
+//!           privacy_notice, with language, hash and URL of its text; withdrawal_method
 //!           event   kind, state, times, what it covers, who said and captured it, evidence, until when
 //! ```
 //!
-//! What the event says is as it was recorded. Activities and labels are as they are declared on the day of issue.
+//! What the event says is as it was recorded. Activities and labels are as they are declared on the day of issue. A version of a notice
+//! is never changed, so its text is the one that was shown, if the event names what the version names.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::config::Controller;
-use crate::consent::{Consent, Delegation, Event, Method, Notice, Scope, Stop, What};
+use crate::consent::{Consent, Delegation, Event, Method, Notice, NoticeVersion, Scope, Stop, What};
 use crate::model::{Activity, Art9Basis, Author, Category, Channel, Department, LawfulBasis, Purpose, Term, Vocabulary};
 
 /// The profile of ISO/IEC TS 27560 that this follows.
@@ -31,6 +32,8 @@ pub(super) struct Matter<'a> {
     pub(super) principal: &'a str,
     pub(super) vocabulary: &'a Vocabulary,
     pub(super) activities: &'a [Activity],
+    /// The registered versions of notices.
+    pub(super) notices: &'a [NoticeVersion],
     pub(super) controller: Option<&'a Controller>,
     pub(super) origin: &'a str,
     pub(super) issued_at: Timestamp,
@@ -95,10 +98,7 @@ impl Matter<'_> {
             record.extend(object([
                 ("lawful_basis", Some(basis(named.map_or(LawfulBasis::Consent, |activity| activity.basis)))),
                 ("pii_processing", Some(processing.into_iter().map(|activity| self.activity(activity)).collect())),
-                (
-                    "privacy_notice",
-                    consent.notice.as_ref().map(|notice| json!({ "@type": "ConsentNotice", "id": notice.id, "version": notice.version })),
-                ),
+                ("privacy_notice", consent.notice.as_ref().map(|notice| self.notice(notice))),
                 ("withdrawal_method", consent.state.opens().then(|| self.withdrawal())),
             ]));
         }
@@ -201,6 +201,18 @@ impl Matter<'_> {
         categories.iter().map(one).collect()
     }
 
+    fn notice(&self, notice: &Notice) -> Value {
+        let text = self.notices.iter().find(|known| known.notice == *notice);
+        Value::Object(object([
+            ("@type", Some(json!("ConsentNotice"))),
+            ("id", Some(json!(notice.id))),
+            ("version", Some(json!(notice.version))),
+            ("language", text.map(|text| json!(text.language))),
+            ("hash", text.map(|text| json!(format!("sha256:{}", text.hash)))),
+            ("url", text.and_then(|text| text.url.as_ref()).filter(|url| !url.is_empty()).map(|url| json!(url))),
+        ]))
+    }
+
     /// GDPR Art. 7(3).
     fn withdrawal(&self) -> Value {
         let whom = self.controller.and_then(|controller| controller.contact.as_deref()).unwrap_or("the controller");
@@ -253,6 +265,7 @@ fn context() -> Value {
         let iri = terms.get(*name).cloned();
         terms.insert((*name).to_owned(), json!({ "@id": iri, "@type": "http://www.w3.org/2001/XMLSchema#dateTime" }));
     }
+    terms.insert("url".to_owned(), json!({ "@id": "http://xmlns.com/foaf/0.1/page", "@type": "@id" }));
     terms.insert("schema_version".to_owned(), json!({ "@id": "http://purl.org/dc/terms/conformsTo", "@type": "@id" }));
     // Members that have no term elsewhere.
     terms.insert("@vocab".to_owned(), json!("urn:consentry:receipt:term:"));

@@ -68,12 +68,13 @@ fn receipt(call: &Call) -> Result<Reply, Problem> {
     }
     let (instance, state) = (&call.state.instance, &call.state);
     let (vocabulary, activities, controller) = (instance.vocabulary(), instance.activities(), instance.controller());
-    let principal = principal(call, &event);
+    let (principal, notices) = (principal(call, &event), state.ledger.notices());
     let document = jsonld::document(&Matter {
         event: &event,
         principal: &principal,
         vocabulary: &vocabulary,
         activities: &activities,
+        notices: &notices,
         controller: controller.as_ref(),
         origin: &state.origin,
         issued_at: state.clock.now(),

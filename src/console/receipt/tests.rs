@@ -72,6 +72,7 @@ fn issued(desk: &Desk, event: &Event, controller: Option<&Controller>) -> Value 
         principal: "crm:0044",
         vocabulary: &vocabulary,
         activities: &activities,
+        notices: &desk.state.ledger.notices(),
         controller,
         origin: "gw-test.example.com",
         issued_at: "2026-07-25T08:00:00Z".parse().unwrap(),
@@ -130,7 +131,7 @@ fn the_schema_refuses_what_is_no_receipt() {
     let stop = Stop { kind: StopKind::Objection, purposes: Vec::new(), scope: Scope::default(), reason: None };
     let objection = issued(&desk, &event(What::Stop(stop)), None);
     type Spoil = (&'static str, fn(&mut Value));
-    let spoils: [Spoil; 12] = [
+    let spoils: [Spoil; 14] = [
         ("no schema version", |r| drop(r.as_object_mut().unwrap().remove("schema_version"))),
         ("another profile", |r| r["schema_version"] = json!("https://w3id.org/dpv/schema/dpv-27560#record")),
         ("another member", |r| r["record"]["event"]["mood"] = json!("good")),
@@ -142,6 +143,8 @@ fn the_schema_refuses_what_is_no_receipt() {
         ("a grant without withdrawal", |r| drop(r["record"].as_object_mut().unwrap().remove("withdrawal_method"))),
         ("a reason for consent", |r| r["record"]["event"]["reason"] = json!("because")),
         ("an event of two kinds", |r| r["record"]["event"]["kind"] = json!("stop")),
+        ("a hash of another kind", |r| r["record"]["privacy_notice"]["hash"] = json!("md5:00")),
+        ("an address of no text", |r| r["record"]["privacy_notice"]["url"] = json!("https://example.com/n-1")),
         ("an id of another kind", |r| r["record"]["record_id"] = json!("42")),
     ];
     for (what, spoil) in spoils {
@@ -234,6 +237,39 @@ fn who_captured_an_event_and_the_desk_see_the_id_and_others_a_party_or_nothing()
     assert_eq!(receipt["record"]["pii_principal_id"], "crm:…");
     assert_eq!(receipt["record"]["event"]["stop"], json!({"key": "objection-marketing", "iri": "https://w3id.org/dpv/legal/eu/gdpr#A21"}));
     check(&receipt);
+}
+
+#[test]
+fn a_receipt_names_the_text_that_was_shown() {
+    let desk = Desk::open().with_customer();
+    let notice_of = |path: &str| {
+        let receipt = desk.get(&role(AdminRole::ConsentDesk), path).1;
+        check(&receipt);
+        receipt["record"]["privacy_notice"].clone()
+    };
+    let unregistered = json!({"@type": "ConsentNotice", "id": "n-1", "version": "3"});
+    let before = recorded(&desk, &CENTRE, "given");
+    assert_eq!(notice_of(&before), unregistered);
+    let text = "We write to you about offers.";
+    let version = json!({
+        "id": "n-1", "version": "3", "language": "en-GB", "text": text, "url": "https://example.com/n-1?v=3&lang=en", "purposes": ["sales.outreach"],
+    });
+    assert_eq!(desk.post(&role(AdminRole::ConsentDesk), "/v1/notices", &version).0, StatusCode::CREATED);
+    // What was registered later may be another text.
+    assert_eq!(notice_of(&before), unregistered);
+    let path = recorded(&desk, &CENTRE, "given");
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let hash = hash.as_ref().iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"));
+    let registered = json!({
+        "@type": "ConsentNotice", "id": "n-1", "version": "3", "language": "en-GB", "hash": hash, "url": "https://example.com/n-1?v=3&lang=en",
+    });
+    assert_eq!(notice_of(&path), registered);
+    let (_, jwks) = desk.get(&CENTRE, "/.well-known/jwks.json");
+    let (_, _, jws) = desk.fetch(&CENTRE, &format!("{path}?format=jws"));
+    assert_eq!(verified(&jwks, std::str::from_utf8(&jws).unwrap()).unwrap()["record"]["privacy_notice"], registered);
+    let (_, _, page) = desk.fetch(&CENTRE, &format!("{path}?format=html"));
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains(&hash) && page.contains("<dd>https://example.com/n-1?v=3&amp;lang=en</dd>") && page.contains("<dd>en-GB</dd>"), "{page}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::message::Secret;
-use crate::consent::{Change, ChangeKind, Ledger, Unavailable};
+use crate::consent::{Change, ChangeKind, Document, Ledger, Unavailable};
 use crate::model::{Purpose, Revision, Vocabulary};
 
 /// Documents of these kinds, by the webhook's id.
@@ -160,8 +160,8 @@ pub(super) fn load(ledger: &Ledger) -> Result<Vec<(Hook, Progress)>, Unavailable
     Ok(found)
 }
 
-/// Stores a new webhook; it is there from then on.
-pub(super) fn store(ledger: &Ledger, hook: &Hook, progress: &Progress) -> Result<(), Unavailable> {
+/// A new webhook as it is stored.
+pub(super) fn stored(hook: &Hook, progress: &Progress) -> Vec<Document> {
     let body = StoredHook {
         version: VERSION,
         url: hook.url.clone(),
@@ -171,12 +171,15 @@ pub(super) fn store(ledger: &Ledger, hook: &Hook, progress: &Progress) -> Result
         created: hook.created.to_string(),
         by: hook.by.clone(),
     };
-    // The order matters after a crash: progress without a webhook is nothing, a webhook without progress could not be served.
-    store_progress(ledger, &hook.id, progress)?;
-    ledger.put_document(HOOK, &hook.id, Some(&text(&body)))
+    vec![stored_progress(&hook.id, progress), Document { kind: HOOK, key: hook.id.clone(), body: Some(text(&body)) }]
 }
 
-pub(super) fn store_progress(ledger: &Ledger, id: &str, progress: &Progress) -> Result<(), Unavailable> {
+/// What takes a webhook's documents away.
+pub(super) fn gone(id: &str) -> Vec<Document> {
+    [HOOK, PROGRESS].map(|kind| Document { kind, key: id.to_owned(), body: None }).into()
+}
+
+pub(super) fn stored_progress(id: &str, progress: &Progress) -> Document {
     let body = StoredProgress {
         version: VERSION,
         after: progress.after.0,
@@ -185,12 +188,7 @@ pub(super) fn store_progress(ledger: &Ledger, id: &str, progress: &Progress) -> 
         failing_since: progress.failing_since.map(|t| t.to_string()),
         gone: progress.gone,
     };
-    ledger.put_document(PROGRESS, id, Some(&text(&body)))
-}
-
-pub(super) fn erase(ledger: &Ledger, id: &str) -> Result<(), Unavailable> {
-    ledger.put_document(HOOK, id, None)?;
-    ledger.put_document(PROGRESS, id, None)
+    Document { kind: PROGRESS, key: id.to_owned(), body: Some(text(&body)) }
 }
 
 /// Texts and numbers only: this cannot fail.

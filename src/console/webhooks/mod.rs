@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use super::changes::ChangeSignal;
 use crate::clock::Clock;
-use crate::consent::{Ledger, Unavailable};
+use crate::consent::{ConsentError, IdempotencyKey, Ledger, Unavailable};
 use crate::model::{Revision, Vocabulary};
 use crate::telemetry::Metrics;
 
@@ -106,12 +106,12 @@ impl Slot {
     }
 
     /// Stores the progress if it has changed. Blocks on the disk.
-    fn save(&self, ledger: &Ledger) -> Result<(), Unavailable> {
+    fn save(&self, ledger: &Ledger) -> Result<(), ConsentError> {
         let mut state = lock(&self.state);
         if state.removed || state.progress == state.saved {
             return Ok(());
         }
-        hook::store_progress(ledger, &self.hook.id, &state.progress)?;
+        ledger.put_documents(vec![hook::stored_progress(&self.hook.id, &state.progress)], None, None)?;
         state.saved = state.progress.clone();
         Ok(())
     }
@@ -194,17 +194,17 @@ impl Webhooks {
     }
 
     /// Stores a webhook and begins to serve it.
-    fn add(&self, hook: Hook, progress: Progress) -> Result<(), Unavailable> {
-        hook::store(&self.ledger, &hook, &progress)?;
+    fn add(&self, hook: Hook, progress: Progress, key: Option<&IdempotencyKey>) -> Result<(), ConsentError> {
+        self.ledger.put_documents(hook::stored(&hook, &progress), key, Some(hook.id.clone()))?;
         lock(&self.slots).insert(hook.id.clone(), Slot::new(hook, progress));
         self.added.notify_one();
         Ok(())
     }
 
     /// Ends a webhook; a message that is under way may still arrive.
-    fn remove(&self, slot: &Slot) -> Result<(), Unavailable> {
+    fn remove(&self, slot: &Slot, key: Option<&IdempotencyKey>) -> Result<(), ConsentError> {
         let mut state = lock(&slot.state);
-        hook::erase(&self.ledger, &slot.hook.id)?;
+        self.ledger.put_documents(hook::gone(&slot.hook.id), key, None)?;
         state.removed = true;
         drop(state);
         lock(&self.slots).remove(&slot.hook.id);
@@ -213,10 +213,10 @@ impl Webhooks {
     }
 
     /// Sets the cursor; everything after it is sent, whether or not it was sent before.
-    fn replay(&self, slot: &Slot, from: Revision) -> Result<(), Unavailable> {
+    fn replay(&self, slot: &Slot, from: Revision, key: Option<&IdempotencyKey>) -> Result<(), ConsentError> {
         let mut state = lock(&slot.state);
         let progress = Progress { after: from, gone: false, ..state.progress.clone() };
-        hook::store_progress(&self.ledger, &slot.hook.id, &progress)?;
+        self.ledger.put_documents(vec![hook::stored_progress(&slot.hook.id, &progress)], key, None)?;
         state.saved = progress.clone();
         state.progress = progress;
         state.epoch += 1;

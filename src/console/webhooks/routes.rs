@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::rand;
 use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::changes::refuse_future;
@@ -17,20 +17,20 @@ use super::super::schema::body;
 use super::hook::{Hook, Progress, Target};
 use super::message::Secret;
 use super::{Slot, behind, lock};
-use crate::consent::{ChangeKind, Unavailable};
+use crate::consent::{ChangeKind, Done};
 use crate::model::Revision;
 
 const HOOKS_MAX: usize = 64;
-/// How long the same idempotency key means the same webhook.
-const KEY_HOLDS: SignedDuration = SignedDuration::from_hours(24);
 
 pub(in crate::console) const ROUTES: &[Route] = &[
     Route::get("/v1/webhooks", "webhooks.list", DESK, "Who is told of changes, and how far each has come", list),
     Route::post("/v1/webhooks", "webhooks.add", DESK, "Tell a receiver of every change; the answer alone shows the secret", add)
-        .takes(Takes::Json(&WebhookBody::SCHEMA)),
-    Route::delete("/v1/webhooks/{id}", "webhooks.remove", DESK, "Tell a receiver no longer", remove),
+        .takes(Takes::Json(&WebhookBody::SCHEMA))
+        .again(added_again),
+    Route::delete("/v1/webhooks/{id}", "webhooks.remove", DESK, "Tell a receiver no longer", remove).again(removed_again),
     Route::post("/v1/webhooks/{id}:replay", "webhooks.replay", DESK, "Send everything after a revision again, or skip to one", replay)
-        .takes(Takes::Json(&ReplayBody::SCHEMA)),
+        .takes(Takes::Json(&ReplayBody::SCHEMA))
+        .again(replayed_again),
 ];
 
 body! {
@@ -86,35 +86,44 @@ fn add(call: &Call) -> Result<Reply, Problem> {
     call.may_write(Weight::Opens)?;
     let webhooks = &call.state.webhooks;
     let one = lock(&webhooks.editing);
-    let (hook, cursor) = match webhooks.slot(&hook.id) {
-        // The answer to the first try was lost.
-        Some(known) if known.hook.is_same(&hook) && hook.created.duration_since(known.hook.created) < KEY_HOLDS => {
-            (known.hook.clone(), lock(&known.state).progress.after)
-        }
-        Some(_) => return Err(Problem::new(Code::IdempotencyMismatch, "use a new key")),
-        None => {
-            if webhooks.all().len() >= HOOKS_MAX {
-                return Err(Problem::new(Code::Conflict, "remove one first").detail(format!("there are {HOOKS_MAX} webhooks, more cannot be")));
-            }
-            webhooks.add(hook.clone(), Progress { after: from, ..Progress::default() }).map_err(away)?;
-            (hook, from)
-        }
-    };
+    if webhooks.all().len() >= HOOKS_MAX {
+        return Err(Problem::new(Code::Conflict, "remove one first").detail(format!("there are {HOOKS_MAX} webhooks, more cannot be")));
+    }
+    let progress = Progress { after: from, ..Progress::default() };
+    webhooks.add(hook.clone(), progress, call.idempotency_key.as_ref()).map_err(|error| consent_problem(&error))?;
     drop(one);
+    added(call, &hook, from)
+}
+
+/// The answer to the first try was lost: the secret is shown once more, to whoever holds the key.
+fn added_again(call: &Call, done: &Done) -> Result<Reply, Problem> {
+    let slot = done.detail.as_deref().and_then(|id| call.state.webhooks.slot(id)).ok_or_else(not_found)?;
+    let cursor = lock(&slot.state).progress.after;
+    added(call, &slot.hook, cursor)
+}
+
+fn added(call: &Call, hook: &Hook, cursor: Revision) -> Result<Reply, Problem> {
     call.record_write(Weight::Opens, None, None, StatusCode::CREATED)?;
-    let secret = hook.secret.reveal();
-    Ok(Reply::created(&json!({ "id": hook.id, "url": hook.url, "cursor": cursor.0, "secret": secret })))
+    Ok(Reply::created(&json!({ "id": hook.id, "url": hook.url, "cursor": cursor.0, "secret": hook.secret.reveal() })))
 }
 
 fn remove(call: &Call) -> Result<Reply, Problem> {
     let webhooks = &call.state.webhooks;
     let one = lock(&webhooks.editing);
     let slot = find(call)?;
-    webhooks.remove(&slot).map_err(away)?;
+    webhooks.remove(&slot, call.idempotency_key.as_ref()).map_err(|error| consent_problem(&error))?;
     drop(one);
+    removed(call)
+}
+
+fn removed_again(call: &Call, _done: &Done) -> Result<Reply, Problem> {
+    removed(call)
+}
+
+fn removed(call: &Call) -> Result<Reply, Problem> {
     // Less goes out from now on: this is not undone because the log is away.
     call.record_write(Weight::Stops, None, None, StatusCode::OK)?;
-    Ok(Reply::ok(&json!({ "removed": slot.hook.id })))
+    Ok(Reply::ok(&json!({ "removed": call.param(0)? })))
 }
 
 fn replay(call: &Call) -> Result<Reply, Problem> {
@@ -125,10 +134,18 @@ fn replay(call: &Call) -> Result<Reply, Problem> {
     let one = lock(&call.state.webhooks.editing);
     // It may have been removed since.
     let slot = call.state.webhooks.slot(&slot.hook.id).ok_or_else(not_found)?;
-    call.state.webhooks.replay(&slot, from).map_err(away)?;
+    call.state.webhooks.replay(&slot, from, call.idempotency_key.as_ref()).map_err(|error| consent_problem(&error))?;
     drop(one);
+    replayed(call, &slot)
+}
+
+fn replayed_again(call: &Call, _done: &Done) -> Result<Reply, Problem> {
+    replayed(call, &*find(call)?)
+}
+
+fn replayed(call: &Call, slot: &Slot) -> Result<Reply, Problem> {
     call.record_write(Weight::Opens, None, None, StatusCode::OK)?;
-    Ok(Reply::ok(&slot_json(&slot, call.state.ledger.revision())))
+    Ok(Reply::ok(&slot_json(slot, call.state.ledger.revision())))
 }
 
 fn wanted(call: &Call, body: &WebhookBody) -> Result<Hook, Problem> {
@@ -148,7 +165,7 @@ fn wanted(call: &Call, body: &WebhookBody) -> Result<Hook, Problem> {
     let purposes = consents::purposes(&call.state.instance.vocabulary(), body.purposes.clone())?;
     let randomness = || Problem::new(Code::Unavailable, "repeat").detail("the machine gives no randomness");
     Ok(Hook {
-        id: id(call).ok_or_else(randomness)?,
+        id: fresh_id().ok_or_else(randomness)?,
         url: body.url.clone(),
         target,
         kinds: body.kinds.iter().flatten().map(kind).collect::<Result<_, _>>()?,
@@ -159,22 +176,9 @@ fn wanted(call: &Call, body: &WebhookBody) -> Result<Hook, Problem> {
     })
 }
 
-impl Hook {
-    fn is_same(&self, other: &Self) -> bool {
-        (&self.url, &self.kinds, &self.purposes, &self.by) == (&other.url, &other.kinds, &other.purposes, &other.by)
-    }
-}
-
-/// The same for the same caller and idempotency key.
-fn id(call: &Call) -> Option<String> {
+fn fresh_id() -> Option<String> {
     let mut bytes = [0_u8; 10];
-    match &call.idempotency_key {
-        Some(key) => {
-            let hash = digest::digest(&digest::SHA256, format!("{}\n{key}", call.actor()).as_bytes());
-            bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-        }
-        None => rand::fill(&mut bytes).ok()?,
-    }
+    rand::fill(&mut bytes).ok()?;
     Some(bytes.iter().fold("wh_".to_owned(), |id, byte| format!("{id}{byte:02x}")))
 }
 
@@ -189,10 +193,6 @@ fn find(call: &Call) -> Result<Arc<Slot>, Problem> {
 
 fn not_found() -> Problem {
     Problem::new(Code::NotFound, "see `/v1/webhooks` for those that are there").detail("no such webhook")
-}
-
-fn away(error: Unavailable) -> Problem {
-    consent_problem(&error.into())
 }
 
 /// Everything but the secret.

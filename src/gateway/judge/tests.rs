@@ -59,7 +59,7 @@ impl World {
         let ledger = Ledger::open(&dir.path().join("consent.db"), SystemClock::shared()).unwrap();
         ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).unwrap();
         let normalise = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
-        let report = ledger.import_parties(format!("identifiers,kind\ncrm:1,{kind}\n").as_bytes(), false, &normalise, &mut |_| {}).unwrap();
+        let report = ledger.import_parties(format!("identifiers,kind\ncrm:1,{kind}\n").as_bytes(), false, &normalise, &mut |_| {}, None).unwrap();
         assert!(report.errors.is_empty(), "{report:?}");
         Self { policies, ledger, _dir: dir }
     }

@@ -115,7 +115,7 @@ impl Builder {
             .running()
             .shared()
             .ledger
-            .import_parties(self.parties.as_bytes(), false, &|space: &str, value: &str| instance.identifier(space, value), &mut |_| {})
+            .import_parties(self.parties.as_bytes(), false, &|space: &str, value: &str| instance.identifier(space, value), &mut |_| {}, None)
             .unwrap();
         assert!(report.errors.is_empty(), "{report:?}");
         world
