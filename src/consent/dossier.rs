@@ -65,7 +65,7 @@ pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Deri
             // What never was valid was not so then either, though nobody said it yet.
             let had_been_given = |id: EventId| dossier.records.iter().any(|(_, grant)| grant.id == id && had_come(grant));
             let counts = |record: &Record| had_come(record) || (record.id.0 <= view.known.0 && invalidated_by(record).is_some_and(had_been_given));
-            then = dossier.records.iter().map(|(_, record)| Record { fired: false, ..record.clone() }).collect();
+            then = dossier.records.iter().map(|(_, record)| record.as_of(at, view.known)).collect();
             dossier.records.iter().map(|(ident, _)| *ident).zip(&then).filter(|(_, record)| counts(record)).collect()
         }
     };

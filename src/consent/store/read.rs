@@ -140,9 +140,17 @@ fn records_of(connection: &Connection, forms: &mut Forms, ident: u64) -> Result<
         let fired = row.get::<_, i64>(7)? != 0;
         let used: u32 = row.get(8)?;
         let due = due.filter(|_| form.may_run_out());
-        records.push(Record { id, form, event_time, record_time, about, due, fired, uses_left: uses.map(|uses| uses.saturating_sub(used)) });
+        let uses_left = uses.map(|uses| uses.saturating_sub(used));
+        let used_up = if uses_left == Some(0) { used_up(connection, id)? } else { None };
+        records.push(Record { id, form, event_time, record_time, about, due, fired, uses_left, used_up });
     }
     Ok(records)
+}
+
+/// When the last use of a grant was taken. Those before it change nothing that is told, and have no time.
+fn used_up(connection: &Connection, id: EventId) -> Result<Option<(Revision, Timestamp)>, StoreError> {
+    let sql = "SELECT revision, at FROM change WHERE kind = 'used-up' AND event = ?1";
+    Ok(list(connection, sql, params![signed(id.0)?], |row| Ok((Revision(unsigned(row.get(0)?)?), time(row.get(1)?)?)))?.pop())
 }
 
 /// Merges among the customers whose ids these are or were.

@@ -116,6 +116,7 @@ impl Tale {
             due: None,
             fired: false,
             uses_left: None,
+            used_up: None,
         };
         self.told.push(Told { record, carries_grants: true, group: 0 });
         self.told.last_mut().unwrap()

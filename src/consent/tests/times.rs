@@ -148,3 +148,33 @@ fn nobody_is_known_before_they_were_recorded_and_nothing_is_told_of_what_will_be
     bench.advance(10);
     assert!(matches!(ask(&bench, "crm:2", None, Some(noon(4))), Err(ConsentError::Unavailable(_))));
 }
+
+#[test]
+fn a_grant_was_open_until_its_last_use_and_is_known_to_have_ended_only_since() {
+    let mut bench = bench();
+    let mut draft = bench.draft("crm:1", MAIL, State::Given);
+    draft.uses = Some(2);
+    let grant = bench.record(draft).unwrap().event;
+    until(&bench, 3);
+    bench.ledger.reserve_uses(&[grant]).unwrap();
+    until(&bench, 5);
+    bench.ledger.reserve_uses(&[grant]).unwrap();
+    until(&bench, 8);
+    let expected = [
+        (2, 2, State::Given),
+        (4, 4, State::Given),
+        (4, 8, State::Given),
+        (5, 4, State::Given),
+        (5, 5, State::Expired),
+        (6, 4, State::Given),
+        (6, 6, State::Expired),
+        (8, 8, State::Expired),
+    ];
+    for _ in 0..2 {
+        for (at, known_at, expected) in expected {
+            assert_eq!(state(&bench, "crm:1", at, known_at), expected, "of day {at}, known on day {known_at}");
+        }
+        bench.ledger = bench.reopened();
+    }
+    assert_eq!(ask(&bench, "crm:1", None, Some(noon(4))).unwrap().rows[0].consent.state, State::Given, "what was known then of now");
+}
