@@ -50,7 +50,7 @@ pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
-pub use floor::{floor, limited_lift};
+pub use floor::{floor, limited_lifts};
 pub use gaps::Gap;
 pub use identity::{MergeDraft, Split, SplitOff};
 pub use import::{Cutter, ImportError, ImportFormat, ImportOptions, ImportPiece, ImportReport, Piece, PieceReport, Progress, Surroundings, Tally};
