@@ -372,8 +372,12 @@ impl<'a> Around<'a> {
         self.joined.get(&(a, b)).is_some_and(|joined| *joined < before)
     }
 
-    /// The other groups that had become one customer with this one's before it was said.
+    /// The other groups that had become one customer with this one's before it was said. When something without a time was said is
+    /// not known, however late it was recorded.
     fn over(&self, reached: &Reaching<'_>) -> Box<[u16]> {
+        if reached.record.event_time.is_none() {
+            return [].into();
+        }
         let others = self.groups.iter().filter(|other| self.were_joined(reached.group, **other, reached.record.time()));
         others.map(|other| self.number(*other)).collect()
     }

@@ -16,7 +16,8 @@ use super::event::{Scope, State, StopKind};
 use super::profile::{HardStop, Lapse, Mandate, Origin, Position, Profile, Said};
 use super::record::Terms;
 
-const VERSION: u8 = 1;
+/// Also another one when the same records give another profile: a snapshot of before is then read anew.
+const VERSION: u8 = 2;
 
 impl Profile {
     pub(super) fn encode(&self) -> String {

@@ -107,7 +107,7 @@ fn a_text_that_is_no_profile_is_none() {
     tale.say(0, MAIL, State::Given);
     let text = tale.build().0.encode();
     assert!(Profile::decode(&text).is_some());
-    for (from, to) in [("\"v\":1", "\"v\":2"), ("\"given\"", "\"granted\""), ("\"at\"", "\"when\""), ("{", "")] {
+    for (from, to) in [("\"v\":2", "\"v\":3"), ("\"given\"", "\"granted\""), ("\"at\"", "\"when\""), ("{", "")] {
         let spoilt = text.replacen(from, to, 1);
         assert!(spoilt != text && Profile::decode(&spoilt).is_none(), "{spoilt}");
     }
