@@ -107,7 +107,8 @@ impl<'a> Reading<'a> {
         }
         let after_all = |told: &Told| groups.iter().all(|group| *group == told.group || self.joined_before(told.group, *group, told));
         let timed = |told: &Told| told.record.event_time.is_some();
-        let settled = grants.iter().any(|g| after_all(g) && self.names_exactly(g)) || refusals.iter().any(|r| by_customer(r) && timed(r) && after_all(r));
+        let settled =
+            grants.iter().any(|g| after_all(g) && self.names_exactly(g)) || refusals.iter().any(|r| by_customer(r) && timed(r) && after_all(r));
         !settled && groups.iter().any(|group| Self { group: Some(*group), ..*self }.answer().open)
     }
 
