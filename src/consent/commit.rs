@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 use crate::model::{Identifier, PartyNo, Revision};
 
 use super::error::{ConsentError, Unavailable};
-use super::event::{Assurance, PartyRef};
+use super::event::Assurance;
 use super::health::lock;
 use super::ledger::Ledger;
 use super::parties::link_row;
@@ -110,9 +110,8 @@ impl Ledger {
     /// split off is somebody else's.
     fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
         for event in &mut batch.events {
-            if let Some(no) = self.reading().erased(&event.identifier) {
-                // The id itself is not written down again.
-                event.identifier = PartyRef::Party(self.party_id(no)).identifier();
+            if let Some(kept_under) = self.reading().kept_under(&event.identifier) {
+                event.identifier = kept_under;
             }
         }
         let mut linked: HashSet<&Identifier> = batch.links.iter().map(|link| &link.identifier).collect();

@@ -242,7 +242,11 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                     explicit: form.method == Method::Explicit,
                     lapsed: around.lapse(record, state, until.as_deref()),
                     limited: record.uses_left.is_some(),
-                    raises: state.opens() && record.may_raise() && carries_grants && circumstances.may_speak(record),
+                    raises: state.opens()
+                        && record.may_raise()
+                        && carries_grants
+                        && circumstances.may_speak(record)
+                        && !around.comes_after_erasure(record),
                     confirmed: state.opens() && around.confirms(reached, terms),
                     by_customer,
                     mandates: (state.opens() && form.author == Author::Guardian).then(|| around.mandates(reached)),
@@ -277,6 +281,8 @@ struct Around<'a> {
     times: Vec<Timestamp>,
     /// Grants of which another record says that they never were valid.
     invalid: HashSet<EventId>,
+    /// When the person was erased.
+    erased: Option<EventId>,
     /// In the order of first appearance.
     groups: Vec<u16>,
     /// When two groups became one customer.
@@ -290,8 +296,9 @@ impl<'a> Around<'a> {
             numbered(&mut groups, reached.group);
         }
         let joined = if groups.len() > 1 { joined_at(circumstances.joined) } else { HashMap::new() };
-        let mut around =
-            Self { reaching, circumstances, times: reaching.iter().map(|r| r.record.time()).collect(), invalid: HashSet::new(), groups, joined };
+        let times = reaching.iter().map(|r| r.record.time()).collect();
+        let erased = reaching.iter().filter(|r| r.record.stop_kind() == Some(StopKind::Erasure)).map(|r| r.record.id).min();
+        let mut around = Self { reaching, circumstances, times, invalid: HashSet::new(), erased, groups, joined };
         let is_grant = |id: &EventId| around.find(*id).is_some_and(|r| matches!(r.record.form.matter, Matter::Said { state, .. } if state.opens()));
         let invalid = reaching.iter().filter_map(|r| invalidated_by(r.record)).filter(is_grant).collect();
         around.invalid = invalid;
@@ -300,6 +307,11 @@ impl<'a> Around<'a> {
 
     fn find(&self, id: EventId) -> Option<&Reaching<'a>> {
         self.reaching.iter().find(|r| r.record.id == id)
+    }
+
+    /// What comes in about an erased person is kept, and opens nothing, on whatever basis.
+    fn comes_after_erasure(&self, record: &Record) -> bool {
+        self.erased.is_some_and(|erased| record.id > erased)
     }
 
     /// Whether it says of another record that it never was valid, and that is all it says.
@@ -346,7 +358,8 @@ impl<'a> Around<'a> {
         let Circumstances { at, age, .. } = *self.circumstances;
         let mandate = |r: &Reaching<'_>| {
             let Matter::Delegation { holder, purposes } = &r.record.form.matter else { return None };
-            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && self.circumstances.may_speak(r.record);
+            let may_speak = self.circumstances.may_speak(r.record) && !self.comes_after_erasure(r.record);
+            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && may_speak;
             let of_age = *holder == Holder::Guardian && age == Age::Adult;
             (is_proven && self.supports(r, grant)).then(|| Mandate { purposes: purposes.clone(), ended: of_age || r.record.has_run_out(at) })
         };

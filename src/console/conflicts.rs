@@ -148,7 +148,7 @@ fn ask(call: &Call) -> Result<Reply, Problem> {
     call.may_write(Weight::Opens)?;
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Opens, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(consents::acknowledgement(&acknowledged, None))
+    Ok(consents::acknowledgement(call, &acknowledged, None))
 }
 
 /// The head of [`conflict_csv`]'s columns (RFC 4180).

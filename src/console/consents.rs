@@ -107,8 +107,8 @@ pub(super) fn record(call: &Call) -> Result<Reply, Problem> {
     let lacks = lacks_to_open(&draft);
     let acknowledged = call.state.ledger.record(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    let Some(until) = confirmable else { return Ok(acknowledgement(&acknowledged, lacks)) };
-    let mut document = acknowledgement_json(&acknowledged, lacks);
+    let Some(until) = confirmable else { return Ok(acknowledgement(call, &acknowledged, lacks)) };
+    let mut document = acknowledgement_json(call, &acknowledged, lacks);
     if let Some(members) = document.as_object_mut() {
         members.insert("confirm".to_owned(), confirm::token(call, acknowledged.event, until)?);
         members.insert("confirm_until".to_owned(), json!(until.to_string()));
@@ -137,20 +137,20 @@ fn lacks_to_open(draft: &EventDraft) -> Option<&'static str> {
 }
 
 /// What a recorded event is answered with: it is in force.
-pub(super) fn acknowledgement(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Reply {
-    Reply::created(&acknowledgement_json(acknowledged, lacks)).revision(acknowledged.revision.0)
+pub(super) fn acknowledgement(call: &Call, acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Reply {
+    Reply::created(&acknowledgement_json(call, acknowledged, lacks)).revision(acknowledged.revision.0)
 }
 
-fn acknowledgement_json(acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
-    let mut document = json!({
-        "event": acknowledged.event.to_string(),
-        "party": acknowledged.party_id.as_ref().map(|id| id.0.as_str()),
-        "revision": acknowledged.revision.0,
-        "author": acknowledged.author.as_str(),
-    });
+/// INVARIANT: an app reads nothing here that depends on whose id it is, nor on whether it is anybody's.
+fn acknowledgement_json(call: &Call, acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
+    let mut document =
+        json!({ "event": acknowledged.event.to_string(), "revision": acknowledged.revision.0, "author": acknowledged.author.as_str() });
     if let Some(members) = document.as_object_mut() {
-        if let Some(after) = acknowledged.in_force_after {
-            members.insert("in_force_after_us".to_owned(), json!(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
+        if !matches!(call.caller, Caller::App(_)) {
+            members.insert("party".to_owned(), json!(acknowledged.party_id.as_ref().map(|id| id.0.as_str())));
+            if let Some(after) = acknowledged.in_force_after {
+                members.insert("in_force_after_us".to_owned(), json!(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
+            }
         }
         if let Some(note) = lacks {
             members.insert("note".to_owned(), json!(note));

@@ -104,7 +104,7 @@ fn note(call: &Call, draft: NoteDraft, weight: Weight) -> Result<Reply, Problem>
     call.may_write(weight)?;
     let acknowledged = call.state.ledger.note(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(weight, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(consents::acknowledgement(&acknowledged, None))
+    Ok(consents::acknowledgement(call, &acknowledged, None))
 }
 
 /// The desk notes what it has seen itself; an app hands in what a customer said.

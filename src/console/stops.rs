@@ -154,7 +154,7 @@ pub(super) fn add(call: &Call, mut draft: StopDraft) -> Result<Reply, Problem> {
     draft.idempotency_key.clone_from(&call.idempotency_key);
     let acknowledged = call.state.ledger.add_stop(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Stops, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(consents::acknowledgement(&acknowledged, None))
+    Ok(consents::acknowledgement(call, &acknowledged, None))
 }
 
 fn list(call: &Call, group: &Group) -> Result<Reply, Problem> {
@@ -196,5 +196,5 @@ fn lift(call: &Call) -> Result<Reply, Problem> {
     };
     let acknowledged = call.state.ledger.lift_stop(draft, &capturer(call)).map_err(|error| consent_problem(&error))?;
     call.record_write(Weight::Opens, acknowledged.party, Some(acknowledged.revision), StatusCode::CREATED)?;
-    Ok(consents::acknowledgement(&acknowledged, None))
+    Ok(consents::acknowledgement(call, &acknowledged, None))
 }

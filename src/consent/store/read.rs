@@ -305,7 +305,7 @@ pub(super) fn revision_at(connection: &Connection, at: Timestamp) -> Result<Revi
 }
 
 pub(super) fn unlinked(connection: &Connection) -> Result<Vec<(Space, u64)>, StoreError> {
-    let sql = "SELECT i.space, count(*) FROM identifier i WHERE i.value IS NOT NULL \
+    let sql = "SELECT i.space, count(*) FROM identifier i WHERE i.value IS NOT NULL AND i.space <> 'party' \
                AND EXISTS (SELECT 1 FROM event e WHERE e.ident = i.no) \
                AND NOT EXISTS (SELECT 1 FROM link l WHERE l.ident = i.no AND l.to_rev IS NULL AND l.assurance <> 'matched') GROUP BY i.space";
     list(connection, sql, [], |row| Ok((Space::intern(&row.get::<_, String>(0)?), unsigned(row.get(1)?)?)))
