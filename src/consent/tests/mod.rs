@@ -8,6 +8,7 @@ mod import;
 mod judging;
 mod merge;
 mod notices;
+mod ranks;
 mod reference;
 mod replay;
 mod snapshots;
