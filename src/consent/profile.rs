@@ -13,6 +13,7 @@ use crate::model::{Age, Author, EventId, Purpose};
 use super::event::{Holder, Method, Scope, State, StopKind};
 use super::record::{Matter, Record, Terms};
 use super::states::StateEvent;
+use super::write::FUTURE_MAX;
 
 /// The place of an event in a customer's time order; `Standing::event_id` gives its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -327,7 +328,16 @@ impl<'a> Around<'a> {
         let spoken_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && r.record.form.source == record.form.source;
         let within_skew = self.reaching.iter().take(earlier).skip(after_other);
         let after_own = within_skew.take_while(|r| !spoken_later(r)).count().saturating_add(after_other);
-        Origin { source: small(source), after_own: small(after_own), after_other: small(after_other) }
+        let before = self.set_back_at(record);
+        Origin { source: small(source), after_own: small(after_own.min(before)), after_other: small(after_other.min(before)) }
+    }
+
+    /// The first no that was recorded after this, by a clock that was set back to before it: then times say nothing, and what was
+    /// recorded later is later. As long as our clock goes forward there is none, since no event is taken that lies farther ahead.
+    fn set_back_at(&self, record: &Record) -> usize {
+        let ahead = |r: &Reaching<'_>| r.record.record_time.checked_add(FUTURE_MAX).is_ok_and(|latest| latest < record.time());
+        let is_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && ahead(r);
+        self.reaching.iter().position(is_later).unwrap_or(usize::MAX)
     }
 
     fn lapse(&self, record: &Record, state: State, until: Option<&str>) -> Option<Lapse> {

@@ -239,15 +239,16 @@ fn from_when_on_a_customer_speaks_for_themselves_follows_from_all_that_was_said_
 
 #[test]
 fn a_no_that_the_same_source_recorded_later_wins_over_a_grant_stamped_ahead() {
-    for (ahead, opens) in [(70, false), (71, true)] {
+    // Farther ahead only a clock that was set back can put it.
+    for ahead in [20, 70, 71, 5000] {
         let mut tale = Tale::new();
         tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
         tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
-        assert_eq!(tale.state(MAIL).opens(), opens, "{ahead}");
+        assert!(!tale.state(MAIL).opens(), "{ahead}");
         let mut tale = Tale::new();
         tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
         tale.stop(10, StopKind::Suppression, &[]).record.event_time = None;
-        assert_eq!(tale.floor(MAIL, LawfulBasis::Consent).is_ok(), opens, "{ahead}");
+        assert!(tale.floor(MAIL, LawfulBasis::Consent).is_err(), "{ahead}");
     }
     let mut tale = Tale::new();
     tale.say(10, MAIL, State::Withdrawn).record.event_time = None;

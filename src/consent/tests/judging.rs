@@ -111,8 +111,13 @@ fn tell(tale: &mut Tale, [wide, narrow]: [&str; 2], line: &Line, ids: usize) {
                 *until = is(7).then(|| "contract-ended".to_owned());
             }
         }
+        // Some of what closes is recorded after our clock was set back.
+        What::Stop(_) if is(5) => told.record.record_time = after(line.at),
         What::Say(State::PendingConfirmation) | What::Delegate(_) => told.record.due = line.due.map(after),
         What::Say(state) if state.closes() => {
+            if is(5) {
+                told.record.record_time = after(line.at);
+            }
             let terms = told.terms();
             terms.purposes = if is(0) { [].into() } else { terms.purposes.clone() };
             terms.scope.channels = if is(6) { vec![Channel::Email] } else { vec![] };
