@@ -100,7 +100,7 @@ fn facts_within(dossier: &Dossier, view: View) -> impl Iterator<Item = &FactRow>
 }
 
 /// When somebody who was known as a minor came of age; `None`: never known as one.
-fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
+pub(super) fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
     facts_within(dossier, view).fold(None, |since, row| match FactValue::parse(row.name, &row.value) {
         Some(FactValue::AdultFrom(day)) => Some(day),
         Some(FactValue::Age(Age::Minor)) => Some(Timestamp::MAX),

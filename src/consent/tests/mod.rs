@@ -14,6 +14,7 @@ mod replay;
 mod snapshots;
 mod states;
 mod storage;
+mod suspicions;
 mod tale;
 mod times;
 mod traps;
