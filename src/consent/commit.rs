@@ -128,11 +128,17 @@ impl Ledger {
             }
         }
         batch.links.extend(own_ids);
-        for (no, _) in &batch.erased {
+        let mut merged: BTreeSet<(PartyNo, Revision)> = BTreeSet::new();
+        for (no, revision) in &batch.erased {
             let links = self.store.dossier(*no)?.map(|dossier| dossier.links).unwrap_or_default();
             let own = |link: &LinkRow| link.to.is_none() && link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
+            let stands = links.iter().map(|(_, link)| link).filter(|link| link.to.is_none() && link.group != *no);
+            merged.extend(stands.map(|link| (link.group, *revision)));
             batch.forgotten.extend(links.into_iter().map(|(_, link)| link).filter(own).map(|link| (link.identifier, Some(*no))));
         }
+        // What is known of those who were merged into them is theirs.
+        batch.touched.extend(&merged);
+        batch.erased.extend(merged);
         batch.forgotten.retain(|(identifier, _)| !identifier.value.is_empty() && identifier.space != super::party_space());
         let projection = self.reading();
         batch.tombstones.extend(batch.forgotten.iter().map(|(identifier, party)| projection.tombstone(identifier, *party)));

@@ -92,7 +92,9 @@ impl Ledger {
         }
         carry_facts(&mut batch, &staying, &leaving, revision, "merge");
         let source = captured_by(caller);
-        let time = cut(draft.time.unwrap_or(at));
+        // What was said before does not come after it, though a clock that was set back may say so.
+        let said = [&staying, &leaving].into_iter().flat_map(|side| &side.records).map(|(_, record)| record.time());
+        let time = draft.time.map_or_else(|| said.fold(at, Timestamp::max), cut);
         batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
         touch(&mut batch, into, revision, at, ChangeKind::Merge);
         batch.touched.push((from, revision));

@@ -149,3 +149,35 @@ fn of_two_birthdays_the_later_counts() {
         assert!(bench.state("crm:1", MAIL).opens());
     }
 }
+
+#[test]
+fn what_was_granted_before_a_merge_speaks_for_one_side_also_when_the_clock_was_set_back_between() {
+    let bench = bench();
+    bench.import("identifiers\ncrm:2\n");
+    bench.say("crm:2", MAIL, State::Refused);
+    bench.stop("crm:2", StopKind::ObjectionMarketing);
+    bench.advance(3600);
+    bench.say("crm:1", MAIL, State::Given);
+    bench.clock.step_to(time("2026-03-01T12:10:00Z"));
+    merge(&bench, "crm:1", "crm:2");
+    let effective = bench.effective("crm:1", MAIL);
+    assert!(!effective.state.opens() && effective.conflict && is_stopped(&bench, "crm:1"), "{effective:?}");
+    bench.advance(2 * 3600);
+    bench.say("crm:1", MAIL, State::Given);
+    assert!(bench.state("crm:1", MAIL).opens() && !is_stopped(&bench, "crm:1"));
+}
+
+#[test]
+fn an_erasure_takes_the_facts_of_those_who_were_merged_too() {
+    let bench = bench();
+    bench.import("identifiers\ncrm:2\ncrm:3\n");
+    for who in ["crm:1", "crm:2", "crm:3"] {
+        facts(&bench, who, FactsDraft { age: Some(Age::Adult), ..FactsDraft::default() });
+    }
+    merge(&bench, "crm:2", "crm:3");
+    merge(&bench, "crm:1", "crm:2");
+    bench.stop("crm:3", StopKind::Erasure);
+    let database = rusqlite::Connection::open(bench.dir.path().join("consent.db")).unwrap();
+    let facts: i64 = database.query_row("SELECT count(*) FROM fact", [], |row| row.get(0)).unwrap();
+    assert_eq!(facts, 0);
+}
