@@ -171,7 +171,7 @@ fn what_comes_in_after_an_erasure_opens_nothing_by_whatever_way() {
     // Before: a guardian's grant that no delegation supports, and a request to confirm.
     let mut unsupported = bench.draft("crm:1", "marketing", State::Given);
     unsupported.claims = Author::Guardian;
-    bench.record(unsupported.clone()).unwrap();
+    bench.record(unsupported).unwrap();
     let pending = bench.say("crm:1", "marketing.email", State::PendingConfirmation).event;
     let before = bench.now();
     bench.advance(100);

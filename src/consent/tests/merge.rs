@@ -47,7 +47,8 @@ fn the_customer_settles_it_after_the_merge_by_naming_the_purpose() {
 
 #[test]
 fn a_no_settles_it_without_evidence_if_it_is_known_to_be_later_than_the_merge() {
-    let cases: [(&str, bool, fn(&mut Told)); 4] = [
+    type Case = (&'static str, bool, fn(&mut Told));
+    let cases: [Case; 4] = [
         ("without evidence", true, |no| no.form().is_evidenced = false),
         ("the department's word", false, |no| _ = no.by(Author::Staff)),
         ("without a time, recorded after the merge", false, |no| no.record.event_time = None),

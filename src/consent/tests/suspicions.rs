@@ -15,8 +15,8 @@ fn split(bench: &Bench, of: &str, off: &SplitOff) {
     bench.ledger.split(&id(of).into(), off, "two persons after all", &staff()).unwrap();
 }
 
-fn facts(bench: &Bench, who: &str, facts: FactsDraft) {
-    bench.ledger.put_facts(&id(who).into(), &FactsDraft { source: "crm".to_owned(), ..facts }).unwrap();
+fn facts(bench: &Bench, who: &str, facts: &FactsDraft) {
+    bench.ledger.put_facts(&id(who).into(), &FactsDraft { source: "crm".to_owned(), ..facts.clone() }).unwrap();
 }
 
 fn is_stopped(bench: &Bench, who: &str) -> bool {
@@ -63,7 +63,7 @@ fn a_stop_that_reached_by_a_match_follows_ids_that_are_split_off() {
 
 #[test]
 fn what_a_child_granted_does_not_open_under_ids_that_are_split_off() {
-    let born = |facts: FactsDraft, tick: bool| {
+    let born = |facts: &FactsDraft, tick: bool| {
         let bench = bench();
         self::facts(&bench, "crm:1", facts);
         bench.say("email:ann@example.org", MAIL, State::Given);
@@ -77,11 +77,11 @@ fn what_a_child_granted_does_not_open_under_ids_that_are_split_off() {
         assert!(!bench.state("email:ann@example.org", MAIL).opens() && !bench.state("crm:1", MAIL).opens());
         bench
     };
-    let bench = born(FactsDraft { age: Some(Age::Minor), ..FactsDraft::default() }, false);
+    let bench = born(&FactsDraft { age: Some(Age::Minor), ..FactsDraft::default() }, false);
     bench.say("email:ann@example.org", "sales", State::Given);
     assert!(!bench.state("email:ann@example.org", "sales").opens(), "nor what is granted later");
     let soon = time("2026-03-01T12:10:00Z");
-    let bench = born(FactsDraft { adult_from: Some(soon), ..FactsDraft::default() }, true);
+    let bench = born(&FactsDraft { adult_from: Some(soon), ..FactsDraft::default() }, true);
     bench.say("email:ann@example.org", "sales", State::Given);
     assert!(bench.state("email:ann@example.org", "sales").opens(), "of age by now");
 }
@@ -89,7 +89,7 @@ fn what_a_child_granted_does_not_open_under_ids_that_are_split_off() {
 #[test]
 fn a_hold_stays_with_ids_that_are_split_off() {
     let bench = bench();
-    facts(&bench, "crm:1", FactsDraft { legal_hold: Some(true), ..FactsDraft::default() });
+    facts(&bench, "crm:1", &FactsDraft { legal_hold: Some(true), ..FactsDraft::default() });
     split(&bench, "crm:1", &SplitOff::Identifiers(vec![id("email:ann@example.org")]));
     let erasure = bench.ledger.add_stop(StopDraft::new(id("email:ann@example.org"), StopKind::Erasure), &staff());
     assert_eq!(erasure, Err(ConsentError::Held));
@@ -100,7 +100,7 @@ fn what_was_learnt_of_both_while_they_were_one_protects_both() {
     let bench = bench();
     bench.import("identifiers\ncrm:2\n");
     merge(&bench, "crm:1", "crm:2");
-    facts(&bench, "crm:2", FactsDraft { age: Some(Age::Minor), legal_hold: Some(true), ..FactsDraft::default() });
+    facts(&bench, "crm:2", &FactsDraft { age: Some(Age::Minor), legal_hold: Some(true), ..FactsDraft::default() });
     split(&bench, "crm:1", &SplitOff::Merged(id("crm:2").into()));
     bench.advance(100);
     for who in ["crm:1", "crm:2"] {
@@ -115,8 +115,8 @@ fn what_a_child_granted_stays_closed_when_the_grown_up_is_merged() {
     for order in [["crm:1", "crm:2"], ["crm:2", "crm:1"]] {
         let mut bench = bench();
         bench.import("identifiers\ncrm:2\n");
-        facts(&bench, "crm:2", FactsDraft { adult_from: Some(time("2026-03-01T12:10:00Z")), ..FactsDraft::default() });
-        facts(&bench, "crm:1", FactsDraft { adult_from: Some(time("2026-03-01T12:05:00Z")), ..FactsDraft::default() });
+        facts(&bench, "crm:2", &FactsDraft { adult_from: Some(time("2026-03-01T12:10:00Z")), ..FactsDraft::default() });
+        facts(&bench, "crm:1", &FactsDraft { adult_from: Some(time("2026-03-01T12:05:00Z")), ..FactsDraft::default() });
         bench.advance(400);
         bench.say("crm:2", MAIL, State::Given);
         bench.advance(1000);
@@ -135,8 +135,8 @@ fn of_two_birthdays_the_later_counts() {
     for order in [["crm:1", "crm:2"], ["crm:2", "crm:1"]] {
         let bench = bench();
         bench.import("identifiers\ncrm:2\n");
-        facts(&bench, "crm:1", FactsDraft { adult_from: Some(time("2026-03-01T12:05:00Z")), ..FactsDraft::default() });
-        facts(&bench, "crm:2", FactsDraft { adult_from: Some(time("2026-03-01T13:00:00Z")), ..FactsDraft::default() });
+        facts(&bench, "crm:1", &FactsDraft { adult_from: Some(time("2026-03-01T12:05:00Z")), ..FactsDraft::default() });
+        facts(&bench, "crm:2", &FactsDraft { adult_from: Some(time("2026-03-01T13:00:00Z")), ..FactsDraft::default() });
         merge(&bench, order[0], order[1]);
         bench.advance(600);
         bench.ledger.tick(bench.now()).unwrap();
@@ -172,7 +172,7 @@ fn an_erasure_takes_the_facts_of_those_who_were_merged_too() {
     let bench = bench();
     bench.import("identifiers\ncrm:2\ncrm:3\n");
     for who in ["crm:1", "crm:2", "crm:3"] {
-        facts(&bench, who, FactsDraft { age: Some(Age::Adult), ..FactsDraft::default() });
+        facts(&bench, who, &FactsDraft { age: Some(Age::Adult), ..FactsDraft::default() });
     }
     merge(&bench, "crm:2", "crm:3");
     merge(&bench, "crm:1", "crm:2");

@@ -49,7 +49,7 @@ fn plain(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(plain).collect(),
         Value::String(text) => json!(text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>()),
         Value::Number(_) => json!(0),
-        other => other.clone(),
+        other @ (Value::Null | Value::Bool(_)) => other.clone(),
     }
 }
 
