@@ -50,8 +50,7 @@ struct Status {
     indicated_by: Vec<Value>,
 }
 
-/// Whose word a status is.
-/// The farther from the person, the greater.
+/// Whose word a status is: the farther from the person, the greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Speaker {
     /// The data subject's, or nobody said whose.
