@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{Author, Capture, Channel, Purpose, Vocabulary};
 
 use super::draft::Capturer;
-use super::event::{State, What};
+use super::event::{Event, State, What};
 use super::ledger::Adopted;
 
 /// What a capture registration is compared with.
@@ -63,4 +63,8 @@ pub(super) fn captured_by(caller: &Capturer) -> String {
         Capturer::Staff { pseudonym } => format!("staff:{pseudonym}"),
         Capturer::Link => "link".to_owned(),
     }
+}
+
+pub(super) fn is_by_app(event: &Event) -> bool {
+    event.captured_by.starts_with("client:")
 }

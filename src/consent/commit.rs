@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 use crate::model::{Identifier, PartyNo, Revision};
 
 use super::error::{ConsentError, Unavailable};
-use super::event::{Assurance, PartyRef};
+use super::event::Assurance;
 use super::health::lock;
 use super::ledger::Ledger;
 use super::parties::link_row;
@@ -115,9 +115,8 @@ impl Ledger {
     /// split off is somebody else's.
     fn complete(&self, batch: &mut Batch) -> Result<(), StoreError> {
         for Written { event, .. } in &mut batch.events {
-            if let Some(no) = self.reading().erased(&event.identifier) {
-                // The id itself is not written down again.
-                event.identifier = PartyRef::Party(self.party_id(no)).identifier();
+            if let Some(kept_under) = self.reading().kept_under(&event.identifier) {
+                event.identifier = kept_under;
             }
         }
         let mut linked: HashSet<&Identifier> = batch.links.iter().map(|link| &link.identifier).collect();
@@ -134,11 +133,17 @@ impl Ledger {
             }
         }
         batch.links.extend(own_ids);
-        for (no, _) in &batch.erased {
+        let mut merged: BTreeSet<(PartyNo, Revision)> = BTreeSet::new();
+        for (no, revision) in &batch.erased {
             let links = self.store.dossier(*no)?.map(|dossier| dossier.links).unwrap_or_default();
             let own = |link: &LinkRow| link.to.is_none() && link.assurance != Assurance::Matched && link.identifier.space != super::party_space();
+            let stands = links.iter().map(|(_, link)| link).filter(|link| link.to.is_none() && link.group != *no);
+            merged.extend(stands.map(|link| (link.group, *revision)));
             batch.forgotten.extend(links.into_iter().map(|(_, link)| link).filter(own).map(|link| (link.identifier, Some(*no))));
         }
+        // What is known of those who were merged into them is theirs.
+        batch.touched.extend(&merged);
+        batch.erased.extend(merged);
         batch.forgotten.retain(|(identifier, _)| !identifier.value.is_empty() && identifier.space != super::party_space());
         let projection = self.reading();
         batch.tombstones.extend(batch.forgotten.iter().map(|(identifier, party)| projection.tombstone(identifier, *party)));

@@ -15,11 +15,11 @@ use super::status::{Effective, Use, decide, rule_for};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement<E = EventId> {
     pub purpose: Purpose,
-    /// The first use about which they disagree; a closed one if there is any.
+    /// The first use about which they disagree: one that the merge closes, else a closed one, if there is any.
     pub category: Category,
     pub recipient: Department,
     pub channel: Channel,
-    /// The last word of each system, in the order of time.
+    /// The last word of each system, in the order of time; about what a merge closes they may all be alike.
     pub voices: Vec<Voice<E>>,
     /// The hard stop that closes the use whatever was consented to, if one does.
     pub stop: Option<&'static str>,
@@ -88,7 +88,8 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
     profile.said.iter().find(is_granted)?;
     let rule = rule_for(vocabulary, rules, purpose);
     let channel = vocabulary.channel(purpose);
-    let mut open = None;
+    let may_conflict = is_merged(profile);
+    let mut found: Option<Disagreement<Position>> = None;
     for category in vocabulary.categories.keys().copied() {
         for recipient in vocabulary.departments.keys().copied() {
             let usage = Use { vocabulary, rules, purpose, category, recipient: Some(recipient), channel };
@@ -97,12 +98,17 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
             let stops: Vec<&HardStop> = profile.stops.iter().filter(yielding).collect();
             let voices = voices(&hearing, &stops);
             let opening = voices.iter().filter(|voice| voice.word.opens()).count();
-            if opening == 0 || opening == voices.len() {
+            let is_agreed = opening == 0 || opening == voices.len();
+            if is_agreed && !may_conflict {
+                continue;
+            }
+            let holds = decide(&hearing);
+            // A decision that names the merge stands in the list whatever the last words are.
+            if is_agreed && !holds.conflict {
                 continue;
             }
             let stop = closing_stop(profile, &usage, LawfulBasis::Consent);
-            let holds = decide(&hearing);
-            let found = Disagreement {
+            let one = Disagreement {
                 purpose,
                 category,
                 recipient,
@@ -113,13 +119,26 @@ fn disagreement(profile: &Profile, vocabulary: &Vocabulary, rules: &ConsentRules
                 stop: stop.map(|stop| stop.kind.stop_name()),
                 holds,
             };
-            if found.stop.is_some() || !found.holds.state.opens() {
-                return Some(found);
+            if one.holds.conflict {
+                return Some(one);
             }
-            open.get_or_insert(found);
+            let is_closed = |one: &Disagreement<Position>| one.stop.is_some() || !one.holds.state.opens();
+            if found.as_ref().is_none_or(|found| is_closed(&one) && !is_closed(found)) {
+                found = Some(one);
+            }
+            if !may_conflict && found.as_ref().is_some_and(is_closed) {
+                return found;
+            }
         }
     }
-    open
+    found
+}
+
+/// Whether formerly separate customers have a say: only they can be in conflict by a merge.
+fn is_merged(profile: &Profile) -> bool {
+    let mut groups = profile.said.iter().map(|said| said.group);
+    let first = groups.next();
+    groups.any(|group| Some(group) != first)
 }
 
 /// The last word of each system about a use; of one that took a merged customer for several, about each of them. Requests are

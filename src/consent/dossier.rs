@@ -65,7 +65,7 @@ pub(super) fn derive(dossier: &Dossier, view: View, settings: &Settings) -> Deri
             // What never was valid was not so then either, though nobody said it yet.
             let had_been_given = |id: EventId| dossier.records.iter().any(|(_, grant)| grant.id == id && had_come(grant));
             let counts = |record: &Record| had_come(record) || (record.id.0 <= view.known.0 && invalidated_by(record).is_some_and(had_been_given));
-            then = dossier.records.iter().map(|(_, record)| Record { fired: false, ..record.clone() }).collect();
+            then = dossier.records.iter().map(|(_, record)| record.as_of(at, view.known)).collect();
             dossier.records.iter().map(|(ident, _)| *ident).zip(&then).filter(|(_, record)| counts(record)).collect()
         }
     };
@@ -111,7 +111,7 @@ fn facts_within(dossier: &Dossier, view: View) -> impl Iterator<Item = &FactRow>
 }
 
 /// When somebody who was known as a minor came of age; `None`: never known as one.
-fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
+pub(super) fn adult_since(dossier: &Dossier, view: View) -> Option<Timestamp> {
     facts_within(dossier, view).fold(None, |since, row| match FactValue::parse(row.name, &row.value) {
         Some(FactValue::AdultFrom(day)) => Some(day),
         Some(FactValue::Age(Age::Minor)) => Some(Timestamp::MAX),

@@ -36,9 +36,9 @@ pub fn floor(
     closing_stop(profile, &usage, basis).map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
 
-/// The grant of limited uses by which alone a stop does not close a use.
+/// The grants of limited uses without which a stop would close a use that is open.
 #[must_use]
-pub fn limited_lift(
+pub fn limited_lifts(
     profile: &Profile,
     vocabulary: &Vocabulary,
     rules: &ConsentRules,
@@ -46,10 +46,14 @@ pub fn limited_lift(
     basis: LawfulBasis,
     category: Category,
     channel: Channel,
-) -> Option<Position> {
+) -> Vec<Position> {
+    // Most profiles have none.
+    if !profile.said.iter().any(|said| said.limited) {
+        return Vec::new();
+    }
     let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
-    let is_limited = |at: &Position| profile.said.iter().any(|said| said.at == *at && said.limited);
-    profile.stops.iter().filter(|stop| closes(stop, &usage, basis)).filter_map(|stop| lifted_by(stop, &usage, profile)).find(is_limited)
+    let hearing = Hearing::of(profile, usage, ConflictRule::CustomerLastWord);
+    profile.stops.iter().filter(|stop| closes(stop, &usage, basis)).flat_map(|stop| hearing.limited_lift(stop)).collect()
 }
 
 /// The first stop that closes a use, for whichever recipient.

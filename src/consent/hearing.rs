@@ -48,9 +48,24 @@ impl<'a> Hearing<'a> {
     /// Whether a refusal does not hold against a grant: the grant overcomes it, or the formerly separate customer who refused
     /// took that back before, so that the two do not differ.
     pub(super) fn beats(&self, grant: &Said, refusal: &Said) -> bool {
-        let took_back = |own: &&&Said| own.group == refusal.group && self.is_whole(own) && self.overcomes(own, refusal);
-        (self.overcomes(grant, refusal) && self.reaches(grant, refusal.group))
-            || (grant.group != refusal.group && self.grants.iter().any(|own| took_back(&own)))
+        self.beats_itself(grant, refusal) || self.taken_back(grant, refusal).next().is_some()
+    }
+
+    fn beats_itself(&self, grant: &Said, refusal: &Said) -> bool {
+        self.overcomes(grant, refusal) && self.reaches(grant, refusal.group)
+    }
+
+    /// By which the formerly separate customer who refused, another than the one who grants, took that back.
+    fn taken_back(&self, grant: &Said, refusal: &Said) -> impl Iterator<Item = &'a Said> {
+        let other = grant.group != refusal.group;
+        self.grants.iter().copied().filter(move |own| other && own.group == refusal.group && self.is_whole(own) && self.overcomes(own, refusal))
+    }
+
+    /// The grants of limited uses on which it rests that this one prevails: itself, and what alone took back another's refusal.
+    pub(super) fn limited(&self, grant: &'a Said) -> Vec<Position> {
+        let beaten_by_others = self.refusals.iter().filter(|refusal| !self.beats_itself(grant, refusal));
+        let others = beaten_by_others.filter_map(|refusal| self.taken_back(grant, refusal).min_by_key(|own| own.limited));
+        limited(others.chain([grant]))
     }
 
     /// By the conflict rule alone.
@@ -144,14 +159,36 @@ impl<'a> Hearing<'a> {
     /// The grant that lifts a stop: the customer, by the last word that still holds, named exactly this purpose after the stop;
     /// or had done so while still separate.
     pub(super) fn lifts(&self, stop: &HardStop) -> Option<Position> {
-        let lifts = |grant: &Said| {
-            grant.origin.later_than(stop.at, stop.origin) && grant.terms.purposes.contains(&self.usage.purpose) && self.reaches(grant, stop.group)
-        };
-        let grant = self.last_word().filter(|grant| self.usage.lapse(grant).is_none() && self.prevails(grant))?;
-        if lifts(grant) {
-            return Some(grant.at);
-        }
-        let had = |own: &&&Said| grant.group != stop.group && own.group == stop.group && self.is_whole(own) && lifts(own);
-        self.grants.iter().rev().find(had).map(|own| own.at)
+        let grant = self.holding()?;
+        if self.speaks_against(grant, stop) { Some(grant.at) } else { self.lifted_before(grant, stop).next_back().map(|own| own.at) }
     }
+
+    /// The grants of limited uses without which a stop that is lifted would close.
+    pub(super) fn limited_lift(&self, stop: &HardStop) -> Vec<Position> {
+        let Some(grant) = self.holding() else { return Vec::new() };
+        let mut found = self.limited(grant);
+        if !self.speaks_against(grant, stop) {
+            found.extend(limited(self.lifted_before(grant, stop).min_by_key(|own| own.limited)));
+        }
+        found
+    }
+
+    /// The last word, if it still holds and overcomes every refusal.
+    fn holding(&self) -> Option<&'a Said> {
+        self.last_word().filter(|grant| self.usage.lapse(grant).is_none() && self.prevails(grant))
+    }
+
+    fn speaks_against(&self, grant: &Said, stop: &HardStop) -> bool {
+        grant.origin.later_than(stop.at, stop.origin) && grant.terms.purposes.contains(&self.usage.purpose) && self.reaches(grant, stop.group)
+    }
+
+    /// By which the customer whose stop it is, while separate from the one who grants, lifted it.
+    fn lifted_before(&self, grant: &Said, stop: &HardStop) -> impl DoubleEndedIterator<Item = &'a Said> {
+        let other = grant.group != stop.group;
+        self.grants.iter().copied().filter(move |own| other && own.group == stop.group && self.is_whole(own) && self.speaks_against(own, stop))
+    }
+}
+
+fn limited<'a>(grants: impl IntoIterator<Item = &'a Said>) -> Vec<Position> {
+    grants.into_iter().filter(|grant| grant.limited).map(|grant| grant.at).collect()
 }

@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::{Age, Identifier, PartyNo, Revision};
+use crate::model::{Identifier, PartyNo, Revision};
 
 use super::author::captured_by;
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_text, invalid};
 use super::commit::Binding;
-use super::dossier::{View, facts, kind, stands};
+use super::dossier::{View, adult_since, facts, kind, stands};
 use super::error::{ConsentError, Unavailable};
 use super::event::{Assurance, PartyKind, PartyRef};
 use super::gaps::Gap;
 use super::ledger::Ledger;
 use super::once::By;
 use super::parties::{Fact, FactValue, FactsDraft, fact_row, touch};
-use super::store::{Batch, ChangeKind, Document, Done, Dossier, FactName, FactRow, LinkRow, MergeRow, Unlink};
+use super::store::{Batch, ChangeKind, Document, Done, Dossier, FactName, FactRow, LinkRow, MergeRow, PartyRow, Unlink};
 use super::write::cut;
 
 /// Two customers turned out to be one.
@@ -116,9 +116,11 @@ impl Ledger {
             let grants_after = if is_device(&leaving) && !is_device(&staying) { revision } else { link.grants_after };
             batch.links.push(LinkRow { party: into, grants_after, ..moved(link, revision, at) });
         }
-        carry_facts(&mut batch, &staying, &leaving, revision);
+        carry_facts(&mut batch, &staying, &leaving, revision, "merge");
         let source = captured_by(caller);
-        let time = cut(draft.time.unwrap_or(at));
+        // What was said before does not come after it, though a clock that was set back may say so.
+        let said = [&staying, &leaving].into_iter().flat_map(|side| &side.records).map(|(_, record)| record.time());
+        let time = draft.time.map_or_else(|| said.fold(at, Timestamp::max), cut);
         batch.merges.push(MergeRow { revision, into, from, time, reason: draft.reason.clone(), source, undone: None });
         touch(&mut batch, into, revision, at, ChangeKind::Merge);
         batch.touched.push((from, revision));
@@ -181,13 +183,29 @@ impl Ledger {
             };
             batch.links.push(LinkRow { party: leaves, group, grants_after, ..moved(link, revision, at) });
         }
-        if let Some(merge) = undone {
-            batch.splits.push((merge, revision));
-            let (left, stayed) = (kind(&self.dossier_of(leaves)?, View::NOW), kind(&dossier, View::NOW));
-            if left == PartyKind::Organisation && stayed != left {
-                // They were taken for a person since, and may have spoken as one.
-                let fact = Fact { value: FactValue::Kind(stayed), source: "split".to_owned(), time: at };
-                batch.facts.push(fact_row(leaves, &fact, revision));
+        match undone {
+            Some(merge) => {
+                batch.splits.push((merge, revision));
+                let left = self.dossier_of(leaves)?;
+                let (was, stayed) = (kind(&left, View::NOW), kind(&dossier, View::NOW));
+                if was == PartyKind::Organisation && stayed != was {
+                    // They were taken for a person since, and may have spoken as one.
+                    let fact = Fact { value: FactValue::Kind(stayed), source: "split".to_owned(), time: at };
+                    batch.facts.push(fact_row(leaves, &fact, revision));
+                }
+                for of in [&left, &dossier] {
+                    matched_again(&mut batch, of, merge, revision, at);
+                }
+                // Whose a fact is that was learnt while they were one is not known.
+                let learnt = Dossier { facts: dossier.facts.iter().filter(|row| row.revision > merge).cloned().collect(), ..dossier };
+                carry_facts(&mut batch, &left, &learnt, revision, "split");
+            }
+            None => {
+                // Nor by which of the ids somebody was matched.
+                let matched = current(&dossier).filter(|link| link.assurance == Assurance::Matched);
+                batch.links.extend(matched.map(|link| LinkRow { party: leaves, group: leaves, ..moved(link, revision, at) }));
+                let nobody = Dossier::new(PartyRow { no: leaves, ..dossier.party }, Vec::new(), Vec::new(), &[]);
+                carry_facts(&mut batch, &nobody, &dossier, revision, "split");
             }
         }
         let source = captured_by(caller);
@@ -245,14 +263,27 @@ impl Ledger {
     }
 }
 
-/// What protects one side protects the whole customer: minority and a hold. After a split it stays, which is the cautious side.
-fn carry_facts(batch: &mut Batch, staying: &Dossier, leaving: &Dossier, revision: Revision) {
-    let (here, there) = (facts(staying, View::NOW), facts(leaving, View::NOW));
-    let last = |names: &[FactName]| leaving.facts.iter().rev().find(|row| names.contains(&row.name));
-    let held = last(&[FactName::LegalHold]).filter(|_| there.legal_hold && !here.legal_hold);
-    let minor = last(&[FactName::Age, FactName::AdultFrom]).filter(|_| there.age == Some(Age::Minor) && here.age != Some(Age::Minor));
-    let carried = |row: &FactRow| FactRow { party: staying.party.no, revision, source: "merge".to_owned(), ..row.clone() };
-    batch.facts.extend(held.into_iter().chain(minor).map(carried));
+/// What protects one protects the other: a hold, minority, and that what was granted before coming of age counts no more. After a
+/// split it stays, which is the cautious side.
+fn carry_facts(batch: &mut Batch, to: &Dossier, of: &Dossier, revision: Revision, source: &str) {
+    let (here, there) = (facts(to, View::NOW), facts(of, View::NOW));
+    let held = of.facts.iter().rev().find(|row| row.name == FactName::LegalHold).filter(|_| there.legal_hold && !here.legal_hold);
+    // All that is known of an age, so that the same follows from it: of two days of coming of age the later counts.
+    let is_younger = adult_since(of, View::NOW) > adult_since(to, View::NOW);
+    let ages = of.facts.iter().filter(|row| is_younger && matches!(row.name, FactName::Age | FactName::AdultFrom));
+    let carried = |row: &FactRow| FactRow { party: to.party.no, revision, source: source.to_owned(), ..row.clone() };
+    batch.facts.extend(held.into_iter().chain(ages).map(carried));
+}
+
+/// Matched ids that a merge had ended, since they became the customer's own: when it is taken back they carry their stops again.
+fn matched_again(batch: &mut Batch, of: &Dossier, merge: Revision, revision: Revision, at: Timestamp) {
+    let ended = |link: &&LinkRow| link.assurance == Assurance::Matched && link.to.is_some_and(|(to, _)| to == merge);
+    let goes = |link: &LinkRow| batch.unlinks.iter().any(|unlink| unlink.identifier == link.identifier && unlink.party == link.party);
+    let is_back = |id: &Identifier| batch.links.iter().any(|link| link.identifier == *id && link.party == of.party.no);
+    let stands = |id: &Identifier| is_back(id) || current(of).any(|link| link.identifier == *id && !goes(link));
+    let links = of.links.iter().map(|(_, link)| link).filter(ended).filter(|link| !link.identifier.value.is_empty() && !stands(&link.identifier));
+    let again: Vec<LinkRow> = links.map(|link| moved(link, revision, at)).collect();
+    batch.links.extend(again);
 }
 
 /// The customer who was merged and those who had been merged into it before.

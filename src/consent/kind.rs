@@ -25,13 +25,7 @@ impl Ledger {
     /// # Errors
     /// When the customer is unknown or erased, somebody else than staff says so, a device is concerned, a person is to become an
     /// organisation, no reason is given, or the store is away.
-    pub fn change_kind<'a>(
-        &self,
-        party: &PartyRef,
-        to: PartyKind,
-        reason: &str,
-        by: impl Into<By<'a>>,
-    ) -> Result<(PartyNo, Revision), ConsentError> {
+    pub fn change_kind<'a>(&self, party: &PartyRef, to: PartyKind, reason: &str, by: impl Into<By<'a>>) -> Result<(PartyNo, Revision), ConsentError> {
         let By { caller, key } = by.into();
         check_reason(reason)?;
         match caller {

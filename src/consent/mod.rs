@@ -53,7 +53,7 @@ pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
-pub use floor::{floor, limited_lift};
+pub use floor::{floor, limited_lifts};
 pub use gaps::Gap;
 pub use gpp::{GppOptOuts, GppUnread};
 pub use identity::{KNOWN_BEFORE, MergeDraft, Split, SplitOff};
@@ -68,8 +68,8 @@ pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};
 pub use states::{StateEvent, Transition, next};
 pub use status::{Effective, rule_for, status};
 pub use store::{
-    Answered, Batch, Change, ChangeKind, Document, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, SqliteStore,
-    Saying, Store, StoreError, Tombstone, Unlink, Written,
+    Answered, Batch, Change, ChangeKind, Document, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, Saying,
+    SqliteStore, Store, StoreError, Tombstone, Unlink, Written,
 };
 pub use uses::Moved;
 

@@ -13,6 +13,7 @@ use crate::model::{Age, Author, EventId, Purpose};
 use super::event::{Holder, Method, Scope, State, StopKind};
 use super::record::{Matter, Record, Terms};
 use super::states::StateEvent;
+use super::write::FUTURE_MAX;
 
 /// The place of an event in a customer's time order; `Standing::event_id` gives its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -245,7 +246,11 @@ pub(super) fn build(mut reaching: Vec<Reaching<'_>>, circumstances: &Circumstanc
                     explicit: form.method == Method::Explicit,
                     lapsed: around.lapse(record, state, until.as_deref()),
                     limited: record.uses_left.is_some(),
-                    raises: state.opens() && record.may_raise() && carries_grants && circumstances.may_speak(record),
+                    raises: state.opens()
+                        && record.may_raise()
+                        && carries_grants
+                        && circumstances.may_speak(record)
+                        && !around.comes_after_erasure(record),
                     confirmed: state.opens() && around.confirms(reached, terms),
                     by_customer,
                     mandates: (state.opens() && form.author == Author::Guardian).then(|| around.mandates(reached)),
@@ -280,6 +285,8 @@ struct Around<'a> {
     times: Vec<Timestamp>,
     /// Grants of which another record says that they never were valid.
     invalid: HashSet<EventId>,
+    /// When the person was erased.
+    erased: Option<EventId>,
     /// In the order of first appearance.
     groups: Vec<u16>,
     /// When two groups became one customer.
@@ -293,8 +300,9 @@ impl<'a> Around<'a> {
             numbered(&mut groups, reached.group);
         }
         let joined = if groups.len() > 1 { joined_at(circumstances.joined) } else { HashMap::new() };
-        let mut around =
-            Self { reaching, circumstances, times: reaching.iter().map(|r| r.record.time()).collect(), invalid: HashSet::new(), groups, joined };
+        let times = reaching.iter().map(|r| r.record.time()).collect();
+        let erased = reaching.iter().filter(|r| r.record.stop_kind() == Some(StopKind::Erasure)).map(|r| r.record.id).min();
+        let mut around = Self { reaching, circumstances, times, invalid: HashSet::new(), erased, groups, joined };
         let is_grant = |id: &EventId| around.find(*id).is_some_and(|r| matches!(r.record.form.matter, Matter::Said { state, .. } if state.opens()));
         let invalid = reaching.iter().filter_map(|r| invalidated_by(r.record)).filter(is_grant).collect();
         around.invalid = invalid;
@@ -303,6 +311,11 @@ impl<'a> Around<'a> {
 
     fn find(&self, id: EventId) -> Option<&Reaching<'a>> {
         self.reaching.iter().find(|r| r.record.id == id)
+    }
+
+    /// What comes in about an erased person is kept, and opens nothing, on whatever basis.
+    fn comes_after_erasure(&self, record: &Record) -> bool {
+        self.erased.is_some_and(|erased| record.id > erased)
     }
 
     /// Whether it says of another record that it never was valid, and that is all it says.
@@ -318,7 +331,16 @@ impl<'a> Around<'a> {
         let spoken_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && r.record.form.source == record.form.source;
         let within_skew = self.reaching.iter().take(earlier).skip(after_other);
         let after_own = within_skew.take_while(|r| !spoken_later(r)).count().saturating_add(after_other);
-        Origin { source: small(source), after_own: small(after_own), after_other: small(after_other) }
+        let before = self.set_back_at(record);
+        Origin { source: small(source), after_own: small(after_own.min(before)), after_other: small(after_other.min(before)) }
+    }
+
+    /// The first no that was recorded after this, by a clock that was set back to before it: then times say nothing, and what was
+    /// recorded later is later. As long as our clock goes forward there is none, since no event is taken that lies farther ahead.
+    fn set_back_at(&self, record: &Record) -> usize {
+        let ahead = |r: &Reaching<'_>| r.record.record_time.checked_add(FUTURE_MAX).is_ok_and(|latest| latest < record.time());
+        let is_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && ahead(r);
+        self.reaching.iter().position(is_later).unwrap_or(usize::MAX)
     }
 
     fn lapse(&self, record: &Record, state: State, until: Option<&str>) -> Option<Lapse> {
@@ -349,7 +371,8 @@ impl<'a> Around<'a> {
         let Circumstances { at, age, .. } = *self.circumstances;
         let mandate = |r: &Reaching<'_>| {
             let Matter::Delegation { holder, purposes } = &r.record.form.matter else { return None };
-            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && self.circumstances.may_speak(r.record);
+            let may_speak = self.circumstances.may_speak(r.record) && !self.comes_after_erasure(r.record);
+            let is_proven = r.record.form.is_evidenced && r.record.form.author != Author::System && may_speak;
             let of_age = *holder == Holder::Guardian && age == Age::Adult;
             (is_proven && self.supports(r, grant)).then(|| Mandate { purposes: purposes.clone(), ended: of_age || r.record.has_run_out(at) })
         };
@@ -375,8 +398,12 @@ impl<'a> Around<'a> {
         self.joined.get(&(a, b)).is_some_and(|joined| *joined < before)
     }
 
-    /// The other groups that had become one customer with this one's before it was said.
+    /// The other groups that had become one customer with this one's before it was said. When something without a time was said is
+    /// not known, however late it was recorded.
     fn over(&self, reached: &Reaching<'_>) -> Box<[u16]> {
+        if reached.record.event_time.is_none() {
+            return [].into();
+        }
         let others = self.groups.iter().filter(|other| self.were_joined(reached.group, **other, reached.record.time()));
         others.map(|other| self.number(*other)).collect()
     }

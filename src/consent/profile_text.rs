@@ -16,7 +16,7 @@ use super::event::{Scope, State, StopKind};
 use super::profile::{HardStop, Lapse, Mandate, Origin, Position, Profile, Said};
 use super::record::Terms;
 
-// 2: organisations are told apart.
+/// Also another one when the same records give another profile: a snapshot of before is then read anew.
 const VERSION: u8 = 2;
 
 impl Profile {

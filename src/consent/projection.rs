@@ -201,6 +201,28 @@ impl Projection {
         if self.tombstones.is_empty() { None } else { *self.tombstones.get(&self.hash(identifier))? }
     }
 
+    /// The id under which what is said about an erased person is kept: theirs is not written down again. Of somebody who was no
+    /// customer nothing but the keyed hash is left.
+    pub(super) fn kept_under(&self, identifier: &Identifier) -> Option<Identifier> {
+        if self.tombstones.is_empty() {
+            return None;
+        }
+        let hash = self.hash(identifier);
+        let value = match self.tombstones.get(&hash)? {
+            Some(no) => self.party_id(*no).0,
+            None => hash.iter().fold(NOBODY.to_owned(), |text, byte| format!("{text}{byte:02x}")),
+        };
+        Some(Identifier { space: super::party_space(), value })
+    }
+
+    /// Whether it stands for an id that was erased and nobody's.
+    fn is_erased_nobody(&self, identifier: &Identifier) -> bool {
+        let Some(text) = identifier.value.strip_prefix(NOBODY).filter(|_| identifier.space == super::party_space()) else { return false };
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let hash: Option<Vec<u8>> = if text.len() == 64 { (0..32).map(byte).collect() } else { None };
+        hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok()).is_some_and(|hash| self.tombstones.get(&hash) == Some(&None))
+    }
+
     /// The customer to whom `party:<id>` was given, merged or not.
     pub(super) fn own_number(&self, identifier: &Identifier) -> Option<PartyNo> {
         self.seal.number(&identifier.value).filter(|no| no.0 <= self.rows.len())
@@ -238,9 +260,12 @@ impl Projection {
     /// Whether the id is one of an erased person.
     pub(super) fn is_erased(&self, identifier: &Identifier) -> bool {
         let by_party = self.resolve(identifier).and_then(|no| self.seen(no)).is_some_and(|seen| seen.profile.is_erased());
-        by_party || (!self.tombstones.is_empty() && self.tombstones.contains_key(&self.hash(identifier)))
+        by_party || (!self.tombstones.is_empty() && (self.is_buried(identifier) || self.is_erased_nobody(identifier)))
     }
 }
+
+/// No public id of a customer begins like this.
+const NOBODY: &str = "erased_";
 
 pub(super) fn crosswalk_key(key: &[u8; 32]) -> [u8; 16] {
     first(hmac::sign(&derived(key, b"crosswalk"), b"").as_ref())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{Author, Category, Department, EventId, Purpose};
+use crate::model::{Author, Category, Department, EventId, Purpose, Revision};
 
 use super::event::{Consent, Delegation, Event, Holder, Method, Notice, Scope, State, Stop, StopKind, What};
 
@@ -75,6 +75,8 @@ pub(super) struct Record {
     pub(super) fired: bool,
     /// Answered requests that may still rely on a grant; `None` where their number is not limited.
     pub(super) uses_left: Option<u32>,
+    /// When its last use was taken.
+    pub(super) used_up: Option<(Revision, Timestamp)>,
 }
 
 impl Record {
@@ -97,12 +99,20 @@ impl Record {
             due,
             fired,
             uses_left: uses.map(|uses| uses.saturating_sub(used)),
+            used_up: None,
         }
     }
 
     /// When it counts: an event without event time counts when it was recorded.
     pub(super) fn time(&self) -> Timestamp {
         self.event_time.unwrap_or(self.record_time)
+    }
+
+    /// As it was at a time, as far as was known by a revision: no timer had fired of itself, and a use that was taken later, or of
+    /// which nobody knew, was still left.
+    pub(super) fn as_of(&self, at: Timestamp, known: Revision) -> Self {
+        let was_left = self.used_up.is_some_and(|(revision, time)| revision > known || time > at);
+        Self { fired: false, uses_left: if was_left { Some(1) } else { self.uses_left }, ..self.clone() }
     }
 
     /// Whether it has run out by then; what the timer once fired stays so.

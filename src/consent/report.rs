@@ -103,7 +103,8 @@ impl Ledger {
         let adopted = self.adopted()?;
         let identifier = party.identifier();
         let Ok(no) = self.find(party) else {
-            let events = self.store.events(&[identifier])?;
+            let kept_under = self.reading().kept_under(&identifier);
+            let events = self.store.events(&[kept_under.unwrap_or(identifier)])?;
             if events.is_empty() {
                 return Err(ConsentError::NotFound);
             }

@@ -28,8 +28,8 @@ pub struct Effective<E = EventId> {
     pub rule: ConflictRule,
     /// Closed because formerly separate customers said differently, and the customer has not settled it since they became one.
     pub conflict: bool,
-    /// Relies on a grant whose uses are counted.
-    pub limited: bool,
+    /// The grants of limited uses that it relies on.
+    pub limited: Vec<E>,
 }
 
 impl<E> Effective<E> {
@@ -44,7 +44,7 @@ impl<E> Effective<E> {
             overridden: Vec::new(),
             rule,
             conflict: false,
-            limited: false,
+            limited: Vec::new(),
         }
     }
 
@@ -52,6 +52,7 @@ impl<E> Effective<E> {
     pub(super) fn resolve<F>(self, name: impl Fn(E) -> Option<F>) -> Effective<F> {
         let Self { status, state, explicit, event, overridden, rule, conflict, limited } = self;
         let overridden = overridden.into_iter().filter_map(&name).collect();
+        let limited = limited.into_iter().filter_map(&name).collect();
         Effective { status, state, explicit, event: event.and_then(name), overridden, rule, conflict, limited }
     }
 }
@@ -100,7 +101,7 @@ pub(super) fn decide(hearing: &Hearing<'_>) -> Effective<Position> {
         return consent;
     }
     // Where a refusal was taken back by a grant of limited uses, its uses count.
-    let limited = consent.limited && !hearing.refusals.is_empty();
+    let limited = if hearing.refusals.is_empty() { Vec::new() } else { consent.limited };
     Effective { status: ConsentStatus::NotNeeded, explicit: false, conflict: false, limited, ..consent }
 }
 
@@ -122,7 +123,7 @@ fn decide_of_person(hearing: &Hearing<'_>) -> Effective<Position> {
                 overridden: positions(refusals, None),
                 rule: *rule,
                 conflict: false,
-                limited: grant.limited,
+                limited: hearing.limited(grant),
             };
         }
         (Some(grant), Some(lapse)) => (next(opening(grant), lapse.event()).from(State::Given), Some(grant.at)),
@@ -136,7 +137,7 @@ fn decide_of_person(hearing: &Hearing<'_>) -> Effective<Position> {
         overridden: positions(grants, event),
         rule: *rule,
         conflict: hearing.is_merge_conflict(),
-        limited: false,
+        limited: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, SpanFieldwise, Timestamp};
 
 use crate::model::{Age, Author, Channel, EventId, Identifier, PartyNo, Purpose, Revision};
 
-use super::author::{Claimed, author, captured_by, closes};
+use super::author::{Claimed, author, captured_by, closes, is_by_app};
 use super::check::{NAME_CHARS_MAX, REASON_CHARS_MAX, check_event, check_evidence, check_note, check_stop, check_text, invalid};
 use super::commit::{Binding, Failed, Writer};
 use super::draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
@@ -187,13 +187,7 @@ impl Ledger {
     }
 
     /// The event that a statement makes.
-    pub(super) fn draw_up(
-        &self,
-        statement: Statement,
-        caller: &Capturer,
-        adopted: &Adopted,
-        record_time: Timestamp,
-    ) -> Result<Drawn, ConsentError> {
+    pub(super) fn draw_up(&self, statement: Statement, caller: &Capturer, adopted: &Adopted, record_time: Timestamp) -> Result<Drawn, ConsentError> {
         let vocabulary = &adopted.vocabulary;
         let (given, what) = match statement {
             Statement::Consent(mut draft) => {
@@ -333,32 +327,27 @@ impl Ledger {
     }
 
     /// Adds an event to a batch, unless it is known already.
-    fn add_event(
-        &self,
-        writer: &mut Writer,
-        batch: &mut Batch,
-        mut written: Written,
-        known: Option<EventId>,
-    ) -> Result<Acknowledged, ConsentError> {
+    fn add_event(&self, writer: &mut Writer, batch: &mut Batch, mut written: Written, known: Option<EventId>) -> Result<Acknowledged, ConsentError> {
         let event = &mut written.event;
-        let (party, is_erased) = {
+        let (party, is_erased, kept_under) = {
             let projection = self.reading();
-            let erased = projection.erased(&event.identifier);
-            let found = (projection.resolve(&event.identifier), projection.is_erased(&event.identifier));
-            if let Some(no) = erased {
-                // The id itself is not written down again.
-                event.identifier = PartyRef::Party(projection.party_id(no)).identifier();
-            }
-            found
+            let of = &event.identifier;
+            (projection.resolve(of), projection.is_erased(of), projection.kept_under(of))
         };
+        let is_no_party = party.is_none() && !is_erased && event.identifier.space == super::party_space();
+        if let Some(kept_under) = kept_under {
+            event.identifier = kept_under;
+        }
         let author = event.author;
         if let Some(event) = known {
             return Ok(Acknowledged { event, party, revision: Revision(event.0), in_force_after: None, author, known_before: true });
         }
-        if party.is_none() && event.identifier.space == super::party_space() {
+        if is_no_party {
             return Err(ConsentError::NotFound);
         }
-        if is_erased && binding(&event.what) == Binding::OnlyIfStored && !matches!(event.what, What::Lift { .. }) {
+        // An app is not told who was erased: what it hands in is kept like any other event, and can open nothing.
+        let is_refused = is_erased && !is_by_app(event) && binding(&event.what) == Binding::OnlyIfStored;
+        if is_refused && !matches!(event.what, What::Lift { .. }) {
             return Err(ConsentError::Erased);
         }
         let is_erasure = matches!(event.what, What::Stop(Stop { kind: StopKind::Erasure, .. }));

@@ -118,7 +118,7 @@ fn confirm(call: &Call) -> Result<Reply, Problem> {
 /// The pending event, if this app recorded it.
 fn pending(call: &Call, id: EventId) -> Result<(Event, Consent), Problem> {
     let found = call.state.ledger.event(id);
-    let (mut event, _) = found.map_err(|error| if error == ConsentError::NotFound { refused() } else { consent_problem(&error) })?;
+    let (mut event, _) = found.map_err(|error| unless_unknown(&error))?;
     let own = event.captured_by == format!("client:{}", call.actor());
     let what = std::mem::replace(&mut event.what, What::Occurrence(String::new()));
     match what {
@@ -130,7 +130,7 @@ fn pending(call: &Call, id: EventId) -> Result<(Event, Consent), Problem> {
 /// Refuses a confirmation that was given before, or that a later no stands against: following an old link takes nothing back.
 fn standing(call: &Call, subject: &PartyRef, id: EventId, pending: &Consent) -> Result<(), Problem> {
     let vocabulary = call.state.instance.vocabulary();
-    let history = call.state.ledger.history(subject).map_err(|error| consent_problem(&error))?;
+    let history = call.state.ledger.history(subject).map_err(|error| unless_unknown(&error))?;
     for row in history.iter().filter(|row| row.event.id > id) {
         match &row.event.what {
             What::Consent(consent) if consent.state.opens() && consent.about == Some(id) => {
@@ -153,6 +153,11 @@ fn touches(vocabulary: &Vocabulary, closing: &Consent, pending: &Consent) -> boo
 fn subject(event: &Event) -> PartyRef {
     let identifier = event.identifier.clone();
     if identifier.space.as_str() == PARTY { PartyRef::Party(PartyId(identifier.value)) } else { PartyRef::Identifier(identifier) }
+}
+
+/// An id that was erased since is not found any more.
+fn unless_unknown(error: &ConsentError) -> Problem {
+    if *error == ConsentError::NotFound { refused() } else { consent_problem(error) }
 }
 
 /// The same for every token that confirms nothing: an app does not learn what else the customer has said.

@@ -158,16 +158,16 @@ pub(super) fn acknowledgement(call: &Call, acknowledged: &Acknowledged, lacks: O
     Reply::created(&acknowledgement_json(call, acknowledged, lacks)).revision(acknowledged.revision.0)
 }
 
+/// INVARIANT: an app reads nothing here that depends on whose id it is, nor on whether it is anybody's.
 pub(super) fn acknowledgement_json(call: &Call, acknowledged: &Acknowledged, lacks: Option<&'static str>) -> Value {
-    let mut document = json!({
-        "event": acknowledged.event.to_string(),
-        "party": acknowledged.party.map(|no| call.state.ledger.party_id(no).0),
-        "revision": acknowledged.revision.0,
-        "author": acknowledged.author.as_str(),
-    });
+    let mut document =
+        json!({ "event": acknowledged.event.to_string(), "revision": acknowledged.revision.0, "author": acknowledged.author.as_str() });
     if let Some(members) = document.as_object_mut() {
-        if let Some(after) = acknowledged.in_force_after {
-            members.insert("in_force_after_us".to_owned(), json!(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
+        if !matches!(call.caller, Caller::App(_)) {
+            members.insert("party".to_owned(), json!(acknowledged.party.map(|no| call.state.ledger.party_id(no).0)));
+            if let Some(after) = acknowledged.in_force_after {
+                members.insert("in_force_after_us".to_owned(), json!(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)));
+            }
         }
         if let Some(note) = lacks {
             members.insert("note".to_owned(), json!(note));

@@ -546,6 +546,14 @@ mod tests {
             assert!(parse_json::<Sample>(body.as_bytes()).is_err(), "{body}");
         }
         assert!(parse_json::<Sample>(br#" {"name":"a","count":1} "#).is_ok());
+        // Also within what a body holds.
+        for body in [
+            r#"{"party":"crm:1","state":"given","notice":{"id":"a","version":"1","version":"2"}}"#,
+            r#"{"party":"crm:1","state":"given","evidence":[{"kind":"a","reference":"b","\u006bind":"c"}]}"#,
+        ] {
+            let problem = parse_json::<crate::console::consents::EventBody>(body.as_bytes()).unwrap_err();
+            assert!(problem.detail.unwrap_or_default().contains("duplicate field"), "{body}");
+        }
     }
 
     #[test]

@@ -100,7 +100,8 @@ fn options(call: &Call) -> Result<ImportOptions, Problem> {
         options = options.space(space);
     }
     if let Some(text) = call.query.get("map") {
-        let maps: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_other| Problem::invalid("`map` is not a JSON object of texts"))?;
+        let maps = crate::model::unique_json(text.as_bytes()).and_then(serde_json::from_value::<BTreeMap<String, String>>);
+        let maps = maps.map_err(|_other| Problem::invalid("`map` is not a JSON object of texts, each named once"))?;
         for (from, to) in maps {
             options = options.map(&from, &to).map_err(wrong)?;
         }

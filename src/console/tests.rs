@@ -1,5 +1,6 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
+mod capture;
 mod conflicts;
 mod gpp;
 mod identity;
@@ -505,6 +506,7 @@ fn a_piece_that_cannot_be_read_as_a_whole_is_refused() {
         ("format=csv&line=x", "text/csv", "id,state\n", StatusCode::BAD_REQUEST),
         ("format=csv&time_zone=Mars", "text/csv", "id,state\n", StatusCode::UNPROCESSABLE_ENTITY),
         ("format=csv&map=x", "text/csv", "id,state\n", StatusCode::BAD_REQUEST),
+        ("format=csv&map=%7B%22purpose:x%22:%22sales%22,%22purpose:x%22:%22sales%22%7D", "text/csv", "id,state\n", StatusCode::BAD_REQUEST),
         ("format=csv&map=%7B%22colour:x%22:%22y%22%7D", "text/csv", "id,state\n", StatusCode::UNPROCESSABLE_ENTITY),
         ("format=csv", "text/csv", "id,stat\n", StatusCode::UNPROCESSABLE_ENTITY),
         ("format=csv", "text/plain", "id,state\n", StatusCode::UNSUPPORTED_MEDIA_TYPE),

@@ -136,8 +136,8 @@ pub(super) fn explained(
     (verdict, explanation)
 }
 
-/// The verdict, and the grant of limited uses without which it would be another.
-fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Option<Position>) {
+/// The verdict, and the grants of limited uses without which it would be another.
+fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
     let activity = policies.activity(asked.caller.department, asked.purpose, category);
@@ -198,15 +198,17 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         }
     }
     let action = match answer.release {
-        Release::Withheld => return (answer, None),
+        Release::Withheld => return (answer, Vec::new()),
         Release::Reduced => Action::ReadReduced,
         Release::Full => asked.action,
     };
+    // Whatever the basis: without them, the stops that they lift would close.
+    let mut counted = consent::limited_lifts(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel);
     // Had its last use been taken, the grant would have run out.
     let without = Question { action, status: ConsentStatus::Expired, explicit: false, ..question };
-    let relied = effective.event.filter(|_| effective.limited && !policies.decide(&without).allow());
-    // Whatever the basis: without it, the stop that it lifts would close.
-    let counted = relied.or_else(|| consent::limited_lift(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel));
+    if !effective.limited.is_empty() && !policies.decide(&without).allow() {
+        counted.extend(effective.limited);
+    }
     (answer, counted)
 }
 

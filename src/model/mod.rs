@@ -3,6 +3,7 @@
 mod consent;
 mod decision;
 mod finding;
+mod json;
 mod name;
 mod party;
 mod shape;
@@ -11,6 +12,7 @@ mod vocabulary;
 pub use consent::{Author, Capture, ConflictRule, ConsentRules};
 pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Question, Release, Verdicts, Why};
 pub use finding::{Finding, Findings, suggest};
+pub use json::{is_duplicate, unique_json};
 pub use name::{
     ActivityKey, ApiName, Category, Client, Department, IssuerName, Name, PolicyName, Purpose, Role, RouteKey, ShapeName, Space, UpstreamName,
 };

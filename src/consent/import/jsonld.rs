@@ -1,7 +1,8 @@
 //! Consent records of ISO/IEC TS 27560 as JSON-LD in the Data Privacy Vocabulary (<https://w3id.org/dpv>), as its guide for
 //! 27560 writes them. Terms are compared by their last part, so that `dpv:hasPurpose` and its full IRI are one. A record with
 //! several states is a history: each is an event. What the importer does not know is an error, unless JSON-LD itself defines it:
-//! an unread member might narrow what was said.
+//! an unread member might narrow what was said. Who is not the data subject speaks as a guardian only if the record calls them
+//! that; the word of anybody else closes and never opens.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,10 +12,11 @@ use serde_json::{Map, Value};
 use super::csv;
 use super::events::{Raw, RawEvidence, RawNotice};
 use super::options::ImportOptions;
+use crate::model::unique_json;
 
 /// The events of one record.
 pub(super) fn raws<'a>(text: &str, options: &'a ImportOptions) -> Result<Vec<Raw<'a>>, String> {
-    let document: Value = serde_json::from_str(text).map_err(|error| super::reader::json_error(&error))?;
+    let document = unique_json(text.as_bytes()).map_err(|error| super::reader::json_error(&error))?;
     let mut found = Found::default();
     found.read(members(&document, "the record")?)?;
     if found.states.is_empty() {
@@ -45,6 +47,16 @@ struct Status {
     state: &'static str,
     time: Option<String>,
     lasts: Option<String>,
+    indicated_by: Vec<Value>,
+}
+
+/// Whose word a status is: the farther from the person, the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Speaker {
+    /// The data subject's, or nobody said whose.
+    Person,
+    Guardian,
+    Other,
 }
 
 impl Found {
@@ -94,17 +106,13 @@ impl Found {
     }
 
     fn raw<'a>(&self, status: Status, options: &'a ImportOptions) -> Result<Raw<'a>, String> {
-        let subject = self.subject.clone().ok_or("the record has no data subject")?;
-        let subject = match &options.space {
-            Some(space) if !subject.contains(':') => format!("{space}:{subject}"),
-            Some(_) | None => subject,
-        };
+        let subject = self.subject.as_deref().ok_or("the record has no data subject")?;
         let list = |field, values: &[String]| {
             let names = values.iter().map(|value| name(field, value, options)).collect::<Vec<Cow<'a, str>>>();
             if names.is_empty() { None } else { Some(names) }
         };
         let mut raw = Raw {
-            party: Some(subject.into()),
+            party: Some(spaced(subject, options).into_owned().into()),
             state: Some(status.state.into()),
             purposes: list("purpose", &self.purposes),
             categories: list("category", &self.categories),
@@ -125,38 +133,91 @@ impl Found {
         for (column, text) in &self.own {
             csv::put(&mut raw, column, Cow::Owned(text.clone()))?;
         }
+        match (self.speaker(&status.indicated_by, options), raw.author.as_deref()) {
+            (Speaker::Person, _) | (_, Some("staff" | "system")) | (Speaker::Other, Some("guardian")) => {}
+            (Speaker::Guardian, _) => raw.author = Some("guardian".into()),
+            (Speaker::Other, _) => raw.author = Some("system".into()),
+        }
         if matches!(status.state, "given" | "renewed") {
             raw.lasts = raw.lasts.or(status.lasts.map(Cow::Owned));
         }
         Ok(raw)
+    }
+
+    /// The one farthest from the person, where several are named.
+    fn speaker(&self, indicated_by: &[Value], options: &ImportOptions) -> Speaker {
+        let speaker = |who: &Value| {
+            let name = identity(who).unwrap_or_default();
+            let types = who.as_object().and_then(|members| members.get("@type")).into_iter().flat_map(each).filter_map(Value::as_str);
+            let is_subject = self.subject.as_deref().is_some_and(|subject| spaced(subject, options) == spaced(&name, options));
+            if is_subject || last(&name) == SUBJECT {
+                Speaker::Person
+            } else if types.chain([name.as_str()]).any(|kind| GUARDIANS.contains(&last(kind))) {
+                Speaker::Guardian
+            } else {
+                Speaker::Other
+            }
+        };
+        indicated_by.iter().map(speaker).max().unwrap_or(Speaker::Person)
+    }
+}
+
+/// An id with its space, where it is written without.
+fn spaced<'a>(id: &'a str, options: &ImportOptions) -> Cow<'a, str> {
+    match &options.space {
+        Some(space) if !id.contains(':') => format!("{space}:{id}").into(),
+        Some(_) | None => id.into(),
     }
 }
 
 /// The state, with the time at which it came about.
 fn read_status(value: &Value) -> Result<Status, String> {
     let mut status = Status::default();
-    let mut name = value.as_str();
+    let mut names: Vec<&str> = value.as_str().into_iter().collect();
     if let Value::Object(members) = value {
         for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('@')) {
             match last(name) {
-                "date" | "isIndicatedAtTime" => status.time = Some(plain(value).ok_or("the time of the status is not a text")?),
-                "hasDuration" => status.lasts = Some(plain(value).ok_or("the duration of the status is not a text")?),
-                "isIndicatedBy" | "hasIndicationMethod" => {}
+                "date" | "isIndicatedAtTime" => once(&mut status.time, "time", value)?,
+                "hasDuration" => once(&mut status.lasts, "duration", value)?,
+                "isIndicatedBy" => status.indicated_by.extend(each(value).cloned()),
+                "hasIndicationMethod" => {}
                 _ => return Err(format!("unknown member `{}` of the status", name.chars().take(NAME_CHARS_SHOWN).collect::<String>())),
             }
         }
-        name = members.get("@type").and_then(|kind| each(kind).find_map(Value::as_str)).or_else(|| members.get("@id")?.as_str());
+        names = members.get("@type").into_iter().flat_map(each).filter_map(Value::as_str).filter(|kind| last(kind) != STATUS).collect();
+        // An `@id` may be anything; one that is a status says the same, or contradicts.
+        names.extend(members.get("@id").and_then(Value::as_str).filter(|id| names.is_empty() || state_of(id).is_some()));
     }
-    let known = name.and_then(|name| STATES.iter().find(|(term, _)| *term == last(name)));
-    status.state =
-        known.map(|(_, state)| *state).ok_or("unknown consent status; use a status of the Data Privacy Vocabulary, e.g. `dpv:ConsentGiven`")?;
+    let states: Option<Vec<&'static str>> = names.into_iter().map(state_of).collect();
+    let unknown = "unknown consent status; use a status of the Data Privacy Vocabulary, e.g. `dpv:ConsentGiven`";
+    let states = states.filter(|states| !states.is_empty()).ok_or(unknown)?;
+    status.state = states.first().copied().filter(|state| states.iter().all(|other| other == state)).ok_or("one status is two")?;
     Ok(status)
+}
+
+fn state_of(term: &str) -> Option<&'static str> {
+    STATES.iter().find(|(known, _)| *known == last(term)).map(|(_, state)| *state)
+}
+
+/// A text that may stand under two spellings, but not differ.
+fn once(text: &mut Option<String>, what: &str, value: &Value) -> Result<(), String> {
+    let found = plain(value).ok_or_else(|| format!("the {what} of the status is not a text"))?;
+    if text.as_ref().is_some_and(|before| *before != found) {
+        return Err(format!("the {what} of the status stands twice and differs"));
+    }
+    *text = Some(found);
+    Ok(())
 }
 
 fn notice(value: &Value) -> Result<(String, Option<String>), String> {
     let id = identity(value).ok_or("the notice has no identifier")?;
-    let version = value.as_object().and_then(|members| members.iter().find(|(name, _)| matches!(last(name), "hasVersion" | "version")));
-    Ok((id, version.and_then(|(_, version)| plain(version))))
+    let versions = value.as_object().into_iter().flatten().filter(|(name, _)| matches!(last(name), "hasVersion" | "version"));
+    let mut versions: Vec<Option<String>> = versions.map(|(_, version)| plain(version)).collect();
+    versions.dedup();
+    if versions.len() > 1 {
+        return Err("the version of the notice stands twice and differs".to_owned());
+    }
+    Ok((id, versions.pop().flatten()))
 }
 
 fn evidence(value: &Value) -> Result<(String, String), String> {
@@ -176,11 +237,13 @@ fn name<'a>(field: &str, value: &str, options: &'a ImportOptions) -> Cow<'a, str
 /// What an object is called: itself a text, or by `@id`, an identifier, a value or its type.
 fn identity(value: &Value) -> Option<String> {
     let Value::Object(members) = value else { return plain(value) };
-    let named = |wanted: &[&str]| members.iter().find(|(name, _)| wanted.contains(&last(name))).and_then(|(_, value)| plain(value));
-    named(&["hasIdentifier", "identifier"])
-        .or_else(|| members.get("@id").and_then(plain))
-        .or_else(|| plain(value))
-        .or_else(|| members.get("@type").and_then(plain))
+    let mut named: Vec<Option<String>> =
+        members.iter().filter(|(name, _)| ["hasIdentifier", "identifier"].contains(&last(name))).map(|(_, value)| plain(value)).collect();
+    named.dedup();
+    if named.len() > 1 {
+        return None;
+    }
+    named.pop().flatten().or_else(|| members.get("@id").and_then(plain)).or_else(|| plain(value)).or_else(|| members.get("@type").and_then(plain))
 }
 
 fn identities(value: &Value, member: &str) -> Result<Vec<String>, String> {
@@ -214,6 +277,12 @@ fn is_own(term: &str) -> bool {
     term.starts_with("consentry:") || term.contains("consentry#")
 }
 
+/// The data subject, as whoever indicated a status.
+const SUBJECT: &str = "DataSubject";
+/// Who speaks for a person, by the Data Privacy Vocabulary. Whether they may is for a delegation to say.
+const GUARDIANS: [&str; 2] = ["GuardianOfDataSubject", "ParentOfDataSubject"];
+/// The class of all statuses.
+const STATUS: &str = "ConsentStatus";
 const KEYWORDS: [&str; 4] = ["@context", "@id", "@language", "@type"];
 const STATES: [(&str, &str); 12] = [
     ("ConsentGiven", "given"),

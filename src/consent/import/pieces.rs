@@ -133,9 +133,10 @@ impl<R: Read> Cutter<R> {
             // What cannot be read ends where a record begins: one behind it is never left out.
             let is_kept = std::mem::replace(&mut after_unread, record.as_ref().is_some_and(|record| record.text.is_err()));
             match record.as_ref().and_then(|record| repeats(self.seen.as_mut(), record)).filter(|_| !is_kept) {
-                // Only its lines are left, so that what follows keeps its number.
+                // Only its lines are left, so that what follows keeps its number, and of objects what parts its neighbours.
                 Some(error) => {
                     piece.repeated.push(error);
+                    piece.bytes.extend((self.shape == Shape::Objects).then_some(b','));
                     piece.bytes.extend(bytes.iter().filter(|b| **b == b'\n'));
                 }
                 None => piece.bytes.extend_from_slice(bytes),

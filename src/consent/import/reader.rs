@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::model::is_duplicate;
+
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -243,6 +245,9 @@ pub(super) fn header(row: &str, known: &'static [&'static str]) -> Result<Vec<&'
 
 /// What serde says, without values: its text may repeat what the record holds.
 pub(super) fn json_error(error: &serde_json::Error) -> String {
+    if is_duplicate(error) {
+        return format!("a member stands twice in one object (column {})", error.column());
+    }
     let text = error.to_string();
     let named = ["unknown field", "duplicate field", "missing field"].iter().any(|start| text.starts_with(start));
     if named && text.len() <= 600 {

@@ -487,6 +487,93 @@ fn what_a_consent_record_holds_beyond_that_is_an_error() {
 }
 
 #[test]
+fn a_member_that_stands_twice_is_an_error_at_any_depth() {
+    for (from, to) in [
+        ("\"consentry:channel\": \"email\"", "\"consentry:channel\": \"email\", \"consentry:channel\": \"email\""),
+        ("\"dpv:hasPersonalData\": \"contact\"", "\"dpv:hasPersonalData\": \"order\", \"dpv:hasPersonalData\": \"contact\""),
+        ("{\"@type\": \"dpv:ConsentWithdrawn\"", "{\"@type\": \"dpv:ConsentWithdrawn\", \"@type\": \"dpv:ConsentGiven\""),
+        ("{\"@type\": \"dpv:ConsentWithdrawn\"", "{\"@type\": \"dpv:ConsentWithdrawn\", \"\\u0040type\": \"dpv:ConsentGiven\""),
+        ("\"kind\": \"form\"", "\"kind\": \"form\", \"kind\": \"other\""),
+    ] {
+        assert!(RECORD.contains(from), "{from}");
+        let (tally, errors) = jsonld(&RECORD.replace(from, to)).unwrap();
+        assert!(errors.len() == 1 && errors[0].message.contains("stands twice in one object"), "{to}: {errors:?}");
+        assert_eq!((tally.opens, tally.closes, tally.refused), (0, 0, 1), "{to}");
+    }
+    // Two spellings of one member, where they differ.
+    for (from, to) in [
+        ("\"dct:date\": {", "\"dpv:isIndicatedAtTime\": \"2026-01-02T00:00:00Z\", \"dct:date\": {"),
+        ("\"dct:hasVersion\": \"3\"", "\"dct:hasVersion\": \"3\", \"version\": \"4\""),
+        ("\"dpv:ConsentWithdrawn\"", "[\"dpv:ConsentGiven\", \"dpv:ConsentWithdrawn\"]"),
+        ("\"dpv:ConsentWithdrawn\"", "\"dpv:ConsentGiven\", \"@id\": \"dpv:ConsentWithdrawn\""),
+        ("{\"@id\": \"crm:1\"", "{\"dct:identifier\": \"crm:1\", \"dpv:hasIdentifier\": \"crm:2\", \"@id\": \"crm:1\""),
+    ] {
+        assert!(RECORD.contains(from), "{from}");
+        let (tally, errors) = jsonld(&RECORD.replace(from, to)).unwrap();
+        assert_eq!((errors.len(), tally.opens, tally.closes), (1, 0, 0), "{to}: {errors:?}");
+    }
+    // A line of our own members, and the evidence within it.
+    for line in [
+        r#"{"party":"crm:1","state":"given","state":"withdrawn","purposes":["sales"]}"#,
+        r#"{"party":"crm:1","state":"withdrawn","purposes":["sales"],"purposes":null}"#,
+        r#"{"party":"crm:1","state":"withdrawn","evidence":[{"kind":"a","reference":"b","reference":"c"}]}"#,
+        r#"{"party":"crm:1","state":"withdrawn","notice":{"id":"a","version":"1","version":"2"}}"#,
+    ] {
+        let (tally, errors) = take(&bench(), line.as_bytes(), &options(ImportFormat::Ndjson), false).unwrap();
+        assert!(tally.refused == 1 && errors[0].message.contains("duplicate field"), "{line}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_consent_record_that_somebody_else_indicated_opens_only_as_a_guardians() {
+    let given = |by: &str, author: &str| {
+        let bench = bench();
+        let status = format!("{{\"@type\": \"dpv:ConsentGiven\", \"dct:date\": \"2026-01-01T00:00:00Z\"{by}}}");
+        let record = format!(
+            "{{\"@context\": \"x\", \"dpv:hasDataSubject\": \"crm:1\", \"dpv:hasPurpose\": \"marketing\", \"dpv:hasPersonalData\": \"contact\", \
+             \"dpv:hasRecipient\": \"marketing\", \"consentry:evidence\": \"form=8\", \"dpv:hasConsentStatus\": {status}{author}}}"
+        );
+        let options = ImportOptions::new(ImportFormat::Jsonld).cover("author", "customer");
+        let (tally, errors) = take(&bench, record.as_bytes(), &options, false).unwrap();
+        assert_eq!((errors, tally.records), (vec![], 1), "{by}");
+        let (event, _) = bench.ledger.event(bench.ledger.history(&id("crm:1").into()).unwrap()[0].event.id).unwrap();
+        (event.author, bench.state("crm:1", "marketing").opens())
+    };
+    let by = |who: &str| format!(", \"dpv:isIndicatedBy\": {who}");
+    for (who, author, opens) in [
+        ("[]", Author::Customer, true),
+        ("\"crm:1\"", Author::Customer, true),
+        ("\"dpv:DataSubject\"", Author::Customer, true),
+        ("{\"@id\": \"crm:1\", \"@type\": \"dpv:DataSubject\"}", Author::Customer, true),
+        ("\"crm:2\"", Author::System, false),
+        ("\"Ann's neighbour\"", Author::System, false),
+        ("{\"@id\": \"crm:2\", \"@type\": \"dpv:DataSubject\"}", Author::System, false),
+        ("{}", Author::System, false),
+        ("[\"crm:1\", \"crm:2\"]", Author::System, false),
+        ("[\"crm:2\", \"crm:1\"]", Author::System, false),
+        ("{\"@id\": \"ex:bob\", \"@type\": \"dpv:ParentOfDataSubject\"}", Author::Guardian, false),
+        ("\"https://w3id.org/dpv#GuardianOfDataSubject\"", Author::Guardian, false),
+        ("[\"crm:1\", {\"@type\": \"dpv:GuardianOfDataSubject\"}]", Author::Guardian, false),
+    ] {
+        assert_eq!(given(&by(who), ""), (author, opens), "{who}");
+    }
+    // What the record calls the author itself cannot raise it, but by calling them a guardian.
+    for (says, author) in [("customer", Author::System), ("guardian", Author::Guardian), ("staff", Author::Staff)] {
+        let own = format!(", \"consentry:author\": \"{says}\"");
+        assert_eq!(given(&by("\"crm:2\""), &own), (author, false), "{says}");
+    }
+    // A no closes, whoever indicated it.
+    let bench = bench();
+    bench.say("crm:1", "sales", State::Given);
+    bench.advance(3600);
+    let no = r#"{"@context":"x","dpv:hasDataSubject":"crm:1","dpv:hasPurpose":"sales","dpv:hasConsentStatus":
+        {"@type":"dpv:ConsentWithdrawn","dpv:isIndicatedBy":"crm:2"}}"#
+        .replace('\n', "");
+    assert_eq!(take(&bench, no.as_bytes(), &ImportOptions::new(ImportFormat::Jsonld), false).unwrap().0.closes, 1);
+    assert_eq!(bench.state("crm:1", "sales"), State::Withdrawn);
+}
+
+#[test]
 fn a_piece_is_taken_once_and_in_its_turn() {
     let bench = bench();
     let rows = |from: u64, to: u64| -> String {
@@ -570,6 +657,15 @@ fn pieces_of_one_line_are_told_apart() {
     bench.ledger.put_documents(vec![Document { kind: "import", key: KEY.to_owned(), body: None }], None, None).unwrap();
     let (tally, _) = take(&bench, rows.as_bytes(), &options(ImportFormat::Csv), true).unwrap();
     assert_eq!(tally.closes, 5001);
+}
+
+#[test]
+fn what_is_left_out_of_an_array_still_parts_its_neighbours() {
+    let one = r#"{"party":"crm:1","state":"refused"}"#;
+    let file = format!("[{one}\nword,{one}\n[{{");
+    let (tally, errors) = take(&bench(), file.as_bytes(), &ImportOptions::new(ImportFormat::Ndjson), true).unwrap();
+    let lines: Vec<u64> = errors.iter().map(|error| error.line).collect();
+    assert_eq!((tally.records, tally.closes, lines), (3, 1, vec![2, 2, 3]), "{errors:?}");
 }
 
 #[test]

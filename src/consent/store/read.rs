@@ -12,7 +12,9 @@ use crate::consent::record::Record;
 use crate::model::{Author, EventId, Identifier, PartyNo, Purpose, Revision, Space};
 
 use super::wire::{self, Own, ReadForm};
-use super::{Answered, Change, ChangeKind, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone, Written};
+use super::{
+    Answered, Change, ChangeKind, Done, Dossier, FactName, FactRow, Head, LinkRow, MergeRow, PartyRow, Registers, StoreError, Tombstone, Written,
+};
 
 /// Forms that were read or written, by number and by text.
 #[derive(Default)]
@@ -141,9 +143,17 @@ fn records_of(connection: &Connection, forms: &mut Forms, ident: u64) -> Result<
         let fired = row.get::<_, i64>(7)? != 0;
         let used: u32 = row.get(8)?;
         let due = due.filter(|_| form.may_run_out());
-        records.push(Record { id, form, event_time, record_time, about, due, fired, uses_left: uses.map(|uses| uses.saturating_sub(used)) });
+        let uses_left = uses.map(|uses| uses.saturating_sub(used));
+        let used_up = if uses_left == Some(0) { used_up(connection, id)? } else { None };
+        records.push(Record { id, form, event_time, record_time, about, due, fired, uses_left, used_up });
     }
     Ok(records)
+}
+
+/// When the last use of a grant was taken. Those before it change nothing that is told, and have no time.
+fn used_up(connection: &Connection, id: EventId) -> Result<Option<(Revision, Timestamp)>, StoreError> {
+    let sql = "SELECT revision, at FROM change WHERE kind = 'used-up' AND event = ?1";
+    Ok(list(connection, sql, params![signed(id.0)?], |row| Ok((Revision(unsigned(row.get(0)?)?), time(row.get(1)?)?)))?.pop())
 }
 
 /// Merges among the customers whose ids these are or were.
@@ -310,7 +320,7 @@ pub(super) fn revision_at(connection: &Connection, at: Timestamp) -> Result<Revi
 }
 
 pub(super) fn unlinked(connection: &Connection) -> Result<Vec<(Space, u64)>, StoreError> {
-    let sql = "SELECT i.space, count(*) FROM identifier i WHERE i.value IS NOT NULL \
+    let sql = "SELECT i.space, count(*) FROM identifier i WHERE i.value IS NOT NULL AND i.space <> 'party' \
                AND EXISTS (SELECT 1 FROM event e WHERE e.ident = i.no) \
                AND NOT EXISTS (SELECT 1 FROM link l WHERE l.ident = i.no AND l.to_rev IS NULL AND l.assurance <> 'matched') GROUP BY i.space";
     list(connection, sql, [], |row| Ok((Space::intern(&row.get::<_, String>(0)?), unsigned(row.get(1)?)?)))

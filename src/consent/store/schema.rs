@@ -59,3 +59,8 @@ CREATE TRIGGER event_is_final BEFORE UPDATE OF revision, ident, form, recorded, 
 CREATE TRIGGER form_is_final BEFORE UPDATE ON form BEGIN SELECT raise(ABORT, 'events are never changed'); END;
 CREATE TRIGGER form_stays BEFORE DELETE ON form BEGIN SELECT raise(ABORT, 'events are never deleted'); END;
 ";
+
+/// Made at each opening where they are missing: they hold nothing of their own, so that they need no other version.
+pub(super) const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS change_used_up ON change(event) WHERE kind = 'used-up';
+";

@@ -266,6 +266,7 @@ fn create(connection: &mut Connection) -> Result<(), StoreError> {
     } else if version != schema::VERSION {
         return Err(StoreError::OtherVersion(version));
     }
+    transaction.execute_batch(schema::INDEXES)?;
     transaction.commit()?;
     Ok(())
 }

@@ -35,7 +35,7 @@ enum WhatV1<'a> {
     Consent {
         purposes: Vec<Text<'a>>,
         activity: Option<Text<'a>>,
-            notice: Option<NoticeV1<'a>>,
+        notice: Option<NoticeV1<'a>>,
         state: Text<'a>,
         scope: ScopeV1<'a>,
         until: Option<Text<'a>>,

@@ -1,9 +1,11 @@
 //! Conflict rules, expiry, delegations, confirmation: a case each, told as plain records. Merges have their own file.
 
+use std::collections::HashSet;
+
 use crate::consent::record::{Form, Matter};
 use crate::model::{Age, Author, EventId, Stage};
 
-use super::tale::{Tale, Told, after};
+use super::tale::{Tale, Told, after, joined};
 use super::*;
 
 const MAIL: &str = "marketing.email";
@@ -127,9 +129,9 @@ fn a_grant_holds_until_it_runs_out() {
     tale.superseded.insert(("n-4".to_owned(), "1".to_owned()));
     tale.tell(99, Matter::Occurrence("contract-ended".to_owned()));
     tale.tell(200, Matter::Occurrence("moved".to_owned()));
-    assert_eq!((tale.state(MAIL), tale.effective(MAIL).limited), (State::Given, true));
+    assert_eq!((tale.state(MAIL), tale.effective(MAIL).limited.len()), (State::Given, 1));
     tale.say(300, MAIL, State::Given);
-    assert!(!tale.effective(MAIL).limited, "the later grant is not counted");
+    assert_eq!(tale.effective(MAIL).limited, [], "the later grant is not counted");
 }
 
 #[test]
@@ -237,15 +239,16 @@ fn from_when_on_a_customer_speaks_for_themselves_follows_from_all_that_was_said_
 
 #[test]
 fn a_no_that_the_same_source_recorded_later_wins_over_a_grant_stamped_ahead() {
-    for (ahead, opens) in [(70, false), (71, true)] {
+    // Farther ahead only a clock that was set back can put it.
+    for ahead in [20, 70, 71, 5000] {
         let mut tale = Tale::new();
         tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
         tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
-        assert_eq!(tale.state(MAIL).opens(), opens, "{ahead}");
+        assert!(!tale.state(MAIL).opens(), "{ahead}");
         let mut tale = Tale::new();
         tale.say(ahead, MAIL, State::Given).record.record_time = after(0);
         tale.stop(10, StopKind::Suppression, &[]).record.event_time = None;
-        assert_eq!(tale.floor(MAIL, LawfulBasis::Consent).is_ok(), opens, "{ahead}");
+        assert!(tale.floor(MAIL, LawfulBasis::Consent).is_err(), "{ahead}");
     }
     let mut tale = Tale::new();
     tale.say(10, MAIL, State::Withdrawn).record.event_time = None;
@@ -278,16 +281,54 @@ fn a_blank_reference_is_no_evidence() {
 fn a_grant_of_limited_uses_is_told_where_it_lifts_a_stop() {
     let lift = |tale: &Tale, basis| {
         let channel = tale.vocabulary.channel(purpose(MAIL));
-        limited_lift(&tale.build().0, &tale.vocabulary, &tale.rules, purpose(MAIL), basis, category("contact"), channel)
+        let (profile, events) = tale.build();
+        let found = limited_lifts(&profile, &tale.vocabulary, &tale.rules, purpose(MAIL), basis, category("contact"), channel);
+        found.into_iter().map(|at| events[at.0 as usize]).collect::<Vec<_>>()
     };
     let mut tale = Tale::new();
-    tale.say(100, MAIL, State::Given).record.uses_left = Some(1);
-    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "no stop");
+    let first = tale.say(100, MAIL, State::Given);
+    first.record.uses_left = Some(1);
+    let first = first.id();
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), [], "no stop");
     tale.stop(0, StopKind::Objection, &[]);
-    assert!(lift(&tale, LawfulBasis::LegitimateInterest).is_some());
-    assert_eq!(lift(&tale, LawfulBasis::Contract), None, "the stop does not close it");
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), [first]);
+    assert_eq!(lift(&tale, LawfulBasis::Contract), [], "the stop does not close it");
     tale.say(200, MAIL, State::Given);
-    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), None, "the last grant is not limited");
+    assert_eq!(lift(&tale, LawfulBasis::LegitimateInterest), [], "the last grant is not limited");
+}
+
+#[test]
+fn every_grant_of_limited_uses_is_told_without_which_another_would_not_prevail() {
+    let mut tale = Tale::new();
+    tale.joined = vec![joined(1, 2, 1000)];
+    let mut limited = |at, group| {
+        let told = tale.say(at, MAIL, State::Given).group(group);
+        told.record.uses_left = Some(1);
+        told.id()
+    };
+    let (own, last) = (limited(200, 2), limited(300, 1));
+    tale.say(100, MAIL, State::Refused).group(2);
+    tale.stop(100, StopKind::Objection, &[]).group(2);
+    // Each for itself: with one of them used up it is closed.
+    let mut relied = tale.effective(MAIL).limited;
+    relied.sort_unstable();
+    assert_eq!(relied, [own, last]);
+    let lifts = |tale: &Tale| {
+        let (profile, events) = tale.build();
+        let channel = tale.vocabulary.channel(purpose(MAIL));
+        let basis = LawfulBasis::LegitimateInterest;
+        let found = limited_lifts(&profile, &tale.vocabulary, &tale.rules, purpose(MAIL), basis, category("contact"), channel);
+        found.into_iter().map(|at| events[at.0 as usize]).collect::<HashSet<_>>()
+    };
+    assert_eq!(lifts(&tale), HashSet::from([own, last]));
+    for used_up in [own, last] {
+        let mut without = tale.clone();
+        without.told.iter_mut().filter(|told| told.id() == used_up).for_each(|told| told.record.uses_left = Some(0));
+        assert!(!without.state(MAIL).opens() && without.floor(MAIL, LawfulBasis::LegitimateInterest).is_err(), "{used_up}");
+    }
+    // Of two that would do, one without a limit is relied on.
+    tale.say(210, MAIL, State::Given).group(2);
+    assert_eq!((tale.effective(MAIL).limited, lifts(&tale)), (vec![last], HashSet::from([last])));
 }
 
 fn confirming() -> Tale {

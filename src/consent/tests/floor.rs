@@ -156,7 +156,47 @@ fn no_grant_lifts_erasure_restriction_deceased_or_legal() {
     let bench = bench();
     bench.stop("crm:1", StopKind::Erasure);
     bench.advance(100);
-    assert_eq!(bench.record(bench.draft("crm:1", "marketing.email", State::Given)), Err(ConsentError::Erased));
+    let grant = bench.draft("crm:1", "marketing.email", State::Given);
+    assert_eq!(bench.ledger.record(grant.clone(), &staff()), Err(ConsentError::Erased));
+    // An app is not told, and opens nothing by it: neither the floor nor what policies see.
+    bench.record(grant).unwrap();
+    assert_eq!(bench.floor("crm:1", "marketing.email", LawfulBasis::Consent), Err("erasure"));
+    assert_eq!(bench.state("crm:1", "marketing.email"), State::Unknown);
+}
+
+#[test]
+fn what_comes_in_after_an_erasure_opens_nothing_by_whatever_way() {
+    let bench = bench();
+    assert_eq!(bench.import("identifiers\ncrm:2\n").errors, []);
+    // Before: a guardian's grant that no delegation supports, and a request to confirm.
+    let mut unsupported = bench.draft("crm:1", "marketing", State::Given);
+    unsupported.claims = Author::Guardian;
+    bench.record(unsupported).unwrap();
+    let pending = bench.say("crm:1", "marketing.email", State::PendingConfirmation).event;
+    let before = bench.now();
+    bench.advance(100);
+    bench.stop("crm:1", StopKind::Erasure);
+    bench.advance(100);
+    let delegation = NoteDraft {
+        subject: id("crm:1").into(),
+        note: Note::Delegation(Delegation { holder: Holder::Guardian, purposes: vec![purpose("marketing")], until: None }),
+        event_time: Some(before),
+        claims: Author::Customer,
+        evidence: evidence(),
+        source_system: None,
+        idempotency_key: None,
+    };
+    bench.ledger.note(delegation, &centre()).unwrap();
+    let mut confirmed = bench.draft("crm:1", "marketing.email", State::Given);
+    (confirmed.about, confirmed.event_time) = (Some(pending), Some(before));
+    bench.record(confirmed).unwrap();
+    bench.say("email:ann@example.org", "marketing", State::Renewed);
+    for about in ["marketing", "marketing.email"] {
+        assert!(!bench.state("crm:1", about).opens(), "{about}");
+    }
+    let ledger = bench.reopened();
+    let standing = ledger.standing(&id("crm:1")).unwrap().unwrap();
+    assert_eq!(standing.profile, bench.ledger.standing(&id("crm:1")).unwrap().unwrap().profile);
 }
 
 #[test]

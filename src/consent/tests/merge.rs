@@ -1,9 +1,10 @@
 //! Two customers who turn out to be one: where they differ the more restrictive holds, until the customer says otherwise.
 
+use crate::consent::conflicts::disagreements;
 use crate::consent::record::Matter;
 use crate::model::Author;
 
-use super::tale::{Tale, joined};
+use super::tale::{Tale, Told, after, joined};
 use super::*;
 
 const MAIL: &str = "marketing.email";
@@ -41,6 +42,25 @@ fn the_customer_settles_it_after_the_merge_by_naming_the_purpose() {
         let mut tale = merged();
         tale.say(1001, "marketing", State::Refused).group(group);
         assert!(matches!(told(&tale), (State::Refused | State::Withdrawn, false)));
+    }
+}
+
+#[test]
+fn a_no_settles_it_without_evidence_if_it_is_known_to_be_later_than_the_merge() {
+    type Case = (&'static str, bool, fn(&mut Told));
+    let cases: [Case; 4] = [
+        ("without evidence", true, |no| no.form().is_evidenced = false),
+        ("the department's word", false, |no| _ = no.by(Author::Staff)),
+        ("without a time, recorded after the merge", false, |no| no.record.event_time = None),
+        ("of before the merge, recorded after it", false, |no| no.record.event_time = Some(after(600))),
+    ];
+    for (what, settles, spoil) in cases {
+        let mut tale = merged();
+        spoil(tale.say(2000, MAIL, State::Refused).group(2));
+        let (profile, _) = tale.build();
+        let listed = disagreements(&profile, &tale.vocabulary, &tale.rules);
+        assert!(!tale.state(MAIL).opens());
+        assert_eq!((tale.effective(MAIL).conflict, listed[0].holds.conflict, listed[0].settled), (!settles, !settles, settles), "{what}");
     }
 }
 
@@ -133,7 +153,7 @@ fn a_merge_lends_no_delegation_confirmation_or_renewable_consent_to_what_was_sai
             t.say(500, MAIL, State::Given).about(pending).group(1);
         }),
         ("renewal", |t| {
-            t.say(0, MAIL, State::Given).group(2).record.due = Some(tale::after(100));
+            t.say(0, MAIL, State::Given).group(2).record.due = Some(after(100));
             t.say(500, MAIL, State::Renewed).group(1);
         }),
     ];

@@ -109,7 +109,9 @@ impl<'a> Reading<'a> {
             return false;
         }
         let after_all = |told: &Told| groups.iter().all(|group| *group == told.group || self.joined_before(told.group, *group, told));
-        let settled = grants.iter().any(|g| after_all(g) && self.names_exactly(g)) || refusals.iter().any(|r| by_customer(r) && after_all(r));
+        let timed = |told: &Told| told.record.event_time.is_some();
+        let settled =
+            grants.iter().any(|g| after_all(g) && self.names_exactly(g)) || refusals.iter().any(|r| by_customer(r) && timed(r) && after_all(r));
         !settled && groups.iter().any(|group| Self { group: Some(*group), ..*self }.answer().open)
     }
 
@@ -223,14 +225,24 @@ impl<'a> Reading<'a> {
     fn later(&self, a: &Told, b: &Told) -> bool {
         let own = a.record.form.source == b.record.form.source;
         let margin = if own { seconds(0) } else { seconds(60) };
-        a.record.time() - margin > b.record.time() && !(own && self.said_no_since(a, b))
+        a.record.time() - margin > b.record.time() && !(own && self.said_no_since(a, b)) && !self.clock_was_set_back(a, b)
+    }
+
+    /// Whether up to the second there is a no that was recorded after the first, when our clock said that the first was still to come.
+    fn clock_was_set_back(&self, a: &Told, b: &Told) -> bool {
+        let place = |told: &Told| (told.record.time(), told.id());
+        let before_it = |told: &&Told| told.id() > a.id() && told.record.record_time + seconds(60) < a.record.time();
+        self.tale.told.iter().filter(before_it).any(|no| self.is_no(no) && place(no) <= place(b))
+    }
+
+    fn is_no(&self, told: &Told) -> bool {
+        state(told).closes() || matches!(told.record.form.matter, Matter::Stop { .. }) && !self.is_lifted(told)
     }
 
     /// Whether up to the second the first's source said a no that was recorded later than the first and lies within the skew before it.
     fn said_no_since(&self, a: &Told, b: &Told) -> bool {
         let place = |told: &Told| (told.record.time(), told.id());
-        let is_no = |told: &Told| state(told).closes() || matches!(told.record.form.matter, Matter::Stop { .. }) && !self.is_lifted(told);
-        let own = self.tale.told.iter().filter(|told| told.record.form.source == a.record.form.source && told.id() > a.id() && is_no(told));
+        let own = self.tale.told.iter().filter(|told| told.record.form.source == a.record.form.source && told.id() > a.id() && self.is_no(told));
         own.into_iter().any(|no| no.record.time() >= a.record.time() - seconds(60) && place(no) <= place(b))
     }
 

@@ -109,15 +109,18 @@ impl Tale {
             method: Method::Expressed,
             is_evidenced: true,
         };
+        // Our clock goes forward, in whatever order things are told.
+        let recorded = self.told.last().map_or(after(at), |last| last.record.record_time.max(after(at)));
         let record = Record {
             id: EventId(self.told.len() as u64 + 1),
             form: Arc::new(form),
             event_time: Some(after(at)),
-            record_time: after(at),
+            record_time: recorded,
             about: None,
             due: None,
             fired: false,
             uses_left: None,
+            used_up: None,
         };
         self.told.push(Told { record, carries_grants: true, group: 0 });
         self.told.last_mut().unwrap()

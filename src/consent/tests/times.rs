@@ -148,3 +148,73 @@ fn nobody_is_known_before_they_were_recorded_and_nothing_is_told_of_what_will_be
     bench.advance(10);
     assert!(matches!(ask(&bench, "crm:2", None, Some(noon(4))), Err(ConsentError::Unavailable(_))));
 }
+
+#[test]
+fn a_grant_was_open_until_its_last_use_and_is_known_to_have_ended_only_since() {
+    let mut bench = bench();
+    let mut draft = bench.draft("crm:1", MAIL, State::Given);
+    draft.uses = Some(2);
+    let grant = bench.record(draft).unwrap().event;
+    until(&bench, 3);
+    bench.ledger.reserve_uses(&[grant]).unwrap();
+    until(&bench, 5);
+    bench.ledger.reserve_uses(&[grant]).unwrap();
+    until(&bench, 8);
+    let expected = [
+        (2, 2, State::Given),
+        (4, 4, State::Given),
+        (4, 8, State::Given),
+        (5, 4, State::Given),
+        (5, 5, State::Expired),
+        (6, 4, State::Given),
+        (6, 6, State::Expired),
+        (8, 8, State::Expired),
+    ];
+    for _ in 0..2 {
+        for (at, known_at, expected) in expected {
+            assert_eq!(state(&bench, "crm:1", at, known_at), expected, "of day {at}, known on day {known_at}");
+        }
+        bench.ledger = bench.reopened();
+    }
+    assert_eq!(ask(&bench, "crm:1", None, Some(noon(4))).unwrap().rows[0].consent.state, State::Given, "what was known then of now");
+}
+
+#[test]
+fn a_no_that_is_recorded_after_the_clock_was_set_back_is_not_lost_against_what_was_granted_before() {
+    let floor = |bench: &Bench| bench.floor("crm:1", MAIL, LawfulBasis::LegitimateInterest);
+    for timed in [true, false] {
+        for by_centre in [true, false] {
+            let bench = bench();
+            bench.say("crm:1", MAIL, State::Given);
+            assert!(bench.state("crm:1", MAIL).opens());
+            // The clock had been an hour ahead.
+            bench.clock.step_to(time("2026-03-01T11:05:00Z"));
+            let mut no = bench.draft("crm:1", MAIL, State::Withdrawn);
+            if !timed {
+                no.event_time = None;
+            }
+            let caller = if by_centre { centre() } else { staff() };
+            bench.ledger.record(no, &caller).unwrap();
+            assert!(!bench.state("crm:1", MAIL).opens(), "timed {timed}, by the centre {by_centre}");
+            let mut stop = StopDraft::new(id("crm:1"), StopKind::ObjectionMarketing);
+            stop.event_time = timed.then(|| bench.now());
+            bench.ledger.add_stop(stop, &caller).unwrap();
+            assert_eq!(floor(&bench), Err("objection"));
+            // She can allow it again, once it is surely later.
+            bench.advance(2 * 3600);
+            bench.say("crm:1", MAIL, State::Given);
+            assert!(bench.state("crm:1", MAIL).opens() && floor(&bench).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_late_report_of_an_old_no_is_still_no_match_for_a_later_yes() {
+    let bench = bench();
+    bench.say("crm:1", MAIL, State::Given);
+    bench.advance(3600);
+    let mut no = bench.draft("crm:1", MAIL, State::Refused);
+    no.event_time = Some(time("2026-02-01T12:00:00Z"));
+    bench.ledger.record(no, &staff()).unwrap();
+    assert!(bench.state("crm:1", MAIL).opens());
+}

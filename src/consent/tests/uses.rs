@@ -22,7 +22,7 @@ fn while_uses_remain_nothing_but_their_number_changes() {
     let bench = bench();
     let grant = allow(&bench, 3);
     let (revision, before) = (bench.ledger.revision(), bench.ledger.standing(&id("crm:1")).unwrap().unwrap());
-    assert!(bench.effective("crm:1", "marketing.email").limited);
+    assert_eq!(bench.effective("crm:1", "marketing.email").limited, [grant]);
     for _ in 0..2 {
         assert_eq!(bench.ledger.reserve_uses(&[grant]), Ok(vec![]));
         assert_eq!(bench.ledger.revision(), revision);

@@ -96,9 +96,13 @@ fn may_see(call: &Call, event: &Event) -> bool {
     }
 }
 
-/// The identifier as it was given for the desk and the app that gave it; for others the customer's opaque id.
+/// The identifier as it was given for the desk; for other staff the customer's opaque id. An app knows about whom it captured the
+/// event; what this gateway still holds of the id would tell it who was erased.
 fn principal(call: &Call, event: &Event) -> String {
-    if matches!(call.caller, Caller::App(_)) || call.sees_identifiers() {
+    if matches!(call.caller, Caller::App(_)) {
+        return format!("urn:consentry:principal:{}:{}", call.state.origin, event.id);
+    }
+    if call.sees_identifiers() {
         return event.identifier.to_string();
     }
     let view = call.state.ledger.show_party(&PartyRef::Identifier(event.identifier.clone()));

@@ -209,13 +209,15 @@ fn recorded(desk: &Desk, by: &As, state: &str) -> String {
 }
 
 #[test]
-fn who_captured_an_event_and_the_desk_see_the_id_and_others_a_party_or_nothing() {
+fn the_desk_sees_the_id_and_others_a_party_or_nothing() {
     let desk = Desk::open().with_customer();
     let path = recorded(&desk, &CENTRE, "given");
     let seen = |who: &As, path: &str| desk.get(who, path);
-    for who in [&CENTRE, &role(AdminRole::ConsentDesk)] {
+    let event = path.split('/').nth(3).unwrap();
+    let named = format!("urn:consentry:principal:{}:{event}", desk.state.origin);
+    for (who, principal) in [(&CENTRE, named.as_str()), (&role(AdminRole::ConsentDesk), "crm:0044")] {
         let (status, receipt) = seen(who, &path);
-        assert_eq!((status, &receipt["record"]["pii_principal_id"]), (StatusCode::OK, &json!("crm:0044")));
+        assert_eq!((status, &receipt["record"]["pii_principal_id"]), (StatusCode::OK, &json!(principal)));
         check(&receipt);
     }
     let (status, receipt) = seen(&role(AdminRole::Auditor), &path);

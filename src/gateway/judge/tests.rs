@@ -69,16 +69,21 @@ impl World {
     }
 
     fn says(&self, purpose: &str, state: State, method: Method, minutes_ago: i64) {
+        self.says_to(&["sales", "service"], None, purpose, state, method, minutes_ago);
+    }
+
+    fn says_to(&self, recipients: &[&str], uses: Option<u32>, purpose: &str, state: State, method: Method, minutes_ago: i64) -> EventId {
         let mut draft = EventDraft::new(Self::id(), Purpose::intern(purpose), state);
         draft.event_time = Some(SystemClock::shared().now() - SignedDuration::from_mins(minutes_ago));
         draft.method = method;
         draft.evidence = ["form-hash", "notice"].map(|kind| (kind.to_owned(), "sha256:00".to_owned())).into();
         if state.opens() {
-            let (categories, recipients) =
-                (["contact", "health"].map(Category::intern).to_vec(), ["sales", "service"].map(Department::intern).to_vec());
+            let categories = ["contact", "health"].map(Category::intern).to_vec();
+            let recipients = recipients.iter().map(|name| Department::intern(name)).collect();
             draft.notice = Some(Notice { id: "n-1".to_owned(), version: "1".to_owned(), purposes: draft.purposes.clone(), categories, recipients });
         }
-        self.ledger.record(draft, &Capturer::Client(Client::intern("preference-centre"))).unwrap();
+        draft.uses = uses;
+        self.ledger.record(draft, &Capturer::Client(Client::intern("preference-centre"))).unwrap().event
     }
 
     fn stops(&self, kind: StopKind) {
@@ -86,6 +91,11 @@ impl World {
     }
 
     fn verdict(&self, app: &str, purpose: &str, category: &str) -> CategoryVerdict {
+        self.judged(app, purpose, category).0
+    }
+
+    /// With the grants of limited uses that it takes one of.
+    fn judged(&self, app: &str, purpose: &str, category: &str) -> (CategoryVerdict, BTreeSet<EventId>) {
         let (client, info) = self.policies.vocabulary().clients.get_key_value(&Client::intern(app)).unwrap();
         let asked = Asked {
             caller: Caller { client: *client, kind: info.kind, department: info.department, employee: None },
@@ -98,7 +108,8 @@ impl World {
             now: SystemClock::shared().now(),
         };
         let standing = self.ledger.standing(&Self::id()).unwrap().unwrap();
-        judge(&self.policies, &asked, About::Known(&standing), Category::intern(category), false).0
+        let (verdict, counted) = judge(&self.policies, &asked, About::Known(&standing), Category::intern(category), false);
+        (verdict, counted.into_iter().filter_map(|at| standing.event_id(at)).collect())
     }
 
     fn is_open(&self) -> bool {
@@ -224,4 +235,24 @@ fn special_categories_do_not_open_by_the_id_of_an_organisation() {
             assert_eq!((verdict.release, verdict.status), (Release::Withheld, ConsentStatus::NotNeeded), "{basis}, {said:?}");
         }
     }
+}
+
+#[test]
+fn the_grant_relied_on_and_the_one_that_lifts_a_stop_are_both_counted() {
+    let world = World::new(&activity("use", "sales", OUTREACH, "contact", "consent"));
+    let mut stop = StopDraft::new(World::id(), StopKind::Suppression);
+    stop.event_time = Some(SystemClock::shared().now() - SignedDuration::from_mins(60));
+    world.ledger.add_stop(stop, &Capturer::Staff { pseudonym: "e_1".to_owned() }).unwrap();
+    let relied = world.says_to(&["sales"], Some(2), OUTREACH, State::Given, Method::Expressed, 30);
+    assert_eq!(world.judged("crm", OUTREACH, "contact").1, BTreeSet::from([relied]), "one grant does both");
+    // Whoever may use it, this is the customer's last word against the stop.
+    let lifting = world.says_to(&["service"], Some(1), OUTREACH, State::Given, Method::Expressed, 20);
+    let (verdict, counted) = world.judged("crm", OUTREACH, "contact");
+    assert_eq!((verdict.release, verdict.event, &counted), (Release::Full, Some(relied), &BTreeSet::from([relied, lifting])));
+    let taken: Vec<EventId> = counted.into_iter().collect();
+    world.ledger.reserve_uses(&taken).unwrap();
+    // All or none: nothing is taken of the one that has a use left.
+    assert!(world.ledger.reserve_uses(&taken).is_err());
+    assert_eq!(world.verdict("crm", OUTREACH, "contact").why, Why::Stop("suppression"));
+    assert!(world.ledger.reserve_uses(&[relied]).is_ok());
 }
