@@ -4,7 +4,7 @@
 //! A [`Policies`] is one immutable snapshot of a folder; whoever reloads builds another and swaps them. It never reads the
 //! clock, the environment or a socket: the facts of a [`Question`] are all that a decision depends on.
 //!
-//! What Cedar itself leaves open is closed here (each has a test in `tests.rs`):
+//! What Cedar itself leaves open is closed here (each is shown in `hazards.rs`):
 //! - Cedar skips a policy that errors, so that an erring `forbid` would vanish: any error denies ([`Decided::errors`]).
 //! - `in` is false for a purpose that the catalogue lacks, so that a `forbid` about it would not strike: every name of a
 //!   question is looked up in the vocabulary before anything is evaluated.
@@ -40,6 +40,8 @@ mod compiled;
 mod entitle;
 mod explain;
 mod governed;
+#[cfg(test)]
+mod hazards;
 #[cfg(test)]
 mod mistakes;
 mod reads;

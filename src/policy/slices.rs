@@ -9,7 +9,7 @@ use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet, Pri
 
 use crate::model::{Action, Caller, Category, Client, Vocabulary};
 
-use super::compiled::{Bench, Code, Compiler, Example, Index, Named};
+use super::compiled::{Code, Compiler, Example, Index, Named, Setting};
 use super::request::Requests;
 use super::rules::Rule;
 
@@ -113,9 +113,9 @@ impl Slices {
         let (client, info) = vocabulary.clients.get_key_value(self.clients.get(client_class)?)?;
         let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
         let example = Example::new(&self.index, caller, action, *self.categories.get(category_class)?)?;
-        let bench = Bench { index: &self.index, requests, entities, example, client_class, action, category_class };
+        let setting = Setting { index: &self.index, requests, entities, example, client_class, action, category_class };
         let members = slice.members.rules.iter().filter_map(|at| Some((*at, rules.get(*at)?)));
-        Some(self.compiler.compile(&bench, members))
+        Some(self.compiler.compile(&setting, members))
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use std::sync::LazyLock;
 
+use cedar_policy::Policy;
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::{Age, Channel, Client, ClientKind, ConsentStatus, Employee, PartyFacts, Role, Segment, Stage};
 
-fn shipped() -> PathBuf {
+pub(super) fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")
 }
 
@@ -25,16 +26,18 @@ fn the_shipped_folder_is_without_a_mistake_and_its_cases_pass() {
 
 // ------------------------------------------------------------------ questions
 
-fn policies() -> Policies {
+pub(super) static SHIPPED: LazyLock<Policies> = LazyLock::new(policies);
+
+pub(super) fn policies() -> Policies {
     Policies::load(&shipped()).unwrap()
 }
 
-fn caller(policies: &Policies, client: &str) -> Caller {
+pub(super) fn caller(policies: &Policies, client: &str) -> Caller {
     let (client, info) = policies.vocabulary.clients.get_key_value(&Client::intern(client)).unwrap();
     Caller { client: *client, kind: info.kind, department: info.department, employee: None }
 }
 
-fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
+pub(super) fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &str) -> Question<'a> {
     Question {
         caller,
         action,
@@ -52,8 +55,41 @@ fn question<'a>(caller: &'a Caller, action: Action, category: &str, purpose: &st
     }
 }
 
-fn names(names: &[PolicyName]) -> Vec<&'static str> {
+pub(super) fn names(names: &[PolicyName]) -> Vec<&'static str> {
     names.iter().map(|name| name.as_str()).collect()
+}
+
+/// The shipped catalogue with other policies, which need not be valid.
+pub(super) fn with(rules: Vec<Rule>) -> Policies {
+    let vocabulary = Arc::clone(SHIPPED.vocabulary());
+    let (requests, entities) = (Requests::new(&vocabulary).unwrap(), SHIPPED.entities.clone());
+    let slices = Slices::new(slices::Source { rules: &rules, requests: &requests, entities: &entities, vocabulary: &vocabulary });
+    Policies {
+        id: String::new(),
+        files: 0,
+        vocabulary,
+        activities: Activities::default(),
+        captures: Vec::new(),
+        consent_rules: SHIPPED.consent_rules.clone(),
+        infos: Vec::new(),
+        schema: SHIPPED.schema.clone(),
+        entities,
+        authorizer: Authorizer::new(),
+        rules,
+        requests,
+        slices,
+        is_compiled: true,
+    }
+}
+
+pub(super) fn rule(name: &str, text: &str) -> Rule {
+    Rule::new(name, &Policy::parse(Some(PolicyId::new(name)), text).unwrap_or_else(|error| panic!("{text}: {error}"))).unwrap()
+}
+
+/// By Cedar alone, all policies in one set.
+pub(super) fn whole(policies: &Policies, set: &PolicySet, question: &Question<'_>) -> Decided<'static> {
+    let request = policies.requests.build(question).unwrap();
+    Decided::of(&Authorizer::new().is_authorized(&request, set, &policies.entities))
 }
 
 #[test]

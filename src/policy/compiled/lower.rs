@@ -25,8 +25,11 @@ pub(in crate::policy) struct Lowered {
     pub(super) unsure: Cover,
 }
 
+/// Values that the facts of one part may have together. A part with more is left to plain Cedar.
+const COMBINATIONS_MAX: usize = 1024;
+
 /// The same of a part of a condition; nowhere two of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     holds: Cover,
     fails: Cover,
@@ -34,8 +37,40 @@ struct Part {
 }
 
 impl Part {
+    fn never() -> Self {
+        Self { holds: Cover::never(), fails: Cover::never(), unsure: Cover::never() }
+    }
+
+    fn everywhere(truth: Option<bool>) -> Self {
+        let always = Cover::always;
+        match truth {
+            Some(true) => Self { holds: always(), ..Self::never() },
+            Some(false) => Self { fails: always(), ..Self::never() },
+            None => Self { unsure: always(), ..Self::never() },
+        }
+    }
+
     fn unsure() -> Self {
-        Self { holds: Cover::never(), fails: Cover::never(), unsure: Cover::always() }
+        Self::everywhere(None)
+    }
+
+    /// This one, and there the other one.
+    fn or_at(&self, place: &Cover, other: &Self) -> Result<Self, TooMany> {
+        Ok(Self {
+            holds: self.holds.or(&place.and(&other.holds)?)?,
+            fails: self.fails.or(&place.and(&other.fails)?)?,
+            unsure: self.unsure.or(&place.and(&other.unsure)?)?,
+        })
+    }
+
+    /// Any or all of two parts, both of which are unsure at the same places.
+    fn with(&self, other: &Self, any: bool) -> Result<Self, TooMany> {
+        let unsure = self.unsure.or(&other.unsure)?;
+        Ok(if any {
+            Self { holds: self.holds.or(&other.holds)?, fails: self.fails.and(&other.fails)?, unsure }
+        } else {
+            Self { holds: self.holds.and(&other.holds)?, fails: self.fails.or(&other.fails)?, unsure }
+        })
     }
 }
 
@@ -56,7 +91,7 @@ enum Ask {
 }
 
 /// One slice: the classes of principal and category, the action, and a question of it.
-pub(in crate::policy) struct Bench<'a> {
+pub(in crate::policy) struct Setting<'a> {
     pub(in crate::policy) index: &'a Index,
     pub(in crate::policy) requests: &'a Requests,
     pub(in crate::policy) entities: &'a Entities,
@@ -66,7 +101,7 @@ pub(in crate::policy) struct Bench<'a> {
     pub(in crate::policy) category_class: usize,
 }
 
-impl Bench<'_> {
+impl Setting<'_> {
     /// Of all that a slice is, what something that reads this can depend on.
     pub(super) fn place(&self, reads: &Reads) -> Place {
         let by_action = reads.reads("action") || reads.reads(RECORDS);
@@ -78,13 +113,13 @@ impl Bench<'_> {
     }
 
     pub(super) fn lower(&self, rule: &Rule, parts: &mut Parts) -> Lowered {
-        let mut lowering = Lowering { bench: self, parts, known: HashMap::new() };
+        let mut lowering = Lowering { setting: self, parts, known: HashMap::new() };
         lowering.clauses(&rule.clauses).unwrap_or_else(|TooMany| Lowered { holds: Cover::never(), unsure: Cover::always() })
     }
 
     /// `None`: an error, or neither true nor false.
-    fn truth(&self, expression: &Expression, field: Option<(Field, i64)>) -> Option<bool> {
-        match self.value(expression, field)? {
+    fn truth(&self, expression: &Expression, facts: &[(Field, i64)]) -> Option<bool> {
+        match self.value(expression, facts)? {
             EvalResult::Bool(truth) => Some(truth),
             EvalResult::Long(_)
             | EvalResult::String(_)
@@ -95,10 +130,10 @@ impl Bench<'_> {
         }
     }
 
-    fn value(&self, expression: &Expression, field: Option<(Field, i64)>) -> Option<EvalResult> {
+    fn value(&self, expression: &Expression, facts: &[(Field, i64)]) -> Option<EvalResult> {
         let mut example = self.example.clone();
-        if let Some((field, value)) = field {
-            example.set(self.index, field, value)?;
+        for (field, value) in facts {
+            example.set(self.index, *field, *value)?;
         }
         let request = self.requests.build(&example.question())?;
         eval_expression(&request, self.entities, expression).ok()
@@ -106,7 +141,7 @@ impl Bench<'_> {
 }
 
 struct Lowering<'a> {
-    bench: &'a Bench<'a>,
+    setting: &'a Setting<'a>,
     parts: &'a mut Parts,
     /// By address: the policy's tree stands still meanwhile.
     known: HashMap<(*const Expr, Ask), Result<Cover, TooMany>>,
@@ -193,57 +228,66 @@ impl Lowering<'_> {
     fn part(&mut self, expr: &Expr) -> Arc<PartOf> {
         let reads = Reads::of_expr(expr);
         let text = expr.to_string();
-        let key = (text, self.bench.place(&reads));
+        let key = (text, self.setting.place(&reads));
         if let Some(known) = self.parts.get(&key) {
             return Arc::clone(known);
         }
-        let made = key.0.parse().ok().map_or_else(Part::unsure, |expression| self.bench.part(expr, &expression, &reads));
+        let made = key.0.parse().ok().map_or_else(Part::unsure, |expression| self.setting.part(expr, &expression, &reads));
         let made = Arc::new(PartOf(made));
         self.parts.insert(key, Arc::clone(&made));
         made
     }
 }
 
-impl Bench<'_> {
+impl Setting<'_> {
     fn part(&self, expr: &Expr, expression: &Expression, reads: &Reads) -> Part {
         if let Some((field, starts)) = self.comparison(expr) {
-            return self.by_values(expression, field, &starts);
+            return self.by_values(expression, &[(field, starts)]);
         }
         if let Some(roles) = self.role_test(expr) {
             return roles;
         }
-        let fields = if is_number_presence(expr) { Some(Vec::new()) } else { self.fields(reads) };
-        match fields.as_deref() {
-            Some([]) => match self.truth(expression, None) {
-                Some(true) => Part { holds: Cover::always(), fails: Cover::never(), unsure: Cover::never() },
-                Some(false) => Part { holds: Cover::never(), fails: Cover::always(), unsure: Cover::never() },
-                None => Part::unsure(),
-            },
-            Some([Field::Fact(Fact::Employee)]) if !is_presence(expr) => {
-                // Of an employee there is more to know than whether there is one.
-                let absent = self.by_values(expression, Field::Fact(Fact::Employee), &[0, 1]);
-                let only = Cover::of(Field::Fact(Fact::Employee), Values::told_by(&[0, 1], 2, |value| value == 0));
-                let present = Cover::of(Field::Fact(Fact::Employee), Values::told_by(&[0, 1], 2, |value| value == 1));
-                let part = || {
-                    let (holds, fails) = (absent.holds.and(&only)?, absent.fails.and(&only)?);
-                    Ok::<_, TooMany>(Part { holds, fails, unsure: absent.unsure.or(&present)? })
-                };
-                part().unwrap_or_else(|TooMany| Part::unsure())
-            }
-            Some([field]) => {
-                let starts: Vec<i64> = (0..self.index.end(*field)).collect();
-                self.by_values(expression, *field, &starts)
-            }
-            Some(_) | None => Part::unsure(),
+        let Some(fields) = (if is_number_presence(expr) { Some(Vec::new()) } else { self.fields(reads) }) else { return Part::unsure() };
+        let every_value = |field: &Field| (*field, (0..self.index.end(*field)).collect::<Vec<i64>>());
+        let fields: Vec<_> = fields.iter().map(every_value).collect();
+        let combinations = fields.iter().map(|(_, values)| values.len()).try_fold(1_usize, usize::checked_mul);
+        if combinations.is_none_or(|count| count > COMBINATIONS_MAX) {
+            return Part::unsure();
         }
+        let part = self.by_values(expression, &fields);
+        let employee = Field::Fact(Fact::Employee);
+        if is_presence(expr) || fields.iter().all(|(field, _)| *field != employee) {
+            return part;
+        }
+        // Of an employee there is more to know than whether there is one.
+        let is = |wanted| Cover::of(employee, Values::told_by(&[0, 1], 2, |value| value == wanted));
+        let absent = Part::never().or_at(&is(0), &part);
+        absent.and_then(|absent| absent.or_at(&is(1), &Part::unsure())).unwrap_or_else(|TooMany| Part::unsure())
     }
 
-    /// Evaluated for the first value of each stretch.
-    fn by_values(&self, expression: &Expression, field: Field, starts: &[i64]) -> Part {
-        let truths: HashMap<i64, Option<bool>> = starts.iter().map(|start| (*start, self.truth(expression, Some((field, *start))))).collect();
-        let end = self.index.end(field);
-        let where_it_is = |wanted| Cover::of(field, Values::told_by(starts, end, |start| truths.get(&start).copied().flatten() == wanted));
-        Part { holds: where_it_is(Some(true)), fails: where_it_is(Some(false)), unsure: where_it_is(None) }
+    /// Evaluated for the first value of each stretch, of each field with each of the others.
+    fn by_values(&self, expression: &Expression, fields: &[(Field, Vec<i64>)]) -> Part {
+        self.by_further_values(expression, fields, &mut Vec::new()).unwrap_or_else(|TooMany| Part::unsure())
+    }
+
+    fn by_further_values(&self, expression: &Expression, fields: &[(Field, Vec<i64>)], facts: &mut Vec<(Field, i64)>) -> Result<Part, TooMany> {
+        let Some(((field, starts), rest)) = fields.split_first() else { return Ok(Part::everywhere(self.truth(expression, facts))) };
+        let mut alike: Vec<(Part, Vec<i64>)> = Vec::new();
+        for start in starts {
+            facts.push((*field, *start));
+            let part = self.by_further_values(expression, rest, facts)?;
+            facts.pop();
+            match alike.iter_mut().find(|(known, _)| *known == part) {
+                Some((_, starts)) => starts.push(*start),
+                None => alike.push((part, vec![*start])),
+            }
+        }
+        let mut all = Part::never();
+        for (part, alike) in alike {
+            let place = Cover::of(*field, Values::told_by(starts, self.index.end(*field), |start| alike.contains(&start)));
+            all = all.or_at(&place, &part)?;
+        }
+        Ok(all)
     }
 
     /// The facts that a part looks at; `None` when it may look at what is not among them.
@@ -254,11 +298,16 @@ impl Bench<'_> {
             if !is_at("context") || is_at(EMERGENCY) || (is_at(RECORDS) && self.action != Action::Export) {
                 continue;
             }
-            let field = Field::Fact(FACTS.iter().find(|(_, path)| is_at(path))?.0);
-            if !fields.contains(&field) {
-                fields.push(field);
+            // A whole record is all of its members, the whole context more than the facts.
+            let is_above = |path: &str| read != "context" && path.strip_prefix(read).is_some_and(|rest| rest.starts_with('.'));
+            let found: Vec<Field> = FACTS.iter().filter(|(_, path)| is_at(path) || is_above(path)).map(|(fact, _)| Field::Fact(*fact)).collect();
+            if found.is_empty() {
+                return None;
             }
+            fields.extend(found);
         }
+        fields.sort_unstable();
+        fields.dedup();
         Some(fields)
     }
 
@@ -306,7 +355,7 @@ impl Bench<'_> {
             Measure::Now | Measure::Day => format!("({constant}).durationSince(datetime(\"1970-01-01\")).toMilliseconds()"),
             Measure::TimeOfDay => format!("({constant}).toMilliseconds()"),
         };
-        match self.value(&text.parse().ok()?, None)? {
+        match self.value(&text.parse().ok()?, &[])? {
             EvalResult::Long(number) => Some(number),
             EvalResult::Bool(_)
             | EvalResult::String(_)
@@ -333,25 +382,13 @@ impl Bench<'_> {
             let Expr::Literal(Literal::EntityUID(uid)) = role else { return None };
             let field = self.index.role(uid.eid.as_str()).filter(|_| uid.ty.to_string() == "Role")?;
             let one: Expression = format!("{ROLES}.contains({role})").parse().ok()?;
-            let one = self.by_values(&one, field, &[0, 1, 2]);
+            let one = self.by_values(&one, &[(field, vec![0, 1, 2])]);
             all = Some(match all {
                 None => one,
                 Some(all) => all.with(&one, *op == BinaryOp::ContainsAny).ok()?,
             });
         }
         all
-    }
-}
-
-impl Part {
-    /// Any or all of two parts, both of which are unsure at the same places.
-    fn with(&self, other: &Self, any: bool) -> Result<Self, TooMany> {
-        let unsure = self.unsure.or(&other.unsure)?;
-        Ok(if any {
-            Self { holds: self.holds.or(&other.holds)?, fails: self.fails.and(&other.fails)?, unsure }
-        } else {
-            Self { holds: self.holds.and(&other.holds)?, fails: self.fails.or(&other.fails)?, unsure }
-        })
     }
 }
 

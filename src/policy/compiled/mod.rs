@@ -28,7 +28,7 @@ mod tests;
 pub(super) use classes::Named;
 pub(super) use code::{Answer, Code};
 pub(super) use facts::{ByName, Example, Index, Seen};
-pub(super) use lower::{Bench, Lowered};
+pub(super) use lower::{Lowered, Setting};
 
 /// A rule, and what of the slice its answer depends on.
 type RuleAt = (usize, (Option<usize>, Option<Action>, Option<usize>));
@@ -46,17 +46,17 @@ pub(super) struct Compiler(Mutex<Shared>);
 
 impl Compiler {
     /// The code of a slice with these rules, by their positions.
-    pub(super) fn compile<'r>(&self, bench: &Bench<'_>, rules: impl Iterator<Item = (usize, &'r Rule)>) -> Arc<Code> {
+    pub(super) fn compile<'r>(&self, setting: &Setting<'_>, rules: impl Iterator<Item = (usize, &'r Rule)>) -> Arc<Code> {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Shared { parts, rules: known, codes } = &mut *shared;
         let lowered: Vec<(&Rule, Arc<Lowered>)> = rules
             .map(|(at, rule)| {
-                let lowered = known.entry((at, bench.place(&rule.reads))).or_insert_with(|| Arc::new(bench.lower(rule, parts)));
+                let lowered = known.entry((at, setting.place(&rule.reads))).or_insert_with(|| Arc::new(setting.lower(rule, parts)));
                 (rule, Arc::clone(lowered))
             })
             .collect();
         let rules: Vec<_> = lowered.iter().map(|(rule, lowered)| (rule.name, rule.effect, &**lowered)).collect();
-        let code = Arc::new(Code::new(bench.index, &rules));
+        let code = Arc::new(Code::new(setting.index, &rules));
         if let Some(equal) = codes.get(&code) {
             return Arc::clone(equal);
         }
