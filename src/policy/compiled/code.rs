@@ -24,13 +24,16 @@ const FIELDS_MAX: usize = 32;
 
 const BITS: usize = 64;
 
+/// Words that are added up together.
+const BLOCK: usize = 8;
+
 /// The rows of a field: one for each value, or for each stretch between two cuts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Column {
     pub(super) field: Field,
     /// Where the second and further stretches begin; none when each value has its row.
     cuts: Vec<i64>,
-    /// Its first row in the words, and how many there are.
+    /// The number of its first row, and how many there are.
     first: usize,
     count: usize,
     /// One value for each row that is different from the others.
@@ -55,11 +58,19 @@ impl fmt::Debug for Code {
     }
 }
 
-/// The rows that a question picks.
+/// The rows that a question picks, by their number; the first row of all belongs to every question.
 #[derive(Clone, Copy)]
 pub(in crate::policy) struct Rows {
-    starts: [u32; FIELDS_MAX],
-    count: usize,
+    numbers: [u16; FIELDS_MAX],
+    count: u16,
+}
+
+/// Whether any term of a kind holds.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    permits: bool,
+    forbids: bool,
+    unsure: bool,
 }
 
 /// A decision without an error.
@@ -116,11 +127,12 @@ impl Code {
             cuts.dedup();
             made.column(index, field, cuts, &bits);
         }
-        (made.columns.len() <= FIELDS_MAX && u32::try_from(made.rows.len()).is_ok()).then_some(made)
+        let count = made.rows.len() / made.width.max(1);
+        (made.columns.len() <= FIELDS_MAX && u16::try_from(count).is_ok()).then_some(made)
     }
 
     fn column(&mut self, index: &Index, field: Field, cuts: Vec<i64>, bits: &[(Option<PolicyName>, Option<&Term>)]) {
-        let first = self.rows.len();
+        let first = self.rows.len() / self.width.max(1);
         let values: Vec<i64> =
             if Index::is_counted_out(field) { (0..index.end(field)).collect() } else { std::iter::once(0).chain(cuts.iter().copied()).collect() };
         let count = values.len();
@@ -149,40 +161,34 @@ impl Code {
     /// `None`: plain Cedar must say.
     #[inline]
     pub(in crate::policy) fn decide(&self, seen: &Seen) -> Option<Answer<'_>> {
-        let rows = self.pick(&self.columns, |column| seen.value(column.field))?;
-        if self.any(&rows, self.unsure, self.width)? {
+        let rows = self.pick(self.columns.iter(), seen)?;
+        let found = self.found(&rows)?;
+        if found.unsure {
             return None;
         }
-        let answer = |allow, from, to| Answer { code: self, rows, allow, from, to };
-        if self.any(&rows, self.forbids, self.unsure)? {
-            return Some(answer(false, self.forbids, self.unsure));
-        }
-        let allow = self.any(&rows, 0, self.forbids)?;
-        Some(answer(allow, 0, if allow { self.forbids } else { 0 }))
+        let allow = found.permits && !found.forbids;
+        let (from, to) = if found.forbids { (self.forbids, self.unsure) } else { (0, if allow { self.forbids } else { 0 }) };
+        Some(Answer { code: self, rows, allow, from, to })
     }
 
     /// Whether any customer could open it, all else being as seen. `None`: plain Cedar must say.
     pub(in crate::policy) fn any_customer(&self, seen: &Seen) -> Option<bool> {
         let is_customers = |column: &&Column| CUSTOMER.contains(&column.field);
-        let rest = self.pick(self.columns.iter().filter(|column| !is_customers(column)), |column| seen.value(column.field))?;
-        if self.any(&rest, self.unsure, self.width)? {
+        let rest = self.pick(self.columns.iter().filter(|column| !is_customers(column)), seen)?;
+        if self.found(&rest)?.unsure {
             return None;
-        }
-        if !self.any(&rest, 0, self.forbids)? {
-            return Some(false);
         }
         let columns: Vec<&Column> = self.columns.iter().filter(is_customers).collect();
         self.opens(rest, &columns)
     }
 
     fn opens(&self, rows: Rows, columns: &[&Column]) -> Option<bool> {
-        let Some((column, rest)) = columns.split_first() else {
-            return Some(self.any(&rows, 0, self.forbids)? && !self.any(&rows, self.forbids, self.unsure)?);
-        };
+        let found = self.found(&rows)?;
+        let Some((column, rest)) = columns.split_first().filter(|_| found.permits) else { return Some(found.permits && !found.forbids) };
         for sample in &column.samples {
             let mut rows = rows;
-            rows.push(self.start(column, *sample)?)?;
-            if self.any(&rows, 0, self.forbids)? && self.opens(rows, rest)? {
+            rows.push(column.row(*sample)?)?;
+            if self.opens(rows, rest)? {
                 return Some(true);
             }
         }
@@ -190,44 +196,59 @@ impl Code {
     }
 
     #[inline]
-    fn pick<'c>(&self, columns: impl IntoIterator<Item = &'c Column>, value: impl Fn(&Column) -> Option<i64>) -> Option<Rows> {
-        let mut rows = Rows { starts: [0; FIELDS_MAX], count: 0 };
+    fn pick<'c>(&self, columns: impl Iterator<Item = &'c Column>, seen: &Seen) -> Option<Rows> {
+        let mut rows = Rows { numbers: [0; FIELDS_MAX], count: 0 };
         for column in columns {
-            rows.push(self.start(column, value(column)?)?)?;
+            rows.push(column.row(seen.value(column.field)?)?)?;
         }
         Some(rows)
     }
 
     #[inline]
-    fn start(&self, column: &Column, value: i64) -> Option<u32> {
-        let at = if Index::is_counted_out(column.field) { usize::try_from(value).ok()? } else { column.cuts.partition_point(|cut| *cut <= value) };
-        if at < column.count { u32::try_from(column.first + at * self.width).ok() } else { None }
-    }
-
-    #[inline]
-    fn any(&self, rows: &Rows, from: usize, to: usize) -> Option<bool> {
-        for word in from..to {
-            if self.word(rows, word)? != 0 {
-                return Some(true);
+    fn found(&self, rows: &Rows) -> Option<Found> {
+        let mut found = Found::default();
+        for from in (0..self.width).step_by(BLOCK) {
+            for (at, word) in (from..self.width).zip(self.block(rows, from)?) {
+                let kind = if at < self.forbids {
+                    &mut found.permits
+                } else if at < self.unsure {
+                    &mut found.forbids
+                } else {
+                    &mut found.unsure
+                };
+                *kind |= word != 0;
             }
         }
-        Some(false)
+        Some(found)
     }
 
+    /// The words from this one on, at most so many as are added up together.
     #[inline]
-    fn word(&self, rows: &Rows, word: usize) -> Option<u64> {
-        let mut all = *self.rows.get(word)?;
-        for start in rows.starts.get(..rows.count)? {
-            all &= *self.rows.get(*start as usize + word)?;
+    fn block(&self, rows: &Rows, from: usize) -> Option<[u64; BLOCK]> {
+        let length = BLOCK.min(self.width - from);
+        let mut words = [u64::MAX; BLOCK];
+        for number in std::iter::once(&0).chain(rows.numbers.get(..usize::from(rows.count))?) {
+            let start = usize::from(*number) * self.width + from;
+            let row = self.rows.get(start..start + length)?;
+            words.iter_mut().zip(row).for_each(|(word, of_row)| *word &= of_row);
         }
-        Some(all)
+        Some(words)
+    }
+}
+
+impl Column {
+    /// The number of the row for a value.
+    #[inline]
+    fn row(&self, value: i64) -> Option<u16> {
+        let at = if Index::is_counted_out(self.field) { usize::try_from(value).ok()? } else { self.cuts.partition_point(|cut| *cut <= value) };
+        if at < self.count { u16::try_from(self.first + at).ok() } else { None }
     }
 }
 
 impl Rows {
     #[inline]
-    fn push(&mut self, start: u32) -> Option<()> {
-        *self.starts.get_mut(self.count)? = start;
+    fn push(&mut self, number: u16) -> Option<()> {
+        *self.numbers.get_mut(usize::from(self.count))? = number;
         self.count += 1;
         Some(())
     }
@@ -241,12 +262,13 @@ impl Answer<'_> {
     /// The policies that determined it, sorted.
     pub(in crate::policy) fn policies(&self) -> Vec<PolicyName> {
         let mut found = Vec::new();
-        for word in self.from..self.to {
-            let mut left = self.code.word(&self.rows, word).unwrap_or(0);
-            while left != 0 {
-                let at = word * BITS + left.trailing_zeros() as usize;
-                found.extend(self.code.names.get(at).copied().flatten());
-                left &= left - 1;
+        for from in (self.from..self.to).step_by(BLOCK) {
+            for (at, mut left) in (from..self.to).zip(self.code.block(&self.rows, from).unwrap_or_default()) {
+                while left != 0 {
+                    let bit = left.trailing_zeros() as usize;
+                    found.extend(self.code.names.get(at * BITS + bit).copied().flatten());
+                    left &= left - 1;
+                }
             }
         }
         // The terms of a policy stand one after the other, and policies by name.

@@ -128,7 +128,7 @@ pub(in crate::policy) struct Seen {
     /// Of the employee.
     roles: u128,
     records: i64,
-    now: i64,
+    now: Timestamp,
     /// The time is not before 1970, and an export says how many.
     is_countable: bool,
 }
@@ -171,7 +171,6 @@ impl Index {
         for role in employee.iter().flat_map(|employee| &employee.roles) {
             roles |= 1_u128.checked_shl(u32::from(*self.roles.get(role)?)).unwrap_or(0);
         }
-        let now = question.now.as_millisecond();
         let party = question.party;
         Some(Seen {
             cell: self.cell(registered.class, question.action, category),
@@ -191,7 +190,7 @@ impl Index {
             ],
             roles,
             records: question.records.map_or(0, i64::from),
-            now,
+            now: question.now,
             is_countable: question.now >= Timestamp::UNIX_EPOCH && (question.action != Action::Export || question.records.is_some()),
         })
     }
@@ -245,8 +244,8 @@ impl Seen {
             Field::Role(_) if self.value(Field::Fact(Fact::Employee)) == Some(0) => Some(0),
             Field::Role(role) => Some(1 + i64::from(self.roles.checked_shr(u32::from(role)).unwrap_or(0) & 1 == 1)),
             Field::Records => Some(self.records),
-            Field::Now => Some(self.now),
-            Field::TimeOfDay => Some(self.now.rem_euclid(DAY_MS)),
+            Field::Now => Some(self.now.as_millisecond()),
+            Field::TimeOfDay => Some(self.now.as_millisecond().rem_euclid(DAY_MS)),
         }
     }
 }

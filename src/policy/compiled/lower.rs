@@ -30,7 +30,7 @@ const COMBINATIONS_MAX: usize = 1024;
 
 /// The same of a part of a condition; nowhere two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
+pub(super) struct Part {
     holds: Cover,
     fails: Cover,
     unsure: Cover,
@@ -78,10 +78,7 @@ impl Part {
 pub(in crate::policy) type Place = (Option<usize>, Option<Action>, Option<usize>);
 
 /// Parts by their text, for all slices.
-pub(super) type Parts = HashMap<(String, Place), Arc<PartOf>>;
-
-#[derive(Debug)]
-pub(super) struct PartOf(Part);
+pub(super) type Parts = HashMap<(String, Place), Arc<Part>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Ask {
@@ -194,7 +191,7 @@ impl Lowering<'_> {
                 if ask == Ask::Unsure { branches.or(&self.cover(cond, Ask::Unsure)?) } else { Ok(branches) }
             }
             part => {
-                let PartOf(part) = &*self.part(part);
+                let part = self.part(part);
                 Ok(match ask {
                     Ask::Holds => &part.holds,
                     Ask::Fails => &part.fails,
@@ -225,7 +222,7 @@ impl Lowering<'_> {
     }
 
     /// A part that is no connective, from memory or as Cedar evaluates it.
-    fn part(&mut self, expr: &Expr) -> Arc<PartOf> {
+    fn part(&mut self, expr: &Expr) -> Arc<Part> {
         let reads = Reads::of_expr(expr);
         let text = expr.to_string();
         let key = (text, self.setting.place(&reads));
@@ -233,7 +230,7 @@ impl Lowering<'_> {
             return Arc::clone(known);
         }
         let made = key.0.parse().ok().map_or_else(Part::unsure, |expression| self.setting.part(expr, &expression, &reads));
-        let made = Arc::new(PartOf(made));
+        let made = Arc::new(made);
         self.parts.insert(key, Arc::clone(&made));
         made
     }

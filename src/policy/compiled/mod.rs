@@ -13,8 +13,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::Action;
-
 use super::rules::Rule;
 
 mod classes;
@@ -30,14 +28,11 @@ pub(super) use code::{Answer, Code};
 pub(super) use facts::{ByName, Example, Index, Seen};
 pub(super) use lower::{Lowered, Setting};
 
-/// A rule, and what of the slice its answer depends on.
-type RuleAt = (usize, (Option<usize>, Option<Action>, Option<usize>));
-
-/// What slices share, by what it depends on.
+/// What slices share, by what of a slice it depends on.
 #[derive(Debug, Default)]
 struct Shared {
     parts: lower::Parts,
-    rules: HashMap<RuleAt, Arc<Lowered>>,
+    rules: HashMap<(usize, lower::Place), Arc<Lowered>>,
     codes: HashSet<Arc<Code>>,
 }
 

@@ -11,7 +11,8 @@ use super::super::tests::{SHIPPED, rule, whole, with};
 use super::super::{Policies, Use, tests};
 use super::*;
 use crate::model::{
-    Age, Caller, Category, Channel, Client, ConsentStatus, Employee, Environment, LawfulBasis, PartyFacts, PolicyName, Question, Role, Segment, Stage,
+    Action, Age, Caller, Category, Channel, Client, ConsentStatus, Employee, Environment, LawfulBasis, PartyFacts, PolicyName, Question, Role,
+    Segment, Stage,
 };
 
 /// A template's link, its slots filled in.
