@@ -156,7 +156,7 @@ fn small(folder: &Path, customers: u32) -> (Ledger, Policies) {
 }
 
 /// One of the three ids of a customer: a number in the CRM, a number in sales, an e-mail address.
-fn id(customer: u64, which: u64) -> Identifier {
+pub fn id(customer: u64, which: u64) -> Identifier {
     let (space, value) = match which {
         0 => ("crm", format!("{customer:08}")),
         1 => ("cpq", format!("Q-{customer:08}")),
@@ -180,9 +180,9 @@ fn resident() -> u64 {
 
 /// A store whose customers are made up when they are asked for; nothing is written.
 #[derive(Debug)]
-struct MadeUp {
-    customers: u64,
-    vocabulary: Arc<Vocabulary>,
+pub struct MadeUp {
+    pub customers: u64,
+    pub vocabulary: Arc<Vocabulary>,
 }
 
 impl MadeUp {
