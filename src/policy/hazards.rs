@@ -104,7 +104,8 @@ fn the_owner_too_needs_a_registered_purpose_a_basis_and_consent_where_it_is_the_
                 for basis in LawfulBasis::ALL {
                     for status in ConsentStatus::ALL {
                         let asked = Question { basis: *basis, status: *status, ..base.clone() };
-                        let lacks_consent = *basis == LawfulBasis::Consent && *status != ConsentStatus::Given;
+                        let has_consent = matches!(status, ConsentStatus::Given | ConsentStatus::NotNeeded);
+                        let lacks_consent = *basis == LawfulBasis::Consent && !has_consent;
                         let must_not = !is_registered || *basis == LawfulBasis::None || lacks_consent;
                         assert!(!(must_not && policies.decide(&asked).allow()), "{asked:?}");
                     }
