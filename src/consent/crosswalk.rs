@@ -44,9 +44,15 @@ impl Crosswalk {
     }
 
     pub(super) fn get(&self, identifier: &Identifier) -> Option<PartyNo> {
+        self.get_ahead(identifier, |_| ())
+    }
+
+    /// The same; `ahead` is told of a number whose key is still to be compared, so that what is kept under it can be fetched
+    /// meanwhile.
+    pub(super) fn get_ahead(&self, identifier: &Identifier, ahead: impl Fn(PartyNo)) -> Option<PartyNo> {
         let space = self.space(identifier.space)?;
         let (shard, hash) = self.place(space, &identifier.value);
-        let (_, slot) = self.shards.get(shard)?.find(hash, space, identifier.value.as_bytes())?;
+        let (_, slot) = self.shards.get(shard)?.find(hash, space, identifier.value.as_bytes(), ahead)?;
         Some(party(slot))
     }
 
@@ -125,13 +131,16 @@ impl Shard {
     }
 
     /// The place and the content of an id's slot.
-    fn find(&self, hash: u32, space: u16, value: &[u8]) -> Option<(usize, Slot)> {
+    fn find(&self, hash: u32, space: u16, value: &[u8], ahead: impl Fn(PartyNo)) -> Option<(usize, Slot)> {
         let mut place = self.start(hash);
         for _ in 0..self.slots.len() {
             let slot = *self.slots.get(place)?;
             let at = offset(slot)?;
-            if tag(slot) == hash && self.entry(at).is_some_and(|(s, v, _)| s == space && v == value) {
-                return Some((place, slot));
+            if tag(slot) == hash {
+                ahead(party(slot));
+                if self.entry(at).is_some_and(|(s, v, _)| s == space && v == value) {
+                    return Some((place, slot));
+                }
             }
             place = self.after(place);
         }
@@ -152,7 +161,7 @@ impl Shard {
     }
 
     fn insert(&mut self, hash: u32, space: u16, value: &[u8], party: PartyNo) {
-        if let Some((place, slot)) = self.find(hash, space, value) {
+        if let Some((place, slot)) = self.find(hash, space, value, |_| ()) {
             if let Some(held) = self.slots.get_mut(place) {
                 *held = slot_of(hash, party, offset(slot).unwrap_or(0));
             }
@@ -180,7 +189,7 @@ impl Shard {
     }
 
     fn remove(&mut self, hash: u32, space: u16, value: &[u8]) {
-        let Some((mut hole, slot)) = self.find(hash, space, value) else { return };
+        let Some((mut hole, slot)) = self.find(hash, space, value, |_| ()) else { return };
         let at = offset(slot).unwrap_or(0);
         let length = self.entry(at).map_or(0, |(_, _, length)| length);
         // The value does not stay behind in memory or in the next snapshot.
@@ -353,7 +362,7 @@ mod tests {
             shard.remove(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes());
         }
         for (n, key) in (0_u64..).zip(&keys) {
-            let found = shard.find(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes()).map(|(_, slot)| party(slot));
+            let found = shard.find(HASH_MAX - u32::from(n % 2 == 0), 0, key.as_bytes(), |_| ()).map(|(_, slot)| party(slot));
             assert_eq!(found, (n % 3 != 0).then_some(PartyNo(n << 32 | n)));
         }
     }

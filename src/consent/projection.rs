@@ -2,6 +2,7 @@
 //! gets here through [`derive`], whether at start or after a change; both ways give the same (test).
 
 use std::collections::{HashMap, HashSet};
+use std::hint::black_box;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -188,7 +189,9 @@ impl Projection {
         if identifier.space == super::party_space() {
             return self.own_number(identifier).map(|no| self.survivor(no));
         }
-        self.crosswalk.get(identifier).or_else(|| self.erased(identifier))
+        // Both the key and the row are rarely in the cache: they are waited for at once.
+        let ahead = |no| _ = black_box(self.rows.get(no).map(|row| row.revision));
+        self.crosswalk.get_ahead(identifier, ahead).or_else(|| self.erased(identifier))
     }
 
     /// Whether a keyed hash of the id is kept.
