@@ -196,7 +196,7 @@ fn random_read(bytes: u64) -> Duration {
     let mut at = 0;
     let start = now();
     for _ in 0..READS {
-        at = next[usize::try_from(at).unwrap()][0];
+        at = next.get(usize::try_from(at).unwrap()).unwrap()[0];
     }
     black_box(at);
     (now() - start) / READS
@@ -233,7 +233,7 @@ impl MadeUp {
             author: Author::Customer,
             evidence: [("form-hash".to_owned(), "sha256:bench".to_owned())].into(),
             // Of one customer in a thousand two systems have a say.
-            source_system: if mixed % 997 == 0 && which == 3 { "crm" } else { "preference-centre" }.to_owned(),
+            source_system: if mixed.is_multiple_of(997) && which == 3 { "crm" } else { "preference-centre" }.to_owned(),
             what: What::Consent(Consent {
                 purposes: vec![Purpose::intern(purpose)],
                 activity: None,
