@@ -87,6 +87,16 @@ impl Policies {
         explanation
     }
 
+    /// Why a policy does not apply; `None` when it does.
+    pub(super) fn why_not(&self, question: &Question<'_>, name: PolicyName) -> Option<String> {
+        let rules = if self.knows(question) { self.in_scope(question) } else { None }.unwrap_or_default();
+        let Some(rule) = rules.into_iter().find(|rule| rule.name == name) else {
+            return Some("is not about this app, action and category".to_owned());
+        };
+        let request = self.requests.build(question)?;
+        Trace { policies: self, question, request: &request }.first_failure(rule)
+    }
+
     fn changes(&self, question: &Question<'_>) -> Vec<Change> {
         let mut candidates =
             vec![Change::Consent { status: ConsentStatus::Given, explicit: false }, Change::Consent { status: ConsentStatus::Given, explicit: true }];

@@ -38,22 +38,30 @@ pub mod cases;
 mod catalogue;
 #[cfg(test)]
 mod category_tests;
+mod conditions;
+mod coverage;
 mod entitle;
 mod explain;
+mod format;
 mod governed;
+mod lints;
 mod memory;
 #[cfg(test)]
 mod mistakes;
 mod reads;
 mod request;
 mod rules;
+mod scopes;
 mod slices;
 mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
+pub use coverage::{ConditionCoverage, Coverage, PolicyCoverage};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
+pub use format::{Formatted, format};
 
 /// One loaded, validated policy folder.
 pub struct Policies {
@@ -164,12 +172,14 @@ impl Decided {
     }
 }
 
-/// Reads and judges a policy folder without keeping it.
+/// Reads and judges a policy folder without keeping it, more strictly than a gateway does: what is probably not meant is reported,
+/// too.
 ///
 /// # Errors
 /// Every mistake of the folder.
 pub fn check(dir: &Path) -> Result<Summary, Findings> {
-    Policies::load(dir).map(|policies| policies.summary())
+    let policies = Policies::load(dir)?;
+    lints::lint(&policies).or(policies.summary())
 }
 
 impl Policies {

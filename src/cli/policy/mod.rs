@@ -1,6 +1,8 @@
 //! `consentry policy …`: the policy folder alone, without configuration.
 
 mod check;
+mod coverage;
+mod fmt;
 mod test;
 
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use super::{Exit, Failure, Output};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
+    Fmt(fmt::FmtArgs),
     Test(test::TestArgs),
 }
 
@@ -25,6 +28,7 @@ impl PolicyCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Check(args) => args.execute(output),
+            Self::Fmt(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
         }
     }
