@@ -162,7 +162,6 @@ mod tests {
 
     use super::super::cases;
     use super::super::mistakes::folder;
-    use super::*;
 
     #[test]
     fn the_shipped_cases_look_at_every_condition_both_ways() {

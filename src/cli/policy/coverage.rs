@@ -38,14 +38,17 @@ pub(super) fn table(coverage: &Coverage) -> String {
     format!("{text}\n\npolicies {met} of {} in scope of a case · conditions {covered} of {all} seen both ways", coverage.policies.len())
 }
 
+/// The conditions that are so, below the policies that they are of.
 fn listed(coverage: &Coverage, holds: fn(&ConditionCoverage) -> bool) -> Vec<String> {
+    let place = |policy: &PolicyCoverage, condition: &ConditionCoverage| format!("{}:{}:{}", policy.file.display(), condition.line, condition.column);
+    let found =
+        || coverage.policies.iter().filter(|policy| policy.met > 0).map(|p| (p, p.conditions.iter().filter(|c| holds(c)).collect::<Vec<_>>()));
+    let width = found().flat_map(|(policy, conditions)| conditions.into_iter().map(move |c| place(policy, c).chars().count())).max().unwrap_or(0);
+    let room = LINE_CHARS_MAX.saturating_sub(width + 6).max(40);
     let mut lines = Vec::new();
-    for policy in coverage.policies.iter().filter(|policy| policy.met > 0) {
-        for condition in policy.conditions.iter().filter(|condition| holds(condition)) {
-            let place = format!("{}:{}:{}", policy.file.display(), condition.line, condition.column);
-            let room = LINE_CHARS_MAX.saturating_sub(place.chars().count() + policy.name.as_str().len() + 6).max(40);
-            lines.push(format!("  {place}  {}  {}", policy.name, cut(&condition.text, room)));
-        }
+    for (policy, conditions) in found().filter(|(_, conditions)| !conditions.is_empty()) {
+        lines.push(format!("  {}", policy.name));
+        lines.extend(conditions.into_iter().map(|c| format!("    {:<width$}  {}", place(policy, c), cut(&c.text, room))));
     }
     lines
 }
@@ -127,4 +130,144 @@ fn record(file: &Path, policies: &[&PolicyCoverage]) -> String {
     line(format!("LH:{}", lines.values().filter(|hits| **hits > 0).count()));
     line("end_of_record".to_owned());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::PolicyName;
+
+    fn condition(line: usize, column: usize, text: &str, (was_true, was_false, erred): (usize, usize, usize)) -> ConditionCoverage {
+        ConditionCoverage { line, column, text: text.to_owned(), was_true, was_false, erred }
+    }
+
+    fn policy(name: &str, effect: Effect, line: usize, (met, satisfied): (usize, usize), conditions: Vec<ConditionCoverage>) -> PolicyCoverage {
+        let file = PathBuf::from(if name.starts_with("agreement") { "policies/70-agreements.cedar" } else { "policies/10-ownership.cedar" });
+        PolicyCoverage { name: PolicyName::intern(name), effect, file, line, met, satisfied, conditions }
+    }
+
+    fn sample() -> Coverage {
+        let long = "context has employee && context.employee.roles.contains(Role::\"key-account-care\") && context.gpc";
+        let agreement =
+            |was: (usize, usize, usize)| vec![condition(4, 8, "context.gpc && context.records < 1", was), condition(4, 8, "context.gpc", was)];
+        let policies = vec![
+            policy("owner-access", Effect::Permit, 1, (9, 4), vec![condition(3, 8, "principal in resource.owner", (4, 5, 0))]),
+            policy(
+                "vip-needs-named-employee",
+                Effect::Forbid,
+                11,
+                (3, 0),
+                vec![
+                    condition(12, 10, "context.customer.segment == Segment::\"vip\"", (3, 0, 0)),
+                    condition(13, 3, long, (0, 2, 1)),
+                    condition(13, 3, "context has employee", (0, 0, 0)),
+                ],
+            ),
+            policy("agent-no-export", Effect::Forbid, 20, (2, 2), Vec::new()),
+            policy("legal-hold", Effect::Forbid, 30, (0, 0), vec![condition(31, 8, "context.customer.legal_hold", (0, 0, 0))]),
+            policy("agreement-a", Effect::Permit, 2, (2, 2), agreement((2, 0, 0))),
+            policy("agreement-b", Effect::Permit, 2, (1, 0), agreement((0, 1, 0))),
+        ];
+        Coverage { policies }
+    }
+
+    #[test]
+    fn the_table_lists_what_no_case_shows() {
+        insta::assert_snapshot!(table(&sample()), @r#"
+        policy                    effect  in scope  satisfied  conditions
+        owner-access              permit  9         4          1 of 1
+        vip-needs-named-employee  forbid  3         0          0 of 3
+        agent-no-export           forbid  2         2          –
+        legal-hold                forbid  0         0          in scope of no case
+        agreement-a               permit  2         2          0 of 2
+        agreement-b               permit  1         0          0 of 2
+
+        never true
+          vip-needs-named-employee
+            policies/10-ownership.cedar:13:3  context has employee && context.employee.roles.contains(Role::"key-account-care")…
+          agreement-b
+            policies/70-agreements.cedar:4:8  context.gpc && context.records < 1
+            policies/70-agreements.cedar:4:8  context.gpc
+
+        never false
+          vip-needs-named-employee
+            policies/10-ownership.cedar:12:10  context.customer.segment == Segment::"vip"
+          agreement-a
+            policies/70-agreements.cedar:4:8   context.gpc && context.records < 1
+            policies/70-agreements.cedar:4:8   context.gpc
+
+        never reached
+          vip-needs-named-employee
+            policies/10-ownership.cedar:13:3  context has employee
+
+        erred
+          vip-needs-named-employee
+            policies/10-ownership.cedar:13:3  context has employee && context.employee.roles.contains(Role::"key-account-care")…
+
+        policies 5 of 6 in scope of a case · conditions 1 of 9 seen both ways
+        "#);
+        assert!(table(&sample()).lines().all(|line| line.chars().count() <= LINE_CHARS_MAX));
+    }
+
+    #[test]
+    fn lcov_has_a_record_a_file_in_which_links_share_their_template() {
+        insta::assert_snapshot!(lcov(&sample()), @r#"
+        TN:
+        SF:policies/10-ownership.cedar
+        FN:1,owner-access
+        FN:11,vip-needs-named-employee
+        FN:20,agent-no-export
+        FN:30,legal-hold
+        FNDA:9,owner-access
+        FNDA:3,vip-needs-named-employee
+        FNDA:2,agent-no-export
+        FNDA:0,legal-hold
+        FNF:4
+        FNH:3
+        BRDA:3,0,0,4
+        BRDA:3,0,1,5
+        BRDA:12,1,0,3
+        BRDA:12,1,1,0
+        BRDA:13,2,0,-
+        BRDA:13,2,1,-
+        BRDA:13,3,0,0
+        BRDA:13,3,1,2
+        BRDA:31,4,0,-
+        BRDA:31,4,1,-
+        BRF:10
+        BRH:4
+        DA:1,9
+        DA:3,9
+        DA:11,3
+        DA:12,3
+        DA:13,3
+        DA:20,2
+        DA:30,0
+        DA:31,0
+        LF:8
+        LH:6
+        end_of_record
+        TN:
+        SF:policies/70-agreements.cedar
+        FN:2,agreement-a
+        FN:2,agreement-b
+        FNDA:2,agreement-a
+        FNDA:1,agreement-b
+        FNF:2
+        FNH:2
+        BRDA:4,0,0,2
+        BRDA:4,0,1,1
+        BRDA:4,1,0,2
+        BRDA:4,1,1,1
+        BRF:4
+        BRH:4
+        DA:2,3
+        DA:4,3
+        LF:2
+        LH:2
+        end_of_record
+        "#);
+    }
 }
