@@ -390,7 +390,7 @@ fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because
     };
     // Whoever expects a deny is content with a stronger one.
     let is_met = got == expect || (expect, got) == (Expect::Deny, Expect::NotEntitled);
-    let names: Vec<&str> = decided.policies().iter().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = decided.policies().into_iter().map(|name| name.as_str()).collect();
     let is_because = because.as_ref().is_none_or(|because| {
         let mut because = because.clone();
         because.sort_unstable();
@@ -437,21 +437,20 @@ fn standing(policies: &Policies, name: PolicyName) -> Option<String> {
 fn asked(q: &Question<'_>) -> String {
     let PartyFacts { stage, segment, age, legal_hold } = q.party;
     let explicit = if q.explicit { ", explicitly" } else { "" };
-    let mut text = format!("{}, {} {}, {}, basis {}, consent {}{explicit}", q.caller.client, q.action, q.category, q.purpose, q.basis, q.status);
-    text.push_str(&format!("; {stage}, {segment}, {age}"));
+    let head = format!("{}, {} {}, {}, basis {}, consent {}{explicit}", q.caller.client, q.action, q.category, q.purpose, q.basis, q.status);
     let roles: Vec<&str> = q.caller.employee.iter().flat_map(|employee| &employee.roles).map(|role| role.as_str()).collect();
     let employee =
         q.caller.employee.as_ref().map(|_| format!("for an employee with {}", if roles.is_empty() { "no role".to_owned() } else { ticked(&roles) }));
     let records = q.records.filter(|_| q.action == Action::Export).map(|records| format!("{records} records"));
     let rest = [
+        Some(format!("{head}; {stage}, {segment}, {age}")),
         legal_hold.then(|| "legal hold".to_owned()),
         q.gpc.then(|| "Global Privacy Control".to_owned()),
         (q.environment != Environment::Production).then(|| q.environment.to_string()),
         records,
         employee,
     ];
-    rest.into_iter().flatten().for_each(|fact| text.push_str(&format!(", {fact}")));
-    text
+    rest.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn caller(

@@ -223,16 +223,10 @@ fn own(tokens: &[Token<'_>], from: usize, word: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use cedar_policy::{Authorizer, Context, Policy, PolicySet};
     use proptest::prelude::*;
 
     use super::*;
-
-    fn written(text: &str) -> Written {
-        Written { file: PathBuf::from("x.cedar"), line: 1, text: text.to_owned(), start: 0 }
-    }
 
     /// The conditions of a policy with these clauses, as written; a letter stands for a fact.
     fn conditions(clauses: &str) -> Vec<String> {
@@ -241,8 +235,8 @@ mod tests {
             facts.insert_str(token.at, "context.");
         }
         let text = format!("@when(\"{{\") permit (principal, action in [Action::\"a\"], resource) {facts};");
-        let found = Conditions::of(&written(&text)).unwrap();
-        found.spans.into_iter().map(|span| text[span].replace("context.", "")).collect()
+        let found = Conditions::of(&Written::alone(&text)).unwrap();
+        found.spans.into_iter().map(|span| text.get(span).unwrap().replace("context.", "")).collect()
     }
 
     #[test]
@@ -321,7 +315,7 @@ mod tests {
         #[test]
         fn the_conditions_add_up_to_what_cedar_says(when in trees(), unless in trees(), a in any::<bool>(), b in any::<bool>()) {
             let text = format!("permit (principal, action, resource) when {{ {} }} unless {{ {} }};", when.text(), unless.text());
-            let found = Conditions::of(&written(&text)).unwrap();
+            let found = Conditions::of(&Written::alone(&text)).unwrap();
             let context = Context::from_json_value(serde_json::json!({ "a": a, "b": b }), None).unwrap();
             let uid = || "X::\"x\"".parse().unwrap();
             let request = Request::new(uid(), uid(), uid(), context, None).unwrap();

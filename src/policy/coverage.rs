@@ -10,6 +10,7 @@ use crate::model::{Findings, PolicyName};
 
 use super::conditions::{Conditions, Truth};
 use super::scopes::Scopes;
+use super::tokens::{Kind, Token, tokens};
 use super::{Effect, Policies};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +90,7 @@ impl<'p> Recorder<'p> {
             let place = written.finding(written.head(), "");
             let condition = |span: &std::ops::Range<usize>| {
                 let place = written.finding(span.clone(), "");
-                let text = written.text.get(span.clone()).unwrap_or_default();
-                let text = text.lines().map(|line| line.split("//").next().unwrap_or_default()).flat_map(str::split_whitespace);
-                let text = text.collect::<Vec<_>>().join(" ");
+                let text = one_line(written.text.get(span.clone()).unwrap_or_default());
                 ConditionCoverage { line: place.line, column: place.column, text, was_true: 0, was_false: 0, erred: 0 }
             };
             covered.push(PolicyCoverage {
@@ -153,6 +152,25 @@ impl<'p> Recorder<'p> {
     }
 }
 
+/// A condition without its comments and line breaks.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    let mut before: Option<Token<'_>> = None;
+    for token in tokens(text).into_iter().filter(|token| token.kind != Kind::Comment) {
+        if let Some(before) = &before {
+            let gap = text.get(before.end()..token.at).unwrap_or_default();
+            let is_tight = ["(", "["].iter().any(|sign| before.is(sign)) || [")", "]", "."].iter().any(|sign| token.is(sign));
+            let is_dropped = gap.is_empty() || (is_tight && gap.contains('\n'));
+            if !is_dropped {
+                line.push(' ');
+            }
+        }
+        line.push_str(token.text);
+        before = Some(token);
+    }
+    line
+}
+
 const REPORT: &str = "please report this policy; run the cases without `--coverage` meanwhile";
 
 #[cfg(test)]
@@ -162,6 +180,7 @@ mod tests {
 
     use super::super::cases;
     use super::super::mistakes::folder;
+    use super::one_line;
 
     #[test]
     fn the_shipped_cases_look_at_every_condition_both_ways() {
@@ -179,6 +198,12 @@ mod tests {
             }
         }
         assert!(missed.is_empty(), "write a case for each of these into policies/tests:\n{}", missed.join("\n"));
+    }
+
+    #[test]
+    fn a_condition_is_shown_on_one_line_without_comments() {
+        let text = "[A::\"http://x\",\n A::\"b\"].contains(\n    context\n      .c // why\n  ) &&\n( d )";
+        assert_eq!(one_line(text), "[A::\"http://x\", A::\"b\"].contains(context.c) && ( d )");
     }
 
     #[test]

@@ -40,11 +40,11 @@ pub(super) struct Rule {
 }
 
 /// The text of a statement, and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Written {
     pub(super) file: PathBuf,
     /// Of the first character, counted from 1.
-    pub(super) line: usize,
+    line: usize,
     /// From the beginning of that line to the semicolon.
     pub(super) text: String,
     /// Where in the text the statement begins.
@@ -52,10 +52,15 @@ pub(super) struct Written {
 }
 
 impl Written {
+    #[cfg(test)]
+    pub(super) fn alone(text: &str) -> Self {
+        Self { file: PathBuf::from("x.cedar"), line: 1, text: text.to_owned(), start: 0 }
+    }
+
     /// What is to be said about a part of the text.
     pub(super) fn finding(&self, span: Range<usize>, message: impl Into<String>) -> Finding {
         let finding = Finding::at(&self.file, &self.text, span, message);
-        Finding { line: finding.line + self.line - 1, ..finding }
+        Finding { line: finding.line + self.line.saturating_sub(1), ..finding }
     }
 
     /// The first line of the statement.
@@ -319,8 +324,9 @@ impl<'s> Reader<'s> {
         for name in &self.order {
             let Some(policy) = self.set.policy(&PolicyId::new(name)) else { continue };
             let template = policy.template_id().map_or_else(|| name.clone(), ToString::to_string);
-            let Some(place) = self.places.get(&template) else { continue };
-            match Rule::new(name, policy, place.written()) {
+            // A policy without a place would decide like any other.
+            let written = self.places.get(&template).map(Place::written).unwrap_or_default();
+            match Rule::new(name, policy, written) {
                 Ok(rule) => rules.push(rule),
                 Err(error) => {
                     if let Some(place) = self.places.get(name) {
@@ -381,7 +387,7 @@ impl<'s> Reader<'s> {
 }
 
 impl Rule {
-    fn new(name: &str, policy: &Policy, written: Written) -> Result<Self, String> {
+    pub(super) fn new(name: &str, policy: &Policy, written: Written) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let pst = policy.to_pst().map_err(|e| text(&e))?;
         let clauses = pst.body().clauses().clone();
