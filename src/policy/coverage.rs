@@ -2,6 +2,7 @@
 //! conditions how often it was true and false. A condition that Cedar did not come to, since another one had settled it, was
 //! neither.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use cedar_policy::Request;
@@ -9,6 +10,7 @@ use cedar_policy::Request;
 use crate::model::{Findings, PolicyName};
 
 use super::conditions::{Conditions, Truth};
+use super::rules::Rule;
 use super::scopes::Scopes;
 use super::tokens::{Kind, Token, tokens};
 use super::{Effect, Policies};
@@ -82,41 +84,27 @@ impl<'p> Recorder<'p> {
         let mut findings = Findings::default();
         let (mut all, mut covered) = (Vec::new(), Vec::new());
         for rule in &policies.rules {
-            let written = &rule.written;
-            let Some(conditions) = Conditions::of(written) else {
-                findings.push(written.finding(written.head(), format!("the conditions of `{}` cannot be told apart", rule.name)).help(REPORT));
+            let Some(conditions) = Conditions::of(&rule.written) else {
+                let finding = rule.written.finding(rule.written.head(), format!("the conditions of `{}` cannot be told apart", rule.name));
+                findings.push(finding.help(REPORT));
                 continue;
             };
-            let place = written.finding(written.head(), "");
-            let condition = |span: &std::ops::Range<usize>| {
-                let place = written.finding(span.clone(), "");
-                let text = one_line(written.text.get(span.clone()).unwrap_or_default());
-                ConditionCoverage { line: place.line, column: place.column, text, was_true: 0, was_false: 0, erred: 0 }
-            };
-            covered.push(PolicyCoverage {
-                name: rule.name,
-                effect: rule.effect,
-                file: written.file.clone(),
-                line: place.line,
-                met: 0,
-                satisfied: 0,
-                conditions: conditions.spans.iter().map(condition).collect(),
-            });
+            covered.push(not_seen(rule, &conditions));
             all.push(conditions);
         }
-        let scopes = Scopes::new(&policies.rules);
-        if let (None, Some(rule)) = (&scopes, policies.rules.first()) {
-            findings.push(rule.written.finding(rule.written.head(), "the policies cannot be looked at one by one").help(REPORT));
-        }
         findings.or(())?;
-        let scopes = scopes.ok_or_else(Findings::default)?;
+        let Some(scopes) = Scopes::new(&policies.rules) else {
+            let message = "the policies of this folder cannot be looked at one by one";
+            let findings = policies.rules.iter().take(1).map(|rule| rule.written.finding(rule.written.head(), message).help(REPORT));
+            return Err(Findings(findings.collect()));
+        };
         Ok(Self { policies, scopes, conditions: all, coverage: Coverage { policies: covered }, wrong: Vec::new() })
     }
 
     pub(super) fn see(&mut self, request: &Request) {
         let entities = &self.policies.entities;
         let met = self.scopes.met(request, entities);
-        let (satisfied, _) = self.scopes.satisfied(request, entities);
+        let satisfied = self.scopes.satisfied(request, entities);
         for (at, (policy, conditions)) in self.coverage.policies.iter_mut().zip(&self.conditions).enumerate() {
             if !met.contains(&policy.name) {
                 continue;
@@ -149,6 +137,25 @@ impl<'p> Recorder<'p> {
             findings.push(rule.written.finding(rule.written.head(), message).help(REPORT));
         }
         findings.or(self.coverage)
+    }
+}
+
+/// A policy of which no case has been looked at.
+fn not_seen(rule: &Rule, conditions: &Conditions) -> PolicyCoverage {
+    let written = &rule.written;
+    let condition = |span: &Range<usize>| {
+        let place = written.finding(span.clone(), "");
+        let text = one_line(written.text.get(span.clone()).unwrap_or_default());
+        ConditionCoverage { line: place.line, column: place.column, text, was_true: 0, was_false: 0, erred: 0 }
+    };
+    PolicyCoverage {
+        name: rule.name,
+        effect: rule.effect,
+        file: written.file.clone(),
+        line: written.finding(written.head(), "").line,
+        met: 0,
+        satisfied: 0,
+        conditions: conditions.spans.iter().map(condition).collect(),
     }
 }
 

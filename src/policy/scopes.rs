@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{AuthorizationError, Authorizer, Entities, Policy, PolicyId, PolicySet, Request, pst};
+use cedar_policy::{Authorizer, Entities, Policy, PolicyId, PolicySet, Request, pst};
 
 use crate::model::PolicyName;
 
@@ -25,20 +25,18 @@ impl Scopes {
 
     /// The policies whose scope holds the request.
     pub(super) fn met(&self, request: &Request, entities: &Entities) -> BTreeSet<PolicyName> {
-        named(&self.scopes, request, entities).0
+        named(&self.scopes, request, entities)
     }
 
-    /// The policies that hold, and those that err.
-    pub(super) fn satisfied(&self, request: &Request, entities: &Entities) -> (BTreeSet<PolicyName>, BTreeSet<PolicyName>) {
+    /// The policies that hold.
+    pub(super) fn satisfied(&self, request: &Request, entities: &Entities) -> BTreeSet<PolicyName> {
         named(&self.whole, request, entities)
     }
 }
 
-fn named(set: &PolicySet, request: &Request, entities: &Entities) -> (BTreeSet<PolicyName>, BTreeSet<PolicyName>) {
+fn named(set: &PolicySet, request: &Request, entities: &Entities) -> BTreeSet<PolicyName> {
     let response = Authorizer::new().is_authorized(request, set, entities);
-    let name = |id: &PolicyId| PolicyName::intern(id.as_ref());
-    let erring = |AuthorizationError::PolicyEvaluationError(error): &AuthorizationError| name(error.policy_id());
-    (response.diagnostics().reason().map(name).collect(), response.diagnostics().errors().map(erring).collect())
+    response.diagnostics().reason().map(|id| PolicyName::intern(id.as_ref())).collect()
 }
 
 fn as_permit(rule: &Rule, with_clauses: bool) -> Option<Policy> {
