@@ -86,6 +86,16 @@ impl Policies {
         explanation
     }
 
+    /// Why a policy does not apply; `None` when it does.
+    pub(super) fn why_not(&self, question: &Question<'_>, name: PolicyName) -> Option<String> {
+        let seen = self.slices.index.see(question)?;
+        let Some(rule) = self.in_scope(&seen).find(|rule| rule.name == name) else {
+            return Some("is not about this app, action and category".to_owned());
+        };
+        let request = self.requests.build(question)?;
+        Trace { policies: self, question, request: &request }.first_failure(rule)
+    }
+
     fn changes(&self, question: &Question<'_>) -> Vec<Change> {
         let mut candidates =
             vec![Change::Consent { status: ConsentStatus::Given, explicit: false }, Change::Consent { status: ConsentStatus::Given, explicit: true }];

@@ -56,7 +56,7 @@ fn the_copied_folder_itself_is_fine() {
 fn a_misspelt_entity_of_an_open_type() {
     check(
         ("40-prohibitions.cedar", "when { context.purpose in Purpose::\"marketing\" }", "when { context.purpose in Purpose::\"marketting\" }"),
-        "40-prohibitions.cedar:50:27: Purpose `marketting` is not in the catalogue",
+        "40-prohibitions.cedar:51:27: Purpose `marketting` is not in the catalogue",
         "did you mean `marketing`?",
     );
     check(
@@ -74,7 +74,7 @@ fn a_misspelt_entity_of_an_open_type() {
 #[test]
 fn a_misspelt_word_of_a_closed_vocabulary() {
     let found = findings(&[("40-prohibitions.cedar", "Stage::\"churned\"", "Stage::\"churnd\"")]);
-    assert!(found.iter().any(|f| f.starts_with("40-prohibitions.cedar:89:29:") && f.contains("churnd")), "{found:#?}");
+    assert!(found.iter().any(|f| f.starts_with("40-prohibitions.cedar:90:29:") && f.contains("churnd")), "{found:#?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //!
 //! A `permit` that never looks at the purpose is accepted only beside a `forbid` that stands above everybody and compares
 //! `context.purpose` with `principal.registered_purposes` (shipped: `purpose-is-registered`); without it, it is a mistake.
+//! [`check`] asks for a reason all the same (`lints.rs`).
 //!
 //! Language: <https://docs.cedarpolicy.com/>, Cedar 4.14.
 
@@ -39,23 +40,31 @@ mod catalogue;
 #[cfg(test)]
 mod category_tests;
 mod compiled;
+mod conditions;
+mod coverage;
 mod entitle;
 mod explain;
+mod format;
 mod governed;
 #[cfg(test)]
 mod hazards;
+mod lints;
 #[cfg(test)]
 mod mistakes;
 mod reads;
 mod request;
 mod rules;
+mod scopes;
 mod slices;
 mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
+pub use coverage::{ConditionCoverage, Coverage, PolicyCoverage};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
+pub use format::{Formatted, format};
 
 /// One loaded, validated policy folder.
 pub struct Policies {
@@ -205,12 +214,14 @@ impl Decided<'_> {
     }
 }
 
-/// Reads and judges a policy folder without keeping it.
+/// Reads and judges a policy folder without keeping it, more strictly than a gateway does: what is probably not meant is reported,
+/// too.
 ///
 /// # Errors
 /// Every mistake of the folder.
 pub fn check(dir: &Path) -> Result<Summary, Findings> {
-    Policies::load(dir).map(|policies| policies.summary())
+    let policies = Policies::load(dir)?;
+    lints::lint(&policies).or(policies.summary())
 }
 
 impl Policies {

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use cedar_policy::Policy;
 use proptest::prelude::*;
 
+use super::rules::Written;
 use super::*;
 use crate::model::{Age, Channel, Client, ClientKind, ConsentStatus, Employee, PartyFacts, Role, Segment, Stage};
 
@@ -83,7 +84,8 @@ pub(super) fn with(rules: Vec<Rule>) -> Policies {
 }
 
 pub(super) fn rule(name: &str, text: &str) -> Rule {
-    Rule::new(name, &Policy::parse(Some(PolicyId::new(name)), text).unwrap_or_else(|error| panic!("{text}: {error}"))).unwrap()
+    let policy = Policy::parse(Some(PolicyId::new(name)), text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    Rule::new(name, &policy, Written::alone(text)).unwrap()
 }
 
 /// By Cedar alone, all policies in one set.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::request::all_facts;
+use super::super::rules::Written;
 use super::super::tests::{SHIPPED, rule, whole, with};
 use super::super::{Policies, Use, tests};
 use super::*;
@@ -21,7 +22,7 @@ fn linked(name: &str, text: &str, principal: &str, resource: &str) -> Rule {
     set.add_template(Template::parse(Some(PolicyId::new("template")), text).unwrap()).unwrap();
     let slots = [(SlotId::principal(), principal.parse().unwrap()), (SlotId::resource(), resource.parse().unwrap())].into();
     set.link(PolicyId::new("template"), PolicyId::new(name), slots).unwrap();
-    Rule::new(name, set.policy(&PolicyId::new(name)).unwrap()).unwrap()
+    Rule::new(name, set.policy(&PolicyId::new(name)).unwrap(), Written::alone(text)).unwrap()
 }
 
 fn is_compiled(policies: &Policies, question: &Question<'_>) -> bool {
