@@ -389,7 +389,8 @@ fn every_class(policies: &Policies, step: usize) -> usize {
 
 /// Cedar evaluates each policy by itself, so that what holds of each holds of all.
 fn every_class_of_each(step: usize) -> usize {
-    SHIPPED.rules.iter().map(|known| every_class(&with(vec![Rule::new(known.name.as_str(), &known.policy).unwrap()]), step)).sum()
+    let alone = |known: &Rule| Rule::new(known.name.as_str(), &known.policy, known.written.clone()).unwrap();
+    SHIPPED.rules.iter().map(|known| every_class(&with(vec![alone(known)]), step)).sum()
 }
 
 #[test]
