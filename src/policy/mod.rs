@@ -41,9 +41,12 @@ mod category_tests;
 mod entitle;
 mod explain;
 mod governed;
+pub mod invariants;
 mod memory;
 #[cfg(test)]
 mod mistakes;
+mod models;
+pub mod prove;
 mod reads;
 mod request;
 mod rules;
@@ -54,6 +57,7 @@ mod table;
 mod tests;
 
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
+pub use models::{Model, models, with_model};
 
 /// One loaded, validated policy folder.
 pub struct Policies {
@@ -178,8 +182,24 @@ impl Policies {
     /// # Errors
     /// Every mistake of every file, warnings included.
     pub fn load(dir: &Path) -> Result<Self, Findings> {
+        Self::read(dir, None)
+    }
+
+    /// Reads a policy folder as if the model of this name were in force.
+    ///
+    /// # Errors
+    /// As [`Policies::load`].
+    pub fn load_as(dir: &Path, model: &str) -> Result<Self, Findings> {
+        Self::read(dir, Some(with_model(dir, model)?))
+    }
+
+    fn read(dir: &Path, catalogue: Option<String>) -> Result<Self, Findings> {
         let mut findings = Findings::default();
-        let loaded = Folder::read(dir, &mut findings).and_then(|folder| Self::build(&folder, &mut findings));
+        let folder = Folder::read(dir, &mut findings).map(|mut folder| {
+            folder.catalogue.text = catalogue.unwrap_or(folder.catalogue.text);
+            folder
+        });
+        let loaded = folder.and_then(|folder| Self::build(&folder, &mut findings));
         if let Some(loaded) = loaded {
             return findings.or(loaded);
         }

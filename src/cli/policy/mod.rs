@@ -1,6 +1,9 @@
 //! `consentry policy …`: the policy folder alone, without configuration.
 
 mod check;
+mod model;
+mod prove;
+mod solver;
 mod test;
 
 use std::path::PathBuf;
@@ -10,6 +13,8 @@ use super::{Exit, Failure, Output};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
+    Model(model::ModelArgs),
+    Prove(prove::ProveArgs),
     Test(test::TestArgs),
 }
 
@@ -25,6 +30,8 @@ impl PolicyCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Check(args) => args.execute(output),
+            Self::Model(args) => args.execute(output),
+            Self::Prove(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
         }
     }
