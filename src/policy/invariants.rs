@@ -15,6 +15,7 @@
 //!
 //! `when` and `scope` are those of a Cedar policy and judged as strictly.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -188,15 +189,17 @@ impl Written<'_> {
         let result = Validator::new(policies.schema.clone()).validate(&permit, ValidationMode::Strict);
         let errors: Vec<_> = result.validation_errors().map(DetailedError::from).collect();
         let warnings = result.validation_warnings().map(DetailedError::from).filter(|_| errors.is_empty());
-        let mut seen = Vec::new();
-        for error in errors.iter().cloned().chain(warnings) {
-            // Cedar repeats a mistake for every action.
-            let key = (error.message.clone(), error.source_locations.first().map(|label| label.loc.start));
-            if !seen.contains(&key) {
-                self.report(&error, findings);
-                seen.push(key);
+        // Cedar repeats a mistake for every action, in any order.
+        let mut once: BTreeMap<Option<usize>, DetailedError> = BTreeMap::new();
+        for mut error in errors.iter().cloned().chain(warnings) {
+            error.message = error.message.replacen(&format!("for policy `{NAME}`, "), "", 1);
+            let place = error.source_locations.first().map(|label| label.loc.start);
+            let is_first = once.get(&place).is_none_or(|other| error.message < other.message);
+            if is_first {
+                once.insert(place, error);
             }
         }
+        once.values().for_each(|error| self.report(error, findings));
         (findings.0.len() == before).then_some(Condition { expects_allow, permit, all_but })
     }
 
@@ -234,13 +237,14 @@ impl Written<'_> {
             if policies.entities.get(&EntityUid::from_type_name_and_id(of.clone(), EntityId::new(&name))).is_some() {
                 continue;
             }
-            let known: Vec<String> = policies
+            let mut known: Vec<String> = policies
                 .entities
                 .iter()
                 .map(cedar_policy::Entity::uid)
                 .filter(|uid| *uid.type_name() == of)
                 .map(|uid| uid.id().unescaped().to_owned())
                 .collect();
+            known.sort();
             let quoted = format!("{kind}::\"{name}\"");
             let words = [Some(&self.when), self.scope.as_ref()];
             let word = words.into_iter().flatten().find(|word| word.text.contains(&quoted)).unwrap_or(&self.when);
@@ -248,5 +252,75 @@ impl Written<'_> {
             let finding = self.source.finding(mark, format!("{kind} `{name}` is not in the catalogue"));
             findings.push(finding.help(did_you_mean(&name, known.iter().map(String::as_str))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::mistakes::folder;
+    use super::*;
+
+    const STOPS: [&str; 2] = ["restriction", "erasure"];
+
+    /// What is said of a file with this text.
+    fn findings(text: &str) -> Vec<String> {
+        let dir = folder(&[]);
+        fs::create_dir(dir.path().join("invariants")).unwrap();
+        fs::write(dir.path().join("invariants/own.toml"), text).unwrap();
+        let policies = Policies::load(dir.path()).unwrap();
+        let findings = read(&policies, dir.path(), &STOPS).err().unwrap_or_default();
+        findings.0.iter().map(|f| format!("{}:{}: {} | {}", f.line, f.column, f.message, f.help.as_deref().unwrap_or("-"))).collect()
+    }
+
+    /// One invariant with these lines below its title.
+    #[track_caller]
+    fn check(lines: &str, starts: &str, ends: &str) {
+        let found = findings(&format!("[[invariant]]\ntitle = \"t\"\n{lines}"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(starts) && found[0].ends_with(ends), "{found:#?}");
+    }
+
+    #[test]
+    fn mistakes_are_found_at_their_places() {
+        check("when = 'true'\nexpect = \"denied\"", "4:10: unknown expectation `denied`", "did you mean `deny`?");
+        check("when = 'context.gpc'\nexpect = \"deny\"\nscop = 'x'", "5:1: unknown key `scop`", "did you mean `scope`?");
+        check("expect = \"deny\"", "1:1: `when` is missing", "-");
+        check("when = 'context.gpc &&'\nexpect = \"deny\"", "3:", "");
+        check("when = 'context.gcp'\nexpect = \"deny\"", "3:9: attribute `gcp`", "did you mean `gpc`?");
+        let open = "when = 'context.gpc'\nexpect = \"deny\"\nscope = ";
+        check(&format!("{open}'principal is Agnet, action, resource'"), "5:", "");
+        check("when = 'context.purpose in Purpose::\"marketting\"'\nexpect = \"deny\"", "3:28: Purpose `marketting` is not in", "`marketing`?");
+        check(
+            &format!("{open}'principal in Role::\"stewart\", action, resource'"),
+            "5:23: Role `stewart` is not in the catalogue",
+            "`statutory-reporting`",
+        );
+        check("stop = \"restrictoin\"\nleaves = []", "3:8: unknown hard stop `restrictoin`", "did you mean `restriction`?");
+        check("stop = \"restriction\"\nleaves = [\"consnt\"]", "4:11: unknown lawful basis `consnt`", "did you mean `consent`?");
+        check("stop = \"restriction\"", "1:1: `leaves` is missing", "-");
+        check("stop = \"restriction\"\nleaves = []\nwhen = 'true'", "5:1: unknown key `when`", "");
+    }
+
+    #[test]
+    fn a_condition_is_one_expression() {
+        for trick in ["context.gpc } unless { true", "context.gpc } when { true", "true }; permit (principal, action, resource) when { true"] {
+            let found = findings(&format!("[[invariant]]\ntitle = \"t\"\nwhen = '{trick}'\nexpect = \"deny\""));
+            assert_eq!(found.len(), 1, "{trick}: {found:#?}");
+        }
+        let scope = "scope = 'principal, action, resource) when { true'";
+        assert_eq!(findings(&format!("[[invariant]]\ntitle = \"t\"\nwhen = 'true'\n{scope}\nexpect = \"deny\"")).len(), 1);
+    }
+
+    #[test]
+    fn titles_are_said_once_and_a_folder_without_any_proves_nothing() {
+        let one = "[[invariant]]\ntitle = \"t\"\nwhen = 'context.gpc'\nexpect = \"deny\"\n";
+        assert_eq!(findings(one), Vec::<String>::new());
+        let twice = findings(&one.repeat(2));
+        assert!(twice.len() == 1 && twice[0].starts_with("6:9: another invariant has this title"), "{twice:?}");
+        let empty = findings(&one.replace("\"t\"", "\" \""));
+        assert!(empty[0].starts_with("2:9: this title is empty"), "{empty:?}");
+        assert!(findings("")[0].contains("there is no invariant"));
     }
 }

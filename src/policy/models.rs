@@ -127,3 +127,85 @@ fn items(source: &Source, findings: &mut Findings) -> BTreeMap<String, Range<usi
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::super::mistakes::folder;
+    use super::super::{Policies, cases};
+    use super::*;
+
+    fn shipped() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")
+    }
+
+    const NAMES: [&str; 4] = ["chief-commercial-officer", "chief-customer-officer", "it-steward", "marketing-led"];
+
+    #[test]
+    fn the_shipped_catalogue_is_one_of_the_four_models() {
+        let models = models(&shipped()).unwrap();
+        assert_eq!(models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>(), NAMES);
+        let in_force: Vec<_> = models.iter().filter(|model| model.differs.is_empty()).map(|model| model.name.as_str()).collect();
+        assert_eq!(in_force, ["it-steward"]);
+    }
+
+    #[test]
+    fn switching_moves_entities_and_nothing_else_and_every_case_holds() {
+        let before = Policies::load(&shipped()).unwrap();
+        for name in NAMES {
+            let after = Policies::load_as(&shipped(), name).map_err(|findings| findings.to_string()).unwrap();
+            let policies = |p: &Policies| (p.whole_set(), p.policies().to_vec(), p.activities().to_vec());
+            assert_eq!(policies(&before), policies(&after), "{name}");
+            let words = |p: &Policies| {
+                let v = p.vocabulary();
+                let clients: Vec<_> = v.clients.iter().map(|(client, info)| (*client, info.department, info.registered.clone())).collect();
+                (clients, v.purposes.keys().copied().collect::<Vec<_>>(), v.categories.keys().copied().collect::<Vec<_>>(), v.roles.clone())
+            };
+            assert_eq!(words(&before), words(&after), "{name}");
+            let moved: BTreeSet<_> = models(&shipped()).unwrap().into_iter().find(|m| m.name == name).unwrap().differs.into_iter().collect();
+            let otherwise = before.entities.iter().filter(|entity| after.entities.get(&entity.uid()).is_none_or(|other| !entity.deep_eq(other)));
+            let direct = |uid: &cedar_policy::EntityUid| format!("{} `{}`", uid.type_name(), uid.id().unescaped());
+            // Those below a department that moved have other ancestors; of themselves they are as before.
+            let otherwise: BTreeSet<_> = otherwise.map(|entity| direct(&entity.uid())).filter(|uid| !uid.starts_with("Application")).collect();
+            assert_eq!(otherwise, moved, "{name}");
+            let report = cases::run_with(&after, &shipped()).map_err(|findings| findings.to_string()).unwrap();
+            let failed: Vec<_> = report.cases.iter().filter_map(|case| Some((&case.name, case.failure.as_ref()?))).collect();
+            assert!(failed.is_empty() && report.passed() > 90, "{name}: {failed:#?}");
+        }
+    }
+
+    /// Who coordinates, and that it is always the office's hub and never whoever sells.
+    #[test]
+    fn each_model_has_its_own_steward() {
+        use super::super::tests::caller;
+        let stewards = |name: &str| {
+            let policies = Policies::load_as(&shipped(), name).unwrap();
+            let clients = policies.vocabulary().clients.keys().filter(|client| policies.is_steward(&caller(&policies, client.as_str())));
+            let owner = policies.vocabulary().categories.iter().find(|(category, _)| category.as_str() == "identity").unwrap().1.owner;
+            (clients.map(|client| client.as_str()).collect::<Vec<_>>(), owner.as_str())
+        };
+        assert_eq!(stewards("it-steward"), (vec!["mdm-hub", "preference-centre"], "it"));
+        assert_eq!(stewards("chief-customer-officer"), (vec!["mdm-hub"], "cco"));
+        assert_eq!(stewards("chief-commercial-officer"), (vec!["mdm-hub"], "commercial"));
+        assert_eq!(stewards("marketing-led"), (vec!["mdm-hub"], "data-office"));
+    }
+
+    #[test]
+    fn a_model_that_names_what_is_not_there_is_refused_with_its_place() {
+        let dir = folder(&[]);
+        fs::create_dir(dir.path().join("models")).unwrap();
+        let write = |text: &str| fs::write(dir.path().join("models/own.cedarentities.json"), text).unwrap();
+        write("[\n{\"uid\":{\"type\":\"Department\",\"id\":\"cdo\"},\"attrs\":{\"active\":true},\"parents\":[]}\n]");
+        let found = with_model(dir.path(), "own").unwrap_err();
+        assert_eq!((found.0[0].line, found.0[0].message.as_str()), (2, "Department `cdo` is not in the catalogue"));
+        // A model may be of the right form and still make no catalogue.
+        write("[{\"uid\":{\"type\":\"Department\",\"id\":\"it\"},\"attrs\":{\"active\":true},\"parents\":[{\"type\":\"Role\",\"id\":\"x\"}]}]");
+        assert!(Policies::load_as(dir.path(), "own").unwrap_err().to_string().contains("Role `x`, which is not in the catalogue"));
+        let unknown = with_model(dir.path(), "onw").unwrap_err();
+        assert_eq!(unknown.0[0].help.as_deref(), Some("one of `own`"));
+        fs::write(dir.path().join("models/notes.txt"), "").unwrap();
+        assert!(models(dir.path()).unwrap_err().to_string().contains("nothing reads this file"));
+    }
+}

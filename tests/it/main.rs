@@ -40,6 +40,8 @@ mod organisations;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod prove;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod reads;

@@ -24,6 +24,8 @@ use super::invariants::{Claim, Condition, Invariant};
 use witness::Sought;
 use world::World;
 
+#[cfg(test)]
+mod tests;
 mod witness;
 mod world;
 

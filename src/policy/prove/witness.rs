@@ -213,7 +213,19 @@ impl Witness {
     /// Facts that matter, as people say them.
     #[must_use]
     pub fn facts(&self) -> Vec<String> {
-        self.named().into_iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), value.trim_matches('"'))).collect()
+        let Rest { basis, status, explicit, party, .. } = self.facts.rest;
+        let plain = |(name, value): (&'static str, String)| match name {
+            "basis" => format!("basis {basis}"),
+            "consent" => format!("consent {status}{}", if explicit { ", explicitly" } else { "" }),
+            "segment" => format!("segment {}", party.segment),
+            "legal_hold" => "legal hold".to_owned(),
+            "gpc" => "Global Privacy Control signal".to_owned(),
+            "roles" => format!("for an employee with the roles {value}"),
+            other => format!("{other} {}", value.trim_matches('"')),
+        };
+        let named = self.named().into_iter().filter(|(name, _)| *name != "explicit").map(plain);
+        let emergency = self.facts.emergency.as_ref().map(|e| format!("emergency, {}", if e.approved { "approved" } else { "not approved" }));
+        named.chain(emergency).collect()
     }
 
     /// A lawful basis that no activity gives to this use today.
@@ -240,7 +252,7 @@ impl Witness {
             format!("purpose = \"{purpose}\""),
         ];
         if self.needs_activity() {
-            lines.push(format!("basis = \"{basis}\"  # no activity gives this use another one than \"{}\" today", self.active_basis));
+            lines.push(format!("basis = \"{basis}\"  # activities.toml gives this use \"{}\" today", self.active_basis));
         }
         lines.extend(self.named().into_iter().filter(|(name, _)| *name != "basis").map(|(name, value)| format!("{name} = {value}")));
         lines.push(format!("expect = \"{}\"", if self.expects_allow { "allow" } else { "deny" }));
