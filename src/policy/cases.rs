@@ -21,16 +21,17 @@
 use std::path::{Path, PathBuf};
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Authorizer, Context, Decision, EntityUid, Request};
+use cedar_policy::{Context, Decision, EntityUid, PolicySet, Request};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, ClientKind, ConsentStatus, Employee, Environment, Findings, LawfulBasis, PartyFacts, Question, Segment,
-    Stage,
+    Action, Age, Caller, Category, Channel, ClientKind, ConsentStatus, Employee, Environment, Findings, LawfulBasis, PartyFacts, PolicyName,
+    Question, Segment, Stage,
 };
 
+use super::coverage::{Coverage, Recorder};
 use super::governed::{names, one};
 use super::source::{CATALOGUE, Source, list, ticked};
 use super::table::{Section, Word, parse};
@@ -49,6 +50,8 @@ pub struct CaseResult {
     pub name: String,
     /// `None`: as expected. Else what was expected and what came.
     pub failure: Option<String>,
+    /// Of a case that failed: what was asked, where the policies stand that decided, and why others did not.
+    pub details: Vec<String>,
 }
 
 impl CaseReport {
@@ -76,7 +79,32 @@ pub fn run(dir: &Path) -> Result<CaseReport, Findings> {
 /// # Errors
 /// Every mistake of a case file.
 pub fn run_with(policies: &Policies, dir: &Path) -> Result<CaseReport, Findings> {
-    let (mut report, mut findings) = (CaseReport::default(), Findings::default());
+    run_all(policies, dir, None).map(|(report, _)| report)
+}
+
+/// The same as [`run`], and what the cases looked at.
+///
+/// # Errors
+/// As [`run`], and a policy whose conditions cannot be told apart.
+pub fn run_covering(dir: &Path) -> Result<(CaseReport, Coverage), Findings> {
+    let policies = Policies::load(dir)?;
+    let (report, recorder) = run_all(&policies, dir, Some(Recorder::new(&policies)?))?;
+    let coverage = recorder.map_or(Ok(Coverage { policies: Vec::new() }), Recorder::finish)?;
+    Ok((report, coverage))
+}
+
+/// The cases of a folder being run.
+struct Run<'p> {
+    policies: &'p Policies,
+    /// As other Cedar tools would have it, for their form of a case.
+    whole: PolicySet,
+    report: CaseReport,
+    recorder: Option<Recorder<'p>>,
+}
+
+fn run_all<'p>(policies: &'p Policies, dir: &Path, recorder: Option<Recorder<'p>>) -> Result<(CaseReport, Option<Recorder<'p>>), Findings> {
+    let mut run = Run { policies, whole: policies.whole_set(), report: CaseReport::default(), recorder };
+    let mut findings = Findings::default();
     let dir = dir.join("tests");
     let names = if dir.is_dir() { list(&dir) } else { Ok(Vec::new()) };
     for name in names.unwrap_or_else(|finding| {
@@ -92,12 +120,33 @@ pub fn run_with(policies: &Policies, dir: &Path) -> Result<CaseReport, Findings>
             continue;
         }
         match Source::read(path, name) {
-            Ok(source) if is_json => json_file(policies, &source, &mut report, &mut findings),
-            Ok(source) => toml_file(policies, &source, &mut report, &mut findings),
+            Ok(source) if is_json => run.json_file(&source, &mut findings),
+            Ok(source) => run.toml_file(&source, &mut findings),
             Err(finding) => findings.push(finding),
         }
     }
-    findings.or(report)
+    findings.or((run.report, run.recorder))
+}
+
+impl Run<'_> {
+    fn see(&mut self, request: &Request) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.see(request);
+        }
+    }
+}
+
+/// What a case wanted and did not get.
+struct Failed {
+    message: String,
+    details: Vec<String>,
+}
+
+impl CaseResult {
+    fn of(source: &Source, line: usize, name: String, failed: Option<Failed>) -> Self {
+        let (failure, details) = failed.map_or((None, Vec::new()), |failed| (Some(failed.message), failed.details));
+        Self { file: source.path.clone(), line, name, failure, details }
+    }
 }
 
 // ------------------------------------------------------------------ the Cedar command line's form
@@ -122,35 +171,38 @@ struct JsonRequest {
     context: serde_json::Value,
 }
 
-fn json_file(policies: &Policies, source: &Source, report: &mut CaseReport, findings: &mut Findings) {
-    let items: Vec<&RawValue> = match serde_json::from_str(&source.text) {
-        Ok(items) => items,
-        Err(error) => return findings.push(source.json(&error, 0)),
-    };
-    for item in items {
-        let span = source.range_of(item.get());
-        let case: JsonCase = match source.item(item) {
-            Ok(case) => case,
-            Err(finding) => {
-                findings.push(finding);
+impl Run<'_> {
+    fn json_file(&mut self, source: &Source, findings: &mut Findings) {
+        let items: Vec<&RawValue> = match serde_json::from_str(&source.text) {
+            Ok(items) => items,
+            Err(error) => return findings.push(source.json(&error, 0)),
+        };
+        for item in items {
+            let span = source.range_of(item.get());
+            let case: JsonCase = match source.item(item) {
+                Ok(case) => case,
+                Err(finding) => {
+                    findings.push(finding);
+                    continue;
+                }
+            };
+            if case.entities != CATALOGUE {
+                let mark = source.span_of(&span, &format!("\"{}\"", case.entities));
+                let finding = source.finding(mark, format!("a case is judged with `{CATALOGUE}` only"));
+                findings.push(finding.help("put other entities into the catalogue"));
                 continue;
             }
-        };
-        if case.entities != CATALOGUE {
-            let mark = source.span_of(&span, &format!("\"{}\"", case.entities));
-            findings.push(source.finding(mark, format!("a case is judged with `{CATALOGUE}` only")).help("put other entities into the catalogue"));
-            continue;
-        }
-        let line = source.line_of(span.start);
-        match json_request(policies, &case.request) {
-            Ok(request) => {
-                let failure = json_failure(policies, &case, &request);
-                report.cases.push(CaseResult { file: source.path.clone(), line, name: case.name, failure });
-            }
-            Err(mut error) => {
-                // Cedar's places are those of a text inside the case.
-                error.source_locations.clear();
-                source.cedar(&error, &(span.start..span.start + 1), findings);
+            match json_request(self.policies, &case.request) {
+                Ok(request) => {
+                    let failed = json_failure(self.policies, &self.whole, &case, &request);
+                    self.report.cases.push(CaseResult::of(source, source.line_of(span.start), case.name, failed));
+                    self.see(&request);
+                }
+                Err(mut error) => {
+                    // Cedar's places are those of a text inside the case.
+                    error.source_locations.clear();
+                    source.cedar(&error, &(span.start..span.start + 1), findings);
+                }
             }
         }
     }
@@ -165,8 +217,8 @@ fn json_request(policies: &Policies, request: &JsonRequest) -> Result<Request, B
     Request::new(principal, action, resource, context, Some(&policies.schema)).map_err(|e| Box::new(DetailedError::from(&e)))
 }
 
-fn json_failure(policies: &Policies, case: &JsonCase, request: &Request) -> Option<String> {
-    let response = Authorizer::new().is_authorized(request, &policies.whole_set(), &policies.entities);
+fn json_failure(policies: &Policies, whole: &PolicySet, case: &JsonCase, request: &Request) -> Option<Failed> {
+    let response = policies.authorizer.is_authorized(request, whole, &policies.entities);
     let errors = response.diagnostics().errors().count();
     let decision = if response.decision() == Decision::Allow && errors == 0 { "allow" } else { "deny" };
     let mut reason: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
@@ -176,13 +228,16 @@ fn json_failure(policies: &Policies, case: &JsonCase, request: &Request) -> Opti
     let is_met = case.decision.eq_ignore_ascii_case(decision) && wanted == reason && case.num_errors == errors;
     let shown = |words: &[String]| ticked(&words.iter().map(String::as_str).collect::<Vec<_>>());
     (!is_met).then(|| {
-        format!(
+        let message = format!(
             "expected {} by {} with {} errors, got {decision} by {} with {errors} errors",
             case.decision,
             shown(&wanted),
             case.num_errors,
             shown(&reason)
-        )
+        );
+        let asked = format!("{}, {}, {}", case.request.principal, case.request.action, case.request.resource);
+        let decided = reason.iter().map(|name| PolicyName::intern(name)).filter_map(|name| standing(policies, name));
+        Failed { message, details: std::iter::once(asked).chain(decided).collect() }
     })
 }
 
@@ -206,26 +261,36 @@ struct Facts {
     now: Option<Timestamp>,
 }
 
-fn toml_file(policies: &Policies, source: &Source, report: &mut CaseReport, findings: &mut Findings) {
-    let table = parse(source, findings);
-    let mut file = Section::new(source, table.get_ref(), 0..1);
-    let mut given = Facts::default();
-    if let Some(mut section) = file.optional_table("given", findings) {
-        given = facts(&mut section, policies, &given, findings);
-        section.finish(findings);
-    }
-    for section in file.tables("case", findings) {
-        let line = source.line_of(section.span.start);
-        let before = findings.0.len();
-        let result = toml_case(section, policies, &given, findings);
-        if let Some((name, failure)) = result.filter(|_| findings.0.len() == before) {
-            report.cases.push(CaseResult { file: source.path.clone(), line, name, failure });
+impl Run<'_> {
+    fn toml_file(&mut self, source: &Source, findings: &mut Findings) {
+        let table = parse(source, findings);
+        let mut file = Section::new(source, table.get_ref(), 0..1);
+        let mut given = Facts::default();
+        if let Some(mut section) = file.optional_table("given", findings) {
+            given = facts(&mut section, self.policies, &given, findings);
+            section.finish(findings);
         }
+        for section in file.tables("case", findings) {
+            let line = source.line_of(section.span.start);
+            let before = findings.0.len();
+            let result = toml_case(section, self.policies, &given, findings);
+            if let Some(case) = result.filter(|_| findings.0.len() == before) {
+                self.report.cases.push(CaseResult::of(source, line, case.name, case.failed));
+                case.request.iter().for_each(|request| self.see(request));
+            }
+        }
+        file.finish(findings);
     }
-    file.finish(findings);
 }
 
-fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findings: &mut Findings) -> Option<(String, Option<String>)> {
+struct TomlCase {
+    name: String,
+    failed: Option<Failed>,
+    /// `None`: Cedar does not accept the facts, and so the answer is a deny.
+    request: Option<Request>,
+}
+
+fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findings: &mut Findings) -> Option<TomlCase> {
     let source = section.source;
     let vocabulary = &policies.vocabulary;
     let name = section.text("name", findings);
@@ -283,7 +348,8 @@ fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findi
         now: facts.now.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     let because = because.map(|words| words.iter().map(|word| word.text).collect());
-    Some((name?.text.to_owned(), failure(policies, &question, expect?, because)))
+    let failed = failure(policies, &question, expect?, because);
+    Some(TomlCase { name: name?.text.to_owned(), failed, request: policies.requests.build(&question) })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -309,19 +375,22 @@ impl Expect {
     }
 }
 
-fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because: Option<Vec<&str>>) -> Option<String> {
+fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because: Option<Vec<&str>>) -> Option<Failed> {
     let decided = policies.decide(question);
     let entitled = policies.entitled(&Use::of(question), question.channel);
     let got = match (decided.allow(), entitled) {
         (true, true) => Expect::Allow,
         // The request level must never close what a decision opens.
-        (true, false) => return Some("the decision is allow, but the request level says not-entitled: please report this".to_owned()),
+        (true, false) => {
+            let message = "the decision is allow, but the request level says not-entitled: please report this".to_owned();
+            return Some(Failed { message, details: vec![asked(question)] });
+        }
         (false, true) => Expect::Deny,
         (false, false) => Expect::NotEntitled,
     };
     // Whoever expects a deny is content with a stronger one.
     let is_met = got == expect || (expect, got) == (Expect::Deny, Expect::NotEntitled);
-    let names: Vec<&str> = decided.policies().iter().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = decided.policies().into_iter().map(|name| name.as_str()).collect();
     let is_because = because.as_ref().is_none_or(|because| {
         let mut because = because.clone();
         because.sort_unstable();
@@ -330,10 +399,58 @@ fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because
     let by = |names: &[&str]| if names.is_empty() { "no policy".to_owned() } else { ticked(names) };
     let errors: Vec<&str> = decided.errors().iter().map(|name| name.as_str()).collect();
     (!is_met || !is_because || !errors.is_empty()).then(|| {
-        let wanted = because.map(|because| format!(" by {}", by(&because))).unwrap_or_default();
+        let wanted = because.as_ref().map(|because| format!(" by {}", by(because))).unwrap_or_default();
         let erred = if errors.is_empty() { String::new() } else { format!(", errors in {}", ticked(&errors)) };
-        format!("expected {}{wanted}, got {} by {}{erred}", expect.as_str(), got.as_str(), by(&names))
+        let message = format!("expected {}{wanted}, got {} by {}{erred}", expect.as_str(), got.as_str(), by(&names));
+        Failed { message, details: details(policies, question, expect, &because.unwrap_or_default()) }
     })
+}
+
+/// Policies named for one failure; `policy explain` tells of all.
+const NAMED_MAX: usize = 6;
+
+fn details(policies: &Policies, question: &Question<'_>, expect: Expect, because: &[&str]) -> Vec<String> {
+    let explained = policies.explain(question);
+    let decided = explained.decided.policies();
+    let mut details = vec![asked(question)];
+    details.extend(decided.iter().filter_map(|name| standing(policies, *name)));
+    // Those that were to decide, else whatever could have permitted it.
+    let mut silent: Vec<PolicyName> = because.iter().map(|name| PolicyName::intern(name)).filter(|name| !decided.contains(name)).collect();
+    if silent.is_empty() && expect == Expect::Allow && !explained.decided.allow() {
+        silent = explained.permits.iter().filter(|permit| permit.failed.is_some()).map(|permit| permit.name).collect();
+    }
+    let more = silent.len().saturating_sub(NAMED_MAX);
+    for name in silent.into_iter().take(NAMED_MAX) {
+        let why = policies.why_not(question, name).unwrap_or_else(|| "applies, but a forbid stands above it".to_owned());
+        details.push(format!("{name}: {why}"));
+    }
+    if more > 0 {
+        details.push(format!("{more} more permits in scope do not apply"));
+    }
+    details
+}
+
+fn standing(policies: &Policies, name: PolicyName) -> Option<String> {
+    policies.place(name).map(|(file, line)| format!("{name} stands in {}:{line}", file.display()))
+}
+
+fn asked(q: &Question<'_>) -> String {
+    let PartyFacts { stage, segment, age, legal_hold } = q.party;
+    let explicit = if q.explicit { ", explicitly" } else { "" };
+    let head = format!("{}, {} {}, {}, basis {}, consent {}{explicit}", q.caller.client, q.action, q.category, q.purpose, q.basis, q.status);
+    let roles: Vec<&str> = q.caller.employee.iter().flat_map(|employee| &employee.roles).map(|role| role.as_str()).collect();
+    let employee =
+        q.caller.employee.as_ref().map(|_| format!("for an employee with {}", if roles.is_empty() { "no role".to_owned() } else { ticked(&roles) }));
+    let records = q.records.filter(|_| q.action == Action::Export).map(|records| format!("{records} records"));
+    let rest = [
+        Some(format!("{head}; {stage}, {segment}, {age}")),
+        legal_hold.then(|| "legal hold".to_owned()),
+        q.gpc.then(|| "Global Privacy Control".to_owned()),
+        (q.environment != Environment::Production).then(|| q.environment.to_string()),
+        records,
+        employee,
+    ];
+    rest.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn caller(

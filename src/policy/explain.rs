@@ -14,7 +14,7 @@ use super::{Decided, Effect, Policies};
 /// Every policy whose scope holds the question, with the condition that decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    pub decided: Decided,
+    pub decided: Decided<'static>,
     pub permits: Vec<PermitTrace>,
     /// The forbids that struck.
     pub forbids: Vec<ForbidTrace>,
@@ -67,12 +67,11 @@ impl Policies {
     /// Why a question is answered as it is, and which single changes would open it.
     #[must_use]
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
-        let decided = self.decide(question);
+        let decided = self.decide(question).kept();
         let mut explanation = Explanation { decided, permits: Vec::new(), forbids: Vec::new(), changes: Vec::new() };
-        let request = if self.knows(question) { self.requests.build(question) } else { None };
-        let (Some(request), Some(rules)) = (request, self.in_scope(question)) else { return explanation };
+        let (Some(seen), Some(request)) = (self.slices.index.see(question), self.requests.build(question)) else { return explanation };
         let trace = Trace { policies: self, question, request: &request };
-        for rule in rules {
+        for rule in self.in_scope(&seen) {
             match rule.effect {
                 Effect::Permit => explanation.permits.push(PermitTrace { name: rule.name, failed: trace.first_failure(rule) }),
                 Effect::Forbid if trace.first_failure(rule).is_none() => {
@@ -85,6 +84,16 @@ impl Policies {
             explanation.changes = self.changes(question);
         }
         explanation
+    }
+
+    /// Why a policy does not apply; `None` when it does.
+    pub(super) fn why_not(&self, question: &Question<'_>, name: PolicyName) -> Option<String> {
+        let seen = self.slices.index.see(question)?;
+        let Some(rule) = self.in_scope(&seen).find(|rule| rule.name == name) else {
+            return Some("is not about this app, action and category".to_owned());
+        };
+        let request = self.requests.build(question)?;
+        Trace { policies: self, question, request: &request }.first_failure(rule)
     }
 
     fn changes(&self, question: &Question<'_>) -> Vec<Change> {

@@ -56,7 +56,7 @@ fn the_copied_folder_itself_is_fine() {
 fn a_misspelt_entity_of_an_open_type() {
     check(
         ("40-prohibitions.cedar", "when { context.purpose in Purpose::\"marketing\" }", "when { context.purpose in Purpose::\"marketting\" }"),
-        "40-prohibitions.cedar:50:27: Purpose `marketting` is not in the catalogue",
+        "40-prohibitions.cedar:51:27: Purpose `marketting` is not in the catalogue",
         "did you mean `marketing`?",
     );
     check(
@@ -74,7 +74,7 @@ fn a_misspelt_entity_of_an_open_type() {
 #[test]
 fn a_misspelt_word_of_a_closed_vocabulary() {
     let found = findings(&[("40-prohibitions.cedar", "Stage::\"churned\"", "Stage::\"churnd\"")]);
-    assert!(found.iter().any(|f| f.starts_with("40-prohibitions.cedar:89:29:") && f.contains("churnd")), "{found:#?}");
+    assert!(found.iter().any(|f| f.starts_with("40-prohibitions.cedar:90:29:") && f.contains("churnd")), "{found:#?}");
 }
 
 #[test]
@@ -454,39 +454,6 @@ fn the_id_changes_with_every_governed_byte_and_with_nothing_else() {
     assert_eq!(id(&[("README.md", "", "\nmore\n")]), shipped);
     assert_ne!(id(&[("consent.toml", "60", "61")]), shipped);
     assert_ne!(id(&[("00-floor.cedar", "", "\n")]), shipped);
-}
-
-#[test]
-fn a_prohibition_that_errs_denies_though_cedar_allows() {
-    let erring =
-        "@id(\"overflows\")\nforbid (principal, action == Action::\"export\", resource)\nwhen { context.records * 9223372036854775807 < 0 };\n";
-    let dir = folder(&[("99-more.cedar", "", erring)]);
-    let policies = Policies::load(dir.path()).unwrap();
-    let (client, info) = policies.vocabulary.clients.iter().find(|(client, _)| client.as_str() == "crm").unwrap();
-    let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
-    let question = Question {
-        caller: &caller,
-        action: Action::Export,
-        category: Category::intern("order"),
-        purpose: Purpose::intern("sales.outreach"),
-        basis: LawfulBasis::Consent,
-        status: crate::model::ConsentStatus::Given,
-        explicit: false,
-        party: crate::model::PartyFacts::unknown(crate::model::Segment::Standard),
-        channel: crate::model::Channel::System,
-        environment: Environment::Production,
-        gpc: false,
-        records: Some(2),
-        now: Timestamp::UNIX_EPOCH,
-    };
-    let request = policies.requests.build(&question).unwrap();
-    let cedar = Authorizer::new().is_authorized(&request, &policies.whole_set(), &policies.entities);
-    assert_eq!(cedar.decision(), Decision::Allow, "the hazard is gone; is this still needed?");
-    let decided = policies.decide(&question);
-    assert!(!decided.allow());
-    assert_eq!(decided.errors(), [PolicyName::intern("overflows")]);
-    assert!(!policies.could_permit(&Use::of(&question)));
-    assert!(policies.decide(&Question { records: Some(1), ..question }).allow());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
@@ -13,11 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::{Action, Findings, PolicyName};
+use crate::model::{Action, Finding, Findings, PolicyName};
 
 use super::catalogue::{Catalogue, TYPES, is_name, references};
 use super::reads::Reads;
 use super::source::{Folder, Source, did_you_mean};
+use super::tokens::statements;
 use super::{Effect, PolicyInfo};
 
 /// Names that [`super::Decided::errors`] uses for what is no policy's fault.
@@ -33,6 +35,39 @@ pub(super) struct Rule {
     pub(super) reads: Reads,
     /// This policy only.
     pub(super) alone: PolicySet,
+    /// For a link, its template's.
+    pub(super) written: Written,
+}
+
+/// The text of a statement, and where it stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    pub(super) file: PathBuf,
+    /// Of the first character, counted from 1.
+    line: usize,
+    /// From the beginning of that line to the semicolon.
+    pub(super) text: String,
+    /// Where in the text the statement begins.
+    pub(super) start: usize,
+}
+
+impl Written {
+    #[cfg(test)]
+    pub(super) fn alone(text: &str) -> Self {
+        Self { file: PathBuf::from("x.cedar"), line: 1, text: text.to_owned(), start: 0 }
+    }
+
+    /// What is to be said about a part of the text.
+    pub(super) fn finding(&self, span: Range<usize>, message: impl Into<String>) -> Finding {
+        let finding = Finding::at(&self.file, &self.text, span, message);
+        Finding { line: finding.line + self.line.saturating_sub(1), ..finding }
+    }
+
+    /// The first line of the statement.
+    pub(super) fn head(&self) -> Range<usize> {
+        let first = self.text.get(self.start..).unwrap_or_default().lines().next().unwrap_or_default();
+        self.start..self.start + first.len()
+    }
 }
 
 /// Where a policy, template or link stands.
@@ -44,6 +79,17 @@ struct Place<'s> {
 impl Place<'_> {
     fn mark(&self, text: &str) -> Range<usize> {
         self.source.span_of(&self.span, text)
+    }
+
+    fn written(&self) -> Written {
+        let text = &self.source.text;
+        let line_start = text.get(..self.span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        Written {
+            file: self.source.path.clone(),
+            line: self.source.line_of(self.span.start),
+            text: text.get(line_start..self.span.end).unwrap_or_default().to_owned(),
+            start: self.span.start - line_start,
+        }
     }
 
     /// The first line of the statement only.
@@ -78,7 +124,7 @@ pub(super) fn read(
         reader.links_file(source, findings);
     }
     if reader.set.is_empty() && !reader.is_partial {
-        let finding = crate::model::Finding::of_file(&folder.schema.path, "there is no policy beside this schema");
+        let finding = Finding::of_file(&folder.schema.path, "there is no policy beside this schema");
         findings.push(finding.help("write `NN-topic.cedar` files; without any permit nothing could be released"));
         return None;
     }
@@ -277,7 +323,10 @@ impl<'s> Reader<'s> {
         let mut rules = Vec::new();
         for name in &self.order {
             let Some(policy) = self.set.policy(&PolicyId::new(name)) else { continue };
-            match Rule::new(name, policy) {
+            let template = policy.template_id().map_or_else(|| name.clone(), ToString::to_string);
+            // A policy without a place would decide like any other.
+            let written = self.places.get(&template).map(Place::written).unwrap_or_default();
+            match Rule::new(name, policy, written) {
                 Ok(rule) => rules.push(rule),
                 Err(error) => {
                     if let Some(place) = self.places.get(name) {
@@ -338,19 +387,19 @@ impl<'s> Reader<'s> {
 }
 
 impl Rule {
-    fn new(name: &str, policy: &Policy) -> Result<Self, String> {
+    pub(super) fn new(name: &str, policy: &Policy, written: Written) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let pst = policy.to_pst().map_err(|e| text(&e))?;
         let clauses = pst.body().clauses().clone();
         // A slice holds static policies only, so a link is written out.
-        let written = match &pst {
+        let filled = match &pst {
             _ if policy.is_static() => None,
-            pst::Policy::Static(written) => Some(written.clone()),
+            pst::Policy::Static(filled) => Some(filled.clone()),
             pst::Policy::Linked(link) => Some(link.into_static_policy().map_err(|e| text(&e))?),
         };
-        let policy = match written {
+        let policy = match filled {
             None => policy.clone(),
-            Some(written) => Policy::parse(Some(PolicyId::new(name)), written.to_string()).map_err(|e| text(&e))?,
+            Some(filled) => Policy::parse(Some(PolicyId::new(name)), filled.to_string()).map_err(|e| text(&e))?,
         };
         let effect = match policy.effect() {
             CedarEffect::Permit => Effect::Permit,
@@ -358,7 +407,7 @@ impl Rule {
         };
         let alone = PolicySet::from_policies([policy.clone()]).map_err(|e| text(&e))?;
         let reads = Reads::of(&clauses);
-        Ok(Self { name: PolicyName::intern(name), effect, policy, clauses, reads, alone })
+        Ok(Self { name: PolicyName::intern(name), effect, policy, clauses, reads, alone, written })
     }
 }
 
@@ -372,47 +421,9 @@ fn unescaped(uid: &cedar_policy::EntityUid) -> String {
     uid.id().unescaped().to_owned()
 }
 
-/// Byte ranges of the statements of a Cedar text, from the first annotation to the semicolon.
-fn statements(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = None;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c == '/' && chars.peek().is_some_and(|(_, next)| *next == '/') {
-            while chars.next_if(|(_, c)| *c != '\n').is_some() {}
-            continue;
-        }
-        if c.is_whitespace() {
-            continue;
-        }
-        let from = *start.get_or_insert(at);
-        if c == '"' {
-            while let Some((_, c)) = chars.next() {
-                match c {
-                    '\\' => drop(chars.next()),
-                    '"' => break,
-                    _ => {}
-                }
-            }
-        }
-        if c == ';' {
-            found.push(from..at + 1);
-            start = None;
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statements_end_at_semicolons_outside_of_texts_and_comments() {
-        let text = "// a; b\n@id(\"x;\\\";\")\npermit (principal, action, resource); // c;\nforbid (\n principal, action, resource\n);";
-        let found: Vec<&str> = statements(text).into_iter().filter_map(|span| text.get(span)).collect();
-        assert_eq!(found, ["@id(\"x;\\\";\")\npermit (principal, action, resource);", "forbid (\n principal, action, resource\n);"]);
-    }
 
     #[test]
     fn cedar_numbers_policies_and_templates_in_the_order_of_the_text() {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use consentry::clock::{Clock, SystemClock};
 use consentry::consent::{
-    Answered, Assurance, Batch, Capturer, Change, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions, ImportPiece, Ledger,
-    LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What, Written,
+    Answered, Assurance, Batch, Capturer, Change, ConflictFilter, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions,
+    ImportPiece, Ledger, LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What, Written,
 };
 use consentry::model::{Author, Channel, Client, EventId, Identifier, PartyNo, Purpose, Revision, Space, Vocabulary};
 use consentry::policy::Policies;
@@ -65,6 +65,15 @@ fn lookup(c: &mut Criterion, name: &str, customers: u64) {
     let start = now();
     let ledger = open();
     println!("{name}: started from the snapshot in {:.1} s", (now() - start).as_secs_f64());
+    let ns = random_read(resident().saturating_sub(before)).as_secs_f64() * 1e9;
+    println!("{name}: one read of memory somewhere among as much takes {ns:.0} ns; a look-up waits for two, one after the other");
+    let start = now();
+    let (mut found, mut after) = (0, Some(PartyNo(0)));
+    while let Some(from) = after {
+        let page = ledger.conflicts(&ConflictFilter::default(), Some(from), 10_000).unwrap();
+        (found, after) = (found + page.conflicts.len(), page.next);
+    }
+    println!("{name}: {found} conflicts found among all in {:.2} s", (now() - start).as_secs_f64());
     // A prime stride, so that neither keys nor rows are found in the cache; the ids asked for are, as they are when a request was
     // just read.
     let mut at = (0..).map(|n: u64| id(n * 7_368_787 % customers + 1, n % 3));
@@ -149,7 +158,7 @@ fn small(folder: &Path, customers: u32) -> (Ledger, Policies) {
 }
 
 /// One of the three ids of a customer: a number in the CRM, a number in sales, an e-mail address.
-fn id(customer: u64, which: u64) -> Identifier {
+pub fn id(customer: u64, which: u64) -> Identifier {
     let (space, value) = match which {
         0 => ("crm", format!("{customer:08}")),
         1 => ("cpq", format!("Q-{customer:08}")),
@@ -171,11 +180,32 @@ fn resident() -> u64 {
     line.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+/// How long a read takes whose place is known from the read before, anywhere in so many bytes.
+fn random_read(bytes: u64) -> Duration {
+    const READS: u32 = 1_000_000;
+    let lines = u32::try_from(bytes / 64).unwrap().max(64);
+    let mut next: Vec<[u32; 16]> = (0..lines).map(|n| [n; 16]).collect();
+    // One cycle through all of them (Sattolo).
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for n in (1..lines).rev() {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let other = u32::try_from((seed >> 33) % u64::from(n)).unwrap();
+        next.swap(usize::try_from(n).unwrap(), usize::try_from(other).unwrap());
+    }
+    let mut at = 0;
+    let start = now();
+    for _ in 0..READS {
+        at = next[usize::try_from(at).unwrap()][0];
+    }
+    black_box(at);
+    (now() - start) / READS
+}
+
 /// A store whose customers are made up when they are asked for; nothing is written.
 #[derive(Debug)]
-struct MadeUp {
-    customers: u64,
-    vocabulary: Arc<Vocabulary>,
+pub struct MadeUp {
+    pub customers: u64,
+    pub vocabulary: Arc<Vocabulary>,
 }
 
 impl MadeUp {
@@ -201,7 +231,8 @@ impl MadeUp {
             method: Method::Expressed,
             author: Author::Customer,
             evidence: [("form-hash".to_owned(), "sha256:bench".to_owned())].into(),
-            source_system: "preference-centre".to_owned(),
+            // Of one customer in a thousand two systems have a say.
+            source_system: if mixed % 997 == 0 && which == 3 { "crm" } else { "preference-centre" }.to_owned(),
             what: What::Consent(Consent {
                 purposes: vec![Purpose::intern(purpose)],
                 activity: None,

@@ -71,9 +71,19 @@ fn every_command_has_help_with_an_example_of_itself() {
         seen.insert(path.join(" "));
         open.extend(below.into_iter().map(|name| path.iter().cloned().chain([name]).collect()));
     }
-    for expected in
-        ["run", "check", "explain", "audit verify", "audit search", "audit show", "policy check", "policy test", "certs dev", "party import"]
-    {
+    for expected in [
+        "run",
+        "check",
+        "explain",
+        "audit verify",
+        "audit search",
+        "audit show",
+        "policy check",
+        "policy fmt",
+        "policy test",
+        "certs dev",
+        "party import",
+    ] {
         assert!(seen.contains(expected), "`{expected}` is not in {seen:?}");
     }
 }
@@ -83,10 +93,12 @@ fn shipped_policies_check_and_their_cases_pass() {
     let checked = run_in(root(), &["policy", "check"]);
     assert_eq!(checked.exit, 0, "{checked:?}");
     assert!(checked.stdout.starts_with("no errors in "), "{checked:?}");
+    let laid_out = run_in(root(), &["policy", "fmt", "--check"]);
+    assert_eq!(laid_out.exit, 0, "{laid_out:?}");
     let tested = run_in(root(), &["policy", "test"]);
     assert_eq!(tested.exit, 0, "{tested:?}");
     let last = tested.stdout.lines().last().unwrap();
-    assert!(last.ends_with(" · 0 failed") && !last.starts_with("0 cases"), "{last}");
+    assert!(last.contains(" · 0 failed · ") && !last.starts_with("0 cases"), "{last}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ mod notices;
 #[cfg(test)]
 mod organisations;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod prove;

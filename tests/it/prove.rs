@@ -106,7 +106,8 @@ fn a_planted_permit_is_refuted_by_a_request_that_reads_well_and_fails_as_a_case(
     }
     let line = ran.stdout.lines().find(|line| line.starts_with("REFUTED")).unwrap();
     assert!(line.starts_with("REFUTED  this catalogue   another department sees special categories"), "{line}");
-    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 120), "{}", ran.stdout);
+    let table = ran.stdout.lines().take_while(|line| !line.is_empty());
+    assert!(table.filter(|line| line.chars().count() > 120).count() == 0, "{}", ran.stdout);
 
     // The case that it gives fails as long as the permit stands.
     let case = shown.split_once("    [[case]]").unwrap().1;

@@ -6,9 +6,13 @@ use super::super::check::{count, report_findings, short};
 use super::{Exit, Failure, FolderArg, Output};
 use crate::policy;
 
-/// Validates schema, catalogue, activities and policies strictly.
+/// Reports every mistake of schema, catalogue, activities and policies, and what is probably not meant.
+///
+/// The latter a gateway accepts: policies that can never apply, and permits that do not look at the purpose. Write a deliberate exception
+/// above the policy: `@dormant("why")`, `@no_purpose("why")`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: consentry policy check --dir policies")]
+#[command(after_help = "Example: consentry policy check --dir policies
+         consentry policy check --format json        # one document, each error with file, line and column")]
 pub(in crate::cli) struct CheckArgs {
     #[command(flatten)]
     folder: FolderArg,

@@ -1,6 +1,8 @@
 //! `consentry policy …`: the policy folder alone, without configuration.
 
 mod check;
+mod coverage;
+mod fmt;
 mod model;
 mod prove;
 mod solver;
@@ -15,6 +17,7 @@ pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Model(model::ModelArgs),
     Prove(prove::ProveArgs),
+    Fmt(fmt::FmtArgs),
     Test(test::TestArgs),
 }
 
@@ -32,6 +35,7 @@ impl PolicyCommand {
             Self::Check(args) => args.execute(output),
             Self::Model(args) => args.execute(output),
             Self::Prove(args) => args.execute(output),
+            Self::Fmt(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
         }
     }

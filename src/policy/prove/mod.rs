@@ -98,7 +98,7 @@ pub struct Prover<'a> {
 struct Kind {
     env: RequestEnv,
     anywhere: CompiledPolicySet,
-    within: OnceLock<CompiledPolicySet>,
+    within: OnceLock<Vec<CompiledPolicySet>>,
 }
 
 impl<'a> Prover<'a> {
@@ -141,11 +141,13 @@ impl<'a> Prover<'a> {
                 continue;
             }
             reach = Reach::ThisCatalogue;
-            let bound = if condition.expects_allow { self.compile(&self.world.within(&condition.permit)?, kind)? } else { bound };
-            let policies = if condition.expects_allow { &kind.anywhere } else { self.within(kind)? };
-            let (left, right) = if condition.expects_allow { (&bound, policies) } else { (policies, &bound) };
-            if let Some(found) = solver.check_implies_with_counterexample_opt(left, right).await? {
-                return self.refuted(&found.request, &sought);
+            // Allow: the requests are bounded; deny: the policies are.
+            let bounded = if condition.expects_allow { &self.compile_within(&condition.permit, kind)? } else { self.within(kind)? };
+            let other = if condition.expects_allow { &kind.anywhere } else { &bound };
+            for bounded in bounded {
+                if let Some(found) = solver.check_implies_with_counterexample_opt(bounded, other).await? {
+                    return self.refuted(&found.request, &sought);
+                }
             }
         }
         Ok(Verdict::Proved(reach))
@@ -158,16 +160,16 @@ impl<'a> Prover<'a> {
     /// As [`Prover::invariant`].
     pub async fn equivalent<S: Solver>(&self, other: &Self, solver: &mut CedarSymCompiler<S>) -> Result<Verdict, Trouble> {
         let mut reach = Reach::EveryCatalogue;
-        let elsewhere = self.world.within(&other.set)?;
         for kind in &self.kinds {
             let theirs = self.compile(&other.set, kind)?;
             if solver.check_equivalent_opt(&kind.anywhere, &theirs).await? {
                 continue;
             }
             reach = Reach::ThisCatalogue;
-            let theirs = self.compile(&elsewhere, kind)?;
-            if let Some(found) = solver.check_equivalent_with_counterexample_opt(self.within(kind)?, &theirs).await? {
-                return self.refuted(&found.request, &Sought::Differing(&other.set));
+            for (ours, theirs) in self.within(kind)?.iter().zip(&self.compile_within(&other.set, kind)?) {
+                if let Some(found) = solver.check_equivalent_with_counterexample_opt(ours, theirs).await? {
+                    return self.refuted(&found.request, &Sought::Differing(&other.set));
+                }
             }
         }
         Ok(Verdict::Proved(reach))
@@ -228,10 +230,14 @@ impl<'a> Prover<'a> {
         Ok(CompiledPolicySet::compile(set, &kind.env, &self.policies.schema)?)
     }
 
-    /// The policies as far as the catalogue reaches; made when first needed, for it is large.
-    fn within<'k>(&self, kind: &'k Kind) -> Result<&'k CompiledPolicySet, Trouble> {
+    fn compile_within(&self, set: &PolicySet, kind: &Kind) -> Result<Vec<CompiledPolicySet>, Trouble> {
+        self.world.within(set, kind.env.principal())?.iter().map(|set| self.compile(set, kind)).collect()
+    }
+
+    /// The policies as far as the catalogue reaches, for each app; made when first needed, for they are large.
+    fn within<'k>(&self, kind: &'k Kind) -> Result<&'k Vec<CompiledPolicySet>, Trouble> {
         if kind.within.get().is_none() {
-            let compiled = self.compile(&self.world.within(&self.set)?, kind)?;
+            let compiled = self.compile_within(&self.set, kind)?;
             // Whoever was first has made the same.
             drop(kind.within.set(compiled));
         }

@@ -33,7 +33,7 @@ pub struct Witness {
     active_basis: LawfulBasis,
     default_segment: Segment,
     purpose_channel: Channel,
-    decided: Decided,
+    decided: Decided<'static>,
     expects_allow: bool,
     request: Request,
 }
@@ -206,7 +206,7 @@ impl Witness {
 
     /// How plain Cedar answers it, with the policies that decide.
     #[must_use]
-    pub fn decided(&self) -> &Decided {
+    pub fn decided(&self) -> &Decided<'static> {
         &self.decided
     }
 
@@ -321,7 +321,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// The request, its answer and the one it ought to have, when they differ as is sought.
-    fn shows(&self, facts: &Facts) -> Option<(Request, Decided, bool)> {
+    fn shows(&self, facts: &Facts) -> Option<(Request, Decided<'static>, bool)> {
         let request = facts.request(self.policies)?;
         let ask = |set: &PolicySet| Decided::of(&Authorizer::new().is_authorized(&request, set, &self.policies.entities));
         let decided = ask(self.set);

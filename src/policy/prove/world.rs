@@ -7,14 +7,15 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{EntityUid, EvalResult, Expression, Policy, PolicyId, PolicySet, Request, eval_expression};
+use cedar_policy::{EntityTypeName, EntityUid, EvalResult, Expression, Policy, PolicyId, PolicySet, Request, eval_expression};
 
 use super::super::Policies;
 use super::Trouble;
 
-/// Forbids every request that the loaded catalogue could not bring about.
+/// For each app and agent, what forbids every request but those that it could make in the loaded catalogue. One by one, since
+/// the solver is faster with many small worlds than with a large one.
 #[derive(Debug)]
-pub(super) struct World(Policy);
+pub(super) struct World(Vec<(EntityUid, Policy)>);
 
 const NAME: &str = "consentry-world";
 
@@ -27,19 +28,23 @@ impl World {
         let roles: Vec<String> = rows.of_type("Role").map(|role| role.to_string()).collect();
         let staff = format!("(if context has employee then [{}].containsAll(context.employee.roles) else true)", roles.join(", "));
         rows.check(&principals, &resources, &purposes, sample)?;
-        let mut parts = vec![principals, resources, purposes];
-        if !roles.is_empty() {
-            parts.push(staff);
-        }
-        let text = format!("forbid (principal, action, resource) unless {{ {} }};", parts.join(" && "));
-        Policy::parse(Some(PolicyId::new(NAME)), text).map(Self).map_err(|e| Trouble::broken("the catalogue as a condition", &e))
+        let others = if roles.is_empty() { vec![resources, purposes] } else { vec![resources, purposes, staff] }.join(" && ");
+        let alone = |uid: EntityUid| {
+            let text = format!("forbid (principal, action, resource) unless {{ {} && {others} }};", rows.row("principal", &uid));
+            let policy = Policy::parse(Some(PolicyId::new(NAME)), text).map_err(|e| Trouble::broken("the catalogue as a condition", &e))?;
+            Ok((uid, policy))
+        };
+        ["Application", "Agent"].into_iter().flat_map(|kind| rows.of_type(kind)).map(alone).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The same answers as `set`, as far as the catalogue reaches; a deny beyond.
-    pub(super) fn within(&self, set: &PolicySet) -> Result<PolicySet, Trouble> {
-        let mut set = set.clone();
-        set.add(self.0.clone()).map_err(|e| Trouble::broken("the catalogue as a condition", &e))?;
-        Ok(set)
+    /// The same answers as `set`, as far as what one app of this type may ask; a deny beyond. One set an app.
+    pub(super) fn within(&self, set: &PolicySet, kind: &EntityTypeName) -> Result<Vec<PolicySet>, Trouble> {
+        let alone = |(_, world): &(EntityUid, Policy)| {
+            let mut set = set.clone();
+            set.add(world.clone()).map_err(|e| Trouble::broken("the catalogue as a condition", &e))?;
+            Ok(set)
+        };
+        self.0.iter().filter(|(uid, _)| uid.type_name() == kind).map(alone).collect()
     }
 }
 
@@ -57,14 +62,15 @@ impl Rows<'_> {
 
     /// One row for each entity of these types, any of which may be it.
     fn any_of(&self, variable: &str, kinds: &[&str]) -> String {
-        let row = |uid: EntityUid| {
-            // A variable of another type must not be compared with this one.
-            let is = if variable == "principal" { format!("principal is {} && ", uid.type_name()) } else { String::new() };
-            let row = [vec![format!("{is}{variable} == {uid}")], self.groups(variable, &uid), self.attributes(variable, &uid)].concat();
-            format!("({})", row.join(" && "))
-        };
-        let rows: Vec<String> = kinds.iter().flat_map(|kind| self.of_type(kind)).map(row).collect();
+        let rows: Vec<String> = kinds.iter().flat_map(|kind| self.of_type(kind)).map(|uid| self.row(variable, &uid)).collect();
         format!("({})", rows.join(" || "))
+    }
+
+    fn row(&self, variable: &str, uid: &EntityUid) -> String {
+        // A variable of another type must not be compared with this one.
+        let is = if variable == "principal" { format!("principal is {} && ", uid.type_name()) } else { String::new() };
+        let row = [vec![format!("{is}{variable} == {uid}")], self.groups(variable, uid), self.attributes(variable, uid)].concat();
+        format!("({})", row.join(" && "))
     }
 
     fn groups(&self, variable: &str, uid: &EntityUid) -> Vec<String> {
