@@ -42,7 +42,7 @@ pub struct Invariant {
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// About the policies: the solver's.
-    Policies(Condition),
+    Policies(Box<Condition>),
     /// About the hard stops, which are no policies: [`crate::model`] knows their words only.
     Floor { stop: &'static str, leaves: Vec<LawfulBasis> },
 }
@@ -119,7 +119,7 @@ fn invariant<'s>(mut section: Section<'s>, policies: &Policies, stops: &[&'stati
         section.finish(findings);
         let expects = expect.and_then(|word| one(source, &word, "expectation", expects_allow, || EXPECTATIONS.to_vec(), findings));
         let condition = Written { source, scope, when: when? };
-        condition.read(policies, expects?, findings).map(Claim::Policies)
+        condition.read(policies, expects?, findings).map(|condition| Claim::Policies(Box::new(condition)))
     };
     Some((title.filter(|title| has_text(source, title, findings))?, claim?))
 }

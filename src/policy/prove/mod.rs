@@ -48,10 +48,7 @@ impl Trouble {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        match error {
-            Error::SolverUnknown => Self::Undecided,
-            other => Self::broken("the analyser", &other),
-        }
+        if matches!(error, Error::SolverUnknown) { Self::Undecided } else { Self::broken("the analyser", &error) }
     }
 }
 

@@ -37,7 +37,7 @@ expect = "deny"
     fs::write(dir.path().join("invariants/own.toml"), text).unwrap();
     let mut invariants = invariants::read(&policies, dir.path(), &[]).map_err(|findings| findings.to_string()).unwrap();
     let Invariant { claim: Claim::Policies(condition), .. } = invariants.remove(0) else { panic!("it is about policies") };
-    (dir, policies, condition)
+    (dir, policies, *condition)
 }
 
 /// A request as a solver would find it, with much that does not matter.
