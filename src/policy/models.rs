@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    /// Who coordinates, and that it is always the office's hub and never whoever sells.
+    /// Who coordinates, and that it is always the office and never whoever sells.
     #[test]
     fn each_model_has_its_own_steward() {
         use super::super::tests::caller;
@@ -187,9 +187,9 @@ mod tests {
             (clients.map(|client| client.as_str()).collect::<Vec<_>>(), owner.as_str())
         };
         assert_eq!(stewards("it-steward"), (vec!["mdm-hub", "preference-centre"], "it"));
-        assert_eq!(stewards("chief-customer-officer"), (vec!["mdm-hub"], "cco"));
-        assert_eq!(stewards("chief-commercial-officer"), (vec!["mdm-hub"], "commercial"));
-        assert_eq!(stewards("marketing-led"), (vec!["mdm-hub"], "data-office"));
+        assert_eq!(stewards("chief-customer-officer"), (vec!["mdm-hub", "preference-centre"], "cco"));
+        assert_eq!(stewards("chief-commercial-officer"), (vec!["mdm-hub", "preference-centre"], "commercial"));
+        assert_eq!(stewards("marketing-led"), (vec!["mdm-hub", "preference-centre"], "data-office"));
     }
 
     #[test]
