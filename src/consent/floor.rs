@@ -12,11 +12,13 @@
 //! A later, evidenced grant by the customer that names a purpose lifts the last three for that purpose only, for as long as
 //! the grant itself holds. No conflict rule changes that: how systems are ranked never lifts a stop.
 
+use std::sync::Arc;
+
 use crate::model::{Category, Channel, ConflictRule, ConsentRules, LawfulBasis, Purpose, Vocabulary};
 
-use super::event::StopKind;
+use super::event::{Scope, StopKind};
 use super::hearing::Hearing;
-use super::profile::{HardStop, Position, Profile};
+use super::profile::{HardStop, Origin, Position, Profile};
 use super::status::Use;
 
 /// Whether the floor is open for a use.
@@ -60,6 +62,51 @@ pub fn limited_lifts(
 pub(super) fn closing_stop<'p>(profile: &'p Profile, usage: &Use<'_>, basis: LawfulBasis) -> Option<&'p HardStop> {
     let usage = Use { recipient: None, ..*usage };
     profile.stops.iter().find(|stop| closes(stop, &usage, basis) && lifted_by(stop, &usage, profile).is_none())
+}
+
+/// A use that a stop, alone and without bounds, does not close for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub purpose: Purpose,
+    pub category: Category,
+    pub channel: Channel,
+    pub basis: LawfulBasis,
+    /// Closed, but a later grant of the customer opens it.
+    pub by_grant: bool,
+}
+
+/// Tries a stop of this kind against every use that the vocabulary has words for: how many there were, and the first that
+/// stays open although its basis is none of those that the stop may leave open.
+#[must_use]
+pub fn gap(kind: StopKind, vocabulary: &Vocabulary, rules: &ConsentRules, leaves: &[LawfulBasis]) -> (usize, Option<Gap>) {
+    let everything = Scope::default();
+    let stop = HardStop {
+        at: Position(0),
+        kind,
+        purposes: Box::default(),
+        scope: everything,
+        by_customer: true,
+        system: Arc::from(""),
+        origin: Origin::from_numbers([0, 0, 0]),
+        group: 0,
+    };
+    let profile = Profile { stops: Box::new([stop.clone()]), ..Profile::default() };
+    let mut tried = 0;
+    for &purpose in vocabulary.purposes.keys() {
+        for &category in vocabulary.categories.keys() {
+            for &channel in Channel::ALL {
+                for &basis in LawfulBasis::ALL.iter().filter(|basis| !leaves.contains(basis)) {
+                    tried += 1;
+                    let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
+                    let is_closed = closing_stop(&profile, &usage, basis).is_some();
+                    if !is_closed || yields(&stop, &usage) {
+                        return (tried, Some(Gap { purpose, category, channel, basis, by_grant: is_closed }));
+                    }
+                }
+            }
+        }
+    }
+    (tried, None)
 }
 
 pub(super) fn closes(stop: &HardStop, usage: &Use<'_>, basis: LawfulBasis) -> bool {

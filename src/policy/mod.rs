@@ -48,9 +48,12 @@ mod format;
 mod governed;
 #[cfg(test)]
 mod hazards;
+pub mod invariants;
 mod lints;
 #[cfg(test)]
 mod mistakes;
+mod models;
+pub mod prove;
 mod reads;
 mod request;
 mod rules;
@@ -65,6 +68,7 @@ mod tokens;
 pub use coverage::{ConditionCoverage, Coverage, PolicyCoverage};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 pub use format::{Formatted, format};
+pub use models::{Model, models, with_model};
 
 /// One loaded, validated policy folder.
 pub struct Policies {
@@ -230,8 +234,24 @@ impl Policies {
     /// # Errors
     /// Every mistake of every file, warnings included.
     pub fn load(dir: &Path) -> Result<Self, Findings> {
+        Self::read(dir, None)
+    }
+
+    /// Reads a policy folder as if the model of this name were in force.
+    ///
+    /// # Errors
+    /// As [`Policies::load`].
+    pub fn load_as(dir: &Path, model: &str) -> Result<Self, Findings> {
+        Self::read(dir, Some(with_model(dir, model)?))
+    }
+
+    fn read(dir: &Path, catalogue: Option<String>) -> Result<Self, Findings> {
         let mut findings = Findings::default();
-        let loaded = Folder::read(dir, &mut findings).and_then(|folder| Self::build(&folder, &mut findings));
+        let folder = Folder::read(dir, &mut findings).map(|mut folder| {
+            folder.catalogue.text = catalogue.unwrap_or(folder.catalogue.text);
+            folder
+        });
+        let loaded = folder.and_then(|folder| Self::build(&folder, &mut findings));
         if let Some(loaded) = loaded {
             return findings.or(loaded);
         }

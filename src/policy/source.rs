@@ -22,7 +22,7 @@ const LINKS_END: &str = ".cedartemplatelinks.json";
 /// Words listed when none is near.
 const SHOWN_MAX: usize = 8;
 /// Beside the governed files: they decide nothing and are not part of the id.
-const UNGOVERNED: [&str; 3] = ["README.md", "tests", "invariants"];
+const UNGOVERNED: [&str; 4] = ["README.md", "tests", "invariants", "models"];
 
 /// One file.
 pub(super) struct Source {

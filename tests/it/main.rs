@@ -42,6 +42,8 @@ mod policy;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod prove;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod reads;

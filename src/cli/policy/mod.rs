@@ -3,6 +3,9 @@
 mod check;
 mod coverage;
 mod fmt;
+mod model;
+mod prove;
+mod solver;
 mod test;
 
 use std::path::PathBuf;
@@ -12,6 +15,8 @@ use super::{Exit, Failure, Output};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
+    Model(model::ModelArgs),
+    Prove(prove::ProveArgs),
     Fmt(fmt::FmtArgs),
     Test(test::TestArgs),
 }
@@ -28,6 +33,8 @@ impl PolicyCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Check(args) => args.execute(output),
+            Self::Model(args) => args.execute(output),
+            Self::Prove(args) => args.execute(output),
             Self::Fmt(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
         }

@@ -221,3 +221,19 @@ fn objections_opt_outs_and_erasures_are_not_lifted_by_hand() {
         assert!(matches!(bench.ledger.lift_stop(draft, &staff()), Err(ConsentError::NotPermitted(_))), "{kind}");
     }
 }
+
+/// What `policy prove` says of the floor is what stands in the table above.
+#[test]
+fn a_gap_is_found_wherever_a_stop_leaves_one() {
+    let bench = bench();
+    let gap = |kind, leaves: &[LawfulBasis]| floor_gap(kind, &bench.vocabulary, &rules(), leaves);
+    let uses = bench.vocabulary.purposes.len() * bench.vocabulary.categories.len() * Channel::ALL.len();
+    let (law, vital) = (LawfulBasis::LegalObligation, LawfulBasis::VitalInterest);
+    assert_eq!(gap(StopKind::Restriction, &[law, vital]), (uses * 5, None));
+    assert_eq!(gap(StopKind::Restriction, &[law]).1.map(|gap| (gap.basis, gap.by_grant)), Some((vital, false)));
+    assert_eq!(gap(StopKind::Erasure, &[law]), (uses * 6, None));
+    assert_eq!(gap(StopKind::Erasure, &[]).1.map(|gap| gap.basis), Some(law));
+    // A grant that comes later lifts an opt-out, and an objection does not reach everything.
+    assert_eq!(gap(StopKind::OptOutGpc, &[]).1.map(|gap| gap.by_grant), Some(true));
+    assert!(StopKind::ALL.iter().filter(|kind| gap(**kind, &[law, vital]).1.is_none()).count() == 4);
+}
