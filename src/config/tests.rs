@@ -58,7 +58,7 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("sales-copilot", ClientKind::Agent, "sales", &["sales"]),
     ] {
         let registered = registered.iter().map(|p| Purpose::intern(p)).collect();
-        v.clients.insert(Client::intern(name), ClientInfo { kind, department: Department::intern(department), registered });
+        v.clients.insert(Client::intern(name), ClientInfo { kind, department: Department::intern(department), registered, agent: None, customers_max: None });
     }
     Arc::new(v)
 }

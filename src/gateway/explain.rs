@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::judge::{About, Asked, explained};
 use super::permit::{categories_with_embedded, masked};
+use super::premises::Premises;
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
@@ -46,6 +47,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         gpc: false,
         records: found.route.records_max,
         now: shared.clock.now(),
+        premises: Premises::default(),
         caller,
     };
     let customer = customer(shared, &snapshot, &found)?;
@@ -238,6 +240,7 @@ fn reasons(verdict: &CategoryVerdict, explanation: &policy::Explanation) -> Vec<
     let mut out = vec![match &verdict.why {
         Why::Permitted => names,
         Why::UnknownParty => "the customer is not in the crosswalk".to_owned(),
+        Why::NotGranted => "the break-glass grant is for another customer".to_owned(),
         Why::Stop(stop) => format!("stop: {stop}; no policy can open it"),
         Why::PolicyError => format!("a policy erred: {names}"),
         Why::NoPermit | Why::Forbidden if verdict.release == Release::Reduced => format!("masked form by {names}"),

@@ -32,7 +32,7 @@ impl Policies {
         }
         let Some(slice) = self.slice(&question) else { return false };
         let anew = || self.any_customer(wanted, channel, &self.rules_of(slice));
-        if slice.is_timeless { self.entitled.get_or(wanted.key(channel), anew) } else { anew() }
+        if slice.is_timeless && wanted.particulars.emergency.is_none() { self.entitled.get_or(wanted.key(channel), anew) } else { anew() }
     }
 
     fn any_customer(&self, wanted: &Use<'_>, channel: Channel, rules: &[&Rule]) -> bool {
@@ -99,6 +99,7 @@ impl<'a> Use<'a> {
             gpc: self.gpc,
             records: self.records,
             now: self.now,
+            particulars: self.particulars,
         }
     }
 
@@ -120,6 +121,9 @@ impl<'a> Use<'a> {
             gpc: self.gpc,
             records: self.records.filter(|_| self.action == Action::Export),
             employee: self.caller.employee.as_ref().map(roles),
+            task: self.particulars.task,
+            for_customer: self.particulars.for_customer,
+            customers: self.particulars.customers,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
 
-use crate::model::{Action, Category, Channel, Client, Environment, LawfulBasis, Purpose, Role};
+use crate::model::{Action, Category, Channel, Client, Environment, LawfulBasis, Purpose, Role, Task};
 
 /// Answers kept per snapshot; a caller who varies the row ceiling cannot make it grow.
 const REMEMBERED_MAX: usize = 16_384;
@@ -27,6 +27,9 @@ pub(super) struct Key {
     pub(super) records: Option<u32>,
     /// Of an employee, sorted.
     pub(super) employee: Option<Vec<Role>>,
+    pub(super) task: Option<Task>,
+    pub(super) for_customer: Option<bool>,
+    pub(super) customers: Option<u32>,
 }
 
 #[derive(Debug)]

@@ -478,6 +478,7 @@ fn a_prohibition_that_errs_denies_though_cedar_allows() {
         gpc: false,
         records: Some(2),
         now: Timestamp::UNIX_EPOCH,
+        particulars: Particulars::default(),
     };
     let request = policies.requests.build(&question).unwrap();
     let cedar = Authorizer::new().is_authorized(&request, &policies.whole_set(), &policies.entities);

@@ -22,8 +22,8 @@ use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, PolicyId,
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, PolicyName, Purpose,
-    Question, Vocabulary,
+    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, Particulars, PolicyName,
+    Purpose, Question, Vocabulary,
 };
 
 use entitle::Customer;
@@ -297,7 +297,9 @@ impl Policies {
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Decided {
         // A time that Cedar does not take (before the year 0) must go on to deny.
-        let is_timeless = question.now >= Timestamp::UNIX_EPOCH && self.slice(question).is_some_and(|slice| slice.is_timeless);
+        // Emergencies are for plain Cedar.
+        let is_usual = question.now >= Timestamp::UNIX_EPOCH && question.particulars.emergency.is_none();
+        let is_timeless = is_usual && self.slice(question).is_some_and(|slice| slice.is_timeless);
         if !is_timeless || !self.knows(question) {
             return self.evaluate(question);
         }
@@ -327,7 +329,7 @@ impl Policies {
     /// Whether every name of the question is of this snapshot. A name that is not makes `in` false, and a prohibition
     /// that ought to strike would not.
     fn knows(&self, question: &Question<'_>) -> bool {
-        let Vocabulary { purposes, categories, departments, roles, clients } = &*self.vocabulary;
+        let Vocabulary { purposes, categories, departments, roles, clients, .. } = &*self.vocabulary;
         let Caller { client, kind, department, employee } = question.caller;
         let is_registered = clients.get(client).is_some_and(|info| info.kind == *kind && info.department == *department);
         is_registered
@@ -335,6 +337,7 @@ impl Policies {
             && purposes.contains_key(&question.purpose)
             && categories.contains_key(&question.category)
             && employee.iter().flat_map(|employee| &employee.roles).all(|role| roles.contains(role))
+            && question.particulars.task.is_none_or(|task| self.vocabulary.may_do(*client, task))
     }
 
     fn slice(&self, question: &Question<'_>) -> Option<&Arc<Slice>> {
@@ -370,13 +373,14 @@ pub struct Use<'a> {
     /// Row ceiling; only for [`Action::Export`].
     pub records: Option<u32>,
     pub now: Timestamp,
+    pub particulars: Particulars<'a>,
 }
 
 impl<'a> Use<'a> {
     /// The use that a question is about, without the customer.
     #[must_use]
     pub fn of(question: &Question<'a>) -> Self {
-        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, .. } = *question;
-        Self { caller, action, category, purpose, basis, environment, gpc, records, now }
+        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, particulars, .. } = *question;
+        Self { caller, action, category, purpose, basis, environment, gpc, records, now, particulars }
     }
 }

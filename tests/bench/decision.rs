@@ -5,7 +5,7 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 
-use consentry::model::{Action, Age, Caller, Category, Environment, LawfulBasis, PartyFacts, Purpose, Question, Segment, Stage};
+use consentry::model::{Action, Age, Caller, Category, Environment, LawfulBasis, Particulars, PartyFacts, Purpose, Question, Segment, Stage};
 use consentry::model::{Client, ClientKind, ConsentStatus, Department};
 use consentry::policy::Policies;
 use criterion::Criterion;
@@ -43,6 +43,7 @@ fn decide(policies: &Policies) {
         gpc: false,
         records: None,
         now: Timestamp::UNIX_EPOCH,
+        particulars: Particulars::default(),
     });
     assert!(decided.allow());
 }

@@ -107,6 +107,8 @@ fn vocabulary() -> Arc<Vocabulary> {
         kind,
         department: Department::intern(department),
         registered: purposes(registered),
+        agent: None,
+        customers_max: None,
     };
     let clients = [
         ("crm", registered(ClientKind::Application, "sales", &["sales", "service"])),
