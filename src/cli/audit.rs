@@ -125,7 +125,8 @@ fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure> {
     let answer = match &args.place.offline {
         Some(dir) => {
             let limit = usize::try_from(args.limit).ok();
-            let query = Query { customer: args.party_no.map(PartyNo), app: args.app.clone(), decision, grant: args.grant.clone(), since, until, limit };
+            let query =
+                Query { customer: args.party_no.map(PartyNo), app: args.app.clone(), decision, grant: args.grant.clone(), since, until, limit };
             let found = audit::search(dir, &query).map_err(|error| unreadable(dir, &error))?;
             json!({ "decisions": found.iter().map(found_json).collect::<Vec<_>>() })
         }

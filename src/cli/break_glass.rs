@@ -171,7 +171,13 @@ fn print(output: &Output, document: &Value, human: impl FnOnce() -> String) -> R
 }
 
 fn line(grant: &Value) -> String {
-    format!("grant {} · {} · {} of 2 approvals · until {}", text(grant, "id"), text(grant, "state"), list(grant, "approvals").len(), time(grant, "until"))
+    format!(
+        "grant {} · {} · {} of 2 approvals · until {}",
+        text(grant, "id"),
+        text(grant, "state"),
+        list(grant, "approvals").len(),
+        time(grant, "until")
+    )
 }
 
 fn render(found: &Value) -> String {
@@ -206,8 +212,7 @@ mod tests {
     #[test]
     fn an_end_is_a_time_or_so_long_from_now() {
         let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
-        for (text, wanted) in
-            [("2h", "2026-03-01T12:00:00Z"), ("90m", "2026-03-01T11:30:00Z"), ("2026-03-01T12:00:00+01:00", "2026-03-01T11:00:00Z")]
+        for (text, wanted) in [("2h", "2026-03-01T12:00:00Z"), ("90m", "2026-03-01T11:30:00Z"), ("2026-03-01T12:00:00+01:00", "2026-03-01T11:00:00Z")]
         {
             assert_eq!(end(text, now).unwrap().to_string(), wanted, "{text}");
         }

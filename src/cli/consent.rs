@@ -16,11 +16,11 @@ pub(super) enum ConsentCommand {
     /// Records a consent event: given, refused, withdrawn, …
     #[command(after_help = "Example: consentry consent event crm:0044 --state withdrawn --purpose sales.outreach --evidence letter=scan-881")]
     Event(EventArgs),
-    /// Imports what customers said from CSV, NDJSON, Salesforce or consent records (JSON-LD).
+    /// Imports what customers said from CSV, NDJSON, Salesforce, consent records (JSON-LD) or Kantara receipts.
     ///
     /// Columns of CSV: id (`<space>:<value>`), state or stop (its kind), purposes, event_time, channel, method, author, notice
     /// (`<id>@<version>`), evidence (`<kind>=<reference>`), expires, lasts, until, uses, categories, recipients, channels,
-    /// source_system, reason, activity; several values of a cell are separated by spaces. A line of NDJSON is what `POST /v1/consents`
+    /// source_system, reason, activity, gpp; several values of a cell are separated by spaces. A line of NDJSON is what `POST /v1/consents`
     /// takes, or a stop with its `kind`. Importing a file twice records nothing twice.
     #[command(after_help = "Example: consentry consent import consents.csv --time-zone Europe/Berlin --dry-run")]
     Import(import::ImportArgs),

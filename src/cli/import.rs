@@ -1,13 +1,14 @@
 //! `consentry consent import`: a file of any size, sent to the admin listener piece by piece. The same command goes on where an
 //! earlier one stopped: the gateway keeps how far the file, with these options, has come.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use http::Method;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::client::{Admin, Send, ServerArgs, query};
@@ -343,8 +344,15 @@ pub(super) fn progress_bar(output: &Output, lines: u64) -> ProgressBar {
     if !io::stderr().is_terminal() || output.is_json() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} lines · {per_sec} · {eta} left");
-    ProgressBar::new(lines).with_style(style.unwrap_or_else(|_template| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} lines · {rate}/s · {eta} left");
+    let style = style.unwrap_or_else(|_template| ProgressStyle::default_bar());
+    ProgressBar::new(lines).with_style(style.with_key("rate", rate))
+}
+
+/// Lines a second; a fraction of one tells nobody anything.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A bar that cannot be drawn is no reason to stop.
+    write!(out, "{:.0}", HumanFloatCount(state.per_sec())).unwrap_or_default();
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

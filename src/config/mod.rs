@@ -167,7 +167,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     main.later(&["budget", "telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
-    let vocabulary = policy.as_ref().and_then(|(folder, _)| match vocabulary_of(folder) {
+    let vocabulary = policy.as_ref().and_then(|(folder, ..)| match vocabulary_of(folder) {
         Ok(vocabulary) => Some(vocabulary),
         Err(found) => {
             notes.findings.borrow_mut().0.extend(found.0);
@@ -207,6 +207,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         matches!(webhooks, Some(None)),
     ];
     optional(section_lacks.contains(&true))?;
+    let (policy_folder, policy_compiled, _) = policy?;
     Some(Config {
         gateway: gateway?,
         listeners,
@@ -216,7 +217,8 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         public: public.flatten(),
         issuers,
         clients,
-        policy_folder: policy?.0,
+        policy_folder,
+        policy_compiled: policy_compiled?,
         consent: consent?,
         audit: audit?,
         webhooks: webhooks.flatten(),

@@ -232,12 +232,13 @@ fn words(value: Value<'_>, vocabulary: Option<&Vocabulary>) -> Option<BTreeMap<P
     Some(found)
 }
 
-/// The policy folder. Only the unsigned form exists, and that must be written out.
-pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Value<'_>)> {
+/// The policy folder, and whether its compiled form decides (`None`: a mistake). Only the unsigned form exists, and that must be written out.
+pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Option<bool>, Value<'_>)> {
     let mut table = value.table("`[policy]`")?;
     let bundled = ["bundle", "trust", "max_age"].into_iter().any(|key| table.named().iter().any(|(name, _, _)| *name == key));
     table.later(&["bundle", "trust", "max_age"]);
     let (folder, unsigned) = if bundled { (table.opt("folder"), table.opt("unsigned")) } else { (table.need("folder"), table.need("unsigned")) };
+    let compiled = table.opt("compiled").map_or(Some(true), Value::bool);
     table.finish();
     if let Some(unsigned) = unsigned
         && unsigned.bool() == Some(false)
@@ -250,7 +251,7 @@ pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Value<'_>)> {
         folder.error(format!("the folder `{}` does not exist", path.display()));
         return None;
     }
-    Some((path, folder))
+    Some((path, compiled, folder))
 }
 
 pub(super) fn consent(value: Value<'_>) -> Option<ConsentStore> {

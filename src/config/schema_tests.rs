@@ -20,6 +20,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
             "array" => value.is_array(),
             "string" => value.is_string(),
             "integer" => value.is_i64(),
+            "boolean" => value.is_boolean(),
             other => panic!("type {other}"),
         },
         "properties" => value.as_object().is_none_or(|o| o.iter().all(|(k, v)| rule.get(k).is_none_or(|one| valid(root, one, v)))),

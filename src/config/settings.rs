@@ -24,6 +24,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     pub clients: Vec<ClientSettings>,
     pub policy_folder: PathBuf,
+    /// Whether the compiled form of the policies decides, or plain Cedar does each time.
+    pub policy_compiled: bool,
     pub consent: ConsentStore,
     pub audit: AuditSettings,
     /// `None`: nobody is told of changes.

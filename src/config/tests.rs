@@ -58,7 +58,10 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("sales-copilot", ClientKind::Agent, "sales", &["sales"]),
     ] {
         let registered = registered.iter().map(|p| Purpose::intern(p)).collect();
-        v.clients.insert(Client::intern(name), ClientInfo { kind, department: Department::intern(department), registered, agent: None, customers_max: None });
+        v.clients.insert(
+            Client::intern(name),
+            ClientInfo { kind, department: Department::intern(department), registered, agent: None, customers_max: None },
+        );
     }
     Arc::new(v)
 }
@@ -139,6 +142,7 @@ fn the_shipped_example_is_right() {
     assert_eq!(config.catalog.apis.len(), 4);
     assert_eq!(config.catalog.shapes.len(), 4);
     assert_eq!(config.governed_hash.len(), 64);
+    assert!(config.policy_compiled);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     let names: Vec<String> = config.files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
     for expected in ["consentry.example.toml", "marketing.toml", "sales.toml", "service.toml", "gw.key", "issuer-jwks.json"] {
@@ -337,6 +341,8 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "unsigned = true ", "unsigned = false ", "signed policies are not available"),
     (MAIN, "folder = \"../policies\"\nunsigned = true ", "bundle = \"policies.bundle\" ", "`bundle` is not available in this version"),
     (MAIN, "folder = \"../policies\"", "folder = \"policies\"", "does not exist"),
+    (MAIN, "unsigned = true ", "unsigned = true\ncompiled = \"no\" ", "expected true or false"),
+    (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nwitnesses = []", "`witnesses` is not available in this version"),

@@ -253,9 +253,7 @@ impl Ledger {
             return Err(ConsentError::NotPermitted(OF_ONE_ISSUER));
         }
         if grant.concerns(&by) {
-            return Err(ConsentError::NotPermitted(
-                "whoever asked, whom it is for, and who has approved already cannot approve; ask somebody else",
-            ));
+            return Err(ConsentError::NotPermitted("whoever asked, whom it is for, and who has approved already cannot approve; ask somebody else"));
         }
         if grant.state(now) != GrantState::Requested {
             return Err(ConsentError::NotPermitted("this grant does not wait for approval; ask for another"));
@@ -301,14 +299,7 @@ impl Ledger {
     ///
     /// # Errors
     /// For whoever has a part in it, for what is not to be reviewed, or when the store is away.
-    pub fn review_grant(
-        &self,
-        id: &str,
-        by: Person,
-        finding: Finding,
-        note: &str,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Arc<Grant>, ConsentError> {
+    pub fn review_grant(&self, id: &str, by: Person, finding: Finding, note: &str, key: Option<&IdempotencyKey>) -> Result<Arc<Grant>, ConsentError> {
         let mut editing = self.grants.edit();
         self.settle(&mut editing)?;
         let now = self.emergency_time();

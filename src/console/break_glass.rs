@@ -199,12 +199,11 @@ fn employee(call: &Call, text: &str) -> Result<Person, Problem> {
 fn target(call: &Call, body: &GrantBody) -> Result<Target, Problem> {
     match (&body.party, &body.api, &body.route) {
         (Some(_), None, None) if !call.holds_one_of(&[AdminRole::ConsentDesk]) => {
-            Err(Problem::new(Code::RoleMissing, "ask somebody who is consent-desk, or name `api` and `route`").detail("customers are the desk's to name"))
+            Err(Problem::new(Code::RoleMissing, "ask somebody who is consent-desk, or name `api` and `route`")
+                .detail("customers are the desk's to name"))
         }
         (Some(party), None, None) => parties::find(call, party).map(|view| Target::Party(view.no)),
-        (None, Some(api), Some(route)) if call.state.instance.declares(api, route) => {
-            Ok(Target::Route { api: api.clone(), route: route.clone() })
-        }
+        (None, Some(api), Some(route)) if call.state.instance.declares(api, route) => Ok(Target::Route { api: api.clone(), route: route.clone() }),
         (None, Some(_), Some(_)) => Err(Problem::value("no API declares this route", "write `METHOD /template` as the API's file has it")),
         _ => Err(Problem::value("a grant is for a customer or for a route", "name `party`, or `api` and `route`")),
     }

@@ -48,15 +48,18 @@ pub enum BuildError {
 /// # Errors
 /// Every mistake of every file.
 pub fn load(path: &Path) -> Result<(Config, Arc<Policies>), Findings> {
-    let loaded: RefCell<Option<Arc<Policies>>> = RefCell::new(None);
+    let loaded: RefCell<Option<Policies>> = RefCell::new(None);
     let config = config::load(path, &|folder| {
-        let policies = Arc::new(Policies::load(folder)?);
+        let policies = Policies::load(folder)?;
         let vocabulary = Arc::clone(policies.vocabulary());
         *loaded.borrow_mut() = Some(policies);
         Ok(vocabulary)
     })?;
     match loaded.into_inner() {
-        Some(policies) => Ok((config, policies)),
+        Some(policies) => {
+            let policies = Arc::new(policies.compiled(config.policy_compiled));
+            Ok((config, policies))
+        }
         None => Err(Findings(vec![crate::model::Finding::of_file(path, "the policy folder was not read")])),
     }
 }

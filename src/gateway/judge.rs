@@ -12,8 +12,8 @@ use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, Particulars, PartyFacts,
-    PartyNo, Purpose, Question, Release, Revision, Space, Verdicts, Why,
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, Particulars,
+    PartyFacts, PartyNo, Purpose, Question, Release, Revision, Space, Verdicts, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -193,7 +193,7 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         category,
         release: Release::Withheld,
         why: Why::NoPermit,
-        policies: decided.policies().to_vec(),
+        policies: decided.policies(),
         basis,
         activity: activity.map(|a| (a.id, a.version)),
         status: effective.status,
@@ -219,12 +219,12 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         answer.why = Why::Permitted;
         answer.release = Release::Full;
     } else {
-        answer.why = if decided.policies().is_empty() { Why::NoPermit } else { Why::Forbidden };
+        answer.why = if decided.is_determined() { Why::Forbidden } else { Why::NoPermit };
         if masked && asked.action == Action::Read {
             let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question });
             if reduced.allow() && reduced.errors().is_empty() {
                 answer.release = Release::Reduced;
-                answer.policies = reduced.policies().to_vec();
+                answer.policies = reduced.policies();
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         category,
         release: if permitted.is_some() { Release::Full } else { Release::Withheld },
         why: if permitted.is_some() { Why::Permitted } else { Why::NoPermit },
-        policies: decided.policies().to_vec(),
+        policies: decided.policies(),
         basis: LawfulBasis::LegitimateInterest,
         activity: None,
         status: ConsentStatus::Unknown,

@@ -56,7 +56,7 @@ impl Permitted {
     }
 
     /// A route declared free of customer data, which the policies allow.
-    pub(super) fn of_no_customer(asked: &Asked, decided: &Decided) -> Option<Self> {
+    pub(super) fn of_no_customer(asked: &Asked, decided: &Decided<'_>) -> Option<Self> {
         decided.allow().then_some(Self { action: asked.action })
     }
 }

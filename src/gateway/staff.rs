@@ -16,8 +16,8 @@ use super::build::{EMPLOYEES, derived_key, issuer};
 use super::listener::Connection;
 use super::tls;
 use crate::clock::Clock;
-use crate::consent::Person;
 use crate::config::{Config, RoleHolder, RoleSource};
+use crate::consent::Person;
 use crate::console::{AdminRole, CaptureIdentity, PublicPeer, StaffIdentity};
 use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
@@ -86,9 +86,7 @@ impl Staff {
             || certificate.uris().first().or_else(|| certificate.dns_names().first()).map(|name| pseudonym(&self.pseudonym_key, "certificate", name));
         Some(StaffIdentity {
             roles: held.iter().map(|(role, _)| *role).collect(),
-            person: token.as_ref().and_then(|t| {
-                Some(Person { issuer: t.issuer().to_string(), pseudonym: t.pseudonym(&self.employee_key)? })
-            }),
+            person: token.as_ref().and_then(|t| Some(Person { issuer: t.issuer().to_string(), pseudonym: t.pseudonym(&self.employee_key)? })),
             pseudonym: by_token.or_else(by_certificate)?,
             app: held.iter().find_map(|(_, source)| source.app),
         })

@@ -332,8 +332,7 @@ async fn release(
         }
     };
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
-    let holds =
-        routed.snapshot.generation == shared.generation() && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
+    let holds = routed.snapshot.generation == shared.generation() && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = if holds { filtered } else { Filtered::empty() };
     note_drift(routed, shared, &report);

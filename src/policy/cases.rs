@@ -347,7 +347,7 @@ fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because
     };
     // Whoever expects a deny is content with a stronger one.
     let is_met = got == expect || (expect, got) == (Expect::Deny, Expect::NotEntitled);
-    let names: Vec<&str> = decided.policies().iter().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = decided.policies().into_iter().map(|name| name.as_str()).collect();
     let is_because = because.as_ref().is_none_or(|because| {
         let mut because = because.clone();
         because.sort_unstable();

@@ -1,21 +1,20 @@
 //! The request level: could any customer's consent and facts open this use? Decides `not-entitled` before any customer is
 //! looked at.
 //!
-//! A decision depends on the customer through six facts, which together have 1,440 values. Each policy is evaluated once
-//! for every combination of those facts that it reads (most read one or none), and the answers are put together: open
-//! iff for some customer a permit holds, no forbid holds and nothing errs. Equal uses are remembered ([`super::memory`]).
+//! The compiled form answers from its rows: the customer's six facts have 1,440 values, of which those with equal rows count
+//! once. Where plain Cedar must say, each policy is evaluated once for every combination of those facts that it reads (most
+//! read one or none), and the answers are put together: open iff for some customer a permit holds, no forbid holds and nothing errs.
 
 use std::collections::HashMap;
 
-use crate::model::{Action, Channel, ConsentStatus, PartyFacts, Question};
+use crate::model::{Channel, ConsentStatus, PartyFacts, Question};
 
-use super::memory::Key;
 use super::request::all_facts;
 use super::rules::Rule;
 use super::{Effect, Policies, Use};
 
 /// One customer as policies see them.
-pub(super) type Customer = (ConsentStatus, bool, PartyFacts);
+type Customer = (ConsentStatus, bool, PartyFacts);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -27,15 +26,12 @@ enum Outcome {
 impl Policies {
     pub(super) fn entitled(&self, wanted: &Use<'_>, channel: Channel) -> bool {
         let question = wanted.question(channel, (ConsentStatus::Unknown, false, PartyFacts::unknown(self.consent_rules.default_segment)));
-        if !self.knows(&question) {
-            return false;
-        }
-        let Some(slice) = self.slice(&question) else { return false };
-        let anew = || self.any_customer(wanted, channel, &self.rules_of(slice));
-        if slice.is_timeless && wanted.particulars.emergency.is_none() { self.entitled.get_or(wanted.key(channel), anew) } else { anew() }
+        let Some(seen) = self.slices.index.see(&question) else { return false };
+        let answer = self.code(&seen).and_then(|code| code.any_customer(&seen));
+        answer.unwrap_or_else(|| self.any_customer(wanted, channel, self.in_scope(&seen)))
     }
 
-    fn any_customer(&self, wanted: &Use<'_>, channel: Channel, rules: &[&Rule]) -> bool {
+    fn any_customer<'r>(&self, wanted: &Use<'_>, channel: Channel, rules: impl Iterator<Item = &'r Rule>) -> bool {
         let consents = || ConsentStatus::ALL.iter().flat_map(|status| [(*status, false), (*status, true)]);
         let customers: Vec<Customer> = consents().flat_map(|(status, explicit)| all_facts().map(move |facts| (status, explicit, facts))).collect();
         let mut permitted = vec![false; customers.len()];
@@ -100,30 +96,6 @@ impl<'a> Use<'a> {
             records: self.records,
             now: self.now,
             particulars: self.particulars,
-        }
-    }
-
-    pub(super) fn key(&self, channel: Channel) -> Key {
-        let roles = |employee: &crate::model::Employee| {
-            let mut roles = employee.roles.clone();
-            roles.sort();
-            roles.dedup();
-            roles
-        };
-        Key {
-            client: self.caller.client,
-            action: self.action,
-            category: self.category,
-            purpose: self.purpose,
-            basis: self.basis,
-            channel,
-            environment: self.environment,
-            gpc: self.gpc,
-            records: self.records.filter(|_| self.action == Action::Export),
-            employee: self.caller.employee.as_ref().map(roles),
-            task: self.particulars.task,
-            for_customer: self.particulars.for_customer,
-            customers: self.particulars.customers,
         }
     }
 }

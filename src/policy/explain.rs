@@ -14,7 +14,7 @@ use super::{Decided, Effect, Policies};
 /// Every policy whose scope holds the question, with the condition that decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    pub decided: Decided,
+    pub decided: Decided<'static>,
     pub permits: Vec<PermitTrace>,
     /// The forbids that struck.
     pub forbids: Vec<ForbidTrace>,
@@ -69,12 +69,11 @@ impl Policies {
     /// Why a question is answered as it is, and which single changes would open it.
     #[must_use]
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
-        let decided = self.decide(question);
+        let decided = self.decide(question).kept();
         let mut explanation = Explanation { decided, permits: Vec::new(), forbids: Vec::new(), changes: Vec::new() };
-        let request = if self.knows(question) { self.requests.build(question) } else { None };
-        let (Some(request), Some(rules)) = (request, self.in_scope(question)) else { return explanation };
+        let (Some(seen), Some(request)) = (self.slices.index.see(question), self.requests.build(question)) else { return explanation };
         let trace = Trace { policies: self, question, request: &request };
-        for rule in rules {
+        for rule in self.in_scope(&seen) {
             match rule.effect {
                 Effect::Permit => explanation.permits.push(PermitTrace { name: rule.name, failed: trace.first_failure(rule) }),
                 Effect::Forbid if trace.first_failure(rule).is_none() => {

@@ -1,6 +1,6 @@
 //! `activities.toml`, `captures.toml` and `consent.toml`: governed rules beside the Cedar policies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::model::{
@@ -8,6 +8,7 @@ use crate::model::{
     Segment, Sensitivity, Vocabulary,
 };
 
+use super::compiled::ByName;
 use super::source::{Source, did_you_mean, ticked};
 use super::table::{Section, Word, parse};
 
@@ -15,7 +16,7 @@ use super::table::{Section, Word, parse};
 #[derive(Debug, Default)]
 pub(super) struct Activities {
     pub(super) all: Vec<Activity>,
-    by_use: HashMap<(Department, Purpose, Category), usize>,
+    by_use: ByName<(Department, Purpose, Category), usize>,
 }
 
 impl Activities {

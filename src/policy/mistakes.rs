@@ -457,40 +457,6 @@ fn the_id_changes_with_every_governed_byte_and_with_nothing_else() {
 }
 
 #[test]
-fn a_prohibition_that_errs_denies_though_cedar_allows() {
-    let erring =
-        "@id(\"overflows\")\nforbid (principal, action == Action::\"export\", resource)\nwhen { context.records * 9223372036854775807 < 0 };\n";
-    let dir = folder(&[("99-more.cedar", "", erring)]);
-    let policies = Policies::load(dir.path()).unwrap();
-    let (client, info) = policies.vocabulary.clients.iter().find(|(client, _)| client.as_str() == "crm").unwrap();
-    let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
-    let question = Question {
-        caller: &caller,
-        action: Action::Export,
-        category: Category::intern("order"),
-        purpose: Purpose::intern("sales.outreach"),
-        basis: LawfulBasis::Consent,
-        status: crate::model::ConsentStatus::Given,
-        explicit: false,
-        party: crate::model::PartyFacts::unknown(crate::model::Segment::Standard),
-        channel: crate::model::Channel::System,
-        environment: Environment::Production,
-        gpc: false,
-        records: Some(2),
-        now: Timestamp::UNIX_EPOCH,
-        particulars: Particulars::default(),
-    };
-    let request = policies.requests.build(&question).unwrap();
-    let cedar = Authorizer::new().is_authorized(&request, &policies.whole_set(), &policies.entities);
-    assert_eq!(cedar.decision(), Decision::Allow, "the hazard is gone; is this still needed?");
-    let decided = policies.decide(&question);
-    assert!(!decided.allow());
-    assert_eq!(decided.errors(), [PolicyName::intern("overflows")]);
-    assert!(!policies.could_permit(&Use::of(&question)));
-    assert!(policies.decide(&Question { records: Some(1), ..question }).allow());
-}
-
-#[test]
 fn a_case_that_fails_says_so_and_a_broken_case_file_is_a_finding() {
     let dir = folder(&[]);
     fs::create_dir(dir.path().join("tests")).unwrap();

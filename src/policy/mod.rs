@@ -1,9 +1,10 @@
-//! The policy decision point: the governed policy folder, loaded and judged strictly, and plain Cedar over the scope slice.
+//! The policy decision point: the governed policy folder, loaded and judged strictly, and decided by what Cedar said of each
+//! condition beforehand ([`compiled`]), or by plain Cedar over the scope slice.
 //!
 //! A [`Policies`] is one immutable snapshot of a folder; whoever reloads builds another and swaps them. It never reads the
 //! clock, the environment or a socket: the facts of a [`Question`] are all that a decision depends on.
 //!
-//! What Cedar itself leaves open is closed here (each has a test in `tests.rs`):
+//! What Cedar itself leaves open is closed here (each is shown in `hazards.rs`):
 //! - Cedar skips a policy that errors, so that an erring `forbid` would vanish: any error denies ([`Decided::errors`]).
 //! - `in` is false for a purpose that the catalogue lacks, so that a `forbid` about it would not strike: every name of a
 //!   question is looked up in the vocabulary before anything is evaluated.
@@ -26,9 +27,8 @@ use crate::model::{
     Purpose, Question, Vocabulary,
 };
 
-use entitle::Customer;
+use compiled::{Answer, Seen};
 use governed::Activities;
-use memory::{Key, Memory};
 use request::Requests;
 use rules::Rule;
 use slices::{Slice, Slices};
@@ -38,10 +38,12 @@ pub mod cases;
 mod catalogue;
 #[cfg(test)]
 mod category_tests;
+mod compiled;
 mod entitle;
 mod explain;
 mod governed;
-mod memory;
+#[cfg(test)]
+mod hazards;
 #[cfg(test)]
 mod mistakes;
 mod reads;
@@ -70,9 +72,7 @@ pub struct Policies {
     rules: Vec<Rule>,
     requests: Requests,
     slices: Slices,
-    /// Answers of the request level, and decisions.
-    entitled: Memory<Key, bool>,
-    decided: Memory<(Key, Customer), Decided>,
+    is_compiled: bool,
 }
 
 impl fmt::Debug for Policies {
@@ -121,16 +121,33 @@ const STEWARD: &str = "neutral-steward";
 const NO_REQUEST: &str = "consentry-no-request";
 
 /// The answer to one question. Only [`Policies::decide`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decided {
-    allow: bool,
-    policies: Vec<PolicyName>,
-    errors: Vec<PolicyName>,
+#[derive(Clone)]
+pub struct Decided<'p>(How<'p>);
+
+#[derive(Clone)]
+enum How<'p> {
+    Compiled(Answer<'p>),
+    Plain { allow: bool, policies: Vec<PolicyName>, errors: Vec<PolicyName> },
 }
 
-impl Decided {
+impl fmt::Debug for Decided<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (policies, errors) = (self.policies(), self.errors());
+        f.debug_struct("Decided").field("allow", &self.allow()).field("policies", &policies).field("errors", &errors).finish()
+    }
+}
+
+impl PartialEq for Decided<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.allow() == other.allow() && self.policies() == other.policies() && self.errors() == other.errors()
+    }
+}
+
+impl Eq for Decided<'_> {}
+
+impl Decided<'_> {
     fn failed(reason: &str) -> Self {
-        Self { allow: false, policies: Vec::new(), errors: vec![PolicyName::intern(reason)] }
+        Self(How::Plain { allow: false, policies: Vec::new(), errors: vec![PolicyName::intern(reason)] })
     }
 
     /// INVARIANT: an error of any policy denies, whatever Cedar decided without that policy.
@@ -142,25 +159,49 @@ impl Decided {
         policies.sort();
         errors.sort();
         let allow = response.decision() == Decision::Allow && errors.is_empty();
-        Self { allow, policies, errors }
+        Self(How::Plain { allow, policies, errors })
     }
 
     #[must_use]
     pub fn allow(&self) -> bool {
-        self.allow
+        match &self.0 {
+            How::Compiled(answer) => answer.allow,
+            How::Plain { allow, .. } => *allow,
+        }
+    }
+
+    /// Whether any policy permits or forbids it; else nothing permits.
+    #[must_use]
+    pub fn is_determined(&self) -> bool {
+        match &self.0 {
+            How::Compiled(answer) => answer.is_determined(),
+            How::Plain { policies, .. } => !policies.is_empty(),
+        }
     }
 
     /// The policies that determined the answer, sorted: those that permit, or those that forbid; empty when nothing permits.
+    /// Only here are they written out.
     #[must_use]
-    pub fn policies(&self) -> &[PolicyName] {
-        &self.policies
+    pub fn policies(&self) -> Vec<PolicyName> {
+        match &self.0 {
+            How::Compiled(answer) => answer.policies(),
+            How::Plain { policies, .. } => policies.clone(),
+        }
     }
 
     /// The policies that erred, sorted. Never empty when something went wrong: a question that could not be asked at all
     /// carries one of the reserved names `consentry-unknown-name` and `consentry-no-request`.
     #[must_use]
     pub fn errors(&self) -> &[PolicyName] {
-        &self.errors
+        match &self.0 {
+            How::Compiled(_) => &[],
+            How::Plain { errors, .. } => errors,
+        }
+    }
+
+    /// The same, for longer than the policies that gave it.
+    fn kept(&self) -> Decided<'static> {
+        Decided(How::Plain { allow: self.allow(), policies: self.policies(), errors: self.errors().to_vec() })
     }
 }
 
@@ -202,7 +243,7 @@ impl Policies {
         let requests = Requests::new(&vocabulary)?;
         requests.check(&schema, &vocabulary, &folder.schema, findings);
         let (rules, infos) = rules?;
-        let slices = Slices::new(&vocabulary);
+        let slices = Slices::new(slices::Source { rules: &rules, requests: &requests, entities: &entities, vocabulary: &vocabulary });
         Some(Self {
             id: folder.id(),
             files: folder.files().len(),
@@ -217,9 +258,14 @@ impl Policies {
             rules,
             requests,
             slices,
-            entitled: Memory::default(),
-            decided: Memory::default(),
+            is_compiled: true,
         })
+    }
+
+    /// Whether decisions are made by the compiled form, as they are unless it is switched off here, or all by plain Cedar.
+    #[must_use]
+    pub fn compiled(self, is_compiled: bool) -> Self {
+        Self { is_compiled, ..self }
     }
 
     /// SHA-256, in hex, over the name and the bytes of every governed file.
@@ -292,31 +338,31 @@ impl Policies {
         self.infos.iter().find(|info| info.name == name).map(|info| (info.file.as_path(), info.line))
     }
 
-    /// Puts one question to the policies. Anything unknown or erring is a deny. An equal question is not evaluated twice,
-    /// unless a policy in scope reads the time.
+    /// Puts one question to the policies. Anything unknown or erring is a deny. Allocates nothing where the compiled form
+    /// answers.
     #[must_use]
-    pub fn decide(&self, question: &Question<'_>) -> Decided {
-        // A time that Cedar does not take (before the year 0) must go on to deny.
-        // Emergencies are for plain Cedar.
-        let is_usual = question.now >= Timestamp::UNIX_EPOCH && question.particulars.emergency.is_none();
-        let is_timeless = is_usual && self.slice(question).is_some_and(|slice| slice.is_timeless);
-        if !is_timeless || !self.knows(question) {
-            return self.evaluate(question);
-        }
-        let key = Use::of(question).key(question.channel);
-        self.decided.get_or((key, (question.status, question.explicit, question.party)), || self.evaluate(question))
+    pub fn decide(&self, question: &Question<'_>) -> Decided<'_> {
+        let Some(seen) = self.slices.index.see(question) else { return Decided::failed(UNKNOWN_NAME) };
+        let answer = self.code(&seen).and_then(|code| code.decide(&seen));
+        answer.map_or_else(|| self.plain(question, &seen), |answer| Decided(How::Compiled(answer)))
     }
 
-    /// The same by Cedar itself, whatever was decided before.
+    /// The same by Cedar itself.
     #[must_use]
-    pub fn evaluate(&self, question: &Question<'_>) -> Decided {
-        if !self.knows(question) {
-            return Decided::failed(UNKNOWN_NAME);
-        }
-        let (Some(slice), Some(request)) = (self.slice(question), self.requests.build(question)) else {
-            return Decided::failed(NO_REQUEST);
-        };
-        Decided::of(&self.authorizer.is_authorized(&request, &slice.set, &self.entities))
+    pub fn evaluate(&self, question: &Question<'_>) -> Decided<'_> {
+        self.slices.index.see(question).map_or_else(|| Decided::failed(UNKNOWN_NAME), |seen| self.plain(question, &seen))
+    }
+
+    fn plain(&self, question: &Question<'_>, seen: &Seen) -> Decided<'static> {
+        let set = self.slice(seen).and_then(|slice| slice.members.set(&self.rules));
+        let (Some(set), Some(request)) = (set, self.requests.build(question)) else { return Decided::failed(NO_REQUEST) };
+        Decided::of(&self.authorizer.is_authorized(&request, set, &self.entities))
+    }
+
+    /// The compiled form of the question's slice; `None` when plain Cedar must say.
+    fn code(&self, seen: &Seen) -> Option<&compiled::Code> {
+        let slice = if self.is_compiled && seen.is_countable() { self.slice(seen) } else { None };
+        self.slices.code(slice?, self.source())
     }
 
     /// Whether any consent, stage, segment, age and hold of any customer could open this category for this use. Looks at
@@ -326,23 +372,12 @@ impl Policies {
         self.entitled(wanted, self.vocabulary.channel(wanted.purpose))
     }
 
-    /// Whether every name of the question is of this snapshot. A name that is not makes `in` false, and a prohibition
-    /// that ought to strike would not.
-    fn knows(&self, question: &Question<'_>) -> bool {
-        let Vocabulary { purposes, categories, departments, roles, clients, .. } = &*self.vocabulary;
-        let Caller { client, kind, department, employee } = question.caller;
-        let is_registered = clients.get(client).is_some_and(|info| info.kind == *kind && info.department == *department);
-        is_registered
-            && departments.contains_key(department)
-            && purposes.contains_key(&question.purpose)
-            && categories.contains_key(&question.category)
-            && employee.iter().flat_map(|employee| &employee.roles).all(|role| roles.contains(role))
-            && question.particulars.task.is_none_or(|task| self.vocabulary.may_do(*client, task))
+    fn slice(&self, seen: &Seen) -> Option<&Slice> {
+        self.slices.find(seen.cell, self.source())
     }
 
-    fn slice(&self, question: &Question<'_>) -> Option<&Arc<Slice>> {
-        let key = (question.caller.client, question.action, question.category);
-        self.slices.find(key, &self.rules, &self.requests, &self.entities)
+    fn source(&self) -> slices::Source<'_> {
+        slices::Source { rules: &self.rules, requests: &self.requests, entities: &self.entities, vocabulary: &self.vocabulary }
     }
 
     /// All policies in one set, as other Cedar tools would have it.
@@ -350,12 +385,8 @@ impl Policies {
         PolicySet::from_policies(self.rules.iter().map(|rule| rule.policy.clone())).unwrap_or_default()
     }
 
-    fn in_scope(&self, question: &Question<'_>) -> Option<Vec<&Rule>> {
-        self.slice(question).map(|slice| self.rules_of(slice))
-    }
-
-    fn rules_of(&self, slice: &Slice) -> Vec<&Rule> {
-        slice.members.iter().filter_map(|at| self.rules.get(*at)).collect()
+    fn in_scope(&self, seen: &Seen) -> impl Iterator<Item = &Rule> {
+        self.slice(seen).into_iter().flat_map(|slice| &slice.members.rules).filter_map(|at| self.rules.get(*at))
     }
 }
 

@@ -21,6 +21,21 @@ impl Reads {
         reads
     }
 
+    pub(super) fn of_expr(expr: &Expr) -> Self {
+        let mut reads = Self::default();
+        reads.walk(expr);
+        reads
+    }
+
+    /// `None`: it may look at anything.
+    pub(super) fn paths(&self) -> Option<impl Iterator<Item = &str>> {
+        (!self.everything).then(|| self.paths.iter().map(String::as_str))
+    }
+
+    pub(super) fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// Whether the value at `path` can make a difference: it is read itself, or as a part of what is read.
     pub(super) fn reads(&self, path: &str) -> bool {
         let below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

@@ -119,8 +119,7 @@ impl Requests {
         if let Some(Emergency { ticket, justification }) = emergency {
             let text = |text: &String| RestrictedExpression::new_string(text.clone());
             // INVARIANT: there is none before others have approved it.
-            let fields =
-                [("ticket", text(ticket)), ("justification", text(justification)), ("approved", RestrictedExpression::new_bool(true))];
+            let fields = [("ticket", text(ticket)), ("justification", text(justification)), ("approved", RestrictedExpression::new_bool(true))];
             facts.push(("emergency", record(fields)?));
         }
         let context = Context::from_pairs(facts.into_iter().map(|(key, value)| (key.to_owned(), value))).ok()?;

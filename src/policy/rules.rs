@@ -338,7 +338,7 @@ impl<'s> Reader<'s> {
 }
 
 impl Rule {
-    fn new(name: &str, policy: &Policy) -> Result<Self, String> {
+    pub(super) fn new(name: &str, policy: &Policy) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let pst = policy.to_pst().map_err(|e| text(&e))?;
         let clauses = pst.body().clauses().clone();

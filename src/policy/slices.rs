@@ -1,88 +1,150 @@
 //! Which policies a question can meet at all: those whose scope holds (principal, action, category). The catalogue is
-//! closed, so each slice is made once, when it is first needed; slices with the same policies are one.
+//! closed, so each slice is made once, when it is first needed; principals and categories that no policy can tell apart
+//! share theirs, and slices with the same policies share the set that plain Cedar is given.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 
-use crate::model::{Action, Category, Client, Vocabulary};
+use crate::model::{Action, Caller, Category, Client, Vocabulary};
 
+use super::compiled::{Code, Compiler, Example, Index, Named, Setting};
 use super::request::Requests;
 use super::rules::Rule;
 
+/// The policies of a scope.
 #[derive(Debug)]
-pub(super) struct Slice {
-    pub(super) set: PolicySet,
+pub(super) struct Members {
     /// Positions in the list of rules.
-    pub(super) members: Vec<usize>,
-    /// No policy in it reads the time.
-    pub(super) is_timeless: bool,
+    pub(super) rules: Vec<usize>,
+    set: OnceLock<Option<PolicySet>>,
 }
 
-type Cell = OnceLock<Option<Arc<Slice>>>;
+#[derive(Debug)]
+pub(super) struct Slice {
+    pub(super) members: Arc<Members>,
+    code: OnceLock<Option<Arc<Code>>>,
+    /// Classes of principal and category, and the action.
+    at: (usize, Action, usize),
+}
 
 #[derive(Debug)]
 pub(super) struct Slices {
-    cells: HashMap<(Client, Action, Category), Cell>,
-    shared: Mutex<HashMap<Vec<usize>, Arc<Slice>>>,
+    pub(super) index: Index,
+    cells: Vec<OnceLock<Option<Slice>>>,
+    /// The first of each class.
+    clients: Vec<Client>,
+    categories: Vec<Category>,
+    shared: Mutex<Shared>,
+    compiler: Compiler,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// By which principals, actions and categories each policy's scope holds.
+    principals: HashMap<usize, Vec<bool>>,
+    actions: HashMap<Action, Vec<bool>>,
+    resources: HashMap<usize, Vec<bool>>,
+    members: HashMap<Vec<usize>, Arc<Members>>,
+}
+
+/// What slices are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) rules: &'a [Rule],
+    pub(super) requests: &'a Requests,
+    pub(super) entities: &'a Entities,
+    pub(super) vocabulary: &'a Vocabulary,
 }
 
 impl Slices {
-    pub(super) fn new(vocabulary: &Vocabulary) -> Self {
-        let mut cells = HashMap::new();
-        for &client in vocabulary.clients.keys() {
-            for &action in Action::ALL {
-                cells.extend(vocabulary.categories.keys().map(|category| ((client, action, *category), Cell::new())));
-            }
-        }
-        Self { cells, shared: Mutex::default() }
+    pub(super) fn new(source: Source<'_>) -> Self {
+        let Source { rules, requests, entities, vocabulary } = source;
+        let named = Named::of(rules, entities);
+        let uids = |client: &Client| Some((*client, requests.principal(*client)?.clone()));
+        let (client_class, clients) = named.classes(vocabulary.clients.keys().filter_map(uids), entities);
+        let uids = |category: &Category| Some((*category, requests.category(*category)?.clone()));
+        let (category_class, categories) = named.classes(vocabulary.categories.keys().filter_map(uids), entities);
+        let index = Index::new(vocabulary, &client_class, &category_class, categories.len());
+        let count = clients.len() * Action::ALL.len() * categories.len();
+        let cells = std::iter::repeat_with(OnceLock::new).take(count).collect();
+        Self { index, cells, clients, categories, shared: Mutex::default(), compiler: Compiler::default() }
     }
 
-    /// `None` for a client or category that is not in the catalogue.
-    pub(super) fn find(&self, key: (Client, Action, Category), rules: &[Rule], requests: &Requests, entities: &Entities) -> Option<&Arc<Slice>> {
-        self.cells.get(&key)?.get_or_init(|| self.make(key, rules, requests, entities)).as_ref()
+    /// The slice of a question that was seen in the index.
+    pub(super) fn find(&self, cell: usize, source: Source<'_>) -> Option<&Slice> {
+        self.cells.get(cell)?.get_or_init(|| self.make(cell, source)).as_ref()
     }
 
-    fn make(
-        &self,
-        (client, action, category): (Client, Action, Category),
-        rules: &[Rule],
-        requests: &Requests,
-        entities: &Entities,
-    ) -> Option<Arc<Slice>> {
-        let (principal, action, resource) = (requests.principal(client)?, requests.action(action)?, requests.category(category)?);
-        let is_met = |rule: &Rule| matches(&rule.policy, principal, action, resource, entities);
-        let members: Vec<usize> = rules.iter().enumerate().filter(|(_, rule)| is_met(rule)).map(|(at, _)| at).collect();
+    fn make(&self, cell: usize, source: Source<'_>) -> Option<Slice> {
+        let category_class = cell.checked_rem(self.categories.len())?;
+        let rest = cell.checked_div(self.categories.len())?;
+        let action = *Action::ALL.get(rest % Action::ALL.len())?;
+        let client_class = rest / Action::ALL.len();
+        let Source { rules, requests, entities, .. } = source;
+        let principal = requests.principal(*self.clients.get(client_class)?)?;
+        let action_uid = requests.action(action)?;
+        let resource = requests.category(*self.categories.get(category_class)?)?;
+        let of_all = |holds: &dyn Fn(&Policy) -> bool| rules.iter().map(|rule| holds(&rule.policy)).collect::<Vec<bool>>();
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slice) = shared.get(&members) {
-            return Some(Arc::clone(slice));
-        }
-        let in_scope = || members.iter().filter_map(|at| rules.get(*at));
-        let is_timeless = !in_scope().any(|rule| rule.reads.reads("context.now"));
-        let set = PolicySet::from_policies(in_scope().map(|rule| rule.policy.clone())).ok()?;
-        let slice = Arc::new(Slice { set, members: members.clone(), is_timeless });
-        shared.insert(members, Arc::clone(&slice));
-        Some(slice)
+        let Shared { principals, actions, resources, members } = &mut *shared;
+        let by_principal = principals.entry(client_class).or_insert_with(|| of_all(&|policy| principal_matches(policy, principal, entities)));
+        let by_action = actions.entry(action).or_insert_with(|| of_all(&|policy| action_matches(policy, action_uid, entities)));
+        let by_resource = resources.entry(category_class).or_insert_with(|| of_all(&|policy| resource_matches(policy, resource, entities)));
+        let met = by_principal
+            .iter()
+            .zip(by_action.iter())
+            .zip(by_resource.iter())
+            .map(|((principal, action), resource)| *principal && *action && *resource);
+        let met: Vec<usize> = met.enumerate().filter(|(_, is_met)| *is_met).map(|(at, _)| at).collect();
+        let shared_members = members.entry(met).or_insert_with_key(|rules| Arc::new(Members { rules: rules.clone(), set: OnceLock::new() }));
+        Some(Slice { members: Arc::clone(shared_members), code: OnceLock::new(), at: (client_class, action, category_class) })
+    }
+
+    /// What the slice was compiled to; compiles it when it is first asked for.
+    pub(super) fn code<'s>(&self, slice: &'s Slice, source: Source<'_>) -> Option<&'s Code> {
+        slice.code.get_or_init(|| self.compile(slice, source)).as_deref()
+    }
+
+    fn compile(&self, slice: &Slice, source: Source<'_>) -> Option<Arc<Code>> {
+        let (client_class, action, category_class) = slice.at;
+        let Source { rules, requests, entities, vocabulary } = source;
+        let (client, info) = vocabulary.clients.get_key_value(self.clients.get(client_class)?)?;
+        let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
+        let example = Example::new(&self.index, caller, action, *self.categories.get(category_class)?)?;
+        let setting = Setting { index: &self.index, requests, entities, example, client_class, action, category_class };
+        let members = slice.members.rules.iter().filter_map(|at| Some((*at, rules.get(*at)?)));
+        Some(self.compiler.compile(&setting, members))
     }
 }
 
-fn matches(policy: &Policy, principal: &EntityUid, action: &EntityUid, resource: &EntityUid, entities: &Entities) -> bool {
-    let principal_matches = match policy.principal_constraint() {
+impl Members {
+    /// For plain Cedar.
+    pub(super) fn set(&self, rules: &[Rule]) -> Option<&PolicySet> {
+        let in_scope = || self.rules.iter().filter_map(|at| rules.get(*at));
+        self.set.get_or_init(|| PolicySet::from_policies(in_scope().map(|rule| rule.policy.clone())).ok()).as_ref()
+    }
+}
+
+fn principal_matches(policy: &Policy, principal: &EntityUid, entities: &Entities) -> bool {
+    match policy.principal_constraint() {
         PrincipalConstraint::Any => true,
         PrincipalConstraint::Eq(uid) => *principal == uid,
         PrincipalConstraint::In(uid) => is_in(principal, &uid, entities),
         PrincipalConstraint::Is(kind) => *principal.type_name() == kind,
         PrincipalConstraint::IsIn(kind, uid) => *principal.type_name() == kind && is_in(principal, &uid, entities),
-    };
-    let resource_matches = || match policy.resource_constraint() {
+    }
+}
+
+fn resource_matches(policy: &Policy, resource: &EntityUid, entities: &Entities) -> bool {
+    match policy.resource_constraint() {
         ResourceConstraint::Any => true,
         ResourceConstraint::Eq(uid) => *resource == uid,
         ResourceConstraint::In(uid) => is_in(resource, &uid, entities),
         ResourceConstraint::Is(kind) => *resource.type_name() == kind,
         ResourceConstraint::IsIn(kind, uid) => *resource.type_name() == kind && is_in(resource, &uid, entities),
-    };
-    principal_matches && action_matches(policy, action, entities) && resource_matches()
+    }
 }
 
 pub(super) fn action_matches(policy: &Policy, action: &EntityUid, entities: &Entities) -> bool {

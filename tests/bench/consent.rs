@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use consentry::clock::{Clock, SystemClock};
 use consentry::consent::{
-    Answered, Assurance, Batch, Capturer, Change, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions, ImportPiece, Ledger,
-    LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What, Written,
+    Answered, Assurance, Batch, Capturer, Change, ConflictFilter, Consent, Dossier, Event, EventDraft, Head, ImportFormat, ImportOptions,
+    ImportPiece, Ledger, LinkRow, Method, PartyKind, PartyRow, Registers, Scope, State, Store, StoreError, Surroundings, What, Written,
 };
 use consentry::model::{Author, Channel, Client, EventId, Identifier, PartyNo, Purpose, Revision, Space, Vocabulary};
 use consentry::policy::Policies;
@@ -65,6 +65,13 @@ fn lookup(c: &mut Criterion, name: &str, customers: u64) {
     let start = now();
     let ledger = open();
     println!("{name}: started from the snapshot in {:.1} s", (now() - start).as_secs_f64());
+    let start = now();
+    let (mut found, mut after) = (0, Some(PartyNo(0)));
+    while let Some(from) = after {
+        let page = ledger.conflicts(&ConflictFilter::default(), Some(from), 10_000).unwrap();
+        (found, after) = (found + page.conflicts.len(), page.next);
+    }
+    println!("{name}: {found} conflicts found among all in {:.2} s", (now() - start).as_secs_f64());
     // A prime stride, so that neither keys nor rows are found in the cache; the ids asked for are, as they are when a request was
     // just read.
     let mut at = (0..).map(|n: u64| id(n * 7_368_787 % customers + 1, n % 3));
@@ -149,7 +156,7 @@ fn small(folder: &Path, customers: u32) -> (Ledger, Policies) {
 }
 
 /// One of the three ids of a customer: a number in the CRM, a number in sales, an e-mail address.
-fn id(customer: u64, which: u64) -> Identifier {
+pub fn id(customer: u64, which: u64) -> Identifier {
     let (space, value) = match which {
         0 => ("crm", format!("{customer:08}")),
         1 => ("cpq", format!("Q-{customer:08}")),
@@ -173,9 +180,9 @@ fn resident() -> u64 {
 
 /// A store whose customers are made up when they are asked for; nothing is written.
 #[derive(Debug)]
-struct MadeUp {
-    customers: u64,
-    vocabulary: Arc<Vocabulary>,
+pub struct MadeUp {
+    pub customers: u64,
+    pub vocabulary: Arc<Vocabulary>,
 }
 
 impl MadeUp {
@@ -201,7 +208,8 @@ impl MadeUp {
             method: Method::Expressed,
             author: Author::Customer,
             evidence: [("form-hash".to_owned(), "sha256:bench".to_owned())].into(),
-            source_system: "preference-centre".to_owned(),
+            // Of one customer in a thousand two systems have a say.
+            source_system: if mixed % 1000 == 0 && which == 3 { "crm" } else { "preference-centre" }.to_owned(),
             what: What::Consent(Consent {
                 purposes: vec![Purpose::intern(purpose)],
                 activity: None,

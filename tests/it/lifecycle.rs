@@ -7,7 +7,7 @@ use std::time::Duration;
 use consentry::audit;
 use serde_json::{Value, json};
 
-use crate::process::{OUTREACH, QUOTE, Site, UNKNOWN, code, read, text};
+use crate::process::{MINAS, OUTREACH, QUOTE, Site, UNKNOWN, code, read, text};
 
 const ABOUT: &str = "match = \"GET /about\"";
 
@@ -42,6 +42,23 @@ fn hangup_takes_a_new_route_and_a_new_policy() {
     let loaded: Vec<&Value> = entries.iter().filter(|entry| entry["kind"] == "policy_loaded").collect();
     assert_eq!(loaded.len(), 2, "{loaded:?}");
     assert_ne!(loaded[0]["policy_set"].as_str().unwrap(), loaded[1]["policy_set"].as_str().unwrap());
+}
+
+#[test]
+fn policies_decide_alike_with_the_compiled_form_switched_off() {
+    let site = Site::new();
+    let gateway = site.start();
+    site.prepare();
+    let answers = || {
+        let read = [QUOTE, UNKNOWN, MINAS].map(|target| site.read(target));
+        read.map(|answer| (answer.status, answer.json().and_then(|body| body.get("code").cloned())))
+    };
+    let compiled = answers();
+    assert_eq!(compiled.each_ref().map(|(status, _)| *status), [200, 403, 403]);
+    site.edit("consentry.toml", "unsigned = true", "unsigned = true\ncompiled = false");
+    gateway.signal("HUP");
+    site.ready_until(|_, document| document["generation"] == 2);
+    assert_eq!(answers(), compiled);
 }
 
 #[test]

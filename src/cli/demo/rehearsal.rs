@@ -112,7 +112,7 @@ impl Asked<'_> {
             category,
             release: if decided.allow() { Release::Full } else { Release::Withheld },
             why: if decided.allow() { Why::Permitted } else { Why::Forbidden },
-            policies: decided.policies().to_vec(),
+            policies: decided.policies(),
             basis,
             activity: None,
             status,

@@ -54,8 +54,7 @@ fn approved(bench: &Bench) -> String {
     id
 }
 
-const USE: Wanted<'_> =
-    Wanted { app: "helpdesk", employee: "emp_uses", purpose: "service-provision", api: "crm", route: "GET /customers/{id}" };
+const USE: Wanted<'_> = Wanted { app: "helpdesk", employee: "emp_uses", purpose: "service-provision", api: "crm", route: "GET /customers/{id}" };
 
 fn opens(ledger: &Ledger) -> bool {
     !ledger.grants_for(&USE).is_empty()
@@ -81,11 +80,7 @@ fn two_people_who_have_no_part_in_it_put_a_grant_in_force() {
 fn a_grant_is_for_what_it_says_and_nothing_else() {
     let bench = bench();
     approved(&bench);
-    for other in [
-        Wanted { app: "crm", ..USE },
-        Wanted { employee: "emp_asks", ..USE },
-        Wanted { purpose: "service-provision.support", ..USE },
-    ] {
+    for other in [Wanted { app: "crm", ..USE }, Wanted { employee: "emp_asks", ..USE }, Wanted { purpose: "service-provision.support", ..USE }] {
         assert!(bench.ledger.grants_for(&other).is_empty(), "{other:?}");
     }
     let route = Target::Route { api: "crm".to_owned(), route: "GET /customers".to_owned() };

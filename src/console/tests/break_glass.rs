@@ -53,7 +53,8 @@ fn only_people_who_can_be_told_apart_take_part() {
         assert_eq!(status.as_u16(), wanted, "{name}: {answer}");
     }
     // Each step is in the log, without a word of what people wrote.
-    let entries: Vec<Value> = desk.entries().into_iter().filter(|entry| entry["operation"].as_str().unwrap_or_default().starts_with("break-glass")).collect();
+    let entries: Vec<Value> =
+        desk.entries().into_iter().filter(|entry| entry["operation"].as_str().unwrap_or_default().starts_with("break-glass")).collect();
     let done = |operation: &str| entries.iter().filter(|entry| entry["operation"] == operation && entry["status"].as_u64() < Some(300)).count();
     assert_eq!((done("break-glass.request"), done("break-glass.approve"), done("break-glass.revoke"), done("break-glass.review")), (1, 2, 1, 1));
     assert!(!json!(entries).to_string().contains("ambulance"));

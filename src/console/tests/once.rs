@@ -123,7 +123,9 @@ fn sample(desk: &Desk, who: &As, route: &Route) -> Option<(Asked, Asked)> {
             let [first, other] = [(); 2].map(|()| break_glass::made(desk));
             Some(((format!("/v1/break-glass/{first}:approve"), None), (format!("/v1/break-glass/{other}:approve"), None)))
         }
-        "break-glass.revoke" => of(&format!("/v1/break-glass/{}:revoke", break_glass::approved(desk)), json!({"reason": reason}), "reason", json!("over")),
+        "break-glass.revoke" => {
+            of(&format!("/v1/break-glass/{}:revoke", break_glass::approved(desk)), json!({"reason": reason}), "reason", json!("over"))
+        }
         "break-glass.review" => {
             let id = break_glass::approved(desk);
             desk.made(&As::Person(AdminRole::Operator, "ends"), &format!("/v1/break-glass/{id}:revoke"), &json!({"reason": "over"}));
