@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::clock::Clock as _;
-use crate::consent::tests::{Bench, bench};
+use crate::consent::tests::{Bench, Spoil, bench};
 use crate::model::PartyNo;
 
 pub(super) fn at(minute: i64) -> Timestamp {
@@ -95,7 +95,7 @@ fn a_grant_is_for_what_it_says_and_nothing_else() {
 #[test]
 fn what_must_not_be_asked_for_is_refused() {
     let bench = bench();
-    let spoils: [(&str, fn(&mut GrantDraft)); 6] = [
+    let spoils: [Spoil<GrantDraft>; 6] = [
         ("a past end", |draft| draft.until = Timestamp::UNIX_EPOCH),
         ("no ticket", |draft| draft.ticket.clear()),
         ("a sentence as ticket", |draft| draft.ticket = "INC 4471".to_owned()),
@@ -126,6 +126,18 @@ fn the_end_is_the_end_whatever_the_clock_says_later() {
     let again = bench.reopened();
     assert!(!opens(&again), "and over a restart");
     assert_eq!(again.grant(&id).unwrap().state(start), GrantState::ReviewDue);
+}
+
+#[test]
+fn what_cannot_be_read_opens_nothing_and_stays_where_it_is() {
+    let bench = bench();
+    let id = approved(&bench);
+    let body = bench.ledger.documents(Grants::KIND).unwrap().pop().unwrap().1.replace("\"format\":1", "\"format\":2");
+    bench.ledger.put_documents(vec![Document { kind: Grants::KIND, key: id.clone(), body: Some(body.clone()) }], None, None).unwrap();
+    let again = bench.reopened();
+    assert!(!opens(&again));
+    assert_eq!(again.grant(&id), Err(ConsentError::NoSuchGrant));
+    assert_eq!(again.documents(Grants::KIND).unwrap(), [(id, body)]);
 }
 
 #[test]
