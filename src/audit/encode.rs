@@ -113,6 +113,7 @@ fn head(kind: &'static str, now: Timestamp) -> Object {
 
 fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError> {
     let actor = facts.actor.clone().map(|a| token("actor", a)).transpose()?;
+    let grant = facts.grant.as_deref().map(|g| token("grant", g.to_owned())).transpose()?;
     let mut roles = facts.roles.clone();
     roles.sort();
     roles.dedup();
@@ -132,6 +133,11 @@ fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError>
         .with("department", facts.department.as_str())
         .with_some("actor", actor)
         .with_some("agent", facts.agent.map(|a| a.as_str()))
+        .with_some("operator", facts.mandate.map(|m| m.operator.as_str()))
+        .with_some("model", facts.mandate.map(|m| m.model.as_str()))
+        .with_some("task", facts.mandate.and_then(|m| m.task).map(|t| t.as_str()))
+        .with_some("behalf", facts.mandate.map(|m| m.behalf.as_str()))
+        .with_some("grant", grant)
         .with("action", facts.action.as_str())
         .with("api", facts.api.as_str())
         .with("route", facts.route.as_str())
@@ -211,6 +217,7 @@ fn verdict(v: &CategoryVerdict) -> Object {
     let (why, stop) = match v.why {
         Why::Permitted => ("permitted", None),
         Why::UnknownParty => ("unknown-party", None),
+        Why::NotGranted => ("not-granted", None),
         Why::Stop(name) => ("stop", Some(name)),
         Why::Forbidden => ("forbidden", None),
         Why::NoPermit => ("no-permit", None),

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Action, ApiName, Channel, Client, Department, Environment, EventId, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Verdicts,
+    Action, ApiName, Behalf, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Task,
+    Verdicts,
 };
 
 /// Customers in one entry at most; a part of an answer closes there.
@@ -36,6 +37,19 @@ pub struct DecisionFacts {
     pub channel: Channel,
     pub gpc: bool,
     pub roles: Vec<Role>,
+    /// Of an agent.
+    pub mandate: Option<Mandate>,
+    /// The break-glass grant that is called upon.
+    pub grant: Option<Arc<str>>,
+}
+
+/// Who answers for an agent, what it runs on, what it was sent to do, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mandate {
+    pub operator: Department,
+    pub model: Model,
+    pub task: Option<Task>,
+    pub behalf: Behalf,
 }
 
 /// How a decision ended for a group of customers.

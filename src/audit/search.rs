@@ -16,6 +16,8 @@ pub struct Query {
     pub customer: Option<PartyNo>,
     pub app: Option<String>,
     pub decision: Option<u64>,
+    /// A break-glass grant: what it was used for.
+    pub grant: Option<String>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     /// The newest so many.
@@ -56,6 +58,13 @@ pub struct Found {
     pub department: String,
     pub actor: Option<String>,
     pub agent: Option<String>,
+    /// Who answers for the agent, what it runs on, what it was sent to do, for whom.
+    pub operator: Option<String>,
+    pub model: Option<String>,
+    pub task: Option<String>,
+    pub behalf: Option<String>,
+    /// The break-glass grant that was called upon.
+    pub grant: Option<String>,
     pub action: String,
     pub api: String,
     pub route: String,
@@ -174,6 +183,7 @@ impl Join {
         let at = entry.get("t").and_then(Value::as_i64).and_then(|t| Timestamp::from_microsecond(t).ok())?;
         let asked = query.decision.is_none_or(|index| index == logged.index)
             && query.app.as_ref().is_none_or(|app| text(entry, "app").as_ref() == Some(app))
+            && query.grant.as_ref().is_none_or(|grant| text(entry, "grant").as_ref() == Some(grant))
             && query.since.is_none_or(|since| at >= since)
             && query.until.is_none_or(|until| at < until);
         asked.then(|| Decision::new(logged.index, &self.origin, at, entry))
@@ -224,6 +234,11 @@ impl Decision {
             department: text(head, "department").unwrap_or_default(),
             actor: text(head, "actor"),
             agent: text(head, "agent"),
+            operator: text(head, "operator"),
+            model: text(head, "model"),
+            task: text(head, "task"),
+            behalf: text(head, "behalf"),
+            grant: text(head, "grant"),
             action: text(head, "action").unwrap_or_default(),
             api: text(head, "api").unwrap_or_default(),
             route: text(head, "route").unwrap_or_default(),

@@ -40,6 +40,9 @@ pub(super) struct SearchArgs {
     /// The calling app.
     #[arg(long)]
     app: Option<String>,
+    /// What a break-glass grant was used for.
+    #[arg(long, value_name = "GRANT")]
+    grant: Option<String>,
     /// A decision: `<origin>#<index>` or its index.
     #[arg(long, value_name = "ID")]
     decision: Option<String>,
@@ -122,7 +125,8 @@ fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure> {
     let answer = match &args.place.offline {
         Some(dir) => {
             let limit = usize::try_from(args.limit).ok();
-            let query = Query { customer: args.party_no.map(PartyNo), app: args.app.clone(), decision, since, until, limit };
+            let query =
+                Query { customer: args.party_no.map(PartyNo), app: args.app.clone(), decision, grant: args.grant.clone(), since, until, limit };
             let found = audit::search(dir, &query).map_err(|error| unreadable(dir, &error))?;
             json!({ "decisions": found.iter().map(found_json).collect::<Vec<_>>() })
         }
@@ -131,6 +135,7 @@ fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure> {
                 ("customer", args.customer.clone()),
                 ("app", args.app.clone()),
                 ("decision", decision.map(|index| index.to_string())),
+                ("grant", args.grant.clone()),
                 ("since", since.map(|t| t.to_string())),
                 ("until", until.map(|t| t.to_string())),
                 ("limit", Some(args.limit.to_string())),

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod break_glass;
 pub mod certs;
 mod check;
 mod client;
@@ -69,6 +70,9 @@ enum Command {
     /// Customers and their ids in the departments' systems.
     #[command(subcommand)]
     Party(party::PartyCommand),
+    /// Sight of data in an emergency: asked for, approved by two others, reviewed.
+    #[command(subcommand)]
+    BreakGlass(Box<break_glass::BreakGlassCommand>),
     /// Who is told of changes.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -121,6 +125,7 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Policy(command) => command.execute(&output),
         Command::Consent(command) => command.execute(&output),
         Command::Party(command) => command.execute(&output),
+        Command::BreakGlass(command) => command.execute(&output),
         Command::Webhook(command) => command.execute(&output),
         Command::Audit(command) => command.execute(&output),
         Command::Certs(args) => certs::run(&args).map(|_done| Exit::Done).map_err(Failure::from),

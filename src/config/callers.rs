@@ -129,8 +129,10 @@ fn claims(value: Value<'_>) -> Option<Claims> {
     let agent = claim("agent", defaults.agent);
     let roles = claim("roles", defaults.roles);
     let purpose = claim("purpose", defaults.purpose);
+    let task = claim("task", defaults.task);
+    let customer = table.opt("customer").map_or(Some(None), |v| v.str().map(|name| Some(name.to_owned())));
     table.finish();
-    Some(Claims { client: client?, employee: employee?, agent: agent?, roles: roles?, purpose: purpose? })
+    Some(Claims { client: client?, employee: employee?, agent: agent?, roles: roles?, purpose: purpose?, task: task?, customer: customer? })
 }
 
 /// `[client]`

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::callers::Callers;
 use super::read::{Table, Value};
@@ -13,6 +14,9 @@ use crate::model::{Environment, Purpose, Vocabulary};
 
 /// No withdrawal link lives longer, days: a mail that is older than a year can still be stopped.
 const LINK_DAYS_MAX: u32 = 400;
+/// No break-glass grant may be asked for longer, and without the key for so long.
+const BREAK_GLASS_MAX: Duration = Duration::from_secs(24 * 3_600);
+const BREAK_GLASS_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
 
 pub(super) fn gateway(value: Value<'_>) -> Option<GatewaySettings> {
     let mut table = value.table("`[gateway]`")?;
@@ -108,8 +112,15 @@ pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
     let certificates = server_certificates(&mut table);
     let client_ca = table.need("client_ca").and_then(Value::certificates);
     let roles = table.need("roles").and_then(|v| roles(v, callers));
+    let break_glass_max = table.opt("break_glass_max").map_or(Some(BREAK_GLASS_DEFAULT), |v| {
+        let found = v.duration()?;
+        if found > BREAK_GLASS_MAX {
+            v.error_help("an emergency is over within a day", "write `24h` or less");
+        }
+        Some(found)
+    });
     table.finish();
-    Some(Admin { address: address?, certificates: certificates?, client_ca: client_ca?, roles: roles? })
+    Some(Admin { address: address?, certificates: certificates?, client_ca: client_ca?, roles: roles?, break_glass_max: break_glass_max? })
 }
 
 fn roles(value: Value<'_>, callers: &Callers<'_>) -> Option<BTreeMap<AdminRole, Vec<RoleSource>>> {

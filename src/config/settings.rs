@@ -108,6 +108,8 @@ pub struct Admin {
     pub certificates: Vec<Certified>,
     pub client_ca: Vec<CertificateDer<'static>>,
     pub roles: BTreeMap<AdminRole, Vec<RoleSource>>,
+    /// Longest time from now that a break-glass grant may be asked for.
+    pub break_glass_max: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -242,6 +244,8 @@ pub struct Claims {
     pub agent: String,
     pub roles: String,
     pub purpose: String,
+    pub task: String,
+    pub customer: Option<String>,
 }
 
 impl Default for Claims {
@@ -252,6 +256,8 @@ impl Default for Claims {
             agent: "act.sub".to_owned(),
             roles: "roles".to_owned(),
             purpose: "authorization_details".to_owned(),
+            task: "task".to_owned(),
+            customer: None,
         }
     }
 }

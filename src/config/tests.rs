@@ -58,7 +58,10 @@ fn vocabulary() -> Arc<Vocabulary> {
         ("sales-copilot", ClientKind::Agent, "sales", &["sales"]),
     ] {
         let registered = registered.iter().map(|p| Purpose::intern(p)).collect();
-        v.clients.insert(Client::intern(name), ClientInfo { kind, department: Department::intern(department), registered });
+        v.clients.insert(
+            Client::intern(name),
+            ClientInfo { kind, department: Department::intern(department), registered, agent: None, customers_max: None },
+        );
     }
     Arc::new(v)
 }
@@ -309,6 +312,8 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "base_url = \"https://consent.example.com\"", "base_url = \"https://consent.example.com/?a=b\"", "this is not a URL"),
     (MAIN, "\ncontact = \"privacy@example.com\"", "\n# none", "`contact` is missing in `[public]`"),
     (MAIN, "\ncontact = \"privacy@example.com\"", "\ncontact = \"\"", "this must not be empty"),
+    (MAIN, "[admin.roles]", "break_glass_max = \"25h\"\n[admin.roles]", "an emergency is over within a day"),
+    (MAIN, "[admin.roles]", "break_glass_max = 4\n[admin.roles]", "expected a string, found a number"),
     (MAIN, "link_days_max = 400", "link_days_max = 401", "expected a number from 1 to 400"),
     (MAIN, "link_days_max = 400", "link_days_max = 0", "expected a number from 1 to 400"),
     (MAIN, "link_days_max = 400", "client_ca = \"certs/apps-ca.pem\"", "unknown key `client_ca` in `[public]`"),

@@ -44,6 +44,11 @@ pub enum ConsentError {
     Held,
     #[error("a grant of limited uses has none left; ask the customer again")]
     UsedUp,
+    #[error("no such break-glass grant; list them with `consentry break-glass list`")]
+    NoSuchGrant,
+    /// Nothing is released on it any more, but a restart would bring it back.
+    #[error("the grant is revoked but that is not stored yet; repeat the request with the same `Idempotency-Key`")]
+    RevokedNotStored,
     #[error("{0}")]
     NotPermitted(&'static str),
 }

@@ -13,6 +13,7 @@ use crate::model::{
     Capture, Category, Channel, ConsentRules, Department, EventId, Identifier, PartyFacts, PartyNo, Purpose, Revision, Segment, Vocabulary,
 };
 
+use super::break_glass::Grants;
 use super::commit::Writer;
 use super::dossier::Settings;
 use super::error::{ConsentError, Unavailable};
@@ -75,6 +76,7 @@ pub struct Ledger {
     pub(super) listener: RwLock<Option<ChangeListener>>,
     pub(super) gaps: Gaps,
     pub(super) kept: Mutex<Kept>,
+    pub(super) grants: Grants,
 }
 
 /// Called with each change, in order, once it is stored; must not write to the ledger itself.
@@ -126,6 +128,7 @@ impl Ledger {
             None => tracing::info!(customers, revision, took_ms, "the consent store was read in full"),
         }
         let kept = Kept::of(from);
+        let grants = Grants::of(&store.documents(Grants::KIND)?);
         let ledger = Self {
             store,
             writer: Mutex::new(Writer::after(head.revision)),
@@ -137,6 +140,7 @@ impl Ledger {
             listener: RwLock::new(None),
             gaps: Gaps::default(),
             kept: Mutex::new(kept),
+            grants,
             clock,
         };
         // What ran out while nobody looked.

@@ -6,8 +6,11 @@
 //!
 //! **A stop is never refused because something is down**: it binds in memory and is answered with
 //! [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
+//!
+//! Beside it stand the [`Grant`]s of break-glass: what two people lend a third one in an emergency.
 
 mod author;
+mod break_glass;
 mod check;
 mod commit;
 mod conflicts;
@@ -48,6 +51,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use break_glass::{
+    APPROVERS, Ended, Finding, Grant, GrantCounts, GrantDraft, GrantState, OPEN_MAX, Person, REVIEW_WITHIN, Review, Signed, Target, Wanted,
+};
 pub use conflicts::{Disagreement, Voice, Word};
 pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};

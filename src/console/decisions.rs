@@ -24,6 +24,7 @@ pub(super) const ROUTES: &[Route] = &[
         Param { name: "customer", about: "`party:<id>` or `<space>:<value>`" },
         Param { name: "app", about: "the calling app" },
         Param { name: "decision", about: "a decision's index" },
+        Param { name: "grant", about: "a break-glass grant: what it was used for" },
         Param { name: "since", about: "RFC 3339 time" },
         Param { name: "until", about: "RFC 3339 time" },
         Param { name: "limit", about: "1 to 1000, 100 without it" },
@@ -72,6 +73,7 @@ fn search(call: &Call) -> Result<Reply, Problem> {
         customer: subject.as_ref().map(|view| view.no),
         app: call.query.get("app").map(str::to_owned),
         decision: call.query.parsed("decision", "an index")?,
+        grant: call.query.get("grant").map(str::to_owned),
         since: call.query.parsed::<Timestamp>("since", "a time like 2026-07-24T10:00:00Z")?,
         until: call.query.parsed::<Timestamp>("until", "a time like 2026-07-24T10:00:00Z")?,
         // A page further back needs everything before it: the log has no index yet.
@@ -171,6 +173,7 @@ pub fn found_json(found: &Found) -> Value {
     json!({
         "decision": found.decision, "index": found.index, "at": found.at.to_string(),
         "app": found.app, "department": found.department, "actor": found.actor, "agent": found.agent,
+        "operator": found.operator, "model": found.model, "task": found.task, "behalf": found.behalf, "grant": found.grant,
         "action": found.action, "api": found.api, "route": found.route, "purpose": found.purpose,
         "policy_set": found.policy_set, "generation": found.generation, "consent_revision": found.consent_revision,
         "outcome": found.outcome, "status": found.status, "code": found.code,

@@ -6,6 +6,7 @@
 //! handler. Identity comes from the request's extensions, where the listener put what it verified (`role.rs`).
 
 mod again;
+mod break_glass;
 mod capture;
 mod catalogue;
 mod changes;
@@ -50,7 +51,7 @@ use serde_json::Value;
 use crate::audit::Log;
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
-use crate::consent::Ledger;
+use crate::consent::{Ledger, Person};
 use crate::model::{Activity, Capture, Identifier, PartyNo, Vocabulary};
 
 use dispatch::{Listener, Route};
@@ -106,6 +107,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
+    break_glass::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,
     catalogue::ROUTES,
@@ -154,6 +156,12 @@ pub trait Instance: fmt::Debug + Send + Sync {
     fn policies(&self) -> ActivePolicies;
     /// What the registered apps may claim.
     fn captures(&self) -> Arc<[Capture]>;
+    /// Longest time from now that a break-glass grant may be asked for.
+    fn break_glass_max(&self) -> std::time::Duration;
+    /// Somebody by their issuer's name in the configuration and their subject; none without such an issuer.
+    fn employee(&self, issuer: &str, subject: &str) -> Option<Person>;
+    /// Whether an API declares a route, `METHOD /template`.
+    fn declares(&self, api: &str, route: &str) -> bool;
     /// The settings of the public page; `None` without a public listener.
     fn public_page(&self) -> Option<Arc<PublicPage>>;
     /// An id as its user typed it, matched against the space's grammar and normalised.

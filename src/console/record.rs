@@ -173,9 +173,9 @@ pub(super) fn consent_problem(error: &ConsentError) -> Problem {
     let (detail, remedy) = text.split_once("; ").map_or((text.as_str(), None), |(detail, remedy)| (detail, Some(remedy)));
     let remedy = remedy.unwrap_or("see `/openapi.json` for what this path takes");
     let code = match error {
-        ConsentError::Unavailable(_) | ConsentError::AppliedNotStored { .. } => Code::ConsentUnavailable,
+        ConsentError::Unavailable(_) | ConsentError::AppliedNotStored { .. } | ConsentError::RevokedNotStored => Code::ConsentUnavailable,
         ConsentError::Invalid(_) => Code::InvalidValue,
-        ConsentError::NotFound | ConsentError::NoSuchStop => Code::NotFound,
+        ConsentError::NotFound | ConsentError::NoSuchStop | ConsentError::NoSuchGrant => Code::NotFound,
         ConsentError::DoneBefore
         | ConsentError::Erased
         | ConsentError::LinkedElsewhere

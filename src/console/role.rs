@@ -3,6 +3,7 @@
 //! A request without it is refused: the routers are safe even when a listener forgets its part.
 
 pub use crate::config::AdminRole;
+use crate::consent::Person;
 use crate::model::Client;
 
 /// A member of staff whose certificate and token the admin listener has verified.
@@ -11,6 +12,8 @@ pub struct StaffIdentity {
     pub roles: Vec<AdminRole>,
     /// Keyed pseudonym of the token's subject: what the log says, and what idempotency keys belong to.
     pub pseudonym: String,
+    /// Who they are by their token, as decisions name an employee; `None` by a certificate alone, which may be a machine's.
+    pub person: Option<Person>,
     /// The one app whose decisions an `app-developer` may explain.
     pub app: Option<Client>,
 }
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     fn staff(roles: &[AdminRole]) -> StaffIdentity {
-        StaffIdentity { roles: roles.to_vec(), pseudonym: "e_1".into(), app: None }
+        StaffIdentity { roles: roles.to_vec(), pseudonym: "e_1".into(), person: None, app: None }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The routers as a client sees them, over a real ledger and a real log.
 
+mod break_glass;
 mod capture;
 mod conflicts;
 mod gpp;
@@ -62,6 +63,18 @@ impl Instance for Double {
         self.policies.captures().into()
     }
 
+    fn break_glass_max(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(4 * 3_600)
+    }
+
+    fn employee(&self, issuer: &str, subject: &str) -> Option<Person> {
+        (issuer == "corp").then(|| Person { issuer: issuer.to_owned(), pseudonym: format!("emp_{subject}") })
+    }
+
+    fn declares(&self, api: &str, route: &str) -> bool {
+        (api, route) == ("crm", "GET /customers/{id}")
+    }
+
     fn public_page(&self) -> Option<Arc<PublicPage>> {
         self.page.clone()
     }
@@ -101,6 +114,8 @@ pub(super) struct Desk {
 pub(super) enum As {
     Nobody,
     Staff(Vec<AdminRole>),
+    /// Staff with a token of the issuer `corp`.
+    Person(AdminRole, &'static str),
     App(&'static str),
 }
 
@@ -171,8 +186,14 @@ impl Desk {
                 request.extensions_mut().insert(StaffIdentity {
                     roles: roles.clone(),
                     pseudonym: "e_1".to_owned(),
+                    person: None,
                     app: Some(Client::intern("crm")),
                 });
+            }
+            As::Person(role, name) => {
+                let person = Some(Person { issuer: "corp".to_owned(), pseudonym: format!("emp_{name}") });
+                let staff = StaffIdentity { roles: vec![*role], pseudonym: format!("e_{name}"), person, app: None };
+                request.extensions_mut().insert(staff);
             }
             As::App(client) => {
                 request.extensions_mut().insert(CaptureIdentity { client: Client::intern(client) });
@@ -272,7 +293,11 @@ fn roles_see_what_the_interfaces_promise_and_nothing_else() {
         let names = ADMIN_TABLES.iter().copied().flatten();
         names.filter(|route| matches!(route.access, Access::Roles(wanted) if wanted.contains(&role))).map(|route| route.operation).collect()
     };
-    assert_eq!(allowed(AdminRole::Operator), ["gaps.list", "purposes.list", "categories.list", "activities.list"]);
+    let emergencies = ["break-glass.request", "break-glass.list", "break-glass.revoke"];
+    let operator = ["gaps.list"].into_iter().chain(emergencies).chain(["purposes.list", "categories.list", "activities.list"]);
+    assert_eq!(allowed(AdminRole::Operator), operator.collect::<Vec<_>>());
+    let may_approve = AdminRole::ALL.into_iter().filter(|role| allowed(*role).contains(&"break-glass.approve")).collect::<Vec<_>>();
+    assert_eq!(may_approve, [AdminRole::PolicyApprover]);
     assert!(allowed(AdminRole::Auditor).iter().all(|operation| !operation.ends_with(".add") && !operation.ends_with(".lift")));
     assert!(allowed(AdminRole::ConsentDesk).iter().all(|operation| !operation.starts_with("decisions")));
     assert!(!allowed(AdminRole::AppDeveloper).contains(&"decisions.search"));

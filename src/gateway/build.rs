@@ -76,7 +76,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         Arc::clone(policies.vocabulary()),
         fetch,
         Arc::clone(clock),
-        derived_key(config, "employee pseudonyms"),
+        derived_key(config, EMPLOYEES),
     )?;
     let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
     Ok(Snapshot {
@@ -90,6 +90,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         hosts: hosts(config),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
+        break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
         public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
 }
@@ -115,6 +116,9 @@ pub fn set_id(config: &Config, policies: &Policies) -> String {
     let both = format!("{}\n{}\n", policies.id(), config.governed_hash);
     digest(&SHA256, both.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
+
+/// The use of the key for pseudonyms of employees.
+pub(super) const EMPLOYEES: &str = "employee pseudonyms";
 
 /// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts.
 #[must_use]
@@ -163,7 +167,7 @@ pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
         config::Algorithm::Es256 => identity::Algorithm::Es256,
         config::Algorithm::EdDsa => identity::Algorithm::EdDsa,
     };
-    let config::Claims { client, employee, agent, roles, purpose } = issuer.claims.clone();
+    let config::Claims { client, employee, agent, roles, purpose, task, customer } = issuer.claims.clone();
     identity::IssuerSettings {
         name: issuer.name,
         issuer: issuer.issuer.clone(),
@@ -178,7 +182,7 @@ pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
             config::SenderConstraint::Mtls => identity::SenderConstraint::Mtls,
             config::SenderConstraint::None => identity::SenderConstraint::None,
         },
-        claims: ClaimNames { client, employee, agent, roles, purpose },
+        claims: ClaimNames { client, employee, agent, roles, purpose, task, customer },
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::answer::portions;
 use super::judge::{Asked, Basis, Judging, log_groups};
+use super::premises::Premises;
+use super::route::mandate;
 use super::state::{Shared, Snapshot};
 use crate::audit::{AuditError, DecisionFacts, Entry, Pending, Recorded};
 use crate::catalog::Catalog;
@@ -67,6 +69,7 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
     }
     let caller = snapshot.authenticator.registered(question.client).map(|(caller, _)| caller).ok_or_else(Problem::unauthenticated)?;
     let channel = question.channel.unwrap_or_else(|| vocabulary.channel(question.purpose));
+    let premises = Premises { customers: u32::try_from(question.ids.len()).ok(), ..Premises::default() };
     let facts = DecisionFacts {
         rid: shared.next_request(),
         traceparent: None,
@@ -85,6 +88,8 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         channel,
         gpc: question.gpc,
         roles: Vec::new(),
+        mandate: mandate(vocabulary, &caller, &premises),
+        grant: None,
     };
     let asked = Asked {
         caller: Caller { employee: None, ..caller },
@@ -95,6 +100,7 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         gpc: question.gpc,
         records: None,
         now: shared.clock.now(),
+        premises,
     };
     Ok((asked, Arc::new(facts)))
 }
@@ -164,7 +170,7 @@ impl List {
     }
 }
 
-fn identify(catalog: &Catalog, text: &str) -> Option<Identifier> {
+pub(super) fn identify(catalog: &Catalog, text: &str) -> Option<Identifier> {
     let normalise = |space: &str, value: &str| {
         let space = Name::known(space).and_then(|name| catalog.space(Space(name))).ok_or_else(String::new)?;
         space.identify(value).map_err(|error| error.to_string())

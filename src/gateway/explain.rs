@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::judge::{About, Asked, explained};
 use super::permit::{categories_with_embedded, masked};
+use super::premises::Premises;
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
@@ -46,6 +47,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         gpc: false,
         records: found.route.records_max,
         now: shared.clock.now(),
+        premises: Premises::default(),
         caller,
     };
     let customer = customer(shared, &snapshot, &found)?;
@@ -134,6 +136,14 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
         "caller",
         format!("{kind} {}, department {}, registered for {}", asked.caller.client, asked.caller.department, registered.join(" and ")),
     );
+    if let Some(agent) = snapshot.policies.vocabulary().clients.get(&asked.caller.client).and_then(|c| c.agent.as_ref()) {
+        let tasks = agent.tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        line(
+            &mut text,
+            "agent",
+            format!("operator {}, model {}; described without a task and for nobody; its tasks: {tasks}", agent.operator, agent.model),
+        );
+    }
     line(&mut text, "route", format!("{}  {}  ({}:{})", found.api.name, route.key, route.place.file.display(), route.place.line));
     line(&mut text, "purpose", purpose_line(snapshot, asked, &categories));
     customer_lines(&mut text, customer, &told);
@@ -238,6 +248,7 @@ fn reasons(verdict: &CategoryVerdict, explanation: &policy::Explanation) -> Vec<
     let mut out = vec![match &verdict.why {
         Why::Permitted => names,
         Why::UnknownParty => "the customer is not in the crosswalk".to_owned(),
+        Why::NotGranted => "the break-glass grant is for another customer".to_owned(),
         Why::Stop(stop) => format!("stop: {stop}; no policy can open it"),
         Why::PolicyError => format!("a policy erred: {names}"),
         Why::NoPermit | Why::Forbidden if verdict.release == Release::Reduced => format!("masked form by {names}"),
@@ -314,6 +325,13 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
     let behalf = found.actor.as_ref().map(|a| format!(", on behalf of {a}")).unwrap_or_default();
     say!(text, "{:<10}{} at {}", "decision", found.decision, found.at);
     say!(text, "{:<10}{}, department {}{behalf}", "caller", found.app, found.department);
+    if let (Some(operator), Some(model)) = (&found.operator, &found.model) {
+        let task = found.task.as_ref().map_or_else(|| "no task".to_owned(), |task| format!("task {task}"));
+        say!(text, "{:<10}operator {operator}, model {model}, {task}, for {}", "agent", found.behalf.as_deref().unwrap_or("nobody"));
+    }
+    if let Some(grant) = &found.grant {
+        say!(text, "{:<10}break-glass grant {grant}", "emergency");
+    }
     say!(text, "{:<10}{}  {}", "route", found.api, found.route);
     say!(text, "{:<10}{}, action {}", "purpose", found.purpose.as_deref().unwrap_or("-"), found.action);
     say!(
@@ -389,6 +407,11 @@ fn recorded_json(found: &Decision, consent_state: bool) -> Value {
         "code": found.code,
         "app": found.app,
         "department": found.department,
+        "operator": found.operator,
+        "model": found.model,
+        "task": found.task,
+        "behalf": found.behalf,
+        "grant": found.grant,
         "api": found.api,
         "route": found.route,
         "purpose": found.purpose,

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::check;
 use super::explain;
 use super::reload::Reloader;
 use super::state::Shared;
 use crate::config::{Controller, PublicPage};
+use crate::consent::Person;
 use crate::console::{
     ActivePolicies, ActivePolicy, CheckQuestion, Checked, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
 };
@@ -89,6 +91,21 @@ impl Instance for GatewayInstance {
 
     fn captures(&self) -> Arc<[Capture]> {
         self.shared.snapshot().policies.captures().to_vec().into()
+    }
+
+    fn break_glass_max(&self) -> Duration {
+        self.shared.snapshot().break_glass_max
+    }
+
+    fn employee(&self, issuer: &str, subject: &str) -> Option<Person> {
+        let pseudonym = self.shared.snapshot().authenticator.employee_pseudonym(issuer, subject)?;
+        Some(Person { issuer: issuer.to_owned(), pseudonym })
+    }
+
+    fn declares(&self, api: &str, route: &str) -> bool {
+        let snapshot = self.shared.snapshot();
+        let apis = snapshot.catalog.apis.iter().filter(|declared| declared.name.as_str() == api);
+        apis.flat_map(|declared| &declared.routes).any(|declared| declared.key.as_str() == route)
     }
 
     fn public_page(&self) -> Option<Arc<PublicPage>> {

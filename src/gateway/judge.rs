@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::premises::Premises;
 use crate::audit::{Group, Outcome};
 use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo,
-    Purpose, Question, Release, Revision, Space, Verdicts, Why,
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, Particulars,
+    PartyFacts, PartyNo, Purpose, Question, Release, Revision, Space, Verdicts, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -28,6 +29,7 @@ pub(super) struct Asked {
     pub(super) gpc: bool,
     pub(super) records: Option<u32>,
     pub(super) now: Timestamp,
+    pub(super) premises: Premises,
 }
 
 impl Asked {
@@ -36,7 +38,11 @@ impl Asked {
         Self { action, ..self.clone() }
     }
 
+    /// Of the activity, unless it is an emergency.
     fn basis(&self, policies: &Policies, category: Category) -> LawfulBasis {
+        if self.premises.grant.is_some() {
+            return LawfulBasis::VitalInterest;
+        }
         policies.activity(self.caller.department, self.purpose, category).map_or(LawfulBasis::None, |a| a.basis)
     }
 
@@ -52,8 +58,14 @@ impl Asked {
             gpc: self.gpc,
             records: self.records,
             now: self.now,
+            particulars: self.premises.about(None),
         };
-        let ask = |action| policies.could_permit(&Use { action, ..usage });
+        // Whether it turns out to be about the customer for whom an agent calls, or another one.
+        let own = usage.particulars.for_customer.map(|_| Particulars { for_customer: Some(true), ..usage.particulars });
+        let ask = |action| {
+            policies.could_permit(&Use { action, ..usage })
+                || own.is_some_and(|particulars| policies.could_permit(&Use { action, particulars, ..usage }))
+        };
         ask(self.action) || (masked && self.action == Action::Read && ask(Action::ReadReduced))
     }
 
@@ -72,6 +84,7 @@ impl Asked {
             gpc: self.gpc || seen.gpc,
             records: self.records,
             now: self.now,
+            particulars: self.premises.about(seen.party),
         }
     }
 }
@@ -82,6 +95,7 @@ struct Seen {
     explicit: bool,
     facts: PartyFacts,
     gpc: bool,
+    party: Option<PartyNo>,
 }
 
 /// Whom a verdict is about.
@@ -93,6 +107,20 @@ pub(super) enum About<'a> {
     Unknown,
     /// A customer who is just being created: no consent, no stops, judged as they are.
     New,
+}
+
+impl About<'_> {
+    const fn party(self) -> Option<PartyNo> {
+        match self {
+            Self::Known(standing) => Some(standing.party),
+            Self::Unknown | Self::New => None,
+        }
+    }
+
+    /// Whether what is asked may be told of them, if it is an emergency: each grant says of whom.
+    fn is_granted(self, asked: &Asked) -> bool {
+        matches!(self, Self::New) || asked.premises.grant.as_ref().is_none_or(|grant| grant.covers(self.party()))
+    }
 }
 
 /// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
@@ -131,7 +159,7 @@ pub(super) fn explained(
         }
         About::Unknown | About::New => false,
     };
-    let seen = Seen { status: verdict.status, explicit, facts, gpc };
+    let seen = Seen { status: verdict.status, explicit, facts, gpc, party: about.party() };
     let explanation = policies.explain(&asked.question(category, verdict.basis, &seen));
     (verdict, explanation)
 }
@@ -140,8 +168,8 @@ pub(super) fn explained(
 fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
-    let activity = policies.activity(asked.caller.department, asked.purpose, category);
-    let basis = activity.map_or(LawfulBasis::None, |a| a.basis);
+    let basis = asked.basis(policies, category);
+    let activity = policies.activity(asked.caller.department, asked.purpose, category).filter(|_| asked.premises.grant.is_none());
     let nobody = Profile::default();
     let (profile, facts): (&Profile, PartyFacts) = match about {
         About::Known(standing) => (&standing.profile, standing.facts),
@@ -157,7 +185,7 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         About::Unknown | About::New => None,
     };
     let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
-    let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc() };
+    let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc(), party: about.party() };
     let question = asked.question(category, basis, &seen);
     let decided = policies.decide(&question);
     let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
@@ -176,6 +204,9 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
     };
     if reserved {
         answer.why = Why::UnknownParty;
+        answer.policies.clear();
+    } else if !about.is_granted(asked) {
+        answer.why = Why::NotGranted;
         answer.policies.clear();
     } else if let Some(stop) = stop {
         answer.why = Why::Stop(stop);
@@ -221,8 +252,9 @@ fn newest<E>(mut events: Vec<E>) -> Vec<E> {
     events.split_off(events.len().saturating_sub(OVERRIDDEN_MAX))
 }
 
-/// What makes two customers equal to a decision: address of the interned profile, facts, and whether events are told.
-type Same = (usize, PartyFacts, bool);
+/// What makes two customers equal to a decision: address of the interned profile, facts, whether events are told, whether an
+/// agent calls for them, and whether a grant is for them.
+type Same = (usize, PartyFacts, bool, Option<bool>, bool);
 
 /// Looks customers up for the filter and remembers what was decided on, so that it can be compared before release.
 pub(super) struct Judging<'a> {
@@ -349,7 +381,9 @@ impl<'a> Judging<'a> {
             return Judged { party: None, is_requested, verdicts };
         };
         self.facts.insert(standing.party, standing.facts);
-        let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true));
+        let for_them = self.asked.premises.about(Some(standing.party)).for_customer;
+        let is_granted = About::Known(standing).is_granted(self.asked);
+        let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true), for_them, is_granted);
         let Known { verdicts, counted, .. } = match self.memo.get(&key) {
             Some(known) => known.clone(),
             None => {

@@ -14,6 +14,7 @@ pub mod listener;
 mod none;
 pub mod permit;
 mod pipeline;
+mod premises;
 pub mod probe;
 mod problem;
 mod read;

@@ -10,13 +10,14 @@ use super::answer::{contact, content_type, cut_problem, denied, response_headers
 use super::forward::forward;
 use super::permit::Permitted;
 use super::pipeline::{Ending, Halt, NO_BODY};
+use super::premises::Premises;
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed};
 use super::state::Shared;
 use crate::audit::{Entry, Group, Outcome};
 use crate::filter::Filtered;
-use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, PartyFacts, Question, Release, Verdicts, Why};
+use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, Particulars, PartyFacts, Question, Release, Verdicts, Why};
 
 /// The resource that policies judge for such routes.
 const NO_CUSTOMER_DATA: &str = "no-customer-data";
@@ -40,6 +41,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         gpc: asked.gpc,
         records: asked.records,
         now: asked.now,
+        particulars: Particulars { task: asked.premises.task, for_customer: None, customers: Some(0), emergency: None },
     });
     let permitted = Permitted::of_no_customer(asked, &decided);
     let verdict = CategoryVerdict {
@@ -86,6 +88,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         started: call.started,
         generation: routed.snapshot.generation,
         decided_on: Vec::new(),
+        premises: Premises::default(),
     };
     shared.metrics.decided("permit");
     let answer_head = Head {

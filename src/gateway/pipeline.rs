@@ -181,11 +181,13 @@ pub(super) struct Ending {
     pub(super) started: Duration,
     pub(super) generation: u64,
     pub(super) decided_on: Vec<super::judge::DecidedOn>,
+    pub(super) premises: super::premises::Premises,
 }
 
 impl respond::Watch for Ending {
     fn still_holds(&self) -> bool {
-        self.shared.generation() == self.generation && self.decided_on.iter().all(|d| d.still_holds(&self.shared.ledger))
+        let ledger = &self.shared.ledger;
+        self.shared.generation() == self.generation && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
     }
 
     fn ended(&self, bytes: u64, complete: bool) {

@@ -25,6 +25,8 @@ pub enum Code {
     HeadersTooLarge,
     PurposeMissing,
     PurposeNotRegistered,
+    TaskNotRegistered,
+    EmergencyNotGranted,
     NotEntitled,
     Denied,
     FieldNotPermitted,
@@ -97,6 +99,18 @@ impl Code {
                 "purpose-not-registered",
                 "this app is not registered for the purpose here",
                 "use a registered purpose, or have it registered in the policy folder",
+            ),
+            Self::TaskNotRegistered => (
+                403,
+                "task-not-registered",
+                "this agent may not be sent to do that for this purpose",
+                "send it to do one of its declared tasks, or have the task declared in the policy folder",
+            ),
+            Self::EmergencyNotGranted => (
+                403,
+                "emergency-not-granted",
+                "no break-glass grant in force is for this use",
+                "leave `Data-Justification` out, have one approved with `consentry break-glass request`, or begin it with the id of one of several",
             ),
             Self::NotEntitled => {
                 (403, "not-entitled", "no policy could permit this", "no consent changes this: use another purpose, or ask the owner for a policy")

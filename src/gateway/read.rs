@@ -135,7 +135,11 @@ async fn release(
             Some(_) | None => Some(record_part(shared, &head, &cut.report, groups).await?),
         };
         let generation = routed.snapshot.generation;
-        let holds = |basis: &Basis| generation == shared.generation() && basis.decided_on.iter().all(|d| d.still_holds(&shared.ledger));
+        let premises = routed.asked.premises.clone();
+        let holds = |basis: &Basis| {
+            let ledger = &shared.ledger;
+            generation == shared.generation() && premises.still_hold(ledger) && basis.decided_on.iter().all(|d| d.still_holds(ledger))
+        };
         let uses = &basis.uses(&cut.report.groups) - &reserved;
         // What no longer holds takes no use.
         let is_reserved = uses.is_empty() || (holds(&basis) && reserve(shared, &routed, &head, &mut basis, &uses).await?);
@@ -148,7 +152,7 @@ async fn release(
         }
         // Something changed: the head's verdicts are no longer those that hold.
         covered = None;
-        if generation != shared.generation() {
+        if generation != shared.generation() || !premises.still_hold(&shared.ledger) {
             routed = route_anew(shared, call, &routed, &head)?;
         }
     }
@@ -282,6 +286,7 @@ fn let_go(
         started: call.started,
         generation: routed.snapshot.generation,
         decided_on,
+        premises: routed.asked.premises.clone(),
     };
     let filtered = cut.report.withheld.len();
     shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });

@@ -13,12 +13,13 @@ use super::accept::{Accepted, TraceContext, host_without_port};
 use super::forward::{Credentials, Outgoing, Upstream};
 use super::judge::Asked;
 use super::pipeline::Halt;
+use super::premises::Premises;
 use super::problem::{Code, Details, Problem};
 use super::state::{Shared, Snapshot};
-use crate::audit::DecisionFacts;
+use crate::audit::{DecisionFacts, Mandate};
 use crate::catalog::{ApiPurpose, Customer, Found, ParamError, RouteError, Target};
 use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
-use crate::model::{ApiName, Category, ClientKind, Identifier, Purpose, RouteKey, Space};
+use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
 pub(super) struct Authenticated {
@@ -103,6 +104,8 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         channel: crate::model::Channel::System,
         gpc: sec_gpc(&call.headers),
         roles: caller.employee.as_ref().map(|e| e.roles.clone()).unwrap_or_default(),
+        mandate: mandate(vocabulary, caller, &Premises::default()),
+        grant: None,
     };
     let found = match snapshot.catalog.find(&call.method, &call.target) {
         Ok(found) => found,
@@ -129,6 +132,12 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
     if !found.route.departments.is_empty() && !found.route.departments.contains(&caller.department) {
         return Err(Halt::refuse(facts, not_for_this_department(&found, purpose)));
     }
+    let premises = match Premises::of(shared, snapshot, &call.principal, &call.headers, &found, purpose) {
+        Ok(premises) => premises,
+        Err(problem) => return Err(Halt::refuse(facts, problem)),
+    };
+    facts.mandate = mandate(vocabulary, caller, &premises);
+    facts.grant = premises.grant.as_ref().map(|grant| grant.id.as_str().into());
     let selections = match found.judge_query() {
         Ok(selections) => selections,
         Err(error) => return Err(Halt::refuse(facts, parameter_problem(&error))),
@@ -148,6 +157,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         gpc: facts.gpc,
         records: found.route.records_max,
         now: shared.clock.now(),
+        premises,
     };
     Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
 }
@@ -166,6 +176,17 @@ fn purpose(call: &Authenticated, found: &Found, snapshot: &Snapshot) -> Result<P
         }
         .into()
     })
+}
+
+/// What the log says of an agent.
+pub(super) fn mandate(vocabulary: &Vocabulary, caller: &Caller, premises: &Premises) -> Option<Mandate> {
+    let agent = vocabulary.clients.get(&caller.client)?.agent.as_ref()?;
+    let behalf = match (&premises.behalf, &caller.employee) {
+        (Some(_), _) => Behalf::Customer,
+        (None, Some(_)) => Behalf::Employee,
+        (None, None) => Behalf::Nobody,
+    };
+    Some(Mandate { operator: agent.operator, model: agent.model, task: premises.task, behalf })
 }
 
 fn not_for_this_department(found: &Found, purpose: Purpose) -> Problem {
@@ -241,6 +262,7 @@ const NEVER_SENT: &[&str] = &[
     "connection",
     "content-length",
     "cookie",
+    "data-justification",
     "expect",
     "forwarded",
     "host",

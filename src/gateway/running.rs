@@ -368,6 +368,9 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>,
             if let Err(error) = ledger.tick(now) {
                 tracing::error!(%error, "expiries could not be stored");
             }
+            if let Err(error) = ledger.end_grants() {
+                tracing::error!(%error, "the end of break-glass grants could not be stored");
+            }
             if let Err(error) = outbox.drain(&ledger, &log) {
                 tracing::error!(%error, "changes of the ledger wait for the log");
             }
@@ -384,6 +387,8 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>,
         let log = shared.log.metrics();
         let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
         shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        let grants = shared.ledger.grant_counts();
+        shared.metrics.set_break_glass(grants.active, grants.overdue);
         let delivered = webhooks.health();
         shared.metrics.set_webhooks(delivered.failing, delivered.behind);
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);

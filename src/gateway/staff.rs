@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-use super::build::{derived_key, issuer};
+use super::build::{EMPLOYEES, derived_key, issuer};
 use super::listener::Connection;
 use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
+use crate::consent::Person;
 use crate::console::{AdminRole, CaptureIdentity, PublicPeer, StaffIdentity};
 use crate::identity::{HttpsKeyFetch, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, Verifier, pseudonym};
 use crate::model::Client;
@@ -28,6 +29,8 @@ pub(super) struct Staff {
     apps: Vec<(String, Client)>,
     verifier: Verifier,
     pseudonym_key: [u8; 32],
+    /// The data plane's: who approves an emergency must not be whom it is for.
+    employee_key: [u8; 32],
 }
 
 impl std::fmt::Debug for Staff {
@@ -48,6 +51,7 @@ impl Staff {
             apps: config.clients.iter().filter_map(|c| Some((c.certificate.clone()?, c.client))).collect(),
             verifier: Verifier::new(config.issuers.iter().map(bound).collect(), fetch, Arc::clone(clock))?,
             pseudonym_key: derived_key(config, "staff pseudonyms"),
+            employee_key: derived_key(config, EMPLOYEES),
         })
     }
 
@@ -82,6 +86,7 @@ impl Staff {
             || certificate.uris().first().or_else(|| certificate.dns_names().first()).map(|name| pseudonym(&self.pseudonym_key, "certificate", name));
         Some(StaffIdentity {
             roles: held.iter().map(|(role, _)| *role).collect(),
+            person: token.as_ref().and_then(|t| Some(Person { issuer: t.issuer().to_string(), pseudonym: t.pseudonym(&self.employee_key)? })),
             pseudonym: by_token.or_else(by_certificate)?,
             app: held.iter().find_map(|(_, source)| source.app),
         })

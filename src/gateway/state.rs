@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
+    /// Longest time from now that a break-glass grant may be asked for.
+    pub break_glass_max: Duration,
     /// What the public page says; `None` without a public listener.
     pub public: Option<Arc<PublicPage>>,
 }

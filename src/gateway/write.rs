@@ -259,7 +259,9 @@ async fn send(
     let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
     // The record took a flush; a stop that came meanwhile binds this write.
-    if routed.snapshot.generation != shared.generation() || !judged.decided_on.iter().all(|d| d.still_holds(&shared.ledger)) {
+    let ledger = &shared.ledger;
+    let holds = routed.asked.premises.still_hold(ledger) && judged.decided_on.iter().all(|d| d.still_holds(ledger));
+    if routed.snapshot.generation != shared.generation() || !holds {
         return Err(of(denied(contact(routed))));
     }
     if let Target::New { matches } = &target
@@ -329,7 +331,8 @@ async fn release(
             }
         }
     };
-    let holds = routed.snapshot.generation == shared.generation() && decided_on.iter().all(|d| d.still_holds(&shared.ledger));
+    let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
+    let holds = routed.snapshot.generation == shared.generation() && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = if holds { filtered } else { Filtered::empty() };
     note_drift(routed, shared, &report);
@@ -342,6 +345,7 @@ async fn release(
         started: call.started,
         generation: routed.snapshot.generation,
         decided_on,
+        premises: premises.clone(),
     };
     let answer_head = Head {
         status: unfiltered.status,

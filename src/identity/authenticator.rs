@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::principal::{self, Credentials};
+use super::principal::{self, Credentials, Mandate, UnknownTask};
 use super::{
     AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, TokenFault, VerifiedToken, Verifier,
 };
@@ -115,11 +115,20 @@ impl Authenticator {
             (None, None, _) => return Err(AuthError::Unauthenticated),
         };
         let registered = self.registered.get(&client).ok_or(AuthError::Unauthenticated)?;
-        let purposes = match &token {
+        let mandate = match &token {
+            Some(token) if registered.info.kind == ClientKind::Agent => self.mandate(client, token)?,
+            Some(_) | None => Mandate::default(),
+        };
+        let mut purposes = match &token {
             Some(token) => narrowed(&registered.purposes, token)?,
             None => registered.purposes.clone(),
         };
+        if let Some(Ok(task)) = mandate.task {
+            purposes.retain(|purpose| self.vocabulary.serves(task, *purpose));
+        }
         let employee = match (&token, &named) {
+            // The subject may be the customer.
+            _ if mandate.customer.is_some() => None,
             (Some(token), Some(Named { subject: Some(subject), .. })) => Some(self.employee(token, subject)?),
             _ => None,
         };
@@ -129,6 +138,7 @@ impl Authenticator {
             credentials: Credentials { certificate: certified.map(|(_, name)| name), token: token.as_ref().map(VerifiedToken::issuer) },
             inner_actors: named.map(|named| named.inner_actors).unwrap_or_default(),
             claims: token.map(|token| token.claims),
+            mandate,
         })
     }
 
@@ -200,6 +210,23 @@ impl Authenticator {
         let recorded = actors.iter().skip(usize::from(agent.is_some()));
         let inner_actors = recorded.map(|actor| principal::keyed("act", &self.pseudonym_key, &token.settings.issuer, actor)).collect();
         Ok(Named { client, subject, inner_actors })
+    }
+
+    fn mandate(&self, client: Client, token: &VerifiedToken) -> Result<Mandate, TokenFault> {
+        let names = &token.settings.claims;
+        let text = token.claims.optional_text(&names.task)?;
+        let task = text.map(|text| self.vocabulary.task(text).filter(|task| self.vocabulary.may_do(client, *task)).ok_or(UnknownTask));
+        let customer = match &names.customer {
+            Some(name) => token.claims.optional_text(name)?.map(str::to_owned),
+            None => None,
+        };
+        Ok(Mandate { task, customer })
+    }
+
+    /// The pseudonym under which decisions name an employee; none for an issuer that is not configured.
+    #[must_use]
+    pub fn employee_pseudonym(&self, issuer: &str, subject: &str) -> Option<String> {
+        self.verifier.issuer_url(issuer).map(|url| principal::pseudonym(&self.pseudonym_key, url, subject))
     }
 
     fn employee(&self, token: &VerifiedToken, subject: &str) -> Result<Employee, TokenFault> {

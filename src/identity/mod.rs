@@ -33,7 +33,7 @@ pub use certificate::PeerCertificate;
 pub use dev::{SignError, TokenSigner};
 pub use error::{AuthError, IdentityError, PurposeError, TokenFault};
 pub use fetch::{BoxFuture, HttpsKeyFetch, KeyFetch};
-pub use principal::{Credentials, Principal, pseudonym};
+pub use principal::{Credentials, Principal, UnknownTask, pseudonym};
 pub use purpose::{PurposeRule, choose_purpose};
 pub use settings::{Algorithm, ClaimNames, ClientSettings, IssuerSettings, KeySource, SenderConstraint};
 pub use verifier::{KeyState, KeyStatus, VerifiedToken, Verifier};

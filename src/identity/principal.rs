@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 
 use super::token::Claims;
-use crate::model::{Caller, IssuerName, Purpose};
+use crate::model::{Caller, IssuerName, Purpose, Task};
 
 /// A recognised caller. Only [`super::Authenticator`] makes one.
 #[derive(Clone)]
@@ -16,7 +16,20 @@ pub struct Principal {
     pub(super) credentials: Credentials,
     pub(super) inner_actors: Vec<String>,
     pub(super) claims: Option<Arc<Claims>>,
+    pub(super) mandate: Mandate,
 }
+
+/// What the token of an agent says that it was sent to do.
+#[derive(Clone, Default)]
+pub(super) struct Mandate {
+    pub(super) task: Option<Result<Task, UnknownTask>>,
+    pub(super) customer: Option<String>,
+}
+
+/// The token names a task that is not one of the agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task is not one of this agent's")]
+pub struct UnknownTask;
 
 /// By what a principal was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +57,24 @@ impl Principal {
     #[must_use]
     pub const fn registered_as(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// What an agent was sent to do, if its token says so.
+    ///
+    /// # Errors
+    /// [`UnknownTask`]: it must not do anything then.
+    pub const fn task(&self) -> Result<Option<Task>, UnknownTask> {
+        match self.mandate.task {
+            None => Ok(None),
+            Some(Ok(task)) => Ok(Some(task)),
+            Some(Err(unknown)) => Err(unknown),
+        }
+    }
+
+    /// The id of the customer for whom an agent calls, `<space>:<value>` as its token has it: personal data.
+    #[must_use]
+    pub fn for_customer(&self) -> Option<&str> {
+        self.mandate.customer.as_deref()
     }
 
     /// A string claim of the verified token, for route sources `claim:NAME`; the exact name, else a dotted path.

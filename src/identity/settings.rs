@@ -77,6 +77,10 @@ pub struct ClaimNames {
     pub agent: String,
     pub roles: String,
     pub purpose: String,
+    /// What an agent was sent to do.
+    pub task: String,
+    /// The customer for whom an agent calls, as `<space>:<value>`; nobody reads one unless it is named.
+    pub customer: Option<String>,
 }
 
 impl Default for ClaimNames {
@@ -87,6 +91,8 @@ impl Default for ClaimNames {
             agent: "act.sub".to_owned(),
             roles: "roles".to_owned(),
             purpose: "authorization_details".to_owned(),
+            task: "task".to_owned(),
+            customer: None,
         }
     }
 }

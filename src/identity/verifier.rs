@@ -106,6 +106,11 @@ impl Verifier {
         self.issuers.iter().map(|issuer| KeyStatus { issuer: issuer.settings.name, state: issuer.keys.state() }).collect()
     }
 
+    /// The `iss` of an issuer by its name in the configuration.
+    pub(super) fn issuer_url(&self, name: &str) -> Option<&str> {
+        self.issuers.iter().find(|issuer| issuer.settings.name.as_str() == name).map(|issuer| issuer.settings.issuer.as_str())
+    }
+
     /// How far the wall clock has been set back behind what it had shown before; readiness is degraded while it is.
     #[must_use]
     pub fn clock_behind(&self) -> Option<Duration> {
@@ -123,6 +128,7 @@ fn check(settings: &IssuerSettings) -> Result<(), IdentityError> {
         ("claims.agent", &claims.agent),
         ("claims.roles", &claims.roles),
         ("claims.purpose", &claims.purpose),
+        ("claims.task", &claims.task),
     ];
     if let Some((name, _)) = texts.iter().find(|(_, text)| text.is_empty()) {
         return Err(IdentityError::EmptyIssuerSetting(settings.name, name));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::consent::ConflictRule;
-use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role};
+use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role, Task};
 use super::party::{EventId, PartyFacts, PartyNo};
-use super::vocabulary::{Action, Art9Basis, Channel, ConsentStatus, Environment, LawfulBasis};
+use super::vocabulary::{Action, Art9Basis, Behalf, Channel, ConsentStatus, Environment, LawfulBasis};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKind {
@@ -31,6 +31,26 @@ pub struct Caller {
     pub kind: ClientKind,
     pub department: Department,
     pub employee: Option<Employee>,
+}
+
+/// An emergency as policies see it: of a break-glass grant that others have approved, and in force. Nothing of it comes with
+/// the request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Emergency {
+    pub ticket: String,
+    pub justification: String,
+}
+
+/// What only some requests have. The default is none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Particulars<'a> {
+    /// What an agent was sent to do; only ever from a verified token.
+    pub task: Option<Task>,
+    /// When an agent calls on behalf of a customer: whether it is the one who is judged about.
+    pub for_customer: Option<bool>,
+    /// Distinct customers whose data the request can be given at most; `None` when nothing bounds it.
+    pub customers: Option<u32>,
+    pub emergency: Option<&'a Emergency>,
 }
 
 /// A processing activity (GDPR Art. 30): which department does what with which data on which basis.
@@ -71,6 +91,20 @@ pub struct Question<'a> {
     /// Row ceiling; only for `export`.
     pub records: Option<u32>,
     pub now: Timestamp,
+    pub particulars: Particulars<'a>,
+}
+
+impl Question<'_> {
+    /// On whose behalf it is asked.
+    #[must_use]
+    pub fn behalf(&self) -> Behalf {
+        match (self.particulars.for_customer, &self.caller.employee) {
+            (Some(true), _) => Behalf::Customer,
+            (Some(false), _) => Behalf::OtherCustomer,
+            (None, Some(_)) => Behalf::Employee,
+            (None, None) => Behalf::Nobody,
+        }
+    }
 }
 
 /// How much of a category goes out for one customer.
@@ -89,6 +123,8 @@ pub enum Why {
     Permitted,
     /// The id is not in the crosswalk.
     UnknownParty,
+    /// The break-glass grant that is called upon is for another customer.
+    NotGranted,
     /// A hard stop, by its name (`erasure`, `restriction`, `objection`, …).
     Stop(&'static str),
     /// Forbidding policies stand in [`CategoryVerdict::policies`].

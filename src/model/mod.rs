@@ -10,16 +10,17 @@ mod shape;
 mod vocabulary;
 
 pub use consent::{Author, Capture, ConflictRule, ConsentRules};
-pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Question, Release, Verdicts, Why};
+pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Emergency, Employee, Judged, Particulars, Question, Release, Verdicts, Why};
 pub use finding::{Finding, Findings, suggest};
 pub use json::{is_duplicate, unique_json};
 pub use name::{
-    ActivityKey, ApiName, Category, Client, Department, IssuerName, Name, PolicyName, Purpose, Role, RouteKey, ShapeName, Space, UpstreamName,
+    ActivityKey, ApiName, Category, Client, Department, IssuerName, Model, Name, PolicyName, Purpose, Role, RouteKey, ShapeName, Space, Task,
+    UpstreamName,
 };
 pub use party::{EventId, Identifier, PartyFacts, PartyId, PartyNo, Revision};
 pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step, Subject};
 pub(crate) use vocabulary::closed;
 pub use vocabulary::{
-    Action, Age, Art9Basis, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis, PurposeInfo, Segment,
-    Sensitivity, Stage, Term, Vocabulary,
+    Action, Age, AgentInfo, Art9Basis, Behalf, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis,
+    PurposeInfo, Segment, Sensitivity, Stage, TaskInfo, Term, Vocabulary,
 };

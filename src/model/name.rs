@@ -116,6 +116,10 @@ macro_rules! names {
 }
 
 names! {
+    /// What an agent may be sent to do, e.g. `prepare-call`.
+    Task;
+    /// What an agent runs on, e.g. `house-llm-3`.
+    Model;
     /// What data is used for, e.g. `marketing.email`; a node of the purpose DAG.
     Purpose;
     /// A category of customer data, e.g. `contact`: what ownership and verdicts are about.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::name::{Category, Client, Department, Name, Purpose, Role};
+use super::name::{Category, Client, Department, Model, Name, Purpose, Role, Task};
 
 /// Closed vocabularies: an enum of words, each with its exact spelling.
 macro_rules! closed {
@@ -55,6 +55,7 @@ closed! {
         Consent = "consent",
         Contract = "contract",
         LegalObligation = "legal-obligation",
+        /// Of an activity, or by a break-glass grant.
         VitalInterest = "vital-interest",
         PublicTask = "public-task",
         LegitimateInterest = "legitimate-interest",
@@ -116,6 +117,15 @@ closed! {
         KeyAccount = "key-account",
         Vip = "vip",
         Vulnerable = "vulnerable",
+    }
+    /// For whom an agent calls, as policies see it when they judge about one customer.
+    Behalf {
+        Nobody = "nobody",
+        Employee = "employee",
+        /// The customer who is judged about.
+        Customer = "customer",
+        /// A customer, and another one is judged about.
+        OtherCustomer = "other-customer",
     }
     /// From the least to the most protected.
     Sensitivity {
@@ -197,6 +207,8 @@ pub struct Vocabulary {
     pub categories: BTreeMap<Category, CategoryInfo>,
     pub departments: BTreeMap<Department, DepartmentInfo>,
     pub roles: BTreeSet<Role>,
+    pub models: BTreeSet<Model>,
+    pub tasks: BTreeMap<Task, TaskInfo>,
     pub clients: BTreeMap<Client, ClientInfo>,
 }
 
@@ -243,6 +255,24 @@ pub struct ClientInfo {
     pub department: Department,
     /// Purposes as registered; descendants are allowed with them.
     pub registered: Vec<Purpose>,
+    /// Of an agent, and of nobody else.
+    pub agent: Option<AgentInfo>,
+    /// Distinct customers whose data it may be given.
+    pub customers_max: Option<u32>,
+}
+
+/// Who answers for an agent, what it runs on, what it may be sent to do.
+#[derive(Clone, Debug)]
+pub struct AgentInfo {
+    pub operator: Department,
+    pub model: Model,
+    pub tasks: Vec<Task>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TaskInfo {
+    /// What it may be done for; descendants with them.
+    pub purposes: Vec<Purpose>,
 }
 
 impl Vocabulary {
@@ -264,6 +294,24 @@ impl Vocabulary {
     #[must_use]
     pub fn role(&self, text: &str) -> Option<Role> {
         Name::known(text).map(Role).filter(|r| self.roles.contains(r))
+    }
+
+    #[must_use]
+    pub fn task(&self, text: &str) -> Option<Task> {
+        Name::known(text).map(Task).filter(|t| self.tasks.contains_key(t))
+    }
+
+    /// Whether a client is an agent that may be sent to do this.
+    #[must_use]
+    pub fn may_do(&self, client: Client, task: Task) -> bool {
+        let agent = self.clients.get(&client).and_then(|info| info.agent.as_ref());
+        self.tasks.contains_key(&task) && agent.is_some_and(|agent| agent.tasks.contains(&task))
+    }
+
+    /// Whether a task may be done for a purpose.
+    #[must_use]
+    pub fn serves(&self, task: Task, purpose: Purpose) -> bool {
+        self.tasks.get(&task).is_some_and(|info| info.purposes.iter().any(|above| self.is_within(purpose, *above)))
     }
 
     #[must_use]

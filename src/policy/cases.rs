@@ -16,7 +16,9 @@
 //! ```
 //!
 //! Facts: `basis` (else that of the activity), `consent`, `explicit`, `stage`, `segment`, `age`, `legal_hold`, `channel`
-//! (else that of the purpose), `environment`, `gpc`, `records`, `roles` (with it, an employee), `now`.
+//! (else that of the purpose), `environment`, `gpc`, `records`, `roles` (with it, an employee), `now`,
+//! `task` and `behalf` of an agent, `customers` (else 1), and `emergency`: the ticket of a break-glass grant, with which the basis is
+//! `vital-interest` unless it is given.
 
 use std::path::{Path, PathBuf};
 
@@ -27,8 +29,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, ClientKind, ConsentStatus, Employee, Environment, Findings, LawfulBasis, PartyFacts, PolicyName,
-    Question, Segment, Stage,
+    Action, Age, Behalf, Caller, Category, Channel, ClientKind, ConsentStatus, Emergency, Employee, Environment, Findings, LawfulBasis, Particulars,
+    PartyFacts, PolicyName, Question, Segment, Stage, Task,
 };
 
 use super::coverage::{Coverage, Recorder};
@@ -259,6 +261,26 @@ struct Facts {
     records: Option<u32>,
     roles: Option<Vec<crate::model::Role>>,
     now: Option<Timestamp>,
+    task: Option<Task>,
+    behalf: Option<Behalf>,
+    customers: Option<u32>,
+    emergency: Option<Emergency>,
+}
+
+impl Facts {
+    /// Whoever calls for an employee has one, with or without roles.
+    fn roles(&self) -> Option<Vec<crate::model::Role>> {
+        self.roles.clone().or_else(|| (self.behalf == Some(Behalf::Employee)).then(Vec::new))
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        let for_customer = match self.behalf {
+            Some(Behalf::Customer) => Some(true),
+            Some(Behalf::OtherCustomer) => Some(false),
+            Some(Behalf::Nobody | Behalf::Employee) | None => None,
+        };
+        Particulars { task: self.task, for_customer, customers: self.customers.or(Some(1)), emergency: self.emergency.as_ref() }
+    }
 }
 
 impl Run<'_> {
@@ -312,7 +334,7 @@ fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findi
             None
         }
     };
-    let caller = principal.and_then(|(kind, word)| caller(policies, source, kind, &word, facts.roles.clone(), findings));
+    let caller = principal.and_then(|(kind, word)| caller(policies, source, kind, &word, facts.roles(), findings));
     let actions = || Action::ALL.iter().map(|action| action.as_str()).collect();
     let action = action.and_then(|word| one(source, &word, "action", Action::parse, actions, findings));
     let categories = || names(&vocabulary.categories, Category::as_str);
@@ -332,7 +354,10 @@ fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findi
         action: action?,
         category,
         purpose,
-        basis: facts.basis.unwrap_or_else(|| activity.map_or(LawfulBasis::None, |activity| activity.basis)),
+        basis: facts.basis.unwrap_or_else(|| match facts.emergency {
+            Some(_) => LawfulBasis::VitalInterest,
+            None => activity.map_or(LawfulBasis::None, |activity| activity.basis),
+        }),
         status: facts.consent.unwrap_or(ConsentStatus::Unknown),
         explicit: facts.explicit.unwrap_or(false),
         party: PartyFacts {
@@ -346,6 +371,7 @@ fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findi
         gpc: facts.gpc.unwrap_or(false),
         records: facts.records,
         now: facts.now.unwrap_or(Timestamp::UNIX_EPOCH),
+        particulars: facts.particulars(),
     };
     let because = because.map(|words| words.iter().map(|word| word.text).collect());
     let failed = failure(policies, &question, expect?, because);
@@ -487,6 +513,10 @@ fn facts(section: &mut Section<'_>, policies: &Policies, given: &Facts, findings
         let example = || vec!["2026-03-01T10:00:00Z"];
         one(source, &word, "time", |text| text.parse().ok(), example, findings)
     });
+    let tasks = || names(&vocabulary.tasks, Task::as_str);
+    let task = section.optional_text("task", findings).and_then(|word| one(source, &word, "task", |w| vocabulary.task(w), tasks, findings));
+    let emergency = section.optional_text("emergency", findings);
+    let emergency = emergency.map(|ticket| Emergency { ticket: ticket.text.to_owned(), justification: "a case".to_owned() });
     Facts {
         basis: word!("basis", LawfulBasis).or(given.basis),
         consent: word!("consent", ConsentStatus).or(given.consent),
@@ -501,5 +531,9 @@ fn facts(section: &mut Section<'_>, policies: &Policies, given: &Facts, findings
         records: section.optional_number("records", findings).or(given.records),
         roles: roles.or_else(|| given.roles.clone()),
         now: now.or(given.now),
+        task: task.or(given.task),
+        behalf: word!("behalf", Behalf).or(given.behalf),
+        customers: section.optional_number("customers", findings).or(given.customers),
+        emergency: emergency.or_else(|| given.emergency.clone()),
     }
 }

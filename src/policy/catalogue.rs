@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Category, CategoryInfo, Channel, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Findings, Purpose, PurposeInfo, Role, Sensitivity,
-    Term, Vocabulary,
+    AgentInfo, Category, CategoryInfo, Channel, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Findings, Model, Purpose, PurposeInfo,
+    Role, Sensitivity, Task, TaskInfo, Term, Vocabulary,
 };
 
 use super::source::{Source, did_you_mean};
 
 /// The entity types of the catalogue; every other type of the schema is a closed vocabulary.
-pub(super) const TYPES: [&str; 7] = ["Role", "Department", "CategoryGroup", "Category", "Purpose", "Application", "Agent"];
+pub(super) const TYPES: [&str; 9] = ["Role", "Department", "CategoryGroup", "Category", "Purpose", "Model", "Task", "Application", "Agent"];
 
 #[derive(Debug)]
 pub(super) struct Catalogue {
@@ -214,6 +214,13 @@ impl Reader<'_> {
                 }
                 "Category" => vocabulary.categories.extend(self.category(entity).map(|info| (Category::intern(id), info))),
                 "Purpose" => vocabulary.purposes.extend([(Purpose::intern(id), self.purpose(entity))]),
+                "Model" => {
+                    vocabulary.models.insert(Model::intern(id));
+                }
+                "Task" => {
+                    let purposes = self.list(entity, "purposes").iter().map(|id| Purpose::intern(id)).collect();
+                    vocabulary.tasks.insert(Task::intern(id), TaskInfo { purposes });
+                }
                 "Application" | "Agent" => self.client(entity, entities, &mut vocabulary),
                 _ => {}
             }
@@ -321,11 +328,31 @@ impl Reader<'_> {
         }
         let kind = if entity.kind == "Agent" { ClientKind::Agent } else { ClientKind::Application };
         let registered = self.list(entity, "registered_purposes").iter().map(|id| Purpose::intern(id)).collect();
-        let info = ClientInfo { kind, department: Department::intern(department), registered };
+        let agent = if kind == ClientKind::Agent { self.agent(entity) } else { None };
+        let customers_max = entity.attrs.get("budget").and_then(|budget| self.customers_max(entity, budget));
+        let info = ClientInfo { kind, department: Department::intern(department), registered, agent, customers_max };
         if vocabulary.clients.insert(Client::intern(&entity.id), info).is_some_and(|other| other.kind != kind) {
             let message = format!("`{}` is the name of an Application and of an Agent", entity.id);
             self.findings.push(self.source.finding(at, message).help("credentials name one principal: rename one"));
         }
+    }
+
+    /// Cedar reports what is missing or of a wrong type.
+    fn agent(&mut self, entity: &Entity) -> Option<AgentInfo> {
+        let operator = self.attribute(entity, "operator").and_then(reference);
+        let model = self.attribute(entity, "model").and_then(reference);
+        let tasks = self.list(entity, "tasks").iter().map(|id| Task::intern(id)).collect();
+        Some(AgentInfo { operator: Department::intern(&operator?.1), model: Model::intern(&model?.1), tasks })
+    }
+
+    fn customers_max(&mut self, entity: &Entity, budget: &Value) -> Option<u32> {
+        let customers = budget.get("customers").and_then(Value::as_i64).and_then(|number| u32::try_from(number).ok());
+        if customers.is_none() {
+            let at = self.source.span_of(&entity.span, "\"budget\"");
+            let message = format!("the budget of {} `{}` is no number of customers", entity.kind, entity.id);
+            self.findings.push(self.source.finding(at, message).help("write `{ \"customers\": 50 }`, from 0 to 4294967295"));
+        }
+        customers
     }
 
     fn list(&mut self, entity: &Entity, name: &str) -> Vec<String> {

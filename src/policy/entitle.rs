@@ -95,6 +95,7 @@ impl<'a> Use<'a> {
             gpc: self.gpc,
             records: self.records,
             now: self.now,
+            particulars: self.particulars,
         }
     }
 }

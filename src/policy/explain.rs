@@ -5,7 +5,7 @@ use std::fmt;
 use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal};
 use cedar_policy::{EvalResult, Expression, Request, eval_expression};
 
-use crate::model::{Age, Caller, ConsentStatus, Employee, PartyFacts, PolicyName, Question, Role, Segment, Stage};
+use crate::model::{Age, Caller, ConsentStatus, Employee, Particulars, PartyFacts, PolicyName, Question, Role, Segment, Stage, Task};
 
 use super::reads::path;
 use super::rules::Rule;
@@ -46,6 +46,7 @@ pub enum Change {
     Age(Age),
     NoLegalHold,
     NoPrivacySignal,
+    Task(Task),
 }
 
 impl fmt::Display for Change {
@@ -58,6 +59,7 @@ impl fmt::Display for Change {
             Self::Segment(segment) => write!(f, "the customer's segment is `{segment}`"),
             Self::Age(age) => write!(f, "the customer's age is `{age}`"),
             Self::NoLegalHold => f.write_str("the legal hold is lifted"),
+            Self::Task(task) => write!(f, "the agent's token names the task `{task}`"),
             Self::NoPrivacySignal => f.write_str("the request carries no Global Privacy Control signal"),
         }
     }
@@ -104,6 +106,8 @@ impl Policies {
         candidates.extend(Segment::ALL.iter().map(|segment| Change::Segment(*segment)));
         candidates.extend(Age::ALL.iter().map(|age| Change::Age(*age)));
         candidates.extend([Change::NoLegalHold, Change::NoPrivacySignal]);
+        let agent = self.vocabulary.clients.get(&question.caller.client).and_then(|info| info.agent.as_ref());
+        candidates.extend(agent.into_iter().flat_map(|agent| &agent.tasks).map(|task| Change::Task(*task)));
         let mut found: Vec<Change> = Vec::new();
         for change in candidates {
             // Plain consent that opens makes explicit consent no news.
@@ -122,6 +126,7 @@ impl Policies {
         match change {
             Change::Consent { status, explicit } => (changed.status, changed.explicit) = (status, explicit),
             Change::EmployeeRole(role) => {
+                changed.particulars.for_customer = None;
                 employee.get_or_insert_with(|| Employee { pseudonym: String::new(), roles: Vec::new() }).roles.push(role);
             }
             Change::Stage(stage) => changed.party = PartyFacts { stage, ..party },
@@ -129,6 +134,7 @@ impl Policies {
             Change::Age(age) => changed.party = PartyFacts { age, ..party },
             Change::NoLegalHold => changed.party = PartyFacts { legal_hold: false, ..party },
             Change::NoPrivacySignal => changed.gpc = false,
+            Change::Task(task) => changed.particulars = Particulars { task: Some(task), ..question.particulars },
         }
         let caller = Caller { employee, ..question.caller.clone() };
         self.decide(&Question { caller: &caller, ..changed }).allow()

@@ -15,8 +15,8 @@ use cedar_policy::{Context, EvalResult, Expression, Request, eval_expression};
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, Client, ConsentStatus, Employee, Environment, Findings, LawfulBasis, PartyFacts, PolicyName, Purpose,
-    Question, Role, Segment, Stage,
+    Action, Age, Caller, Category, Channel, Client, ConsentStatus, Employee, Environment, Findings, LawfulBasis, Particulars, PartyFacts, PolicyName,
+    Purpose, Question, Role, Segment, Stage,
 };
 
 use super::reads::Reads;
@@ -176,6 +176,7 @@ impl Search<'_> {
             gpc: false,
             records: Some(1),
             now: Timestamp::UNIX_EPOCH,
+            particulars: Particulars::default(),
         };
         let can = self.tries(group, &group.facts, &first).unwrap_or(true);
         self.known.insert(key, can);

@@ -24,8 +24,8 @@ use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, PolicyId,
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, PolicyName, Purpose,
-    Question, Vocabulary,
+    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, Particulars, PolicyName,
+    Purpose, Question, Vocabulary,
 };
 
 use compiled::{Answer, Seen};
@@ -435,13 +435,14 @@ pub struct Use<'a> {
     /// Row ceiling; only for [`Action::Export`].
     pub records: Option<u32>,
     pub now: Timestamp,
+    pub particulars: Particulars<'a>,
 }
 
 impl<'a> Use<'a> {
     /// The use that a question is about, without the customer.
     #[must_use]
     pub fn of(question: &Question<'a>) -> Self {
-        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, .. } = *question;
-        Self { caller, action, category, purpose, basis, environment, gpc, records, now }
+        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, particulars, .. } = *question;
+        Self { caller, action, category, purpose, basis, environment, gpc, records, now, particulars }
     }
 }

@@ -11,8 +11,8 @@ use cedar_policy::{Context, EntityId, EntityTypeName, EntityUid, Request, Restri
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, Client, ClientKind, ConsentStatus, Environment, Findings, LawfulBasis, PartyFacts, Purpose, Question,
-    Role, Segment, Sensitivity, Stage, Vocabulary,
+    Action, Age, Behalf, Caller, Category, Channel, Client, ClientKind, ConsentStatus, Emergency, Environment, Findings, LawfulBasis, Particulars,
+    PartyFacts, Purpose, Question, Role, Segment, Sensitivity, Stage, Task, Vocabulary,
 };
 
 use super::source::{Source, ticked};
@@ -29,6 +29,8 @@ pub(super) struct Requests {
     bases: HashMap<LawfulBasis, RestrictedExpression>,
     channels: HashMap<Channel, RestrictedExpression>,
     environments: HashMap<Environment, RestrictedExpression>,
+    behalves: HashMap<Behalf, RestrictedExpression>,
+    tasks: HashMap<Task, RestrictedExpression>,
 }
 
 impl Requests {
@@ -63,6 +65,8 @@ impl Requests {
             bases: table(LawfulBasis::ALL, |b| words("LawfulBasis")(b.as_str()))?,
             channels: table(Channel::ALL, |c| words("Channel")(c.as_str()))?,
             environments: table(Environment::ALL, |e| words("Environment")(e.as_str()))?,
+            behalves: table(Behalf::ALL, |b| words("Behalf")(b.as_str()))?,
+            tasks: table(vocabulary.tasks.keys(), |t| words("Task")(t.as_str()))?,
         })
     }
 
@@ -102,6 +106,22 @@ impl Requests {
             let roles: Option<Vec<_>> = employee.roles.iter().map(|role| self.roles.get(role).cloned()).collect();
             facts.push(("employee", record([("roles", RestrictedExpression::new_set(roles?))])?));
         }
+        if q.caller.kind == ClientKind::Agent {
+            facts.push(("behalf", self.behalves.get(&q.behalf())?.clone()));
+        }
+        let Particulars { task, customers, emergency, .. } = q.particulars;
+        if let Some(task) = task {
+            facts.push(("task", self.tasks.get(&task)?.clone()));
+        }
+        if let Some(customers) = customers {
+            facts.push(("customers", RestrictedExpression::new_long(i64::from(customers))));
+        }
+        if let Some(Emergency { ticket, justification }) = emergency {
+            let text = |text: &String| RestrictedExpression::new_string(text.clone());
+            // INVARIANT: there is none before others have approved it.
+            let fields = [("ticket", text(ticket)), ("justification", text(justification)), ("approved", RestrictedExpression::new_bool(true))];
+            facts.push(("emergency", record(fields)?));
+        }
         let context = Context::from_pairs(facts.into_iter().map(|(key, value)| (key.to_owned(), value))).ok()?;
         let (principal, action, resource) = (self.principal(q.caller.client)?, self.action(q.action)?, self.category(q.category)?);
         Request::new(principal.clone(), action.clone(), resource.clone(), context, schema).ok()
@@ -130,6 +150,12 @@ impl Requests {
                     gpc: false,
                     records: Some(1),
                     now: Timestamp::UNIX_EPOCH,
+                    particulars: Particulars {
+                        task: self.tasks.keys().next().copied(),
+                        for_customer: None,
+                        customers: Some(1),
+                        emergency: Some(&Emergency { ticket: String::new(), justification: String::new() }),
+                    },
                 };
                 if self.request(&base, Some(schema)).is_none() {
                     let message =
@@ -157,6 +183,7 @@ fn check_words(source: &Source, findings: &mut Findings) {
         ("Age", texts(Age::ALL, Age::as_str)),
         ("Stage", texts(Stage::ALL, Stage::as_str)),
         ("Segment", texts(Segment::ALL, Segment::as_str)),
+        ("Behalf", texts(Behalf::ALL, Behalf::as_str)),
     ];
     let fragment = SchemaFragment::from_cedarschema_str(&source.text).ok().and_then(|(fragment, _)| fragment.to_json_value().ok());
     for (kind, mut wanted) in closed {

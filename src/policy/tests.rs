@@ -53,6 +53,7 @@ pub(super) fn question<'a>(caller: &'a Caller, action: Action, category: &str, p
         gpc: false,
         records: None,
         now: "2026-03-01T10:00:00Z".parse().unwrap(),
+        particulars: Particulars::default(),
     }
 }
 
@@ -244,6 +245,7 @@ proptest! {
             purpose: *vocabulary.purposes.keys().nth(purpose).unwrap(),
             basis, status, explicit, party: PartyFacts { stage, segment, age, legal_hold },
             channel, environment, gpc, records: Some(records), now: "2026-03-01T10:00:00Z".parse().unwrap(),
+            particulars: Particulars::default(),
         };
         let decided = POLICIES.decide(&question);
         prop_assert_eq!(&decided, &plain(&POLICIES, &question));

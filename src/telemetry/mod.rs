@@ -46,6 +46,8 @@ pub struct Metrics {
     log_syncs: Gauge,
     log_queue: Gauge,
     webhook_posts: Family<OutcomeLabel, Counter>,
+    break_glass_active: Gauge,
+    break_glass_reviews_overdue: Gauge,
     webhooks_failing: Gauge,
     webhooks_behind: Gauge,
     /// Rejects since the log was last told.
@@ -83,6 +85,8 @@ impl Metrics {
             log_syncs: Gauge::default(),
             log_queue: Gauge::default(),
             webhook_posts: Family::default(),
+            break_glass_active: Gauge::default(),
+            break_glass_reviews_overdue: Gauge::default(),
             webhooks_failing: Gauge::default(),
             webhooks_behind: Gauge::default(),
             pending_rejects: Arc::default(),
@@ -100,6 +104,9 @@ impl Metrics {
         registry.register("log_syncs", "Flushes of the decision log since the start", metrics.log_syncs.clone());
         registry.register("log_queue", "Entries that wait for the log's writer", metrics.log_queue.clone());
         registry.register("webhook_posts", "Messages posted to webhooks by outcome, tries included", metrics.webhook_posts.clone());
+        registry.register("break_glass_active", "Break-glass grants in force", metrics.break_glass_active.clone());
+        let overdue = metrics.break_glass_reviews_overdue.clone();
+        registry.register("break_glass_reviews_overdue", "Break-glass grants that ended over a day ago and nobody has reviewed", overdue);
         registry.register("webhooks_failing", "Webhooks whose receiver takes nothing at present", metrics.webhooks_failing.clone());
         registry.register("webhooks_behind", "Revisions that the slowest webhook is behind the ledger", metrics.webhooks_behind.clone());
         Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
@@ -144,6 +151,11 @@ impl Metrics {
     /// Counts a message to a webhook: `received` or `failed`.
     pub fn webhook_posted(&self, outcome: &'static str) {
         self.webhook_posts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub fn set_break_glass(&self, active: u64, overdue: u64) {
+        self.break_glass_active.set(i64::try_from(active).unwrap_or(i64::MAX));
+        self.break_glass_reviews_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
     }
 
     pub fn set_webhooks(&self, failing: u64, behind: u64) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use consentry::clock::SystemClock;
 use consentry::consent::{self, Ledger};
-use consentry::model::{Action, Age, Caller, Category, Environment, LawfulBasis, PartyFacts, Purpose, Question, Segment, Stage};
+use consentry::model::{Action, Age, Caller, Category, Environment, LawfulBasis, Particulars, PartyFacts, Purpose, Question, Segment, Stage};
 use consentry::model::{Client, ClientKind, ConsentStatus, Department, Identifier};
 use consentry::policy::Policies;
 use criterion::Criterion;
@@ -76,6 +76,7 @@ fn questions<'a>(policies: &Policies, caller: &'a Caller) -> Vec<Question<'a>> {
                         gpc: at % 3 == 0,
                         records: None,
                         now: Timestamp::UNIX_EPOCH,
+                        particulars: Particulars::default(),
                     });
                 }
             }

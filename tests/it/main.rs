@@ -2,7 +2,11 @@
 
 // `cfg(test)` tells clippy that helpers beside the tests are test code, too.
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod break_glass;
 #[cfg(test)]
 mod check;
 #[cfg(test)]

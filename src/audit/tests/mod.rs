@@ -118,6 +118,8 @@ fn facts() -> Arc<DecisionFacts> {
         channel: Channel::Email,
         gpc: false,
         roles: vec![Role::intern("sales-rep")],
+        mandate: None,
+        grant: None,
     })
 }
 

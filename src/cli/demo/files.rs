@@ -57,6 +57,7 @@ const POLICIES: &[(&str, &str)] = policies![
     "catalogue.cedarentities.json",
     "consent.toml",
     "consentry.cedarschema",
+    "tests/agents.toml",
     "tests/basic.json",
     "tests/organisations.toml",
     "tests/probes.toml",

@@ -106,6 +106,7 @@ impl Asked<'_> {
             gpc: false,
             records: (self.found.route.action == Action::Export).then_some(1),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
+            particulars: crate::model::Particulars::default(),
         });
         CategoryVerdict {
             category,

@@ -161,6 +161,37 @@ async fn an_agent_is_the_principal_and_inner_actors_are_only_recorded() {
 }
 
 #[tokio::test]
+async fn the_task_of_an_agent_narrows_its_purposes_and_must_be_its_own() {
+    let mut reading = issuer();
+    reading.claims.customer = Some("customer".to_owned());
+    let copilot = certificate(&[COPILOT], &[], "");
+    let told = async |settings: IssuerSettings, more: Value| {
+        let world = World::with(settings, clients());
+        let mut claims = json!({ "act": { "sub": "sales-copilot" }, "cnf": { "x5t#S256": copilot.thumbprint() } });
+        for (name, value) in more.as_object().expect("claims") {
+            claims[name] = value.clone();
+        }
+        world.authenticator.authenticate(Some(&copilot), &bearer(&world.token(claims))).await
+    };
+    let sent = told(issuer(), json!({ "task": "prepare-call" })).await.expect("agent");
+    assert_eq!((Ok(Some(Task::intern("prepare-call"))), purposes(&["sales.outreach"])), (sent.task(), sent.purposes().to_vec()));
+    // Nobody's, another agent's, and one that the catalogue has no longer.
+    for task in ["write-poems", "answer-case", "gone", "Prepare-call", " prepare-call"] {
+        assert_eq!(Err(UnknownTask), told(issuer(), json!({ "task": task })).await.expect("agent").task(), "{task}");
+    }
+    for wrong in [json!(""), json!(7), json!(["prepare-call"])] {
+        assert_eq!(Err(AuthError::TokenInvalid(TokenFault::Claim)), told(issuer(), json!({ "task": wrong })).await.map(|_| ()));
+    }
+    // The customer is read only where the configuration names the claim, and is then no employee.
+    let claims = json!({ "customer": "crm:1" });
+    let unread = told(issuer(), claims.clone()).await.expect("agent");
+    assert!(unread.for_customer().is_none() && unread.caller().employee.is_some());
+    let read = told(reading, claims).await.expect("agent");
+    assert_eq!((Some("crm:1"), None), (read.for_customer(), read.caller().employee.as_ref()));
+    assert!(!format!("{read:?}").contains("crm:1"));
+}
+
+#[tokio::test]
 async fn purposes_are_only_ever_taken_away() {
     let mut narrowed = clients();
     narrowed[0].purposes = Some(purposes(&["sales.outreach", "service", "marketing"]));

@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
-use crate::model::{Client, ClientInfo, ClientKind, Department, IssuerName, Purpose, PurposeInfo, Role, Vocabulary};
+use crate::model::{
+    AgentInfo, Client, ClientInfo, ClientKind, Department, IssuerName, Model, Purpose, PurposeInfo, Role, Task, TaskInfo, Vocabulary,
+};
 
 const ISSUER: &str = "https://login.example.com/";
 const AUDIENCE: &str = "https://gw.example.com";
@@ -107,16 +109,26 @@ fn vocabulary() -> Arc<Vocabulary> {
         kind,
         department: Department::intern(department),
         registered: purposes(registered),
+        agent: None,
+        customers_max: None,
     };
+    let agent = |tasks: &[&str]| AgentInfo {
+        operator: Department::intern("it"),
+        model: Model::intern("house-llm-3"),
+        tasks: tasks.iter().map(|name| Task::intern(name)).collect(),
+    };
+    let task = |name: &str, of: &[&str]| (Task::intern(name), TaskInfo { purposes: purposes(of) });
+    let copilot = ClientInfo { agent: Some(agent(&["prepare-call", "gone"])), ..registered(ClientKind::Agent, "sales", &["sales"]) };
     let clients = [
         ("crm", registered(ClientKind::Application, "sales", &["sales", "service"])),
         ("helpdesk", registered(ClientKind::Application, "service", &["service"])),
-        ("sales-copilot", registered(ClientKind::Agent, "sales", &["sales"])),
+        ("sales-copilot", copilot),
         ("tokens-only", registered(ClientKind::Application, "sales", &["sales.outreach"])),
     ];
     Arc::new(Vocabulary {
         purposes: BTreeMap::from([purpose("sales", &[]), purpose("sales.outreach", &["sales"]), purpose("service", &[]), purpose("marketing", &[])]),
         roles: BTreeSet::from([Role::intern("on-call"), Role::intern("key-account-care")]),
+        tasks: BTreeMap::from([task("prepare-call", &["sales.outreach"]), task("answer-case", &["service"])]),
         clients: clients.into_iter().map(|(name, info)| (Client::intern(name), info)).collect(),
         ..Vocabulary::default()
     })

@@ -1,13 +1,13 @@
 //! The facts of a question as numbers: what is looked up once for each question, and what a condition is taken apart by.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, Client, ClientKind, ConsentStatus, Department, Employee, Environment, LawfulBasis, PartyFacts, Purpose,
-    Question, Role, Segment, Stage, Vocabulary,
+    Action, Age, Behalf, Caller, Category, Channel, Client, ClientInfo, ClientKind, ConsentStatus, Department, Employee, Environment, LawfulBasis,
+    Particulars, PartyFacts, Purpose, Question, Role, Segment, Stage, Task, Vocabulary,
 };
 
 /// A fact of a request with few values.
@@ -26,10 +26,14 @@ pub(in crate::policy) enum Fact {
     Gpc,
     /// Whether the call is made for an employee.
     Employee,
+    /// Of an agent.
+    Behalf,
+    /// 0 without one.
+    Task,
 }
 
 /// Every fact, in their order, with the path under which policies read it.
-pub(super) const FACTS: [(Fact, &str); 12] = [
+pub(super) const FACTS: [(Fact, &str); 14] = [
     (Fact::Purpose, "context.purpose"),
     (Fact::Status, "context.consent.status"),
     (Fact::Explicit, "context.consent.explicit"),
@@ -42,13 +46,18 @@ pub(super) const FACTS: [(Fact, &str); 12] = [
     (Fact::Environment, "context.environment"),
     (Fact::Gpc, "context.gpc"),
     (Fact::Employee, "context.employee"),
+    (Fact::Behalf, BEHALF),
+    (Fact::Task, "context.task"),
 ];
 
 /// Paths of the facts that are numbers.
 pub(super) const RECORDS: &str = "context.records";
+pub(super) const CUSTOMERS: &str = "context.customers";
 pub(super) const NOW: &str = "context.now";
-/// No question carries one yet. A question that does must be left to plain Cedar.
+/// A question that carries one is left to plain Cedar.
 pub(super) const EMERGENCY: &str = "context.emergency";
+/// Told of agents only.
+pub(super) const BEHALF: &str = "context.behalf";
 pub(super) const ROLES: &str = "context.employee.roles";
 
 pub(super) const DAY_MS: i64 = 86_400_000;
@@ -63,6 +72,8 @@ pub(in crate::policy) enum Field {
     /// Whether the employee has a role: 0 without an employee, 1 no, 2 yes.
     Role(u8),
     Records,
+    /// 0 when nothing bounds them, else one more than their number.
+    Customers,
     /// Milliseconds since 1970.
     Now,
     /// Milliseconds since midnight.
@@ -114,8 +125,11 @@ pub(in crate::policy) struct Index {
     categories: ByName<Category, usize>,
     purposes: ByName<Purpose, u32>,
     roles: ByName<Role, u8>,
+    /// Which agent may be sent to do what.
+    tasks: HashSet<(Client, Task)>,
     purpose_list: Vec<Purpose>,
     role_list: Vec<Role>,
+    task_list: Vec<Task>,
     category_classes: usize,
 }
 
@@ -128,8 +142,9 @@ pub(in crate::policy) struct Seen {
     /// Of the employee.
     roles: u128,
     records: i64,
+    customers: i64,
     now: Timestamp,
-    /// The time is not before 1970, and an export says how many.
+    /// The time is not before 1970, an export says how many, and it is no emergency.
     is_countable: bool,
 }
 
@@ -147,15 +162,21 @@ impl Index {
             Some((*client, Registered { kind: info.kind, department: info.department, class }))
         });
         let categories = vocabulary.categories.keys().filter_map(|category| Some((*category, *category_class.get(category)?)));
+        let sent = |(client, info): (&Client, &ClientInfo)| {
+            let tasks = info.agent.iter().flat_map(|agent| &agent.tasks).filter(|task| vocabulary.tasks.contains_key(task));
+            tasks.map(|task| (*client, *task)).collect::<Vec<_>>()
+        };
         let purpose_list: Vec<Purpose> = vocabulary.purposes.keys().copied().collect();
         let role_list: Vec<Role> = vocabulary.roles.iter().copied().collect();
         Self {
             clients: clients.collect(),
             categories: categories.collect(),
+            tasks: vocabulary.clients.iter().flat_map(sent).collect(),
             purposes: purpose_list.iter().copied().zip(0..).collect(),
             roles: role_list.iter().enumerate().map(|(at, role)| (*role, u8::try_from(at).unwrap_or(u8::MAX))).collect(),
             purpose_list,
             role_list,
+            task_list: vocabulary.tasks.keys().copied().collect(),
             category_classes,
         }
     }
@@ -165,6 +186,11 @@ impl Index {
     pub(in crate::policy) fn see(&self, question: &Question<'_>) -> Option<Seen> {
         let Caller { client, kind, department, employee } = question.caller;
         let registered = self.clients.get(client).filter(|known| known.kind == *kind && known.department == *department)?;
+        let task = match question.particulars.task {
+            None => 0,
+            Some(task) if self.tasks.contains(&(*client, task)) => u32::try_from(self.task_list.binary_search(&task).ok()? + 1).ok()?,
+            Some(_) => return None,
+        };
         let category = *self.categories.get(&question.category)?;
         let purpose = *self.purposes.get(&question.purpose)?;
         let mut roles = 0;
@@ -187,11 +213,16 @@ impl Index {
                 question.environment as u32,
                 u32::from(question.gpc),
                 u32::from(employee.is_some()),
+                question.behalf() as u32,
+                task,
             ],
             roles,
             records: question.records.map_or(0, i64::from),
+            customers: question.particulars.customers.map_or(0, |customers| i64::from(customers) + 1),
             now: question.now,
-            is_countable: question.now >= Timestamp::UNIX_EPOCH && (question.action != Action::Export || question.records.is_some()),
+            is_countable: question.now >= Timestamp::UNIX_EPOCH
+                && question.particulars.emergency.is_none()
+                && (question.action != Action::Export || question.records.is_some()),
         })
     }
 
@@ -216,10 +247,13 @@ impl Index {
                 Fact::Age => Age::ALL.len(),
                 Fact::Channel => Channel::ALL.len(),
                 Fact::Environment => Environment::ALL.len(),
+                Fact::Behalf => Behalf::ALL.len(),
+                Fact::Task => self.task_list.len() + 1,
                 Fact::Explicit | Fact::LegalHold | Fact::Gpc | Fact::Employee => 2,
             },
             Field::Role(_) => 3,
             Field::Records => return i64::from(u32::MAX) + 1,
+            Field::Customers => return i64::from(u32::MAX) + 2,
             Field::Now => return Timestamp::MAX.as_millisecond(),
             Field::TimeOfDay => return DAY_MS,
         };
@@ -244,6 +278,7 @@ impl Seen {
             Field::Role(_) if self.value(Field::Fact(Fact::Employee)) == Some(0) => Some(0),
             Field::Role(role) => Some(1 + i64::from(self.roles.checked_shr(u32::from(role)).unwrap_or(0) & 1 == 1)),
             Field::Records => Some(self.records),
+            Field::Customers => Some(self.customers),
             Field::Now => Some(self.now.as_millisecond()),
             Field::TimeOfDay => Some(self.now.as_millisecond().rem_euclid(DAY_MS)),
         }
@@ -266,6 +301,9 @@ pub(in crate::policy) struct Example {
     gpc: bool,
     records: u32,
     now: Timestamp,
+    task: Option<Task>,
+    for_customer: Option<bool>,
+    customers: Option<u32>,
 }
 
 impl Example {
@@ -285,6 +323,9 @@ impl Example {
             gpc: false,
             records: 0,
             now: Timestamp::UNIX_EPOCH,
+            task: None,
+            for_customer: None,
+            customers: None,
         })
     }
 
@@ -306,6 +347,16 @@ impl Example {
                 Fact::Environment => self.environment = *Environment::ALL.get(at)?,
                 Fact::Gpc => self.gpc = at == 1,
                 Fact::Employee => self.caller.employee = (at == 1).then(|| employee(Vec::new())),
+                Fact::Behalf => match Behalf::ALL.get(at)? {
+                    Behalf::Nobody => (self.for_customer, self.caller.employee) = (None, None),
+                    Behalf::Employee => {
+                        self.for_customer = None;
+                        self.caller.employee.get_or_insert_with(|| employee(Vec::new()));
+                    }
+                    Behalf::Customer => self.for_customer = Some(true),
+                    Behalf::OtherCustomer => self.for_customer = Some(false),
+                },
+                Fact::Task => self.task = at.checked_sub(1).map(|at| index.task_list.get(at).copied().ok_or(())).transpose().ok()?,
             },
             Field::Role(_) if at == 0 => self.caller.employee = None,
             Field::Role(role) => {
@@ -315,6 +366,7 @@ impl Example {
                 }
             }
             Field::Records => self.records = u32::try_from(value).ok()?,
+            Field::Customers => self.customers = if at == 0 { None } else { Some(u32::try_from(at - 1).ok()?) },
             Field::Now | Field::TimeOfDay => self.now = Timestamp::from_millisecond(value).ok()?,
         }
         Some(())
@@ -335,6 +387,7 @@ impl Example {
             gpc: self.gpc,
             records: (self.action == Action::Export).then_some(self.records),
             now: self.now,
+            particulars: Particulars { task: self.task, for_customer: self.for_customer, customers: self.customers, emergency: None },
         }
     }
 }

@@ -16,7 +16,7 @@ use super::super::reads::{Reads, path};
 use super::super::request::Requests;
 use super::super::rules::Rule;
 use super::cover::{Cover, TooMany, Values};
-use super::facts::{DAY_MS, EMERGENCY, Example, FACTS, Fact, Field, Index, NOW, RECORDS, ROLES};
+use super::facts::{BEHALF, CUSTOMERS, DAY_MS, EMERGENCY, Example, FACTS, Fact, Field, Index, NOW, RECORDS, ROLES};
 
 /// Where a policy holds, and where plain Cedar must say.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Setting<'_> {
     pub(super) fn place(&self, reads: &Reads) -> Place {
         let by_action = reads.reads("action") || reads.reads(RECORDS);
         (
-            reads.reads("principal").then_some(self.client_class),
+            (reads.reads("principal") || reads.reads(BEHALF)).then_some(self.client_class),
             by_action.then_some(self.action),
             reads.reads("resource").then_some(self.category_class),
         )
@@ -244,6 +244,9 @@ impl Setting<'_> {
         if let Some(roles) = self.role_test(expr) {
             return roles;
         }
+        if is_presence_of(expr, CUSTOMERS) {
+            return self.by_values(expression, &[(Field::Customers, vec![0, 1])]);
+        }
         let Some(fields) = (if is_number_presence(expr) { Some(Vec::new()) } else { self.fields(reads) }) else { return Part::unsure() };
         let every_value = |field: &Field| (*field, (0..self.index.end(*field)).collect::<Vec<i64>>());
         let fields: Vec<_> = fields.iter().map(every_value).collect();
@@ -320,6 +323,7 @@ impl Setting<'_> {
         let number = self.number(&measure, constant)?;
         let (field, cuts) = match measure {
             Measure::Records => (Field::Records, [number, number.checked_add(1)?]),
+            Measure::Customers => (Field::Customers, [number.checked_add(1)?, number.checked_add(2)?]),
             Measure::Now => (Field::Now, [number, number.checked_add(1)?]),
             Measure::Day => {
                 let day = number.checked_sub(number.rem_euclid(DAY_MS))?;
@@ -328,7 +332,11 @@ impl Setting<'_> {
             Measure::TimeOfDay => (Field::TimeOfDay, [number, number.checked_add(1)?]),
         };
         let end = self.index.end(field);
-        let starts = std::iter::once(0).chain(cuts.into_iter().filter(|cut| (1..end).contains(cut))).collect();
+        // That there is none is no number.
+        let absent = (field == Field::Customers).then_some(1);
+        let mut starts: Vec<i64> = cuts.into_iter().filter(|cut| (1..end).contains(cut)).chain(absent).chain([0]).collect();
+        starts.sort_unstable();
+        starts.dedup();
         Some((field, starts))
     }
 
@@ -340,6 +348,7 @@ impl Setting<'_> {
         }
         match path(expr)?.as_str() {
             RECORDS if self.action == Action::Export => Some(Measure::Records),
+            CUSTOMERS => Some(Measure::Customers),
             NOW => Some(Measure::Now),
             _ => None,
         }
@@ -348,7 +357,7 @@ impl Setting<'_> {
     /// The constant side, by Cedar, in the unit of the field.
     fn number(&self, measure: &Measure, constant: &Expr) -> Option<i64> {
         let text = match measure {
-            Measure::Records => constant.to_string(),
+            Measure::Records | Measure::Customers => constant.to_string(),
             Measure::Now | Measure::Day => format!("({constant}).durationSince(datetime(\"1970-01-01\")).toMilliseconds()"),
             Measure::TimeOfDay => format!("({constant}).toMilliseconds()"),
         };
@@ -392,6 +401,7 @@ impl Setting<'_> {
 /// What is compared with a constant.
 enum Measure {
     Records,
+    Customers,
     Now,
     /// The time, cut down to its day.
     Day,
@@ -400,9 +410,12 @@ enum Measure {
 
 /// `context has records` and `context has now`: the action says it.
 fn is_number_presence(expr: &Expr) -> bool {
+    [RECORDS, NOW].into_iter().any(|asked| is_presence_of(expr, asked))
+}
+
+fn is_presence_of(expr: &Expr, asked: &str) -> bool {
     let Expr::HasAttr { expr, attrs } = expr else { return false };
-    let asked = format!("context.{}", attrs.first());
-    matches!(**expr, Expr::Var(Var::Context)) && attrs.len() == 1 && [RECORDS, NOW].contains(&asked.as_str())
+    matches!(**expr, Expr::Var(Var::Context)) && attrs.len() == 1 && asked.strip_prefix("context.") == Some(attrs.first().as_str())
 }
 
 /// `context has employee` and `context has employee.roles`: no more than whether there is one.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Action, Age, Caller, Category, Channel, ClientKind, ConsentStatus, Employee, Environment, LawfulBasis, PartyFacts, Purpose, Question, Segment,
-    Stage,
+    Action, Age, Behalf, Caller, Category, Channel, ClientKind, ConsentStatus, Employee, Environment, LawfulBasis, Particulars, PartyFacts, Purpose,
+    Question, Segment, Stage, Task,
 };
 
 use super::super::invariants::Condition;
@@ -61,9 +61,12 @@ struct Rest {
     gpc: bool,
     records: Option<u32>,
     now: Timestamp,
+    task: Option<Task>,
+    for_customer: Option<bool>,
+    customers: Option<u32>,
 }
 
-/// No question carries one yet; policies may read it all the same.
+/// Approved or not: a policy that does not look has to be found, though the gateway never tells of one that is not.
 #[derive(Clone, Debug)]
 struct Emergency {
     approved: bool,
@@ -73,8 +76,12 @@ struct Emergency {
 
 impl Facts {
     fn question(&self) -> Question<'_> {
-        let Rest { action, category, purpose, basis, status, explicit, party, channel, environment, gpc, records, now } = self.rest;
-        Question { caller: &self.caller, action, category, purpose, basis, status, explicit, party, channel, environment, gpc, records, now }
+        let Rest { action, category, purpose, basis, status, explicit, party, channel, environment, gpc, records, now, .. } = self.rest;
+        let Rest { task, for_customer, customers, .. } = self.rest;
+        // That of the solver may be one that nobody approved: it is added below.
+        let particulars = Particulars { task, for_customer, customers, emergency: None };
+        let caller = &self.caller;
+        Question { caller, action, category, purpose, basis, status, explicit, party, channel, environment, gpc, records, now, particulars }
     }
 
     fn request(&self, policies: &Policies) -> Option<Request> {
@@ -114,9 +121,19 @@ impl Facts {
             Some(EvalResult::Set(roles)) => Some(roles.iter().map(|role| vocabulary.role(&word(Some(role.clone()))?)).collect::<Option<Vec<_>>>()?),
             _ => None,
         };
-        let records = match fact("records") {
-            Some(EvalResult::Long(records)) => Some(u32::try_from(records).ok()?),
-            _ => None,
+        let count = |name: &str| match fact(name) {
+            Some(EvalResult::Long(count)) => u32::try_from(count).map(Some),
+            _ => Ok(None),
+        };
+        let task = match fact("task") {
+            Some(task) => Some(vocabulary.task(&word(Some(task))?)?),
+            None => None,
+        };
+        let for_customer = match word(fact("behalf")).map(|behalf| Behalf::parse(&behalf)) {
+            Some(Some(Behalf::Customer)) => Some(true),
+            Some(Some(Behalf::OtherCustomer)) => Some(false),
+            Some(Some(Behalf::Employee | Behalf::Nobody)) | None => None,
+            Some(None) => return None,
         };
         let rest = Rest {
             action: Action::parse(&id(found.action())?)?,
@@ -134,8 +151,11 @@ impl Facts {
             channel: Channel::parse(&word(fact("channel"))?)?,
             environment: Environment::parse(&word(fact("environment"))?)?,
             gpc: is_true(fact("gpc")),
-            records,
+            records: count("records").ok()?,
             now: time(fact("now")),
+            task,
+            for_customer,
+            customers: count("customers").ok()?,
         };
         let employee = roles.map(|roles| Employee { pseudonym: String::new(), roles });
         let emergency = member("emergency", "approved").map(|approved| Emergency {
@@ -171,6 +191,9 @@ impl Facts {
             with(&|f| f.rest.status = ConsentStatus::Unknown),
             with(&|f| f.rest.basis = basis),
             with(&|f| f.rest.records = f.rest.records.map(|_| 1)),
+            with(&|f| f.rest.task = None),
+            with(&|f| f.rest.for_customer = None),
+            with(&|f| f.rest.customers = Some(1)),
         ];
         for at in 0..self.caller.employee.as_ref().map_or(0, |employee| employee.roles.len()) {
             all.push(with(&|f| {
@@ -221,11 +244,14 @@ impl Witness {
             "legal_hold" => "legal hold".to_owned(),
             "gpc" => "Global Privacy Control signal".to_owned(),
             "roles" => format!("for an employee with the roles {value}"),
+            "behalf" => format!("on behalf of {}", value.trim_matches('"')),
+            "customers" => format!("at most {value} customers"),
             other => format!("{other} {}", value.trim_matches('"')),
         };
         let named = self.named().into_iter().filter(|(name, _)| *name != "explicit").map(plain);
+        let unbounded = self.facts.rest.customers.is_none().then(|| "any number of customers".to_owned());
         let emergency = self.facts.emergency.as_ref().map(|e| format!("emergency, {}", if e.approved { "approved" } else { "not approved" }));
-        named.chain(emergency).collect()
+        named.chain(unbounded).chain(emergency).collect()
     }
 
     /// A lawful basis that no activity gives to this use today.
@@ -238,7 +264,7 @@ impl Witness {
     /// for a fact of it; [`Witness::json_case`] has.
     #[must_use]
     pub fn case(&self, name: &str) -> Option<String> {
-        if self.facts.emergency.is_some() {
+        if self.facts.emergency.is_some() || self.facts.rest.customers.is_none() {
             return None;
         }
         let Rest { action, category, purpose, basis, .. } = self.facts.rest;
@@ -279,7 +305,7 @@ impl Witness {
 
     /// Names and TOML values of what is not as a case takes it for granted.
     fn named(&self) -> Vec<(&'static str, String)> {
-        let Rest { basis, status, explicit, party, channel, environment, gpc, records, now, .. } = self.facts.rest;
+        let Rest { basis, status, explicit, party, channel, environment, gpc, records, now, task, customers, .. } = self.facts.rest;
         let quoted = |word: &str| format!("\"{word}\"");
         let mut named = vec![("basis", quoted(basis.as_str())), ("consent", quoted(status.as_str()))];
         let mut name = |is_named: bool, key, value: String| named.extend(is_named.then_some((key, value)));
@@ -293,6 +319,15 @@ impl Witness {
         name(now != Timestamp::UNIX_EPOCH, "now", quoted(&now.to_string()));
         if let Some(records) = records {
             name(true, "records", records.to_string());
+        }
+        if let Some(task) = task {
+            name(true, "task", quoted(task.as_str()));
+        }
+        if self.facts.rest.for_customer.is_some() {
+            name(true, "behalf", quoted(self.facts.question().behalf().as_str()));
+        }
+        if let Some(customers) = customers.filter(|customers| *customers != 1) {
+            name(true, "customers", customers.to_string());
         }
         if let Some(employee) = &self.facts.caller.employee {
             let roles: Vec<String> = employee.roles.iter().map(|role| quoted(role.as_str())).collect();
@@ -352,6 +387,9 @@ pub(super) fn sample(policies: &Policies) -> Option<Request> {
             gpc: false,
             records: None,
             now: Timestamp::UNIX_EPOCH,
+            task: None,
+            for_customer: None,
+            customers: Some(1),
         },
         emergency: None,
     };

@@ -1,0 +1,224 @@
+//! An emergency: two others lend somebody on call sight of a customer's data, for a while, and somebody else looks at it after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use consentry::clock::{Clock, ManualClock, SystemClock};
+use http::Method;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::harness::people::{ada, mina};
+use crate::harness::{Answer, Client, Gate, Plan, World, entries, gateway};
+
+const ADA: &str = "/crm/customers/0031";
+const MINA: &str = "/crm/customers/0044";
+const SUPPORT: &str = "service-provision.support";
+const ROUTE: &str = "GET /customers/{id}";
+
+impl World {
+    /// Somebody who calls by `crm`.
+    fn by_crm(&self, name: &str, roles: &[&str]) -> Client {
+        self.client("crm").token(self.token("crm", &json!({ "sub": name, "roles": roles })))
+    }
+
+    async fn emergency(&self, client: &Client, target: &str, why: &str) -> Answer {
+        client.get(target).purpose(SUPPORT).header("data-justification", why).await
+    }
+
+    /// Asked for by the desk's `emp-asks`, for `emp-uses`.
+    async fn ask_grant(&self, more: Value) -> String {
+        let until = (self.clock_now() + SignedDuration::from_hours(2)).to_string();
+        let mut body = json!({
+            "app": "crm", "employee": "corp:emp-uses", "party": "crm:0031", "purpose": SUPPORT, "ticket": "INC-4471",
+            "justification": "the ambulance asks for allergies", "until": until,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let answer = self.person("emp-asks", "desk").post("/v1/break-glass", &body.to_string()).await;
+        assert_eq!(201, answer.status.as_u16(), "{answer:?}");
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn approve(&self, id: &str, name: &str) -> Answer {
+        self.person(name, "approvers").ask(Method::POST, &format!("/v1/break-glass/{id}:approve")).await
+    }
+
+    async fn granted(&self, more: Value) -> String {
+        let id = self.ask_grant(more).await;
+        for name in ["emp-one", "emp-two"] {
+            assert_eq!(200, self.approve(&id, name).await.status.as_u16());
+        }
+        id
+    }
+
+    async fn revoke(&self, id: &str) {
+        let answer = self.staff("operator").post(&format!("/v1/break-glass/{id}:revoke"), r#"{"reason":"over"}"#).await;
+        assert_eq!(200, answer.status.as_u16(), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_justification_opens_nothing_before_two_others_have_approved() {
+    let world = gateway().start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    world.emergency(&on_call, ADA, "an accident").await.refused(403, "emergency-not-granted");
+    let id = world.ask_grant(json!({})).await;
+    world.emergency(&on_call, ADA, "an accident").await.refused(403, "emergency-not-granted");
+    for (name, status) in [("emp-asks", 409), ("emp-uses", 409), ("emp-one", 200), ("emp-one", 409)] {
+        assert_eq!(status, world.approve(&id, name).await.status.as_u16(), "{name}");
+        let refused = world.emergency(&on_call, ADA, "an accident").await;
+        refused.refused(403, "emergency-not-granted");
+        assert_eq!(None, world.found(&refused).grant);
+    }
+    assert!(world.upstream.asked().is_empty());
+    assert_eq!(200, world.approve(&id, "emp-two").await.status.as_u16());
+    let answer = world.emergency(&on_call, ADA, "an accident").await;
+    assert_eq!(200, answer.status.as_u16(), "{answer:?}");
+    assert!(answer.text().contains("Brandt") && answer.text().contains("vegan"), "{answer:?}");
+    let found = world.found(&answer);
+    assert_eq!(Some(&id), found.grant.as_ref());
+    assert!(
+        found.relied.iter().all(|r| r.basis == "vital-interest" && r.activity.is_none() && r.policies.contains(&"break-glass".to_owned())),
+        "{found:?}"
+    );
+    // Without the header nothing is an emergency, and what others may not read by day they may not read by night.
+    on_call.get(ADA).purpose(SUPPORT).await.refused(403, "not-entitled");
+    world.emergency(&world.by_crm("emp-uses", &["key-account-care"]), ADA, "x").await.refused(403, "not-entitled");
+    world.emergency(&world.by_crm("emp-else", &["on-call"]), ADA, "x").await.refused(403, "emergency-not-granted");
+    world.emergency(&world.client("crm"), ADA, "x").await.refused(403, "emergency-not-granted");
+    let other_purpose = on_call.get(ADA).purpose("sales.outreach").header("data-justification", "x").await;
+    other_purpose.refused(403, "emergency-not-granted");
+    let write = on_call.patch(ADA, r#"{"email":"a@example.net"}"#).purpose(SUPPORT).header("data-justification", "x").await;
+    write.refused(403, "emergency-not-granted");
+    let twice = on_call.get(ADA).purpose(SUPPORT).header("data-justification", "x").header("data-justification", "y").await;
+    twice.refused(400, "ambiguous-request");
+    world.emergency(&on_call, ADA, " ").await.refused(400, "ambiguous-request");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_for_one_customer_shows_nobody_else_and_the_floor_holds() {
+    let world = gateway().start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    world.upstream.json("GET /customers/0044", &mina());
+    world.upstream.json("GET /customers", &format!(r#"{{"customers":[{},{}],"total":2}}"#, ada(), mina()));
+    let id = world.granted(json!({})).await;
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    // The same for a customer who is known and one who is not.
+    world.emergency(&on_call, MINA, "x").await.refused(403, "denied");
+    world.emergency(&on_call, "/crm/customers/9999", "x").await.refused(403, "denied");
+    let list = world.emergency(&on_call, "/crm/customers", "x").await;
+    assert_eq!(200, list.status.as_u16(), "{list:?}");
+    assert!(list.text().contains("Brandt") && !list.text().contains("Okafor"), "{list:?}");
+    let restriction = json!({ "party": "crm:0031", "evidence": [{ "kind": "letter", "reference": "l" }] });
+    world.desk(Method::POST, "/v1/restrictions", restriction).await;
+    assert_eq!(200, world.emergency(&on_call, ADA, "x").await.status.as_u16(), "a vital interest stands above a restriction");
+    world.desk(Method::POST, "/v1/restrictions", json!({ "party": "crm:0031", "kind": "legal" })).await;
+    world.emergency(&on_call, ADA, "x").await.refused(403, "denied");
+    world.revoke(&id).await;
+    // A route: each of its customers, and no other route.
+    let by_route = world.granted(json!({ "party": null, "api": "crm", "route": ROUTE })).await;
+    let answer = world.emergency(&on_call, MINA, "x").await;
+    assert_eq!((200, Some(by_route.as_str())), (answer.status.as_u16(), world.found(&answer).grant.as_deref()));
+    world.emergency(&on_call, "/crm/customers", "x").await.refused(403, "emergency-not-granted");
+    // Of several the header names one.
+    let second = world.granted(json!({ "party": "crm:0044" })).await;
+    world.emergency(&on_call, MINA, "which one").await.refused(403, "emergency-not-granted");
+    let named = world.emergency(&on_call, MINA, &format!("{second} an accident")).await;
+    assert_eq!((200, Some(second.as_str())), (named.status.as_u16(), world.found(&named).grant.as_deref()));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_while_the_api_is_slow_is_not_released() {
+    let noon = SystemClock::shared().now();
+    for revoked in [true, false] {
+        let clock = ManualClock::at(noon);
+        let world = Arc::new(gateway().clock(Arc::clone(&clock) as Arc<dyn Clock>).start().await);
+        let id = world.granted(json!({ "until": (noon + SignedDuration::from_secs(100)).to_string() })).await;
+        let gate = Gate::closed();
+        world.upstream.on("GET /customers/0031", Plan::json(&ada()).behind(&gate));
+        let asking = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.emergency(&world.by_crm("emp-uses", &["on-call"]), ADA, "x").await })
+        };
+        gate.arrived().await;
+        if revoked {
+            world.revoke(&id).await;
+        } else {
+            clock.advance(Duration::from_secs(100));
+        }
+        gate.release();
+        let answer = asking.await.unwrap();
+        answer.refused(403, "emergency-not-granted");
+        assert!(!answer.text().contains("Brandt"));
+        assert_eq!(Some(id), world.found(&answer).grant, "the head names it");
+        Arc::into_inner(world).unwrap().finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_survives_a_restart_and_its_end_does_too() {
+    let world = gateway().start().await;
+    let id = world.granted(json!({})).await;
+    let world = world.restarted().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    assert_eq!(200, world.emergency(&on_call, ADA, "x").await.status.as_u16());
+    world.revoke(&id).await;
+    let world = world.restarted().await;
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    world.emergency(&on_call, ADA, "x").await.refused(403, "emergency-not-granted");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_reviews_what_the_log_shows_and_an_overdue_review_is_seen() {
+    let noon = SystemClock::shared().now();
+    let clock = ManualClock::at(noon);
+    let world = gateway().clock(Arc::clone(&clock) as Arc<dyn Clock>).start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    let id = world.granted(json!({})).await;
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    let decision = world.emergency(&on_call, ADA, "x").await.decision().unwrap().to_owned();
+    world.revoke(&id).await;
+    let auditor = world.person("emp-audits", "auditors");
+    let uses = auditor.get(&format!("/v1/decisions?grant={id}")).await.json();
+    assert_eq!(json!([decision]), json!(uses["decisions"].as_array().unwrap().iter().map(|d| d["decision"].clone()).collect::<Vec<_>>()));
+    let overdue = |state: &'static str| {
+        let auditor = &auditor;
+        async move { auditor.get(&format!("/v1/break-glass?state={state}")).await.json() }
+    };
+    assert_eq!((json!(0), 1), (overdue("review-due").await["overdue"].clone(), overdue("review-due").await["grants"].as_array().unwrap().len()));
+    clock.advance(Duration::from_secs(24 * 3_600));
+    let world = world.restarted().await;
+    let auditor = world.person("emp-audits", "auditors");
+    let found = auditor.get("/v1/break-glass?state=review-overdue").await.json();
+    assert_eq!((&json!(1), &json!(id)), (&found["overdue"], &found["grants"][0]["id"]));
+    let health = world.running().instance();
+    assert!(health.readiness().is_ready());
+    crate::harness::soon("the metric", async {
+        while !health.metrics().contains("break_glass_reviews_overdue 1") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let review = |name: &str| {
+        let person = world.person(name, "auditors");
+        let path = format!("/v1/break-glass/{id}:review");
+        async move { person.post(&path, r#"{"finding":"justified","note":"one read, of the ticket's customer"}"#).await }
+    };
+    for name in ["emp-one", "emp-uses", "emp-asks"] {
+        assert_eq!(409, review(name).await.status.as_u16(), "{name}");
+    }
+    assert_eq!(200, review("emp-audits").await.status.as_u16());
+    assert_eq!(json!(0), auditor.get("/v1/break-glass").await.json()["overdue"]);
+    let operations: Vec<String> = entries(&world.log_dir()).iter().filter_map(|e| e.resolved["operation"].as_str().map(str::to_owned)).collect();
+    for step in ["request", "approve", "revoke", "review"] {
+        assert!(operations.contains(&format!("break-glass.{step}")), "{step}");
+    }
+    world.finish().await;
+}
