@@ -1,6 +1,7 @@
 //! `consentry policy prove`: what holds for every request there could be, asked of a solver; the answers as text.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -160,12 +161,15 @@ impl Run<'_> {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return answers };
         runtime.block_on(async {
             let mut solver = None;
+            // Listened to before the first solver starts, and all along.
+            let mut interrupted = pin!(interrupted());
             loop {
                 let at = self.next.fetch_add(1, Ordering::Relaxed);
                 let Some(job) = self.jobs.get(at) else { break };
                 let answer = tokio::select! {
+                    biased;
+                    _ = &mut interrupted => Err(Failure::unavailable("interrupted: nothing was proved")),
                     answer = self.answer(job, &mut solver) => Ok(answer),
-                    _ = interrupted() => Err(Failure::unavailable("interrupted: nothing was proved")),
                 };
                 // Whatever is left is not begun.
                 if answer.is_err() {
