@@ -5,7 +5,8 @@
 //! dictionary entries: `{"class":"facts","kind":"dict","t":…,"v":1,"value":…}`.
 //!
 //! A verdict says by which `rule` consent events were weighed (e.g. `customer-last-word/v1`) and, with `"conflict":true`, that
-//! formerly separate customers disagree. Which event decided and which lost stands in `events`, beside the groups.
+//! formerly separate customers disagree. Its `premises` are all else that it was judged on (`past.rs` reads them back), and
+//! `lag_us` of a head is how much earlier than `t` the time was that policies took for now. Which event decided and which lost stands in `events`, beside the groups.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
-use crate::model::{CategoryVerdict, PartyFacts, PartyNo, Release, Why};
+use crate::model::{CategoryVerdict, PartyFacts, PartyNo, Premises, Release, Why};
 
 /// The entry with holes for its dictionary entries, and the decision it must belong to.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
@@ -30,12 +31,12 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             let object = head("deny", now).with("status", status).with("code", code).with_some("paths", path_list(paths));
             let object = match of {
                 Some(of) => part_of(object, of),
-                None => decision(object, &facts)?,
+                None => decision(object, &facts, now)?,
             };
             with_groups(object, groups)?
         }
-        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts)?, groups)?,
-        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts)?, groups)?,
+        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts, now)?, groups)?,
+        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts, now)?, groups)?,
         Entry::Part { of, rows, dropped, groups, withheld } => {
             let object = part_of(head("part", now), of).with("rows", rows).with("dropped", dropped);
             with_groups(object.with_some("withheld", path_list(withheld)), groups)?
@@ -111,7 +112,7 @@ fn head(kind: &'static str, now: Timestamp) -> Object {
     Object::default().with("v", 1u64).with("kind", kind).with("t", now.as_microsecond())
 }
 
-fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError> {
+fn decision(object: Object, facts: &DecisionFacts, now: Timestamp) -> Result<Object, AuditError> {
     let actor = facts.actor.clone().map(|a| token("actor", a)).transpose()?;
     let mut roles = facts.roles.clone();
     roles.sort();
@@ -124,8 +125,10 @@ fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError>
         .with("gpc", facts.gpc)
         .with_some("roles", Some(roles).filter(|r| !r.is_empty()))
         .with("policy_set", token("policy_set", facts.policy_set.as_ref().to_owned())?)
+        .with("policies", token("policies", facts.policies.as_ref().to_owned())?)
         .class("facts");
     Ok(object
+        .with("lag_us", now.as_microsecond() - facts.now.as_microsecond())
         .with("rid", facts.rid)
         .with_some("traceparent", facts.traceparent.map(|id| tree::hex(&id)))
         .with("app", facts.app.as_str())
@@ -229,7 +232,27 @@ fn verdict(v: &CategoryVerdict) -> Object {
         .with("status", v.status.as_str())
         .with("rule", v.rule.as_str())
         .with_some("conflict", v.conflict.then_some(true))
+        .with_some("premises", v.premises.as_ref().map(premises))
 }
+
+/// Members that are false or empty are left out.
+fn premises(p: &Premises) -> Object {
+    let closed_for: Vec<Json> = p.closed_for.iter().map(|basis| basis.as_str().into()).collect();
+    Object::default()
+        .with("v", PREMISES_VERSION)
+        .with("whom", p.whom.as_str())
+        .with("action", p.action.as_str())
+        .with_some("explicit", p.explicit.then_some(true))
+        .with_some("gpc", p.gpc.then_some(true))
+        .with_some("records", p.records)
+        .with_some("masked", p.masked.then_some(true))
+        .with_some("closed_for", Some(closed_for).filter(|c| !c.is_empty()))
+        .with("reading", format!("{:016x}", p.reading))
+}
+
+/// Counts up with every fact that policies can read and premises gain: a replay takes no older ones, since it would have to
+/// guess what is not in them.
+pub(super) const PREMISES_VERSION: u64 = 1;
 
 fn party_facts(facts: &PartyFacts) -> Object {
     Object::default()

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::model::{
     Action, ApiName, Channel, Client, Department, Environment, EventId, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Verdicts,
 };
@@ -29,6 +31,10 @@ pub struct DecisionFacts {
     pub purpose: Option<Purpose>,
     /// Hash of the policy set.
     pub policy_set: Arc<str>,
+    /// Hash of the policy folder alone, so that a replay can tell whether it has the folder that decided.
+    pub policies: Arc<str>,
+    /// What policies took for the time.
+    pub now: Timestamp,
     /// Generation of the configuration.
     pub generation: u64,
     pub consent_revision: Revision,

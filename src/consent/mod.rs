@@ -53,7 +53,7 @@ pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
-pub use floor::{floor, limited_lifts};
+pub use floor::{closed_for, floor, limited_lifts};
 pub use gaps::Gap;
 pub use gpp::{GppOptOuts, GppUnread};
 pub use identity::{KNOWN_BEFORE, MergeDraft, Split, SplitOff};

@@ -12,7 +12,7 @@ use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing
 use crate::filter;
 use crate::model::{
     Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, PartyFacts, PartyNo,
-    Purpose, Question, Release, Revision, Space, Verdicts, Why,
+    PolicyName, Premises, Purpose, Question, Release, Revision, Space, Verdicts, Whom, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -159,13 +159,17 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
     let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
     let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc() };
     let question = asked.question(category, basis, &seen);
-    let decided = policies.decide(&question);
     let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
-    let mut answer = CategoryVerdict {
+    let closed = if reserved { Some(Why::UnknownParty) } else { stop.map(Why::Stop) };
+    let Weighed { release, why, policies: determining } = weigh(policies, &question, closed, masked);
+    if why == Why::PolicyError {
+        tracing::error!(policy.ids = ?determining, "a policy erred; the category is refused");
+    }
+    let answer = CategoryVerdict {
         category,
-        release: Release::Withheld,
-        why: Why::NoPermit,
-        policies: decided.policies(),
+        release,
+        why,
+        policies: determining,
         basis,
         activity: activity.map(|a| (a.id, a.version)),
         status: effective.status,
@@ -173,30 +177,21 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         overridden: newest(effective.overridden).into_iter().filter_map(event_id).collect(),
         rule: effective.rule,
         conflict: effective.conflict,
+        premises: Some(Premises {
+            whom: match about {
+                About::Known(_) => Whom::Known,
+                About::Unknown => Whom::Unknown,
+                About::New => Whom::New,
+            },
+            action: asked.action,
+            explicit: question.explicit,
+            gpc: question.gpc,
+            records: question.records,
+            masked,
+            closed_for: consent::closed_for(profile, vocabulary, rules, asked.purpose, category, asked.channel),
+            reading: policies.reading(asked.purpose, category),
+        }),
     };
-    if reserved {
-        answer.why = Why::UnknownParty;
-        answer.policies.clear();
-    } else if let Some(stop) = stop {
-        answer.why = Why::Stop(stop);
-        answer.policies.clear();
-    } else if !decided.errors().is_empty() {
-        answer.why = Why::PolicyError;
-        answer.policies = decided.errors().to_vec();
-        tracing::error!(policy.ids = ?decided.errors(), "a policy erred; the category is refused");
-    } else if decided.allow() {
-        answer.why = Why::Permitted;
-        answer.release = Release::Full;
-    } else {
-        answer.why = if decided.is_determined() { Why::Forbidden } else { Why::NoPermit };
-        if masked && asked.action == Action::Read {
-            let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question });
-            if reduced.allow() && reduced.errors().is_empty() {
-                answer.release = Release::Reduced;
-                answer.policies = reduced.policies();
-            }
-        }
-    }
     let action = match answer.release {
         Release::Withheld => return (answer, Vec::new()),
         Release::Reduced => Action::ReadReduced,
@@ -210,6 +205,37 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         counted.extend(effective.limited);
     }
     (answer, counted)
+}
+
+/// What comes of a question.
+pub(super) struct Weighed {
+    pub(super) release: Release,
+    pub(super) why: Why,
+    /// Determining, or erring.
+    pub(super) policies: Vec<PolicyName>,
+}
+
+/// INVARIANT: the one order in which reasons are looked at, for whatever is enforced, and for whatever another policy set would
+/// have made of it. The policies are asked also where `closed` has decided, so that the work is the same.
+pub(super) fn weigh(policies: &Policies, question: &Question<'_>, closed: Option<Why>, masked: bool) -> Weighed {
+    let decided = policies.decide(question);
+    if let Some(why) = closed {
+        return Weighed { release: Release::Withheld, why, policies: Vec::new() };
+    }
+    if !decided.errors().is_empty() {
+        return Weighed { release: Release::Withheld, why: Why::PolicyError, policies: decided.errors().to_vec() };
+    }
+    if decided.allow() {
+        return Weighed { release: Release::Full, why: Why::Permitted, policies: decided.policies() };
+    }
+    let why = if decided.is_determined() { Why::Forbidden } else { Why::NoPermit };
+    if masked && question.action == Action::Read {
+        let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question.clone() });
+        if reduced.allow() && reduced.errors().is_empty() {
+            return Weighed { release: Release::Reduced, why, policies: reduced.policies() };
+        }
+    }
+    Weighed { release: Release::Withheld, why, policies: decided.policies() }
 }
 
 /// Events that lost, told with one verdict at most. A customer who has changed their mind a thousand times would otherwise

@@ -18,6 +18,7 @@ pub mod probe;
 mod problem;
 mod read;
 mod reload;
+pub mod replay;
 pub mod respond;
 mod route;
 mod running;

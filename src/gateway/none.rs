@@ -16,7 +16,7 @@ use super::route::{Authenticated, Routed};
 use super::state::Shared;
 use crate::audit::{Entry, Group, Outcome};
 use crate::filter::Filtered;
-use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, PartyFacts, Question, Release, Verdicts, Why};
+use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, PartyFacts, Premises, Question, Release, Verdicts, Whom, Why};
 
 /// The resource that policies judge for such routes.
 const NO_CUSTOMER_DATA: &str = "no-customer-data";
@@ -54,6 +54,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         overridden: Vec::new(),
         rule: policies.consent_rules().rule,
         conflict: false,
+        premises: Some(Premises {
+            whom: Whom::Nobody,
+            action: asked.action,
+            explicit: false,
+            gpc: asked.gpc,
+            records: asked.records,
+            masked: false,
+            closed_for: Vec::new(),
+            reading: policies.reading(asked.purpose, category),
+        }),
     };
     let outcome = if permitted.is_some() { Outcome::Permit } else { Outcome::Deny };
     let group = Group { parties: Vec::new(), unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(vec![verdict])), facts: None };

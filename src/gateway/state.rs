@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Hash over policies and governed configuration.
     pub set_id: Arc<str>,
+    /// Hash of the policy folder alone.
+    pub folder_id: Arc<str>,
     pub policies: Arc<Policies>,
     pub catalog: Catalog,
     pub authenticator: Authenticator,

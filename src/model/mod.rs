@@ -10,7 +10,7 @@ mod shape;
 mod vocabulary;
 
 pub use consent::{Author, Capture, ConflictRule, ConsentRules};
-pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Question, Release, Verdicts, Why};
+pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Employee, Judged, Premises, Question, Release, Verdicts, Whom, Why};
 pub use finding::{Finding, Findings, suggest};
 pub use json::{is_duplicate, unique_json};
 pub use name::{

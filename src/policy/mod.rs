@@ -29,11 +29,13 @@ use crate::model::{
 
 use compiled::{Answer, Seen};
 use governed::Activities;
+use reading::Readings;
 use request::Requests;
 use rules::Rule;
 use slices::{Slice, Slices};
 use source::Folder;
 
+mod allowed;
 pub mod cases;
 mod catalogue;
 #[cfg(test)]
@@ -46,6 +48,7 @@ mod governed;
 mod hazards;
 #[cfg(test)]
 mod mistakes;
+mod reading;
 mod reads;
 mod request;
 mod rules;
@@ -55,6 +58,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use allowed::Allowed;
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 
 /// One loaded, validated policy folder.
@@ -65,6 +69,7 @@ pub struct Policies {
     activities: Activities,
     captures: Vec<Capture>,
     consent_rules: ConsentRules,
+    readings: Readings,
     infos: Vec<PolicyInfo>,
     schema: Schema,
     entities: Entities,
@@ -244,13 +249,15 @@ impl Policies {
         requests.check(&schema, &vocabulary, &folder.schema, findings);
         let (rules, infos) = rules?;
         let slices = Slices::new(slices::Source { rules: &rules, requests: &requests, entities: &entities, vocabulary: &vocabulary });
+        let consent_rules = consent_rules?;
         Some(Self {
             id: folder.id(),
             files: folder.files().len(),
+            readings: Readings::new(&vocabulary, &consent_rules),
             vocabulary: Arc::new(vocabulary),
             activities,
             captures,
-            consent_rules: consent_rules?,
+            consent_rules,
             infos,
             schema,
             entities,
@@ -315,6 +322,18 @@ impl Policies {
     #[must_use]
     pub fn consent_rules(&self) -> &ConsentRules {
         &self.consent_rules
+    }
+
+    /// What purpose and category hang on when statements of customers are matched with them, as a hash.
+    #[must_use]
+    pub fn reading(&self, purpose: Purpose, category: Category) -> u64 {
+        self.readings.of(purpose, category)
+    }
+
+    /// Whether any policy in the question's scope looks at the time.
+    #[must_use]
+    pub fn reads_time(&self, question: &Question<'_>) -> bool {
+        self.slices.index.see(question).is_some_and(|seen| self.in_scope(&seen).any(|rule| rule.reads.reads("context.now")))
     }
 
     /// Every policy and template link, in the order of the files.

@@ -48,6 +48,8 @@ mod receipts;
 #[cfg(test)]
 mod recipients;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod snapshots;

@@ -112,6 +112,8 @@ fn facts() -> Arc<DecisionFacts> {
         route: RouteKey::intern("GET /customers/{id}"),
         purpose: Some(Purpose::intern("sales.outreach")),
         policy_set: "3f9a21".into(),
+        policies: "81c07d".into(),
+        now: Timestamp::UNIX_EPOCH,
         generation: 7,
         consent_revision: Revision(19),
         environment: Environment::Production,
@@ -134,6 +136,7 @@ fn verdict(category: &str, release: Release, event: Option<u64>) -> CategoryVerd
         overridden: Vec::new(),
         rule: ConflictRule::CustomerLastWord,
         conflict: false,
+        premises: None,
     }
 }
 

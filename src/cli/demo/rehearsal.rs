@@ -119,6 +119,7 @@ impl Asked<'_> {
             overridden: Vec::new(),
             rule: ConflictRule::CustomerLastWord,
             conflict: false,
+            premises: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `consentry policy …`: the policy folder alone, without configuration.
 
 mod check;
+mod replay;
 mod test;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use super::{Exit, Failure, Output};
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Test(test::TestArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// `--dir`, for every command about one folder.
@@ -26,6 +28,7 @@ impl PolicyCommand {
         match self {
             Self::Check(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
+            Self::Replay(args) => args.execute(output),
         }
     }
 }

@@ -1,0 +1,378 @@
+//! Recorded decisions, judged again by a candidate policy folder: what would have been answered otherwise, to whom and why.
+//! The record says all that the policies read, so that no payload is needed; where it does not, it is counted, never guessed.
+//!
+//! Equal questions are judged once: a group of the log is a caller and verdicts by number, and unless a policy in scope looks at
+//! the time, its answer is the same wherever both come again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::judge::weigh;
+use crate::audit::{AuditError, Gap, Item, Past, PastCaller, PastGroup, PastVerdict};
+use crate::model::{
+    Action, Caller, Category, Department, Employee, LawfulBasis, PartyFacts, PartyNo, Purpose, Question, Release, Whom, Why,
+};
+use crate::policy::{Policies, Use};
+
+/// Questions of which the answer is remembered; then all are forgotten.
+const MEMO_MAX: usize = 1 << 18;
+/// Customers told apart in all differences together; beyond, they are only counted as answers.
+const CUSTOMERS_MAX: usize = 1 << 20;
+/// Decisions named with each difference.
+const EXAMPLES_MAX: usize = 3;
+/// Stands for a policy where a name of the question is not in the folder.
+const NOT_IN_FOLDER: &str = "not in the catalogue";
+/// Stands for a policy where no customer's consent could open a category, or now could.
+const ENTITLEMENT: &str = "any customer's consent";
+
+/// Towards more or towards less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    Loses,
+    Gains,
+}
+
+impl Direction {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loses => "loses",
+            Self::Gains => "gains",
+        }
+    }
+
+    pub(super) fn of(before: Release, after: Release) -> Option<Self> {
+        match after.cmp(&before) {
+            std::cmp::Ordering::Less => Some(Self::Loses),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(Self::Gains),
+        }
+    }
+}
+
+/// One kind of difference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Difference {
+    pub direction: Direction,
+    pub app: String,
+    pub department: String,
+    pub purpose: String,
+    pub category: String,
+    /// What decides in the candidate; where nothing there permits, what permitted before.
+    pub policies: Vec<String>,
+    pub before: Release,
+    pub after: Release,
+}
+
+/// How often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// One customer and one category of one decision.
+    pub answers: u64,
+    pub customers: HashSet<PartyNo>,
+    /// The first decisions, by index.
+    pub decisions: Vec<u64>,
+}
+
+/// Why an answer cannot be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Skipped {
+    Record(Gap),
+    /// The candidate matches statements of customers in another way, so that the recorded consent status could be another.
+    ConsentReadOtherwise,
+}
+
+impl Skipped {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Record(Gap::OtherVersion) => "recorded by a version that keeps other facts",
+            Self::Record(Gap::HeadAway) => "the head of the decision is not in the log that was read",
+            Self::Record(Gap::Unreadable) => "recorded in a form that cannot be read",
+            Self::ConsentReadOtherwise => "purpose, category or consent rule hang together otherwise, so the consent status may differ",
+        }
+    }
+}
+
+/// What a replay came to.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    pub decisions: u64,
+    pub entries: u64,
+    /// Answers judged again.
+    pub answers: u64,
+    pub unchanged: u64,
+    pub differences: BTreeMap<Difference, Extent>,
+    pub skipped: BTreeMap<Skipped, u64>,
+    /// Answers of the active folder, and those of them that it gives again; only with an active folder.
+    pub own: u64,
+    pub reproduced: u64,
+    /// Decisions that the active folder does not reproduce, the first ones.
+    pub unlike: Vec<u64>,
+    /// Not all customers of the differences were told apart.
+    pub customers_capped: bool,
+}
+
+/// Judges the log in `dir` again by `candidate`; with `active`, also by the folder that decided, wherever the record names it.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn replay(
+    dir: &Path,
+    since: Option<Timestamp>,
+    candidate: &Policies,
+    active: Option<&Policies>,
+    progress: impl FnMut(u64, u64),
+) -> Result<Replayed, AuditError> {
+    let mut replay = Replay { candidate, active, memo: HashMap::new(), told_apart: 0, out: Replayed::default() };
+    let past = Past::read(dir, since, progress, |past, item| replay.item(past, item))?;
+    replay.out.decisions = past.decisions;
+    replay.out.entries = past.entries;
+    Ok(replay.out)
+}
+
+struct Replay<'a> {
+    candidate: &'a Policies,
+    active: Option<&'a Policies>,
+    memo: HashMap<(usize, usize, bool), Remembered>,
+    told_apart: usize,
+    out: Replayed,
+}
+
+/// What comes of one group, for each of its customers.
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    judged: u64,
+    differences: Vec<Difference>,
+    skipped: Vec<Skipped>,
+    own: u64,
+    reproduced: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Remembered {
+    /// Whenever it is asked.
+    Always(Outcome),
+    /// A policy looks at the time.
+    Timed,
+}
+
+impl Replay<'_> {
+    fn item(&mut self, past: &Past, item: Item<'_>) {
+        match item {
+            Item::Group(group) => self.group(past, &group),
+            Item::Gap { why, customers, .. } => *self.out.skipped.entry(Skipped::Record(why)).or_default() += customers,
+        }
+    }
+
+    fn group(&mut self, past: &Past, group: &PastGroup<'_>) {
+        let key = (group.caller, group.verdicts, group.not_entitled);
+        if let Some(Remembered::Always(known)) = self.memo.get(&key) {
+            // Nearly all come here, and change nothing.
+            if known.differences.is_empty() && known.skipped.is_empty() && known.own == known.reproduced {
+                let (judged, own) = (known.judged, known.own);
+                self.same(group.customers, judged, own);
+                return;
+            }
+            let known = known.clone();
+            self.add(group, known);
+            return;
+        }
+        let (outcome, is_timed) = self.judge(past, group);
+        if self.memo.len() >= MEMO_MAX {
+            self.memo.clear();
+        }
+        self.memo.insert(key, if is_timed { Remembered::Timed } else { Remembered::Always(outcome.clone()) });
+        self.add(group, outcome);
+    }
+
+    fn same(&mut self, customers: u64, judged: u64, own: u64) {
+        self.out.answers += judged * customers;
+        self.out.unchanged += judged * customers;
+        self.out.own += own * customers;
+        self.out.reproduced += own * customers;
+    }
+
+    fn add(&mut self, group: &PastGroup<'_>, outcome: Outcome) {
+        let customers = group.customers;
+        let changed = u64::try_from(outcome.differences.len()).unwrap_or(u64::MAX);
+        self.out.answers += outcome.judged * customers;
+        self.out.unchanged += outcome.judged.saturating_sub(changed) * customers;
+        self.out.own += outcome.own * customers;
+        self.out.reproduced += outcome.reproduced * customers;
+        if outcome.own != outcome.reproduced && self.out.unlike.len() < EXAMPLES_MAX {
+            self.out.unlike.push(group.decision);
+        }
+        for skipped in outcome.skipped {
+            *self.out.skipped.entry(skipped).or_default() += customers;
+        }
+        let parties = if outcome.differences.is_empty() { Vec::new() } else { group.parties() };
+        for difference in outcome.differences {
+            let extent = self.out.differences.entry(difference).or_default();
+            extent.answers += customers;
+            if extent.decisions.len() < EXAMPLES_MAX && extent.decisions.last() != Some(&group.decision) {
+                extent.decisions.push(group.decision);
+            }
+            for party in &parties {
+                if self.told_apart >= CUSTOMERS_MAX {
+                    self.out.customers_capped = true;
+                    break;
+                }
+                self.told_apart += usize::from(extent.customers.insert(*party));
+            }
+        }
+    }
+
+    /// What comes of a group, and whether it may be otherwise at another time.
+    fn judge(&self, past: &Past, group: &PastGroup<'_>) -> (Outcome, bool) {
+        let (Some(caller), Some(known)) = (past.callers.get(group.caller), past.verdicts.get(group.verdicts)) else {
+            return (Outcome { skipped: vec![Skipped::Record(Gap::Unreadable)], ..Outcome::default() }, false);
+        };
+        let own = self.active.filter(|active| active.id() == caller.policies);
+        let mut outcome = Outcome::default();
+        let mut is_timed = false;
+        for verdict in &known.verdicts {
+            let again = Again { caller, verdict, facts: known.facts, now: group.now, not_entitled: group.not_entitled };
+            let before = again.before();
+            match again.judge(self.candidate) {
+                Ok(answer) => {
+                    outcome.judged += 1;
+                    is_timed |= answer.is_timed;
+                    outcome.differences.extend(again.difference(before, answer));
+                }
+                Err(skipped) => outcome.skipped.push(skipped),
+            }
+            if let Some(own) = own {
+                let answer = again.judge(own);
+                outcome.own += 1;
+                is_timed |= answer.as_ref().is_ok_and(|answer| answer.is_timed);
+                outcome.reproduced += u64::from(answer.is_ok_and(|answer| answer.release == before));
+            }
+        }
+        (outcome, is_timed)
+    }
+}
+
+/// One recorded verdict, to be made again.
+struct Again<'a> {
+    caller: &'a PastCaller,
+    verdict: &'a PastVerdict,
+    facts: Option<PartyFacts>,
+    now: Timestamp,
+    not_entitled: bool,
+}
+
+struct Answer {
+    release: Release,
+    policies: Vec<String>,
+    is_timed: bool,
+}
+
+/// A recorded question in the words of a folder.
+struct Named {
+    caller: Caller,
+    purpose: Purpose,
+    category: Category,
+}
+
+impl Again<'_> {
+    /// Where no consent could have opened it, nothing was judged of any customer, and nothing went out.
+    fn before(&self) -> Release {
+        if self.is_about_anybody() { Release::Withheld } else { self.verdict.release }
+    }
+
+    fn is_about_anybody(&self) -> bool {
+        self.not_entitled && self.verdict.premises.whom == Whom::New
+    }
+
+    fn difference(&self, before: Release, after: Answer) -> Option<Difference> {
+        let direction = Direction::of(before, after.release)?;
+        let policies = if after.policies.is_empty() { self.verdict.policies.clone() } else { after.policies };
+        let PastCaller { app, department, purpose, .. } = self.caller.clone();
+        Some(Difference { direction, app, department, purpose, category: self.verdict.category.clone(), policies, before, after: after.release })
+    }
+
+    /// What a folder makes of the same question. Its own catalogue says who the app is and on which basis it asks.
+    fn judge(&self, policies: &Policies) -> Result<Answer, Skipped> {
+        // The gateway refuses what its catalogue does not know.
+        let Some(named) = self.named(policies) else {
+            return Ok(Answer { release: Release::Withheld, policies: vec![NOT_IN_FOLDER.to_owned()], is_timed: false });
+        };
+        let premises = &self.verdict.premises;
+        let Named { caller, purpose, category } = &named;
+        let is_read_alike = policies.reading(*purpose, *category) == premises.reading && caller.department.as_str() == self.caller.department;
+        if premises.whom == Whom::Known && !is_read_alike {
+            return Err(Skipped::ConsentReadOtherwise);
+        }
+        let activity = policies.activity(caller.department, *purpose, *category);
+        let basis = match premises.whom {
+            Whom::Nobody => LawfulBasis::LegitimateInterest,
+            Whom::Known | Whom::Unknown | Whom::New => activity.map_or(LawfulBasis::None, |activity| activity.basis),
+        };
+        let party = match (premises.whom, self.facts) {
+            (Whom::Known, Some(facts)) => facts,
+            (Whom::Known, None) => return Err(Skipped::Record(Gap::Unreadable)),
+            (Whom::Unknown | Whom::New | Whom::Nobody, _) => PartyFacts::unknown(policies.consent_rules().default_segment),
+        };
+        let question = Question {
+            caller,
+            action: premises.action,
+            category: *category,
+            purpose: *purpose,
+            basis,
+            status: self.verdict.status,
+            explicit: premises.explicit,
+            party,
+            channel: self.caller.channel,
+            environment: self.caller.environment,
+            gpc: premises.gpc,
+            records: premises.records,
+            now: self.now,
+        };
+        let reduced = Question { action: Action::ReadReduced, ..question.clone() };
+        let is_timed = policies.reads_time(&question) || (premises.masked && policies.reads_time(&reduced));
+        if self.is_about_anybody() {
+            let could = policies.could_permit(&Use::of(&question)) || (premises.masked && policies.could_permit(&Use::of(&reduced)));
+            let release = if could { Release::Full } else { Release::Withheld };
+            return Ok(Answer { release, policies: vec![ENTITLEMENT.to_owned()], is_timed });
+        }
+        let is_reserved = premises.whom == Whom::Unknown && !policies.is_steward(caller);
+        // Which stop it was makes no difference here.
+        let is_stopped = premises.closed_for.contains(&basis);
+        let closed = if is_reserved { Some(Why::UnknownParty) } else { is_stopped.then_some(Why::Stop("recorded")) };
+        let weighed = weigh(policies, &question, closed, premises.masked);
+        let policies = match weighed.why {
+            Why::Stop(_) => vec!["a hard stop".to_owned()],
+            Why::UnknownParty => vec!["the customer is not in the crosswalk".to_owned()],
+            Why::Permitted | Why::Forbidden | Why::NoPermit | Why::PolicyError => weighed.policies.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Answer { release: weighed.release, policies, is_timed })
+    }
+
+    fn named(&self, policies: &Policies) -> Option<Named> {
+        let vocabulary = policies.vocabulary();
+        let client = vocabulary.client(&self.caller.app)?;
+        let info = vocabulary.clients.get(&client)?;
+        // Roles that a catalogue does not know are dropped where tokens are read.
+        let roles = || self.caller.roles.iter().filter_map(|role| vocabulary.role(role)).collect();
+        let employee = self.caller.has_employee.then(|| Employee { pseudonym: String::new(), roles: roles() });
+        Some(Named {
+            caller: Caller { client, kind: info.kind, department: info.department, employee },
+            purpose: vocabulary.purpose(&self.caller.purpose)?,
+            category: vocabulary.category(&self.verdict.category)?,
+        })
+    }
+}
+
+/// The departments that own what changes, sorted.
+#[must_use]
+pub fn owners(replayed: &Replayed, candidate: &Policies) -> Vec<Department> {
+    let vocabulary = candidate.vocabulary();
+    let owner = |category: &str| vocabulary.categories.get(&vocabulary.category(category)?).map(|info| info.owner);
+    let mut owners: Vec<Department> = replayed.differences.keys().filter_map(|difference| owner(&difference.category)).collect();
+    owners.sort();
+    owners.dedup();
+    owners
+}

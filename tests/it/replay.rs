@@ -1,0 +1,139 @@
+//! Recorded decisions judged again: the log reproduces itself, and a planted policy is found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::people::{ada, card, mina, pavel};
+use crate::harness::{World, gateway};
+use crate::process::{Ran, run_in};
+
+const OUTREACH: &str = "sales.outreach";
+const SUPPORT: &str = "service-provision.support";
+const EMAIL: &str = "marketing.email";
+
+/// Requests of every kind: objects, lists, exports, writes, nobody's data, list checks, employees, opt-outs, refusals.
+async fn busy() -> World {
+    let world = gateway().start().await;
+    for (id, body) in [("0031", ada()), ("0044", mina()), ("0058", pavel()), ("0070", ada().replace("0031", "0070"))] {
+        world.upstream.json(&format!("GET /customers/{id}"), &body);
+        world.upstream.json(&format!("GET /cards/{id}"), &card(id, "a@example.net"));
+    }
+    let rows = format!(r#"{{"customers":[{},{},{}],"total":3}}"#, ada(), pavel(), mina());
+    world.upstream.json("GET /customers", &rows);
+    world.upstream.json("GET /export", &rows);
+    world.upstream.json("GET /about", r#"{"version":1}"#);
+    world.upstream.json("PATCH /cards/0031", r"{}");
+    world.upstream.json("PATCH /customers/0031", &ada());
+    for id in ["0031", "0044", "0070"] {
+        world.consent(&format!("crm:{id}"), OUTREACH, "given").await;
+        world.consent(&format!("crm:{id}"), EMAIL, "given").await;
+    }
+    world.consent("crm:0058", OUTREACH, "refused").await;
+    world.desk(Method::POST, "/v1/objections", json!({ "party": "crm:0031", "reason": "asked by letter" })).await;
+    for (app, target, purpose) in [
+        ("crm", "/crm/customers/0031", OUTREACH),
+        ("crm", "/crm/customers/0044", OUTREACH),
+        ("crm", "/crm/customers/0058", OUTREACH),
+        ("crm", "/crm/customers/0070", OUTREACH),
+        ("crm", "/crm/customers/9999", OUTREACH),
+        ("crm", "/crm/customers", OUTREACH),
+        ("crm", "/crm/export", OUTREACH),
+        ("crm", "/crm/cards/0044", OUTREACH),
+        ("crm", "/crm/about", OUTREACH),
+        ("campaign-manager", "/crm/customers/0031", EMAIL),
+        ("campaign-manager", "/crm/customers/0044", EMAIL),
+        ("campaign-manager", "/crm/customers", EMAIL),
+        ("campaign-manager", "/sales/invoices/R-8", EMAIL),
+        ("helpdesk", "/crm/customers/0031", SUPPORT),
+        ("helpdesk", "/crm/cards/0058", SUPPORT),
+        ("mdm-hub", "/crm/customers/0044", "data-coordination"),
+        ("mdm-hub", "/crm/customers/9999", "data-coordination"),
+        ("sales-copilot", "/crm/customers/0031", OUTREACH),
+        ("helpdesk", "/crm/customers/0031", EMAIL),
+    ] {
+        drop(world.client(app).get(target).purpose(purpose).await);
+    }
+    drop(world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).header("sec-gpc", "1").await);
+    let employee = world.token("crm", &json!({ "roles": ["key-account-care"] }));
+    drop(world.client("crm").token(employee).get("/crm/customers/0070").purpose(OUTREACH).await);
+    let helpdesk = world.client("helpdesk");
+    drop(helpdesk.ask(Method::PATCH, "/crm/cards/0031").purpose(SUPPORT).json(r#"{"phone":"1"}"#).await);
+    drop(helpdesk.ask(Method::PATCH, "/crm/customers/0031").purpose(SUPPORT).json(r#"{"phone":"1"}"#).await);
+    drop(helpdesk.ask(Method::PATCH, "/crm/customers/0031").purpose(SUPPORT).json(r#"{"leadScore":1}"#).await);
+    let list = json!({ "purpose": EMAIL, "ids": ["crm:0031", "crm:0044", "crm:9999", "crm:0058"] });
+    let checked = world.capture("campaign-manager").post("/v1/check", &list.to_string()).await;
+    assert!(checked.status.is_success(), "{checked:?}");
+    world
+}
+
+/// The gateway's own folder, and a copy to change.
+fn folders(world: &World, root: &Path) -> (PathBuf, PathBuf) {
+    let active = world.log_dir().parent().unwrap().join("policies");
+    let next = root.join("next");
+    fs::create_dir(&next).unwrap();
+    for entry in fs::read_dir(&active).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), next.join(entry.file_name())).unwrap();
+    }
+    (active, next)
+}
+
+fn change(folder: &Path, file: &str, from: &str, to: &str) {
+    let path = folder.join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} has no `{from}`");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// Marketing may read health data of whoever is a lead.
+fn plant(folder: &Path) {
+    change(folder, "40-prohibitions.cedar", "unless\n{\n  (context.consent.status", "unless\n{\n  context.customer.stage == Stage::\"lead\" ||\n  (context.consent.status");
+    change(folder, "activities.toml", "categories = [\"identity\", \"contact\", \"behaviour\"]\nbasis = \"consent\"", "categories = [\"identity\", \"contact\", \"behaviour\", \"health\"]\nbasis = \"consent\"\nart9 = \"explicit-consent\"");
+    let planted = "\n@id(\"leads-health\")\n@description(\"Planted by a test.\")\npermit (\n  principal in Department::\"marketing\",\n  action == Action::\"read\",\n  resource == Category::\"health\"\n)\nwhen\n{\n  context.purpose in Purpose::\"marketing\" &&\n  context.customer.stage == Stage::\"lead\"\n};\n";
+    let path = folder.join("20-sharing.cedar");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(path, text + planted).unwrap();
+}
+
+fn replay(root: &Path, world: &World, candidate: &Path, more: &[&str]) -> Ran {
+    let (log, candidate) = (world.log_dir(), candidate.to_str().unwrap().to_owned());
+    let active = log.parent().unwrap().join("policies");
+    let mut args = vec!["policy", "replay", "--candidate", &candidate, "--log", log.to_str().unwrap(), "--active", active.to_str().unwrap()];
+    args.extend(more);
+    run_in(root, &args)
+}
+
+fn as_json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_reproduces_itself_and_the_same_folder_changes_nothing() {
+    let world = busy().await;
+    let root = tempfile::tempdir().unwrap();
+    let (_, next) = folders(&world, root.path());
+    let ran = replay(root.path(), &world, &next, &["--format", "json"]);
+    let found = as_json(&ran);
+    println!("{found:#}");
+    assert_eq!((0, true), (ran.exit, found["ok"].as_bool().unwrap()), "{ran:?}");
+    assert!(found["answers"].as_u64().unwrap() > 100, "{found}");
+    assert_eq!(found["answers"], found["unchanged"]);
+    assert_eq!((&found["answers"], &found["answers"]), (&found["reproduced"]["of"], &found["reproduced"]["answers"]));
+    assert_eq!((&json!([]), &json!([])), (&found["differences"], &found["skipped"]));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_widening_ends_with_1_until_it_is_named() {
+    let world = busy().await;
+    let root = tempfile::tempdir().unwrap();
+    let (_, next) = folders(&world, root.path());
+    plant(&next);
+    let ran = replay(root.path(), &world, &next, &[]);
+    println!("{}", ran.stdout);
+    assert_eq!(1, ran.exit, "{ran:?}");
+    world.finish().await;
+}
