@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group};
+use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, ShadowRow};
 use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
@@ -70,6 +70,18 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }
         Entry::PolicyRejected { findings } => head("policy_rejected", now).with("findings", findings),
+        Entry::Shadow { step, candidate, judged, failed, gains, loses, rows, left_out } => {
+            let rows: Vec<Json> = rows.into_iter().map(|row| shadow_row(&row).into()).collect();
+            head("shadow", now)
+                .with("step", step)
+                .with("candidate", token("candidate", candidate.as_ref().to_owned())?)
+                .with("judged", judged)
+                .with("failed", failed)
+                .with("gains", gains)
+                .with("loses", loses)
+                .with_some("rows", Some(rows).filter(|rows| !rows.is_empty()))
+                .with_some("left_out", Some(left_out).filter(|&n| n > 0))
+        }
         Entry::ConfigLoaded { hash, generation } => head("config_loaded", now).with("hash", token("hash", hash)?).with("generation", generation),
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
         Entry::Rejects { count, code, network } => {
@@ -253,6 +265,19 @@ fn premises(p: &Premises) -> Object {
 /// Counts up with every fact that policies can read and premises gain: a replay takes no older ones, since it would have to
 /// guess what is not in them.
 pub(super) const PREMISES_VERSION: u64 = 1;
+
+fn shadow_row(row: &ShadowRow) -> Object {
+    let policies: Vec<Json> = row.policies.iter().map(|p| p.as_str().into()).collect();
+    Object::default()
+        .with("direction", row.direction)
+        .with("app", row.app.as_str())
+        .with("department", row.department.as_str())
+        .with("action", row.action.as_str())
+        .with("purpose", row.purpose.as_str())
+        .with("category", row.category.as_str())
+        .with_some("policies", Some(policies).filter(|p| !p.is_empty()))
+        .with("answers", row.answers)
+}
 
 fn party_facts(facts: &PartyFacts) -> Object {
     Object::default()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, ApiName, Channel, Client, Department, Environment, EventId, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Verdicts,
+    Action, ApiName, Category, Channel, Client, Department, Environment, EventId, PartyFacts, PartyNo, PolicyName, Purpose, Revision, Role, RouteKey,
+    Verdicts,
 };
 
 /// Customers in one entry at most; a part of an answer closes there.
@@ -86,6 +87,20 @@ pub struct Group {
     pub facts: Option<PartyFacts>,
 }
 
+/// One kind of difference between what was enforced and what a shadow's policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowRow {
+    /// `gains` or `loses`.
+    pub direction: &'static str,
+    pub app: Client,
+    pub department: Department,
+    pub action: Action,
+    pub purpose: Purpose,
+    pub category: Category,
+    pub policies: Vec<PolicyName>,
+    pub answers: u64,
+}
+
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
 /// the decision's number, and every other entry of the request carries it as `of`.
 #[derive(Clone, Debug)]
@@ -162,6 +177,20 @@ pub enum Entry {
     },
     PolicyRejected {
         findings: u32,
+    },
+    /// A shadow's start, end, and differences so far.
+    Shadow {
+        step: &'static str,
+        /// Hash of the candidate folder.
+        candidate: Arc<str>,
+        /// Questions put to it, and those it could not answer.
+        judged: u64,
+        failed: u64,
+        gains: u64,
+        loses: u64,
+        rows: Vec<ShadowRow>,
+        /// Kinds of differences that are not among `rows`.
+        left_out: u64,
     },
     ConfigLoaded {
         hash: String,

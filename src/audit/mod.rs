@@ -37,7 +37,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Outcome};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Outcome, ShadowRow};
 pub use error::AuditError;
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};

@@ -19,9 +19,7 @@ use super::encode::PREMISES_VERSION;
 use super::error::AuditError;
 use super::parties;
 use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
-use crate::model::{
-    Action, Age, Channel, ConsentStatus, Environment, LawfulBasis, PartyFacts, PartyNo, Premises, Release, Segment, Stage, Whom,
-};
+use crate::model::{Action, Age, Channel, ConsentStatus, Environment, LawfulBasis, PartyFacts, PartyNo, Premises, Release, Segment, Stage, Whom};
 
 /// Heads that wait for their parts and their end; the oldest goes first. Some 200 B each.
 const OPEN_MAX: usize = 65_536;
@@ -85,7 +83,7 @@ impl PastGroup<'_> {
 /// Why a group cannot be judged again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Gap {
-    /// Written by a version that records other facts than this one.
+    /// Without premises of this version: written by another one, or decided anew by other policies than its head names.
     OtherVersion,
     /// Its head is not among what was read.
     HeadAway,
@@ -127,8 +125,8 @@ struct Head {
 struct Dictionary {
     facts: HashMap<u64, Facts>,
     verdicts: HashMap<u64, Result<usize, Gap>>,
-    /// By facts, app and so on, so that a caller's texts are compared once a segment.
-    callers: HashMap<(u64, Box<str>, Box<str>, bool), Result<usize, Gap>>,
+    /// The callers that were met with these facts; few, so that nothing is put together to find one.
+    callers: HashMap<u64, Vec<usize>>,
 }
 
 impl Past {
@@ -189,14 +187,7 @@ impl Past {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        index: u64,
-        entry: &[u8],
-        since: Option<i64>,
-        dictionary: &mut Dictionary,
-        each: &mut impl FnMut(&Self, Item<'_>),
-    ) {
+    fn entry(&mut self, index: u64, entry: &[u8], since: Option<i64>, dictionary: &mut Dictionary, each: &mut impl FnMut(&Self, Item<'_>)) {
         // Entries of other versions and kinds are no decisions that this version could judge.
         let Ok(line) = serde_json::from_slice::<Line<'_>>(entry) else { return };
         if line.v != 1 {
@@ -239,14 +230,7 @@ impl Past {
         }
     }
 
-    fn decision(
-        &mut self,
-        index: u64,
-        line: &Line<'_>,
-        since: Option<i64>,
-        dictionary: &mut Dictionary,
-        each: &mut impl FnMut(&Self, Item<'_>),
-    ) {
+    fn decision(&mut self, index: u64, line: &Line<'_>, since: Option<i64>, dictionary: &mut Dictionary, each: &mut impl FnMut(&Self, Item<'_>)) {
         let head = match line.of {
             None => {
                 let head = self.head(line, dictionary);
@@ -313,9 +297,12 @@ impl Past {
 
     fn caller(&mut self, line: &Line<'_>, dict: u64, dictionary: &mut Dictionary) -> Result<usize, Gap> {
         let (app, department) = (line.app.as_deref().unwrap_or_default(), line.department.as_deref().unwrap_or_default());
-        let key = (dict, Box::from(app), Box::from(department), line.actor.is_some());
-        if let Some(known) = dictionary.callers.get(&key) {
-            return *known;
+        let is_met = |number: &&usize| {
+            let known = self.callers.get(**number);
+            known.is_some_and(|known| known.app == app && known.department == department && known.has_employee == line.actor.is_some())
+        };
+        if let Some(known) = dictionary.callers.get(&dict).and_then(|met| met.iter().find(is_met)) {
+            return Ok(*known);
         }
         let facts = dictionary.facts.get(&dict).ok_or(Gap::Unreadable)?;
         let caller = PastCaller {
@@ -333,7 +320,7 @@ impl Past {
             self.callers.push(caller.clone());
             self.callers.len() - 1
         });
-        dictionary.callers.insert(key, Ok(number));
+        dictionary.callers.entry(dict).or_default().push(number);
         Ok(number)
     }
 }

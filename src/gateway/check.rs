@@ -97,6 +97,7 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         gpc: question.gpc,
         records: None,
         now: facts.now,
+        shadow: shared.watch(),
     };
     Ok((asked, Arc::new(facts)))
 }

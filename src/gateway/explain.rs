@@ -46,6 +46,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         gpc: false,
         records: found.route.records_max,
         now: shared.clock.now(),
+        shadow: None,
         caller,
     };
     let customer = customer(shared, &snapshot, &found)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::shadow::{Difference, Watch};
 use crate::audit::{Group, Outcome};
 use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
@@ -28,6 +29,8 @@ pub(super) struct Asked {
     pub(super) gpc: bool,
     pub(super) records: Option<u32>,
     pub(super) now: Timestamp,
+    /// Other policies that are asked beside those that are enforced.
+    pub(super) shadow: Option<Arc<Watch>>,
 }
 
 impl Asked {
@@ -97,18 +100,39 @@ pub(super) enum About<'a> {
 
 /// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
 pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
-    counted_verdicts(policies, asked, about, categories).0
+    let made = counted_verdicts(policies, asked, about, categories);
+    if let Some(watch) = &asked.shadow {
+        let party = match about {
+            About::Known(standing) => Some(standing.party),
+            About::Unknown | About::New => None,
+        };
+        watch.count(party, &made.differences);
+    }
+    made.verdicts
 }
 
-/// The same with the grants of limited uses without which less would go out.
-fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> (Verdicts, BTreeSet<Position>) {
+/// Verdicts with what else came of judging.
+struct Made {
+    verdicts: Verdicts,
+    /// The grants of limited uses without which less would go out.
+    counted: BTreeSet<Position>,
+    /// How a shadow's verdicts differ.
+    differences: Vec<Difference>,
+}
+
+fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Made {
     let mut counted = BTreeSet::new();
+    let mut differences = Vec::new();
     let judged = categories.iter().map(|(category, masked)| {
         let (verdict, relied) = judge(policies, asked, about, *category, *masked);
+        if verdict.why == Why::PolicyError {
+            tracing::error!(policy.ids = ?verdict.policies, "a policy erred; the category is refused");
+        }
+        differences.extend(asked.shadow.as_ref().and_then(|watch| watch.compare(asked, about, *category, *masked, &verdict)));
         counted.extend(relied);
         verdict
     });
-    (Verdicts::new(judged.collect()), counted)
+    Made { verdicts: Verdicts::new(judged.collect()), counted, differences }
 }
 
 /// A verdict with the policies' own account of it.
@@ -137,7 +161,7 @@ pub(super) fn explained(
 }
 
 /// The verdict, and the grants of limited uses without which it would be another.
-fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
+pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
     let activity = policies.activity(asked.caller.department, asked.purpose, category);
@@ -162,9 +186,6 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
     let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
     let closed = if reserved { Some(Why::UnknownParty) } else { stop.map(Why::Stop) };
     let Weighed { release, why, policies: determining } = weigh(policies, &question, closed, masked);
-    if why == Why::PolicyError {
-        tracing::error!(policy.ids = ?determining, "a policy erred; the category is refused");
-    }
     let answer = CategoryVerdict {
         category,
         release,
@@ -277,6 +298,7 @@ struct Known {
     _profile: Arc<Profile>,
     verdicts: Arc<Verdicts>,
     counted: Arc<BTreeSet<Position>>,
+    differences: Arc<[Difference]>,
 }
 
 /// What a body was judged on.
@@ -376,7 +398,7 @@ impl<'a> Judging<'a> {
         };
         self.facts.insert(standing.party, standing.facts);
         let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true));
-        let Known { verdicts, counted, .. } = match self.memo.get(&key) {
+        let Known { verdicts, counted, differences, .. } = match self.memo.get(&key) {
             Some(known) => known.clone(),
             None => {
                 let fresh = self.known(standing, is_requested);
@@ -384,6 +406,9 @@ impl<'a> Judging<'a> {
                 fresh
             }
         };
+        if let Some(watch) = &self.asked.shadow {
+            watch.count(Some(standing.party), &differences);
+        }
         if !counted.is_empty() {
             self.uses.insert(standing.party, counted.iter().filter_map(|at| standing.event_id(*at)).collect());
         }
@@ -392,11 +417,11 @@ impl<'a> Judging<'a> {
 
     /// Rows share verdicts by profile, so they carry no event; the customer whom the request named carries the events.
     fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Known {
-        let (mut found, counted) = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
+        let Made { verdicts: mut found, counted, differences } = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
         if is_requested != Some(true) {
             found = Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect());
         }
-        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted) }
+        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted), differences: differences.into() }
     }
 
     fn withhold(&self, is_requested: Option<bool>) -> Judged {

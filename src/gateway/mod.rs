@@ -23,6 +23,7 @@ pub mod respond;
 mod route;
 mod running;
 mod search;
+mod shadow;
 mod staff;
 mod state;
 mod tls;

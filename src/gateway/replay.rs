@@ -11,9 +11,7 @@ use jiff::Timestamp;
 
 use super::judge::weigh;
 use crate::audit::{AuditError, Gap, Item, Past, PastCaller, PastGroup, PastVerdict};
-use crate::model::{
-    Action, Caller, Category, Department, Employee, LawfulBasis, PartyFacts, PartyNo, Purpose, Question, Release, Whom, Why,
-};
+use crate::model::{Action, Caller, Category, Department, Employee, LawfulBasis, PartyFacts, PartyNo, Purpose, Question, Release, Whom, Why};
 use crate::policy::{Policies, Use};
 
 /// Questions of which the answer is remembered; then all are forgotten.
@@ -88,7 +86,7 @@ impl Skipped {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Record(Gap::OtherVersion) => "recorded by a version that keeps other facts",
+            Self::Record(Gap::OtherVersion) => "recorded by another version, or decided anew during a reload, without all that was judged on",
             Self::Record(Gap::HeadAway) => "the head of the decision is not in the log that was read",
             Self::Record(Gap::Unreadable) => "recorded in a form that cannot be read",
             Self::ConsentReadOtherwise => "purpose, category or consent rule hang together otherwise, so the consent status may differ",
@@ -375,4 +373,131 @@ pub fn owners(replayed: &Replayed, candidate: &Policies) -> Vec<Department> {
     owners.sort();
     owners.dedup();
     owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Age, ConsentStatus, Environment, Premises, Segment, Stage};
+
+    /// The shipped folder with one text replaced.
+    fn with(file: &str, from: &str, to: &str) -> Policies {
+        let mut files = crate::policy::files(Path::new("policies")).unwrap();
+        let text = files.get_mut(file).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        *text = text.replacen(from, to, 1);
+        Policies::of_files(&files).unwrap_or_else(|findings| panic!("{findings}"))
+    }
+
+    fn shipped() -> Policies {
+        Policies::load(Path::new("policies")).unwrap()
+    }
+
+    fn caller() -> PastCaller {
+        PastCaller {
+            app: "crm".to_owned(),
+            department: "sales".to_owned(),
+            has_employee: false,
+            roles: Vec::new(),
+            purpose: "sales.outreach".to_owned(),
+            channel: shipped().vocabulary().channel(Purpose::intern("sales.outreach")),
+            environment: Environment::Production,
+            policies: shipped().id().to_owned(),
+        }
+    }
+
+    /// `crm` reads a contact of a lead who agreed.
+    fn verdict() -> PastVerdict {
+        PastVerdict {
+            category: "contact".to_owned(),
+            release: Release::Full,
+            policies: vec!["share-with-consent".to_owned()],
+            basis: LawfulBasis::Consent,
+            status: ConsentStatus::Given,
+            premises: Premises {
+                whom: Whom::Known,
+                action: Action::Read,
+                explicit: false,
+                gpc: false,
+                records: None,
+                masked: false,
+                closed_for: Vec::new(),
+                reading: shipped().reading(Purpose::intern("sales.outreach"), Category::intern("contact")),
+            },
+        }
+    }
+
+    fn judge(policies: &Policies, caller: &PastCaller, verdict: &PastVerdict, not_entitled: bool) -> Result<Release, Skipped> {
+        let facts = PartyFacts { stage: Stage::Lead, segment: Segment::Standard, age: Age::Adult, legal_hold: false };
+        let now = Timestamp::from_second(1_780_000_000).unwrap();
+        Again { caller, verdict, facts: Some(facts), now, not_entitled }.judge(policies).map(|answer| answer.release)
+    }
+
+    #[test]
+    fn each_fact_of_the_record_counts() {
+        let policies = shipped();
+        let base = verdict();
+        assert_eq!(Ok(Release::Full), judge(&policies, &caller(), &base, false));
+        let but = |change: &dyn Fn(&mut PastVerdict)| {
+            let mut other = base.clone();
+            change(&mut other);
+            judge(&policies, &caller(), &other, false)
+        };
+        assert_eq!(Ok(Release::Withheld), but(&|v| v.status = ConsentStatus::Withdrawn));
+        assert_eq!(Ok(Release::Withheld), but(&|v| v.premises.closed_for = vec![LawfulBasis::Consent]));
+        assert_eq!(Ok(Release::Full), but(&|v| v.premises.closed_for = vec![LawfulBasis::LegitimateInterest]), "a stop for another basis");
+        assert_eq!(Ok(Release::Withheld), but(&|v| v.premises.whom = Whom::Unknown), "not the steward");
+        let test = PastCaller { environment: Environment::Test, ..caller() };
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &test, &base, false));
+    }
+
+    #[test]
+    fn what_the_candidate_does_not_know_is_refused_there() {
+        let policies = shipped();
+        let app = PastCaller { app: "gone".to_owned(), ..caller() };
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &app, &verdict(), false));
+        let purpose = PastCaller { purpose: "sales.gone".to_owned(), ..caller() };
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &purpose, &verdict(), false));
+    }
+
+    #[test]
+    fn consent_that_would_be_read_otherwise_is_passed_over() {
+        let mut other = verdict();
+        other.premises.reading ^= 1;
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &caller(), &other, false));
+        let moved = PastCaller { department: "service".to_owned(), ..caller() };
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &moved, &verdict(), false));
+        let stricter = with("consent.toml", "customer-last-word/v1", "most-restrictive/v1");
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&stricter, &caller(), &verdict(), false));
+        // Of somebody unknown nothing was said that could be read otherwise.
+        let mut unknown = verdict();
+        unknown.premises.whom = Whom::Unknown;
+        assert_eq!(Ok(Release::Withheld), judge(&stricter, &caller(), &unknown, false));
+    }
+
+    #[test]
+    fn another_basis_is_judged_with_the_stops_of_that_basis() {
+        let from = "categories = [\"identity\", \"contact\", \"behaviour\", \"opportunity\", \"order\"]\nbasis = \"consent\"";
+        let interest = with("activities.toml", from, &from.replace("\"consent\"", "\"legitimate-interest\""));
+        let mut own = verdict();
+        own.category = "opportunity".to_owned();
+        own.premises.reading = shipped().reading(Purpose::intern("sales.outreach"), Category::intern("opportunity"));
+        own.status = ConsentStatus::Unknown;
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &own, false), "rests on consent");
+        assert_eq!(Ok(Release::Full), judge(&interest, &caller(), &own, false), "rests on an interest");
+        own.premises.closed_for = vec![LawfulBasis::LegitimateInterest];
+        assert_eq!(Ok(Release::Withheld), judge(&interest, &caller(), &own, false), "to which the customer objected");
+    }
+
+    #[test]
+    fn who_was_refused_for_everybody_is_asked_for_everybody_again() {
+        let mut nobody = verdict();
+        nobody.release = Release::Withheld;
+        nobody.premises.whom = Whom::New;
+        nobody.status = ConsentStatus::Unknown;
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &nobody, false), "nobody in particular has agreed");
+        assert_eq!(Ok(Release::Full), judge(&shipped(), &caller(), &nobody, true), "but somebody could have");
+        nobody.category = "health".to_owned();
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &nobody, true));
+    }
 }

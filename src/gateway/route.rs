@@ -150,6 +150,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         gpc: facts.gpc,
         records: found.route.records_max,
         now: facts.now,
+        shadow: shared.watch(),
     };
     Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
 }

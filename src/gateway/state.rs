@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::forward::Upstream;
+use super::shadow::{Shadow, Watch};
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -52,6 +53,8 @@ pub struct RequestLimits {
 /// The gateway's state for as long as it runs.
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// Policies that are asked beside those of the snapshot.
+    pub(super) shadow: ArcSwapOption<Shadow>,
     pub ledger: Arc<Ledger>,
     pub log: Log,
     pub clock: Arc<dyn Clock>,
@@ -71,7 +74,8 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     #[must_use]
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
-        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
+        let (snapshot, shadow) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty());
+        Arc::new(Self { snapshot, shadow, ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
     }
 
     #[must_use]
@@ -82,6 +86,10 @@ impl Shared {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.load().generation
+    }
+
+    pub(super) fn watch(&self) -> Option<Arc<Watch>> {
+        self.shadow.load_full().map(Watch::new)
     }
 
     pub(super) fn swap(&self, next: Snapshot) {

@@ -15,6 +15,7 @@
 //!
 //! Language: <https://docs.cedarpolicy.com/>, Cedar 4.14.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,6 +211,17 @@ impl Decided<'_> {
     }
 }
 
+/// The governed files of a folder, names with texts, to be sent elsewhere.
+///
+/// # Errors
+/// What cannot be read.
+pub fn files(dir: &Path) -> Result<BTreeMap<String, String>, Findings> {
+    let mut findings = Findings::default();
+    let folder = Folder::read(dir, &mut findings);
+    let files = folder.iter().flat_map(Folder::files).map(|file| (file.name.clone(), file.text.clone())).collect();
+    findings.or(files)
+}
+
 /// Reads and judges a policy folder without keeping it.
 ///
 /// # Errors
@@ -224,8 +236,21 @@ impl Policies {
     /// # Errors
     /// Every mistake of every file, warnings included.
     pub fn load(dir: &Path) -> Result<Self, Findings> {
+        Self::judged(dir, |findings| Folder::read(dir, findings))
+    }
+
+    /// Takes a folder as it was sent, names with texts; findings call it `folder`.
+    ///
+    /// # Errors
+    /// As [`Policies::load`].
+    pub fn of_files(files: &BTreeMap<String, String>) -> Result<Self, Findings> {
+        let dir = Path::new("folder");
+        Self::judged(dir, |findings| Folder::of(dir, files, findings))
+    }
+
+    fn judged(dir: &Path, read: impl FnOnce(&mut Findings) -> Option<Folder>) -> Result<Self, Findings> {
         let mut findings = Findings::default();
-        let loaded = Folder::read(dir, &mut findings).and_then(|folder| Self::build(&folder, &mut findings));
+        let loaded = read(&mut findings).and_then(|folder| Self::build(&folder, &mut findings));
         if let Some(loaded) = loaded {
             return findings.or(loaded);
         }
@@ -273,6 +298,11 @@ impl Policies {
     #[must_use]
     pub fn compiled(self, is_compiled: bool) -> Self {
         Self { is_compiled, ..self }
+    }
+
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.is_compiled
     }
 
     /// SHA-256, in hex, over the name and the bytes of every governed file.

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::people::{ada, card, mina, pavel};
-use crate::harness::{World, gateway};
+use crate::harness::{World, entries, gateway};
 use crate::process::{Ran, run_in};
 
 const OUTREACH: &str = "sales.outreach";
@@ -32,7 +32,7 @@ async fn busy() -> World {
         world.consent(&format!("crm:{id}"), EMAIL, "given").await;
     }
     world.consent("crm:0058", OUTREACH, "refused").await;
-    world.desk(Method::POST, "/v1/objections", json!({ "party": "crm:0031", "reason": "asked by letter" })).await;
+    world.desk(Method::POST, "/v1/objections", json!({ "party": "crm:0031", "kind": "objection-marketing", "reason": "asked by letter" })).await;
     for (app, target, purpose) in [
         ("crm", "/crm/customers/0031", OUTREACH),
         ("crm", "/crm/customers/0044", OUTREACH),
@@ -90,8 +90,18 @@ fn change(folder: &Path, file: &str, from: &str, to: &str) {
 
 /// Marketing may read health data of whoever is a lead.
 fn plant(folder: &Path) {
-    change(folder, "40-prohibitions.cedar", "unless\n{\n  (context.consent.status", "unless\n{\n  context.customer.stage == Stage::\"lead\" ||\n  (context.consent.status");
-    change(folder, "activities.toml", "categories = [\"identity\", \"contact\", \"behaviour\"]\nbasis = \"consent\"", "categories = [\"identity\", \"contact\", \"behaviour\", \"health\"]\nbasis = \"consent\"\nart9 = \"explicit-consent\"");
+    change(
+        folder,
+        "40-prohibitions.cedar",
+        "unless\n{\n  (context.consent.status",
+        "unless\n{\n  context.customer.stage == Stage::\"lead\" ||\n  (context.consent.status",
+    );
+    change(
+        folder,
+        "activities.toml",
+        "categories = [\"identity\", \"contact\", \"behaviour\"]\nbasis = \"consent\"",
+        "categories = [\"identity\", \"contact\", \"behaviour\", \"health\"]\nbasis = \"consent\"\nart9 = \"explicit-consent\"",
+    );
     let planted = "\n@id(\"leads-health\")\n@description(\"Planted by a test.\")\npermit (\n  principal in Department::\"marketing\",\n  action == Action::\"read\",\n  resource == Category::\"health\"\n)\nwhen\n{\n  context.purpose in Purpose::\"marketing\" &&\n  context.customer.stage == Stage::\"lead\"\n};\n";
     let path = folder.join("20-sharing.cedar");
     let text = fs::read_to_string(&path).unwrap();
@@ -117,7 +127,6 @@ async fn the_log_reproduces_itself_and_the_same_folder_changes_nothing() {
     let (_, next) = folders(&world, root.path());
     let ran = replay(root.path(), &world, &next, &["--format", "json"]);
     let found = as_json(&ran);
-    println!("{found:#}");
     assert_eq!((0, true), (ran.exit, found["ok"].as_bool().unwrap()), "{ran:?}");
     assert!(found["answers"].as_u64().unwrap() > 100, "{found}");
     assert_eq!(found["answers"], found["unchanged"]);
@@ -133,7 +142,127 @@ async fn a_planted_widening_ends_with_1_until_it_is_named() {
     let (_, next) = folders(&world, root.path());
     plant(&next);
     let ran = replay(root.path(), &world, &next, &[]);
-    println!("{}", ran.stdout);
     assert_eq!(1, ran.exit, "{ran:?}");
+    let shown = ran.stdout.lines().skip(1).map(|line| mask(line)).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(shown, @r"
+    reproduced 120 of 120 with the folder that decided
+
+           answers  customers  app               dept       purpose          category  policy
+    gains        2          1  campaign-manager  marketing  marketing.email  health    leads-health share-with-consent
+
+    2 answers would gain health
+    unchanged 118 · owners of what changes: service
+    2 answers widen without being named: #, # · look: consentry explain --decision
+    ");
+    let found = as_json(&replay(root.path(), &world, &next, &["--format", "json"]));
+    let [difference] = &found["differences"].as_array().unwrap()[..] else { panic!("{found:#}") };
+    let named = ["direction", "app", "department", "purpose", "category", "before", "after"].map(|member| difference[member].as_str().unwrap());
+    assert_eq!(["gains", "campaign-manager", "marketing", "marketing.email", "health", "withheld", "full"], named);
+    assert_eq!((&json!(["leads-health", "share-with-consent"]), &json!(1)), (&difference["policies"], &difference["customers"]));
+    assert_eq!(found["reproduced"]["of"], found["reproduced"]["answers"]);
+
+    let allow = root.path().join("widening.toml");
+    let allowed = |text: &str| {
+        fs::write(&allow, text).unwrap();
+        replay(root.path(), &world, &next, &["--allow", allow.to_str().unwrap()])
+    };
+    let named = "[[allow]]\napp = \"campaign-manager\"\ncategory = \"health\"\nreason = \"PRIV-320\"\n";
+    let ran = allowed(named);
+    assert_eq!(0, ran.exit, "{ran:?}");
+    assert!(ran.stdout.contains("allowed by line 1: PRIV-320"), "{}", ran.stdout);
+    let unused = "[[allow]]\napp = \"crm\"\ncategory = \"health\"\nreason = \"another\"\n";
+    let ran = allowed(&format!("{named}{unused}"));
+    assert_eq!(0, ran.exit, "{ran:?}");
+    assert!(ran.stdout.contains("widening.toml:5: allows nothing that happened"), "{}", ran.stdout);
+    assert_eq!(1, allowed(unused).exit);
+    assert_eq!(3, allowed("[[allow]]\napp = \"crn\"\nreason = \"x\"\n").exit);
+    // The other way round nothing widens.
+    let active = world.log_dir().parent().unwrap().join("policies");
+    let log = world.log_dir();
+    let back = ["policy", "replay", "--candidate", active.to_str().unwrap(), "--log", log.to_str().unwrap(), "--active", next.to_str().unwrap()];
+    let ran = run_in(root.path(), &back);
+    assert_eq!(0, ran.exit, "{ran:?}");
+    assert!(ran.stdout.contains("reproduced nothing"), "{}", ran.stdout);
+    world.finish().await;
+}
+
+/// Numbers of decisions differ from run to run.
+fn mask(line: &str) -> String {
+    let mut out = String::new();
+    let mut in_number = false;
+    for c in line.chars() {
+        in_number = c == '#' || (in_number && c.is_ascii_digit());
+        if !in_number || c == '#' {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_replayed_is_no_silent_success() {
+    let world = gateway().start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    world.consent("crm:0031", OUTREACH, "given").await;
+    world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await;
+    let root = tempfile::tempdir().unwrap();
+    let (_, next) = folders(&world, root.path());
+    change(&next, "consent.toml", "customer-last-word/v1", "most-restrictive/v1");
+    let ran = replay(root.path(), &world, &next, &[]);
+    assert_eq!(1, ran.exit, "{ran:?}");
+    assert!(ran.stdout.contains("consent status may differ"), "{}", ran.stdout);
+    // Nothing else was recorded, and a log of which nothing was judged again proves nothing.
+    assert_eq!(1, replay(root.path(), &world, &next, &["--accept-skipped"]).exit);
+    let later = replay(root.path(), &world, &next, &["--since", "2999-01-01T00:00:00Z"]);
+    assert!(later.exit == 1 && later.stdout.contains("nothing is proved"), "{later:?}");
+    change(&next, "20-sharing.cedar", "permit (", "permitt (");
+    let broken = replay(root.path(), &world, &next, &[]);
+    assert!(broken.exit == 3 && broken.stdout.contains("20-sharing.cedar:"), "{broken:?}");
+    let away = run_in(
+        root.path(),
+        &["policy", "replay", "--candidate", world.log_dir().parent().unwrap().join("policies").to_str().unwrap(), "--log", "nowhere"],
+    );
+    assert_eq!(4, away.exit, "{away:?}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_counts_what_the_candidate_would_say_and_changes_nothing() {
+    let world = gateway().start().await;
+    let rows = format!(r#"{{"customers":[{},{},{}],"total":3}}"#, ada(), pavel(), mina());
+    world.upstream.json("GET /customers", &rows);
+    world.upstream.json("GET /customers/0044", &mina());
+    for id in ["0031", "0044"] {
+        world.consent(&format!("crm:{id}"), EMAIL, "given").await;
+    }
+    let marketing = world.client("campaign-manager");
+    let before = [marketing.get("/crm/customers/0044").purpose(EMAIL).await, marketing.get("/crm/customers").purpose(EMAIL).await];
+    let root = tempfile::tempdir().unwrap();
+    let (active, next) = folders(&world, root.path());
+    let instance = world.running().instance();
+    assert!(instance.shadow(false).is_none());
+    let mut broken = consentry::policy::files(&active).unwrap();
+    broken.remove("consent.toml");
+    assert!(instance.start_shadow(&broken).is_err() && instance.shadow(false).is_none(), "a broken candidate changes nothing");
+    plant(&next);
+    instance.start_shadow(&consentry::policy::files(&next).unwrap()).unwrap();
+    let during = [marketing.get("/crm/customers/0044").purpose(EMAIL).await, marketing.get("/crm/customers").purpose(EMAIL).await];
+    for (one, other) in before.iter().zip(&during) {
+        assert_eq!((one.status, one.text()), (other.status, other.text()), "nothing of the candidate is enforced");
+    }
+    let report = instance.shadow(false).unwrap();
+    let [row] = &report["differences"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    // The lead once by name and once as a row.
+    assert_eq!((&json!("gains"), &json!(2), &json!("health")), (&row["direction"], &row["answers"], &row["category"]));
+    assert_eq!((&json!("campaign-manager"), &json!(["leads-health", "share-with-consent"])), (&row["app"], &row["policies"]));
+    assert_eq!((&json!(2), &json!(0), &json!(0)), (&report["gains"], &report["loses"], &report["failed"]));
+    assert!(instance.metrics().contains("consentry_shadow_differences_total{direction=\"gains\"} 2"), "{}", instance.metrics());
+    assert_eq!(report["gains"], instance.shadow(true).unwrap()["gains"]);
+    assert!(instance.shadow(false).is_none());
+    marketing.get("/crm/customers/0044").purpose(EMAIL).await;
+    let steps: Vec<Value> = entries(&world.log_dir()).into_iter().filter(|entry| entry.kind() == "shadow").map(|entry| entry.resolved).collect();
+    assert_eq!(("started", "stopped"), (steps[0]["step"].as_str().unwrap(), steps.last().unwrap()["step"].as_str().unwrap()));
+    assert_eq!(json!(2), steps.last().unwrap()["gains"]);
+    assert_eq!("leads-health", steps.last().unwrap()["rows"][0]["policies"][0]);
     world.finish().await;
 }

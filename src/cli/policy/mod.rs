@@ -2,6 +2,7 @@
 
 mod check;
 mod replay;
+mod shadow;
 mod test;
 
 use std::path::PathBuf;
@@ -13,6 +14,9 @@ pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Replay(replay::ReplayArgs),
+    /// A candidate folder beside the active one in the running gateway; nothing of it is enforced.
+    #[command(subcommand)]
+    Shadow(shadow::ShadowCommand),
 }
 
 /// `--dir`, for every command about one folder.
@@ -29,6 +33,7 @@ impl PolicyCommand {
             Self::Check(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
             Self::Replay(args) => args.execute(output),
+            Self::Shadow(command) => command.execute(output),
         }
     }
 }

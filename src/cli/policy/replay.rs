@@ -243,7 +243,8 @@ impl Verdict<'_> {
                 Some(line) => format!("allowed by line {}: {}", line.line, line.reason),
                 None => difference.policies.join(" "),
             };
-            let masked = if Release::Reduced == difference.before.max(difference.after) || difference.before.min(difference.after) == Release::Reduced {
+            let masked = if Release::Reduced == difference.before.max(difference.after) || difference.before.min(difference.after) == Release::Reduced
+            {
                 "*"
             } else {
                 ""
@@ -310,13 +311,13 @@ fn numbers(indexes: &[u64]) -> String {
     indexes.iter().map(|index| format!("#{index}")).collect::<Vec<_>>().join(", ")
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(super) fn counted(number: u64, what: &str) -> String {
     let plural = count(usize::try_from(number).unwrap_or(usize::MAX), what);
     plural.replacen(&number.to_string(), &grouped(number), 1)
 }
 
 /// `1204` as `1,204`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -106,6 +106,7 @@ impl World {
             gpc: false,
             records: None,
             now: SystemClock::shared().now(),
+            shadow: None,
         };
         let standing = self.ledger.standing(&Self::id()).unwrap().unwrap();
         let (verdict, counted) = judge(&self.policies, &asked, About::Known(&standing), Category::intern(category), false);
