@@ -92,7 +92,7 @@ pub enum Gap {
 }
 
 /// What is being read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
     Group(PastGroup<'a>),
     Gap { why: Gap, decision: u64, customers: u64 },

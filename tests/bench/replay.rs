@@ -84,9 +84,9 @@ fn facts(policies: &Policies, rid: u64) -> Arc<DecisionFacts> {
 /// What the folder itself says of the customer, so that a replay finds nothing new.
 fn group(policies: &Policies, rid: u64) -> Group {
     let state = usize::try_from(rid % CUSTOMERS).unwrap();
-    let pick = |all: usize, per: usize| state / per % all;
-    let status = [ConsentStatus::Given, ConsentStatus::Withdrawn, ConsentStatus::Unknown][pick(3, 1)];
-    let party = PartyFacts { stage: Stage::ALL[pick(Stage::ALL.len(), 3)], segment: Segment::Standard, age: Age::Adult, legal_hold: false };
+    let status = *[ConsentStatus::Given, ConsentStatus::Withdrawn, ConsentStatus::Unknown].iter().cycle().nth(state % 3).unwrap();
+    let stage = *Stage::ALL.iter().cycle().nth(state / 3 % Stage::ALL.len()).unwrap();
+    let party = PartyFacts { stage, segment: Segment::Standard, age: Age::Adult, legal_hold: false };
     let verdicts: Vec<CategoryVerdict> = ["identity", "contact", "order"].map(|name| verdict(policies, name, status, party)).into();
     let outcome = if verdicts.iter().any(|v| v.release == Release::Full) { Outcome::Permit } else { Outcome::Deny };
     Group { parties: vec![PartyNo(rid % CUSTOMERS)], unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(verdicts)), facts: Some(party) }

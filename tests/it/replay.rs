@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::people::{ada, card, mina, pavel};
 use crate::harness::{World, entries, gateway};
-use crate::process::{Ran, run_in};
+use crate::process::{Ran, Site, run_in};
 
 const OUTREACH: &str = "sales.outreach";
 const SUPPORT: &str = "service-provision.support";
@@ -224,6 +224,37 @@ async fn what_cannot_be_replayed_is_no_silent_success() {
     );
     assert_eq!(4, away.exit, "{away:?}");
     world.finish().await;
+}
+
+#[test]
+fn a_shadow_is_started_looked_at_and_stopped_from_the_command_line() {
+    let site = Site::new();
+    let gateway = site.start();
+    let root = tempfile::tempdir().unwrap();
+    let next = root.path().join("next");
+    fs::create_dir(&next).unwrap();
+    for (name, text) in consentry::policy::files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")).unwrap() {
+        fs::write(next.join(name), text).unwrap();
+    }
+    let certs = site.state.certs();
+    let author = &certs.staff["policy-author"];
+    let server = format!("https://localhost:{}", site.addresses.admin.port());
+    let files = [&certs.internal_ca, &author.chain, &author.key].map(|path| path.to_str().unwrap().to_owned());
+    let shadow = |command: &[&str]| {
+        let server = ["--server", &server, "--ca", &files[0], "--cert", &files[1], "--key", &files[2]];
+        run_in(root.path(), &[&["policy", "shadow"], command, &server].concat())
+    };
+    let none = shadow(&["diff"]);
+    assert!(none.exit == 4 && none.stderr.contains("there is no shadow"), "{none:?}");
+    let started = shadow(&["start", "next"]);
+    assert!(started.exit == 0 && started.stdout.contains("nothing of it is enforced"), "{started:?}");
+    let (diff, stopped) = (shadow(&["diff"]), shadow(&["stop"]));
+    assert!(diff.exit == 0 && diff.stdout.contains("0 answers would gain, 0 would lose"), "{diff:?}");
+    assert_eq!((0, 4), (stopped.exit, shadow(&["stop"]).exit), "{stopped:?}");
+    change(&next, "20-sharing.cedar", "permit (", "permitt (");
+    let broken = shadow(&["start", "next"]);
+    assert!(broken.exit == 3 && broken.stdout.contains("next/20-sharing.cedar:") && broken.stdout.contains("nothing was sent"), "{broken:?}");
+    gateway.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

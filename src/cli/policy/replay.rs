@@ -1,7 +1,7 @@
 //! `consentry policy replay`: what recorded decisions would have come to under another policy folder.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -102,14 +102,22 @@ impl ReplayArgs {
         allowed: &[Allowed],
     ) -> Result<Exit, Failure> {
         let bar = progress_bar(output);
-        let started = Instant::now();
+        let clock = SystemClock::shared();
+        let started = clock.monotonic();
         let replayed = replay(log, since, candidate, active, |done, total| {
             bar.set_length(total);
             bar.set_position(done);
         });
         bar.finish_and_clear();
         let replayed = replayed.map_err(|error| unreadable(log, &error))?;
-        let verdict = Verdict { replayed: &replayed, candidate, active, allowed, accept_skipped: self.accept_skipped, took: started.elapsed() };
+        let verdict = Verdict {
+            replayed: &replayed,
+            candidate,
+            active,
+            allowed,
+            accept_skipped: self.accept_skipped,
+            took: clock.monotonic().saturating_sub(started),
+        };
         if output.is_json() {
             output.json(&verdict.json())?;
         } else {
@@ -172,7 +180,7 @@ impl Verdict<'_> {
             "reproduced": self.active.map(|_| json!({ "of": own, "answers": reproduced, "unlike": self.replayed.unlike })),
             "differences": differences, "customers_capped": self.replayed.customers_capped,
             "skipped": skipped,
-            "allow_unused": self.unused().map(|line| place(line)).collect::<Vec<_>>(),
+            "allow_unused": self.unused().map(place).collect::<Vec<_>>(),
             "owners": owners(self.replayed, self.candidate).iter().map(ToString::to_string).collect::<Vec<_>>(),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         })

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What changes nothing that is stored, or comes to the same when it is repeated, takes no key.
-const QUESTIONS: [&str; 4] = ["policies.shadow.start", "policies.shadow.stop", "explain", "check"];
+const QUESTIONS: [&str; 4] = ["explain", "policies.shadow.start", "policies.shadow.stop", "check"];
 const KEY: &str = "7d00000000000000000000000000000000000000000000000000000000000000";
 
 /// A path and its body.
