@@ -5,18 +5,19 @@
 //! dictionary entries: `{"class":"facts","kind":"dict","t":…,"v":1,"value":…}`.
 //!
 //! A verdict says by which `rule` consent events were weighed (e.g. `customer-last-word/v1`) and, with `"conflict":true`, that
-//! formerly separate customers disagree. Which event decided and which lost stands in `events`, beside the groups.
+//! formerly separate customers disagree. Its `grounds` are all else that it was judged on (`past.rs` reads them back), and
+//! `lag_us` of a head is how much earlier than `t` the time was that policies took for now. Which event decided and which lost stands in `events`, beside the groups.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group};
+use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, ShadowRow};
 use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
-use crate::model::{CategoryVerdict, PartyFacts, PartyNo, Release, Why};
+use crate::model::{CategoryVerdict, Grounds, PartyFacts, PartyNo, Release, Why};
 
 /// The entry with holes for its dictionary entries, and the decision it must belong to.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
@@ -30,12 +31,12 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             let object = head("deny", now).with("status", status).with("code", code).with_some("paths", path_list(paths));
             let object = match of {
                 Some(of) => part_of(object, of),
-                None => decision(object, &facts)?,
+                None => decision(object, &facts, now)?,
             };
             with_groups(object, groups)?
         }
-        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts)?, groups)?,
-        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts)?, groups)?,
+        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts, now)?, groups)?,
+        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts, now)?, groups)?,
         Entry::Part { of, rows, dropped, groups, withheld } => {
             let object = part_of(head("part", now), of).with("rows", rows).with("dropped", dropped);
             with_groups(object.with_some("withheld", path_list(withheld)), groups)?
@@ -69,6 +70,18 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }
         Entry::PolicyRejected { findings } => head("policy_rejected", now).with("findings", findings),
+        Entry::Shadow { step, candidate, judged, failed, gains, loses, rows, left_out } => {
+            let rows: Vec<Json> = rows.into_iter().map(|row| shadow_row(&row).into()).collect();
+            head("shadow", now)
+                .with("step", step)
+                .with("candidate", token("candidate", candidate.as_ref().to_owned())?)
+                .with("judged", judged)
+                .with("failed", failed)
+                .with("gains", gains)
+                .with("loses", loses)
+                .with_some("rows", Some(rows).filter(|rows| !rows.is_empty()))
+                .with_some("left_out", Some(left_out).filter(|&n| n > 0))
+        }
         Entry::ConfigLoaded { hash, generation } => head("config_loaded", now).with("hash", token("hash", hash)?).with("generation", generation),
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
         Entry::Rejects { count, code, network } => {
@@ -111,7 +124,7 @@ fn head(kind: &'static str, now: Timestamp) -> Object {
     Object::default().with("v", 1u64).with("kind", kind).with("t", now.as_microsecond())
 }
 
-fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError> {
+fn decision(object: Object, facts: &DecisionFacts, now: Timestamp) -> Result<Object, AuditError> {
     let actor = facts.actor.clone().map(|a| token("actor", a)).transpose()?;
     let grant = facts.grant.as_deref().map(|g| token("grant", g.to_owned())).transpose()?;
     let mut roles = facts.roles.clone();
@@ -125,8 +138,10 @@ fn decision(object: Object, facts: &DecisionFacts) -> Result<Object, AuditError>
         .with("gpc", facts.gpc)
         .with_some("roles", Some(roles).filter(|r| !r.is_empty()))
         .with("policy_set", token("policy_set", facts.policy_set.as_ref().to_owned())?)
+        .with("policies", token("policies", facts.policies.as_ref().to_owned())?)
         .class("facts");
     Ok(object
+        .with("lag_us", now.as_microsecond() - facts.now.as_microsecond())
         .with("rid", facts.rid)
         .with_some("traceparent", facts.traceparent.map(|id| tree::hex(&id)))
         .with("app", facts.app.as_str())
@@ -236,6 +251,43 @@ fn verdict(v: &CategoryVerdict) -> Object {
         .with("status", v.status.as_str())
         .with("rule", v.rule.as_str())
         .with_some("conflict", v.conflict.then_some(true))
+        .with_some("grounds", v.grounds.as_ref().map(grounds))
+}
+
+/// Members that are false or empty are left out.
+fn grounds(p: &Grounds) -> Object {
+    let closed_for: Vec<Json> = p.closed_for.iter().map(|basis| basis.as_str().into()).collect();
+    Object::default()
+        .with("v", PREMISES_VERSION)
+        .with("whom", p.whom.as_str())
+        .with("action", p.action.as_str())
+        .with_some("explicit", p.explicit.then_some(true))
+        .with_some("gpc", p.gpc.then_some(true))
+        .with_some("records", p.records)
+        .with_some("masked", p.masked.then_some(true))
+        .with_some("closed_for", Some(closed_for).filter(|c| !c.is_empty()))
+        .with("reading", format!("{:016x}", p.reading))
+        .with_some("task", p.task.map(|task| task.as_str()))
+        .with_some("for_customer", p.for_customer)
+        .with_some("customers", p.customers)
+        .with_some("emergency", p.emergency.then_some(true))
+}
+
+/// Counts up with every fact that policies can read and grounds gain: a replay takes no older ones, since it would have to
+/// guess what is not in them.
+pub(super) const PREMISES_VERSION: u64 = 1;
+
+fn shadow_row(row: &ShadowRow) -> Object {
+    let policies: Vec<Json> = row.policies.iter().map(|p| p.as_str().into()).collect();
+    Object::default()
+        .with("direction", row.direction)
+        .with("app", row.app.as_str())
+        .with("department", row.department.as_str())
+        .with("action", row.action.as_str())
+        .with("purpose", row.purpose.as_str())
+        .with("category", row.category.as_str())
+        .with_some("policies", Some(policies).filter(|p| !p.is_empty()))
+        .with("answers", row.answers)
 }
 
 fn party_facts(facts: &PartyFacts) -> Object {

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::model::{
-    Action, ApiName, Behalf, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, Purpose, Revision, Role, RouteKey, Task,
-    Verdicts,
+    Action, ApiName, Behalf, Category, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, PolicyName, Purpose, Revision,
+    Role, RouteKey, Task, Verdicts,
 };
 
 /// Customers in one entry at most; a part of an answer closes there.
@@ -30,6 +32,10 @@ pub struct DecisionFacts {
     pub purpose: Option<Purpose>,
     /// Hash of the policy set.
     pub policy_set: Arc<str>,
+    /// Hash of the policy folder alone, so that a replay can tell whether it has the folder that decided.
+    pub policies: Arc<str>,
+    /// What policies took for the time.
+    pub now: Timestamp,
     /// Generation of the configuration.
     pub generation: u64,
     pub consent_revision: Revision,
@@ -92,6 +98,20 @@ pub struct Group {
     pub verdicts: Arc<Verdicts>,
     /// What the policies saw of these customers.
     pub facts: Option<PartyFacts>,
+}
+
+/// One kind of difference between what was enforced and what a shadow's policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowRow {
+    /// `gains` or `loses`.
+    pub direction: &'static str,
+    pub app: Client,
+    pub department: Department,
+    pub action: Action,
+    pub purpose: Purpose,
+    pub category: Category,
+    pub policies: Vec<PolicyName>,
+    pub answers: u64,
 }
 
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
@@ -170,6 +190,20 @@ pub enum Entry {
     },
     PolicyRejected {
         findings: u32,
+    },
+    /// A shadow's start, end, and differences so far.
+    Shadow {
+        step: &'static str,
+        /// Hash of the candidate folder.
+        candidate: Arc<str>,
+        /// Questions put to it, and those it could not answer.
+        judged: u64,
+        failed: u64,
+        gains: u64,
+        loses: u64,
+        rows: Vec<ShadowRow>,
+        /// Kinds of differences that are not among `rows`.
+        left_out: u64,
     },
     ConfigLoaded {
         hash: String,

@@ -11,7 +11,7 @@
 //! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
-//! - Reading, also while the log is being written: [`Reader`], [`search()`], [`show`], [`verify()`].
+//! - Reading, also while the log is being written: [`Reader`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
 
 mod disk;
 mod encode;
@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod note;
 mod parties;
+mod past;
 mod queue;
 mod read;
 mod recover;
@@ -36,10 +37,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
 pub use error::AuditError;
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
+pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};
 pub use queue::DecisionId;
 pub use read::{Logged, Reader};
 pub use search::{Found, Query, Relied, Shown, search, show};

@@ -151,7 +151,7 @@ fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn unreadable(dir: &Path, error: &audit::AuditError) -> Failure {
+pub(super) fn unreadable(dir: &Path, error: &audit::AuditError) -> Failure {
     Failure::new(if dir.is_dir() { Exit::CheckFailed } else { Exit::NotFound }, format!("cannot read the log in `{}`: {error}", dir.display()))
 }
 

@@ -38,6 +38,24 @@ pub fn floor(
     closing_stop(profile, &usage, basis).map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
 
+/// The lawful bases for which the floor is closed.
+#[must_use]
+pub fn closed_for(
+    profile: &Profile,
+    vocabulary: &Vocabulary,
+    rules: &ConsentRules,
+    purpose: Purpose,
+    category: Category,
+    channel: Channel,
+) -> Vec<LawfulBasis> {
+    // Most profiles have none.
+    if profile.stops.is_empty() {
+        return Vec::new();
+    }
+    let is_closed = |basis: &LawfulBasis| floor(profile, vocabulary, rules, purpose, *basis, category, channel).is_err();
+    LawfulBasis::ALL.iter().copied().filter(is_closed).collect()
+}
+
 /// The grants of limited uses without which a stop would close a use that is open.
 #[must_use]
 pub fn limited_lifts(

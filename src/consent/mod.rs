@@ -59,7 +59,7 @@ pub use contested::{ConflictFilter, ConflictPage, Contested};
 pub use draft::{Acknowledged, Capturer, EventDraft, LiftDraft, Note, NoteDraft, Statement, StopDraft};
 pub use error::{ConsentError, Unavailable};
 pub use event::{Assurance, Consent, Delegation, Event, Holder, Method, Normalise, Notice, PartyKind, PartyRef, Scope, State, Stop, StopKind, What};
-pub use floor::{Gap as FloorGap, floor, gap as floor_gap, limited_lifts};
+pub use floor::{Gap as FloorGap, closed_for, floor, gap as floor_gap, limited_lifts};
 pub use gaps::Gap;
 pub use gpp::{GppOptOuts, GppUnread};
 pub use identity::{KNOWN_BEFORE, MergeDraft, Split, SplitOff};

@@ -32,6 +32,7 @@ mod recipients;
 mod record;
 mod role;
 mod schema;
+mod shadow;
 mod stops;
 mod target;
 mod throttle;
@@ -41,6 +42,7 @@ mod withdrawals;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +54,7 @@ use crate::audit::Log;
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
 use crate::consent::{Ledger, Person};
-use crate::model::{Activity, Capture, Identifier, PartyNo, Vocabulary};
+use crate::model::{Activity, Capture, Findings, Identifier, PartyNo, Vocabulary};
 
 use dispatch::{Listener, Route};
 use schema::Schema;
@@ -111,6 +113,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     changes::ROUTES,
     webhooks::ROUTES,
     catalogue::ROUTES,
+    shadow::ROUTES,
 ];
 const CAPTURE_TABLES: &[&[Route]] = &[
     capture::ROUTES,
@@ -123,7 +126,8 @@ const CAPTURE_TABLES: &[&[Route]] = &[
 ];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];
 /// Bodies that stand inside other bodies.
-const NESTED_SCHEMAS: &[Schema] = &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, parties::PartyBody::SCHEMA];
+const NESTED_SCHEMAS: &[Schema] =
+    &[consents::NoticeBody::SCHEMA, consents::EvidenceBody::SCHEMA, shadow::FileBody::SCHEMA, parties::PartyBody::SCHEMA];
 
 /// The admin listener. Wants a [`StaffIdentity`] in the request's extensions.
 pub fn admin_router(state: AdminState) -> axum::Router {
@@ -174,6 +178,13 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself (unknown route, app, purpose).
     fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem>;
+    /// Has a policy folder (names with texts) judge beside the active one, instead of another that did; says what it found.
+    ///
+    /// # Errors
+    /// Every mistake of the folder, with its place; nothing changes then.
+    fn start_shadow(&self, files: &BTreeMap<String, String>) -> Result<Value, Findings>;
+    /// What the shadow counted; with `stop` it ends there. `None` without a shadow.
+    fn shadow(&self, stop: bool) -> Option<Value>;
     /// Judges a list as the data plane would, and records it before it answers. Blocks on the disk.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod gpp;
 mod identity;
 mod once;
 mod out;
+mod shadow;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +80,15 @@ impl Instance for Double {
         self.page.clone()
     }
 
+    fn start_shadow(&self, files: &BTreeMap<String, String>) -> Result<Value, Findings> {
+        let candidate = Policies::of_files(files)?;
+        Ok(json!({ "candidate": candidate.id() }))
+    }
+
+    fn shadow(&self, _stop: bool) -> Option<Value> {
+        None
+    }
+
     fn check(&self, _question: &CheckQuestion) -> Result<Checked, Problem> {
         Err(Problem::new(Code::Unavailable, "ask a gateway"))
     }
@@ -101,7 +111,7 @@ impl Instance for Double {
 
 fn page() -> PublicPage {
     let (base_url, contact) = ("https://consent.example.com".to_owned(), "privacy@example.com".to_owned());
-    PublicPage { base_url, contact, link_days_max: 400, words: std::collections::BTreeMap::new() }
+    PublicPage { base_url, contact, link_days_max: 400, words: BTreeMap::new() }
 }
 
 pub(super) struct Desk {

@@ -192,7 +192,7 @@ fn verdict_bytes(group: &Group) -> usize {
         let policies: usize = v.policies.iter().map(|p| p.as_str().len() + 3).sum();
         v.category.as_str().len() + policies + v.activity.map_or(0, |(key, _)| key.as_str().len())
     };
-    group.verdicts.iter().map(|v| 320 + names(v)).sum::<usize>() + 256
+    group.verdicts.iter().map(|v| 640 + names(v)).sum::<usize>() + 256
 }
 
 fn path_lists(paths: &[String]) -> Vec<Vec<String>> {
@@ -265,6 +265,7 @@ mod tests {
             overridden: Vec::new(),
             rule: ConflictRule::CustomerLastWord,
             conflict: false,
+            grounds: None,
         };
         let verdicts = Arc::new(Verdicts::new((0..categories).map(verdict).collect()));
         Group { parties: parties.map(PartyNo).collect(), unknown: 1, outcome: Outcome::Permit, verdicts, facts: None }

@@ -82,6 +82,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
     Ok(Snapshot {
         generation,
         set_id: set_id(config, policies).into(),
+        folder_id: policies.id().into(),
         policies: Arc::clone(policies),
         catalog: config.catalog.clone(),
         authenticator,

@@ -82,6 +82,8 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         route: RouteKey::intern(ROUTE),
         purpose: Some(question.purpose),
         policy_set: Arc::clone(&snapshot.set_id),
+        policies: Arc::clone(&snapshot.folder_id),
+        now: shared.clock.now(),
         generation: snapshot.generation,
         consent_revision: shared.ledger.revision(),
         environment: snapshot.environment,
@@ -99,8 +101,9 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         environment: snapshot.environment,
         gpc: question.gpc,
         records: None,
-        now: shared.clock.now(),
+        now: facts.now,
         premises,
+        shadow: shared.watch(),
     };
     Ok((asked, Arc::new(facts)))
 }

@@ -48,6 +48,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         records: found.route.records_max,
         now: shared.clock.now(),
         premises: Premises::default(),
+        shadow: None,
         caller,
     };
     let customer = customer(shared, &snapshot, &found)?;

@@ -1,12 +1,17 @@
 //! What the console is told of the running gateway.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::check;
 use super::explain;
 use super::reload::Reloader;
+use super::running::note;
+use super::shadow::Shadow;
 use super::state::Shared;
 use crate::config::{Controller, PublicPage};
 use crate::consent::Person;
@@ -14,8 +19,8 @@ use crate::console::{
     ActivePolicies, ActivePolicy, CheckQuestion, Checked, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
 };
 use crate::identity::KeyState;
-use crate::model::{Activity, Capture, Identifier, Name, Space, Vocabulary};
-use crate::policy::Effect;
+use crate::model::{Activity, Capture, Findings, Identifier, Name, Space, Vocabulary};
+use crate::policy::{Effect, Policies};
 
 #[derive(Debug)]
 pub(super) struct GatewayInstance {
@@ -144,6 +149,31 @@ impl Instance for GatewayInstance {
             ExplainQuestion::Request { method, url, app, purpose } => explain::request(&self.shared, method, url, app, purpose.as_deref()),
             ExplainQuestion::Decision { index, consent_state } => explain::decision(&self.log_dir, *index, *consent_state),
         }
+    }
+
+    fn start_shadow(&self, files: &BTreeMap<String, String>) -> Result<Value, Findings> {
+        let now = self.shared.clock.now();
+        let candidate = Policies::of_files(files)?.compiled(self.shared.snapshot().policies.is_compiled());
+        // What is sent once more goes on as it was.
+        if let Some(same) = self.shared.shadow.load_full().filter(|shadow| shadow.is_of(&candidate)) {
+            return Ok(same.report());
+        }
+        let shadow = Arc::new(Shadow::new(candidate, now, self.shared.metrics.clone()));
+        let (entry, report) = (shadow.entry("started", now), shadow.report());
+        if let Some(before) = self.shared.shadow.swap(Some(shadow)) {
+            note(&self.shared, before.entry("stopped", now));
+        }
+        note(&self.shared, entry);
+        Ok(report)
+    }
+
+    fn shadow(&self, stop: bool) -> Option<Value> {
+        if !stop {
+            return self.shared.shadow.load_full().map(|shadow| shadow.report());
+        }
+        let shadow = self.shared.shadow.swap(None)?;
+        note(&self.shared, shadow.entry("stopped", self.shared.clock.now()));
+        Some(shadow.report())
     }
 
     fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem> {

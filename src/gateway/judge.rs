@@ -7,13 +7,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::premises::Premises;
+use super::shadow::{Difference, Watch};
 use crate::audit::{Group, Outcome};
 use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Identifier, Judged, LawfulBasis, Particulars,
-    PartyFacts, PartyNo, Purpose, Question, Release, Revision, Space, Verdicts, Why,
+    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Grounds, Identifier, Judged, LawfulBasis, Particulars,
+    PartyFacts, PartyNo, PolicyName, Purpose, Question, Release, Revision, Space, Verdicts, Whom, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -30,6 +31,8 @@ pub(super) struct Asked {
     pub(super) records: Option<u32>,
     pub(super) now: Timestamp,
     pub(super) premises: Premises,
+    /// Other policies that are asked beside those that are enforced.
+    pub(super) shadow: Option<Arc<Watch>>,
 }
 
 impl Asked {
@@ -125,18 +128,39 @@ impl About<'_> {
 
 /// The verdicts of one customer for some categories; `true` beside a category: a masked form exists.
 pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
-    counted_verdicts(policies, asked, about, categories).0
+    let made = counted_verdicts(policies, asked, about, categories);
+    if let Some(watch) = &asked.shadow {
+        let party = match about {
+            About::Known(standing) => Some(standing.party),
+            About::Unknown | About::New => None,
+        };
+        watch.count(party, &made.differences);
+    }
+    made.verdicts
 }
 
-/// The same with the grants of limited uses without which less would go out.
-fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> (Verdicts, BTreeSet<Position>) {
+/// Verdicts with what else came of judging.
+struct Made {
+    verdicts: Verdicts,
+    /// The grants of limited uses without which less would go out.
+    counted: BTreeSet<Position>,
+    /// How a shadow's verdicts differ.
+    differences: Vec<Difference>,
+}
+
+fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Made {
     let mut counted = BTreeSet::new();
+    let mut differences = Vec::new();
     let judged = categories.iter().map(|(category, masked)| {
         let (verdict, relied) = judge(policies, asked, about, *category, *masked);
+        if verdict.why == Why::PolicyError {
+            tracing::error!(policy.ids = ?verdict.policies, "a policy erred; the category is refused");
+        }
+        differences.extend(asked.shadow.as_ref().and_then(|watch| watch.compare(asked, about, *category, *masked, &verdict)));
         counted.extend(relied);
         verdict
     });
-    (Verdicts::new(judged.collect()), counted)
+    Made { verdicts: Verdicts::new(judged.collect()), counted, differences }
 }
 
 /// A verdict with the policies' own account of it.
@@ -165,7 +189,7 @@ pub(super) fn explained(
 }
 
 /// The verdict, and the grants of limited uses without which it would be another.
-fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
+pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
     let basis = asked.basis(policies, category);
@@ -187,13 +211,20 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
     let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
     let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc(), party: about.party() };
     let question = asked.question(category, basis, &seen);
-    let decided = policies.decide(&question);
     let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
-    let mut answer = CategoryVerdict {
+    let closed = if reserved {
+        Some(Why::UnknownParty)
+    } else if !about.is_granted(asked) {
+        Some(Why::NotGranted)
+    } else {
+        stop.map(Why::Stop)
+    };
+    let Weighed { release, why, policies: determining } = weigh(policies, &question, closed, masked);
+    let answer = CategoryVerdict {
         category,
-        release: Release::Withheld,
-        why: Why::NoPermit,
-        policies: decided.policies(),
+        release,
+        why,
+        policies: determining,
         basis,
         activity: activity.map(|a| (a.id, a.version)),
         status: effective.status,
@@ -201,33 +232,25 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         overridden: newest(effective.overridden).into_iter().filter_map(event_id).collect(),
         rule: effective.rule,
         conflict: effective.conflict,
+        grounds: Some(Grounds {
+            whom: match about {
+                About::Known(_) => Whom::Known,
+                About::Unknown => Whom::Unknown,
+                About::New => Whom::New,
+            },
+            action: asked.action,
+            explicit: question.explicit,
+            gpc: question.gpc,
+            records: question.records,
+            masked,
+            closed_for: consent::closed_for(profile, vocabulary, rules, asked.purpose, category, asked.channel),
+            reading: policies.reading(asked.purpose, category),
+            task: question.particulars.task,
+            for_customer: question.particulars.for_customer,
+            customers: question.particulars.customers,
+            emergency: asked.premises.grant.is_some(),
+        }),
     };
-    if reserved {
-        answer.why = Why::UnknownParty;
-        answer.policies.clear();
-    } else if !about.is_granted(asked) {
-        answer.why = Why::NotGranted;
-        answer.policies.clear();
-    } else if let Some(stop) = stop {
-        answer.why = Why::Stop(stop);
-        answer.policies.clear();
-    } else if !decided.errors().is_empty() {
-        answer.why = Why::PolicyError;
-        answer.policies = decided.errors().to_vec();
-        tracing::error!(policy.ids = ?decided.errors(), "a policy erred; the category is refused");
-    } else if decided.allow() {
-        answer.why = Why::Permitted;
-        answer.release = Release::Full;
-    } else {
-        answer.why = if decided.is_determined() { Why::Forbidden } else { Why::NoPermit };
-        if masked && asked.action == Action::Read {
-            let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question });
-            if reduced.allow() && reduced.errors().is_empty() {
-                answer.release = Release::Reduced;
-                answer.policies = reduced.policies();
-            }
-        }
-    }
     let action = match answer.release {
         Release::Withheld => return (answer, Vec::new()),
         Release::Reduced => Action::ReadReduced,
@@ -241,6 +264,37 @@ fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Categor
         counted.extend(effective.limited);
     }
     (answer, counted)
+}
+
+/// What comes of a question.
+pub(super) struct Weighed {
+    pub(super) release: Release,
+    pub(super) why: Why,
+    /// Determining, or erring.
+    pub(super) policies: Vec<PolicyName>,
+}
+
+/// INVARIANT: the one order in which reasons are looked at, for whatever is enforced, and for whatever another policy set would
+/// have made of it. The policies are asked also where `closed` has decided, so that the work is the same.
+pub(super) fn weigh(policies: &Policies, question: &Question<'_>, closed: Option<Why>, masked: bool) -> Weighed {
+    let decided = policies.decide(question);
+    if let Some(why) = closed {
+        return Weighed { release: Release::Withheld, why, policies: Vec::new() };
+    }
+    if !decided.errors().is_empty() {
+        return Weighed { release: Release::Withheld, why: Why::PolicyError, policies: decided.errors().to_vec() };
+    }
+    if decided.allow() {
+        return Weighed { release: Release::Full, why: Why::Permitted, policies: decided.policies() };
+    }
+    let why = if decided.is_determined() { Why::Forbidden } else { Why::NoPermit };
+    if masked && question.action == Action::Read {
+        let reduced = policies.decide(&Question { action: Action::ReadReduced, ..question.clone() });
+        if reduced.allow() && reduced.errors().is_empty() {
+            return Weighed { release: Release::Reduced, why, policies: reduced.policies() };
+        }
+    }
+    Weighed { release: Release::Withheld, why, policies: decided.policies() }
 }
 
 /// Events that lost, told with one verdict at most. A customer who has changed their mind a thousand times would otherwise
@@ -283,6 +337,7 @@ struct Known {
     _profile: Arc<Profile>,
     verdicts: Arc<Verdicts>,
     counted: Arc<BTreeSet<Position>>,
+    differences: Arc<[Difference]>,
 }
 
 /// What a body was judged on.
@@ -384,7 +439,7 @@ impl<'a> Judging<'a> {
         let for_them = self.asked.premises.about(Some(standing.party)).for_customer;
         let is_granted = About::Known(standing).is_granted(self.asked);
         let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true), for_them, is_granted);
-        let Known { verdicts, counted, .. } = match self.memo.get(&key) {
+        let Known { verdicts, counted, differences, .. } = match self.memo.get(&key) {
             Some(known) => known.clone(),
             None => {
                 let fresh = self.known(standing, is_requested);
@@ -392,6 +447,9 @@ impl<'a> Judging<'a> {
                 fresh
             }
         };
+        if let Some(watch) = &self.asked.shadow {
+            watch.count(Some(standing.party), &differences);
+        }
         if !counted.is_empty() {
             self.uses.insert(standing.party, counted.iter().filter_map(|at| standing.event_id(*at)).collect());
         }
@@ -400,11 +458,11 @@ impl<'a> Judging<'a> {
 
     /// Rows share verdicts by profile, so they carry no event; the customer whom the request named carries the events.
     fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Known {
-        let (mut found, counted) = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
+        let Made { verdicts: mut found, counted, differences } = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
         if is_requested != Some(true) {
             found = Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect());
         }
-        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted) }
+        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted), differences: differences.into() }
     }
 
     fn withhold(&self, is_requested: Option<bool>) -> Judged {

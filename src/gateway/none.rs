@@ -8,6 +8,7 @@ use http::{Method, Response};
 
 use super::answer::{contact, content_type, cut_problem, denied, response_headers, success, upstream_method};
 use super::forward::forward;
+use super::judge::Asked;
 use super::permit::Permitted;
 use super::pipeline::{Ending, Halt, NO_BODY};
 use super::premises::Premises;
@@ -17,7 +18,8 @@ use super::route::{Authenticated, Routed};
 use super::state::Shared;
 use crate::audit::{Entry, Group, Outcome};
 use crate::filter::Filtered;
-use crate::model::{CategoryVerdict, ConsentStatus, LawfulBasis, Particulars, PartyFacts, Question, Release, Verdicts, Why};
+use crate::model::{Category, CategoryVerdict, ConsentStatus, Grounds, LawfulBasis, Particulars, PartyFacts, Question, Release, Verdicts, Whom, Why};
+use crate::policy::Policies;
 
 /// The resource that policies judge for such routes.
 const NO_CUSTOMER_DATA: &str = "no-customer-data";
@@ -27,22 +29,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let category = policies.vocabulary().category(NO_CUSTOMER_DATA).ok_or_else(|| refuse(denied(contact(&routed))))?;
     let asked = &routed.asked;
-    let decided = policies.decide(&Question {
-        caller: &asked.caller,
-        action: asked.action,
-        category,
-        purpose: asked.purpose,
-        basis: LawfulBasis::LegitimateInterest,
-        status: ConsentStatus::Unknown,
-        explicit: false,
-        party: PartyFacts::unknown(policies.consent_rules().default_segment),
-        channel: asked.channel,
-        environment: asked.environment,
-        gpc: asked.gpc,
-        records: asked.records,
-        now: asked.now,
-        particulars: Particulars { task: asked.premises.task, for_customer: None, customers: Some(0), emergency: None },
-    });
+    let decided = policies.decide(&question(policies, asked, category));
     let permitted = Permitted::of_no_customer(asked, &decided);
     let verdict = CategoryVerdict {
         category,
@@ -56,7 +43,24 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         overridden: Vec::new(),
         rule: policies.consent_rules().rule,
         conflict: false,
+        grounds: Some(Grounds {
+            whom: Whom::Nobody,
+            action: asked.action,
+            explicit: false,
+            gpc: asked.gpc,
+            records: asked.records,
+            masked: false,
+            closed_for: Vec::new(),
+            reading: policies.reading(asked.purpose, category),
+            task: asked.premises.task,
+            for_customer: None,
+            customers: Some(0),
+            emergency: false,
+        }),
     };
+    if let Some(watch) = &asked.shadow {
+        watch.compare_nobody(asked, &verdict);
+    }
     let outcome = if permitted.is_some() { Outcome::Permit } else { Outcome::Deny };
     let group = Group { parties: Vec::new(), unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(vec![verdict])), facts: None };
     let Some(permitted) = permitted else {
@@ -101,4 +105,24 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         bodiless: call.method == Method::HEAD,
     };
     Ok(answer(answer_head, Part::new(filtered, head), Arc::new(ending)))
+}
+
+/// What policies are asked about such a route: nobody's facts.
+pub(super) fn question<'a>(policies: &Policies, asked: &'a Asked, category: Category) -> Question<'a> {
+    Question {
+        caller: &asked.caller,
+        action: asked.action,
+        category,
+        purpose: asked.purpose,
+        basis: LawfulBasis::LegitimateInterest,
+        status: ConsentStatus::Unknown,
+        explicit: false,
+        party: PartyFacts::unknown(policies.consent_rules().default_segment),
+        channel: asked.channel,
+        environment: asked.environment,
+        gpc: asked.gpc,
+        records: asked.records,
+        now: asked.now,
+        particulars: Particulars { task: asked.premises.task, for_customer: None, customers: Some(0), emergency: None },
+    }
 }

@@ -77,6 +77,9 @@ pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> 
     if categories.iter().any(|(c, with_mask)| asked.could_permit(policies, *c, *with_mask)) {
         return Ok(Entitled(()));
     }
+    if let Some(watch) = &asked.shadow {
+        watch.compare_entitlement(asked, &categories);
+    }
     let vocabulary = policies.vocabulary();
     let owners = categories.iter().filter_map(|(c, _)| vocabulary.categories.get(c)).map(|info| info.owner.as_str());
     let owners: Vec<&str> = owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect();

@@ -22,11 +22,11 @@ use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
 use super::search::judged_search;
 use super::state::Shared;
-use crate::audit::{Entry, Recorded};
+use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, Report};
-use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{CategoryVerdict, EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 const ATTEMPTS_MAX: usize = 8;
@@ -126,9 +126,13 @@ async fn release(
 ) -> Result<Response<Reply>, Halt> {
     let mut covered = covered;
     let mut reserved = BTreeSet::new();
+    let decided_by = routed.snapshot.generation;
     for _ in 0..ATTEMPTS_MAX {
         let (cut, mut basis) = cut(shared, &routed, &head, &unfiltered, customer.clone())?;
-        let groups = log_groups(&cut.report.groups, &basis.facts);
+        let mut groups = log_groups(&cut.report.groups, &basis.facts);
+        if routed.snapshot.generation != decided_by {
+            groups.iter_mut().for_each(without_premises);
+        }
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
@@ -158,6 +162,12 @@ async fn release(
     }
     tracing::warn!("an answer was decided anew too often");
     Err(Halt::refuse_of(&routed.facts, &head, Code::ConsentUnavailable, Vec::new()))
+}
+
+/// What was decided anew by other policies than the head names cannot be judged again by what the head says.
+fn without_premises(group: &mut Group) {
+    let verdicts = group.verdicts.iter().map(|v| CategoryVerdict { grounds: None, ..v.clone() });
+    group.verdicts = Arc::new(Verdicts::new(verdicts.collect()));
 }
 
 /// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was

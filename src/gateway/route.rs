@@ -98,6 +98,8 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         route: RouteKey::intern(NOWHERE),
         purpose: None,
         policy_set: Arc::clone(&snapshot.set_id),
+        policies: Arc::clone(&snapshot.folder_id),
+        now: shared.clock.now(),
         generation: snapshot.generation,
         consent_revision: shared.ledger.revision(),
         environment: snapshot.environment,
@@ -156,8 +158,9 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         environment: snapshot.environment,
         gpc: facts.gpc,
         records: found.route.records_max,
-        now: shared.clock.now(),
+        now: facts.now,
         premises,
+        shadow: shared.watch(),
     };
     Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
 }

@@ -378,6 +378,9 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>,
         if let Err(error) = work.await {
             tracing::error!(%error, "the tick ended badly");
         }
+        if let Some(news) = shared.shadow.load_full().and_then(|shadow| shadow.news(now)) {
+            note(&shared, news);
+        }
         for (code, count) in shared.metrics.take_rejects() {
             note(&shared, Entry::Rejects { count, code, network: None });
         }

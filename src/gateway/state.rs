@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::forward::Upstream;
+use super::shadow::{Shadow, Watch};
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Hash over policies and governed configuration.
     pub set_id: Arc<str>,
+    /// Hash of the policy folder alone.
+    pub folder_id: Arc<str>,
     pub policies: Arc<Policies>,
     pub catalog: Catalog,
     pub authenticator: Authenticator,
@@ -52,6 +55,8 @@ pub struct RequestLimits {
 /// The gateway's state for as long as it runs.
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// Policies that are asked beside those of the snapshot.
+    pub(super) shadow: ArcSwapOption<Shadow>,
     pub ledger: Arc<Ledger>,
     pub log: Log,
     pub clock: Arc<dyn Clock>,
@@ -71,7 +76,8 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     #[must_use]
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
-        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
+        let (snapshot, shadow) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty());
+        Arc::new(Self { snapshot, shadow, ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
     }
 
     #[must_use]
@@ -82,6 +88,10 @@ impl Shared {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.load().generation
+    }
+
+    pub(super) fn watch(&self) -> Option<Arc<Watch>> {
+        self.shadow.load_full().map(Watch::new)
     }
 
     pub(super) fn swap(&self, next: Snapshot) {

@@ -92,6 +92,7 @@ fn assumed(shape: &Shape, release: impl Fn(Category) -> Release) -> Verdicts {
         overridden: Vec::new(),
         rule: crate::model::ConflictRule::CustomerLastWord,
         conflict: false,
+        grounds: None,
     };
     Verdicts::new(shape.categories().into_iter().map(assume).collect())
 }

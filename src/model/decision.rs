@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::consent::ConflictRule;
 use super::name::{ActivityKey, Category, Client, Department, PolicyName, Purpose, Role, Task};
 use super::party::{EventId, PartyFacts, PartyNo};
-use super::vocabulary::{Action, Art9Basis, Behalf, Channel, ConsentStatus, Environment, LawfulBasis};
+use super::vocabulary::{Action, Art9Basis, Behalf, Channel, ConsentStatus, Environment, LawfulBasis, closed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKind {
@@ -154,6 +154,45 @@ pub struct CategoryVerdict {
     pub rule: ConflictRule,
     /// Closed because formerly separate customers said differently, and the customer has not settled it since.
     pub conflict: bool,
+    /// `None` for a verdict that was assumed instead of judged.
+    pub grounds: Option<Grounds>,
+}
+
+closed! {
+    /// Whom a verdict is about.
+    Whom {
+        Known = "known",
+        /// An id that the crosswalk lacks.
+        Unknown = "unknown",
+        /// A customer who is just being created, or anybody at all.
+        New = "new",
+        /// A route without customer data.
+        Nobody = "nobody",
+    }
+}
+
+/// On what a verdict was judged beside what it and its entry say: with it the same question can be put to other policies,
+/// later and without any payload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Grounds {
+    pub whom: Whom,
+    pub action: Action,
+    pub explicit: bool,
+    /// On the request or standing.
+    pub gpc: bool,
+    pub records: Option<u32>,
+    /// Whether the shape has a masked form.
+    pub masked: bool,
+    /// The lawful bases for which a hard stop closes the use.
+    pub closed_for: Vec<LawfulBasis>,
+    /// What purpose and category hang on when statements of customers are matched with them, as a hash: where it is
+    /// another, the consent status could be, too.
+    pub reading: u64,
+    pub task: Option<Task>,
+    pub for_customer: Option<bool>,
+    pub customers: Option<u32>,
+    /// On a break-glass grant: what was justified is not written down, so that no other policy can be asked.
+    pub emergency: bool,
 }
 
 /// The verdicts of one party for the categories of a shape, sorted by category. A category that is not here is withheld.

@@ -10,7 +10,9 @@ mod shape;
 mod vocabulary;
 
 pub use consent::{Author, Capture, ConflictRule, ConsentRules};
-pub use decision::{Activity, Caller, CategoryVerdict, ClientKind, Emergency, Employee, Judged, Particulars, Question, Release, Verdicts, Why};
+pub use decision::{
+    Activity, Caller, CategoryVerdict, ClientKind, Emergency, Employee, Grounds, Judged, Particulars, Question, Release, Verdicts, Whom, Why,
+};
 pub use finding::{Finding, Findings, suggest};
 pub use json::{is_duplicate, unique_json};
 pub use name::{

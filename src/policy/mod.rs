@@ -16,6 +16,7 @@
 //!
 //! Language: <https://docs.cedarpolicy.com/>, Cedar 4.14.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,11 +31,13 @@ use crate::model::{
 
 use compiled::{Answer, Seen};
 use governed::Activities;
+use reading::Readings;
 use request::Requests;
 use rules::Rule;
 use slices::{Slice, Slices};
 use source::Folder;
 
+mod allowed;
 pub mod cases;
 mod catalogue;
 #[cfg(test)]
@@ -54,6 +57,7 @@ mod lints;
 mod mistakes;
 mod models;
 pub mod prove;
+mod reading;
 mod reads;
 mod request;
 mod rules;
@@ -65,6 +69,7 @@ mod table;
 mod tests;
 mod tokens;
 
+pub use allowed::Allowed;
 pub use coverage::{ConditionCoverage, Coverage, PolicyCoverage};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 pub use format::{Formatted, format};
@@ -78,6 +83,7 @@ pub struct Policies {
     activities: Activities,
     captures: Vec<Capture>,
     consent_rules: ConsentRules,
+    readings: Readings,
     infos: Vec<PolicyInfo>,
     schema: Schema,
     entities: Entities,
@@ -218,6 +224,17 @@ impl Decided<'_> {
     }
 }
 
+/// The governed files of a folder, names with texts, to be sent elsewhere.
+///
+/// # Errors
+/// What cannot be read.
+pub fn files(dir: &Path) -> Result<BTreeMap<String, String>, Findings> {
+    let mut findings = Findings::default();
+    let folder = Folder::read(dir, &mut findings);
+    let files = folder.iter().flat_map(Folder::files).map(|file| (file.name.clone(), file.text.clone())).collect();
+    findings.or(files)
+}
+
 /// Reads and judges a policy folder without keeping it, more strictly than a gateway does: what is probably not meant is reported,
 /// too.
 ///
@@ -234,7 +251,7 @@ impl Policies {
     /// # Errors
     /// Every mistake of every file, warnings included.
     pub fn load(dir: &Path) -> Result<Self, Findings> {
-        Self::read(dir, None)
+        Self::judged(dir, |findings| Folder::read(dir, findings))
     }
 
     /// Reads a policy folder as if the model of this name were in force.
@@ -242,16 +259,27 @@ impl Policies {
     /// # Errors
     /// As [`Policies::load`].
     pub fn load_as(dir: &Path, model: &str) -> Result<Self, Findings> {
-        Self::read(dir, Some(with_model(dir, model)?))
+        let catalogue = with_model(dir, model)?;
+        let read = |findings: &mut Findings| {
+            let mut folder = Folder::read(dir, findings)?;
+            folder.catalogue.text = catalogue;
+            Some(folder)
+        };
+        Self::judged(dir, read)
     }
 
-    fn read(dir: &Path, catalogue: Option<String>) -> Result<Self, Findings> {
+    /// Takes a folder as it was sent, names with texts; findings call it `folder`.
+    ///
+    /// # Errors
+    /// As [`Policies::load`].
+    pub fn of_files(files: &BTreeMap<String, String>) -> Result<Self, Findings> {
+        let dir = Path::new("folder");
+        Self::judged(dir, |findings| Folder::of(dir, files, findings))
+    }
+
+    fn judged(dir: &Path, read: impl FnOnce(&mut Findings) -> Option<Folder>) -> Result<Self, Findings> {
         let mut findings = Findings::default();
-        let folder = Folder::read(dir, &mut findings).map(|mut folder| {
-            folder.catalogue.text = catalogue.unwrap_or(folder.catalogue.text);
-            folder
-        });
-        let loaded = folder.and_then(|folder| Self::build(&folder, &mut findings));
+        let loaded = read(&mut findings).and_then(|folder| Self::build(&folder, &mut findings));
         if let Some(loaded) = loaded {
             return findings.or(loaded);
         }
@@ -275,13 +303,15 @@ impl Policies {
         requests.check(&schema, &vocabulary, &folder.schema, findings);
         let (rules, infos) = rules?;
         let slices = Slices::new(slices::Source { rules: &rules, requests: &requests, entities: &entities, vocabulary: &vocabulary });
+        let consent_rules = consent_rules?;
         Some(Self {
             id: folder.id(),
             files: folder.files().len(),
+            readings: Readings::new(&vocabulary, &consent_rules),
             vocabulary: Arc::new(vocabulary),
             activities,
             captures,
-            consent_rules: consent_rules?,
+            consent_rules,
             infos,
             schema,
             entities,
@@ -297,6 +327,11 @@ impl Policies {
     #[must_use]
     pub fn compiled(self, is_compiled: bool) -> Self {
         Self { is_compiled, ..self }
+    }
+
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.is_compiled
     }
 
     /// SHA-256, in hex, over the name and the bytes of every governed file.
@@ -346,6 +381,18 @@ impl Policies {
     #[must_use]
     pub fn consent_rules(&self) -> &ConsentRules {
         &self.consent_rules
+    }
+
+    /// What purpose and category hang on when statements of customers are matched with them, as a hash.
+    #[must_use]
+    pub fn reading(&self, purpose: Purpose, category: Category) -> u64 {
+        self.readings.of(purpose, category)
+    }
+
+    /// Whether any policy in the question's scope looks at the time.
+    #[must_use]
+    pub fn reads_time(&self, question: &Question<'_>) -> bool {
+        self.slices.index.see(question).is_some_and(|seen| self.in_scope(&seen).any(|rule| rule.reads.reads("context.now")))
     }
 
     /// Every policy and template link, in the order of the files.

@@ -1,5 +1,6 @@
 //! The files of a policy folder as text with places, and Cedar's own diagnostics turned into findings.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
@@ -108,15 +109,28 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Reads all files. A file that nobody would read is a mistake: a misspelt name must not switch a prohibition off.
+    /// Reads all files.
     pub(super) fn read(dir: &Path, findings: &mut Findings) -> Option<Self> {
-        let names = match list(dir) {
-            Ok(names) => names,
+        match list(dir) {
+            Ok(names) => Self::gather(dir, names, Source::read, findings),
             Err(finding) => {
                 findings.push(finding);
-                return None;
+                None
             }
+        }
+    }
+
+    /// Takes files as they were sent, names with texts; `dir` is what findings call the folder.
+    pub(super) fn of(dir: &Path, files: &BTreeMap<String, String>, findings: &mut Findings) -> Option<Self> {
+        let source = |path: PathBuf, name: String| {
+            let text = files.get(&name).cloned().unwrap_or_default();
+            Ok(Source { path, name, text })
         };
+        Self::gather(dir, files.keys().cloned().collect(), source, findings)
+    }
+
+    /// A file that nobody would read is a mistake: a misspelt name must not switch a prohibition off.
+    fn gather(dir: &Path, names: Vec<String>, read: impl Fn(PathBuf, String) -> Result<Source, Finding>, findings: &mut Findings) -> Option<Self> {
         let mut required: Vec<(&str, Source)> = Vec::new();
         let (mut cedar, mut links) = (Vec::new(), Vec::new());
         for name in names {
@@ -131,7 +145,7 @@ impl Folder {
                 }
                 continue;
             }
-            match Source::read(path, name) {
+            match read(path, name) {
                 Ok(source) if is_cedar => cedar.push(source),
                 Ok(source) if is_links => links.push(source),
                 Ok(source) => required.extend(known.map(|known| (known, source))),

@@ -69,6 +69,7 @@ pub(super) fn with(rules: Vec<Rule>) -> Policies {
     Policies {
         id: String::new(),
         files: 0,
+        readings: Readings::new(&vocabulary, &SHIPPED.consent_rules),
         vocabulary,
         activities: Activities::default(),
         captures: Vec::new(),

@@ -25,6 +25,11 @@ struct CodeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ApiLabel {
     api: &'static str,
 }
@@ -50,6 +55,7 @@ pub struct Metrics {
     break_glass_reviews_overdue: Gauge,
     webhooks_failing: Gauge,
     webhooks_behind: Gauge,
+    shadow: Family<DirectionLabel, Counter>,
     /// Rejects since the log was last told.
     pending_rejects: Arc<Mutex<Vec<(&'static str, u64)>>>,
 }
@@ -89,6 +95,7 @@ impl Metrics {
             break_glass_reviews_overdue: Gauge::default(),
             webhooks_failing: Gauge::default(),
             webhooks_behind: Gauge::default(),
+            shadow: Family::default(),
             pending_rejects: Arc::default(),
         };
         registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
@@ -109,6 +116,11 @@ impl Metrics {
         registry.register("break_glass_reviews_overdue", "Break-glass grants that ended over a day ago and nobody has reviewed", overdue);
         registry.register("webhooks_failing", "Webhooks whose receiver takes nothing at present", metrics.webhooks_failing.clone());
         registry.register("webhooks_behind", "Revisions that the slowest webhook is behind the ledger", metrics.webhooks_behind.clone());
+        registry.register(
+            "shadow_differences",
+            "Answers that a shadow's policies would give otherwise, and questions they failed on",
+            metrics.shadow.clone(),
+        );
         Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
     }
 
@@ -142,6 +154,11 @@ impl Metrics {
 
     pub fn unlinked(&self) {
         self.unlinked.inc();
+    }
+
+    /// `gains`, `loses` or `failed`.
+    pub fn shadowed(&self, direction: &'static str) {
+        self.shadow.get_or_create(&DirectionLabel { direction }).inc();
     }
 
     pub fn reload_failed(&self) {

@@ -66,6 +66,7 @@ fn permit(rid: u64) -> Entry {
         overridden: Vec::new(),
         rule: ConflictRule::CustomerLastWord,
         conflict: false,
+        grounds: None,
     };
     let facts = DecisionFacts {
         rid,
@@ -79,6 +80,8 @@ fn permit(rid: u64) -> Entry {
         route: RouteKey::intern("GET /customers/{id}"),
         purpose: Some(Purpose::intern("sales.outreach")),
         policy_set: "3f9a21".into(),
+        policies: "81c07d".into(),
+        now: jiff::Timestamp::UNIX_EPOCH,
         generation: 1,
         consent_revision: Revision(9),
         environment: Environment::Production,

@@ -72,6 +72,7 @@ impl Default for Everybody {
             overridden: Vec::new(),
             rule: ConflictRule::CustomerLastWord,
             conflict: false,
+            grounds: None,
         };
         let full = ["identity", "contact", "behaviour", "order"].map(|name| verdict(name, Release::Full));
         let withheld = ["health", "case", "billing"].map(|name| verdict(name, Release::Withheld));

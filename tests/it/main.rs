@@ -56,6 +56,8 @@ mod receipts;
 #[cfg(test)]
 mod recipients;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod snapshots;

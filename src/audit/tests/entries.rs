@@ -47,7 +47,7 @@ fn the_entry_is_canonical() {
     let all = read(&setup.dir());
     let texts: Vec<&str> = all.iter().map(|l| std::str::from_utf8(&l.raw).unwrap()).collect();
     assert_eq!(
-        r#"{"class":"facts","kind":"dict","t":1780000000000000,"v":1,"value":{"channel":"email","environment":"production","gpc":false,"policy_set":"3f9a21","purpose":"sales.outreach","roles":["sales-rep"]}}"#,
+        r#"{"class":"facts","kind":"dict","t":1780000000000000,"v":1,"value":{"channel":"email","environment":"production","gpc":false,"policies":"81c07d","policy_set":"3f9a21","purpose":"sales.outreach","roles":["sales-rep"]}}"#,
         texts[1]
     );
     assert_eq!(
@@ -56,7 +56,7 @@ fn the_entry_is_canonical() {
     );
     assert_eq!(3, index);
     assert_eq!(
-        r#"{"action":"read","actor":"e_5b21","api":"crm","app":"crm","department":"sales","events":[{"category":"contact","event":"ev_1"}],"facts":{"dict":1},"generation":7,"groups":[{"n":1,"outcome":"permit","parties":"LA==","verdicts":{"dict":2}}],"kind":"permit","revision":19,"rid":17,"route":"GET /customers/{id}","t":1780000000000000,"traceparent":"abababababababababababababababab","v":1}"#,
+        r#"{"action":"read","actor":"e_5b21","api":"crm","app":"crm","department":"sales","events":[{"category":"contact","event":"ev_1"}],"facts":{"dict":1},"generation":7,"groups":[{"n":1,"outcome":"permit","parties":"LA==","verdicts":{"dict":2}}],"kind":"permit","lag_us":0,"revision":19,"rid":17,"route":"GET /customers/{id}","t":1780000000000000,"traceparent":"abababababababababababababababab","v":1}"#,
         texts[3]
     );
     assert_eq!(r#"{"kind":"stop","reason":"shutdown","t":1780000000000000,"v":1}"#, texts[4]);

@@ -3,6 +3,7 @@
 mod double;
 mod entries;
 mod faults;
+mod past;
 mod recovery;
 mod tamper;
 
@@ -16,7 +17,7 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
     Action, ActivityKey, Age, ApiName, Category, CategoryVerdict, Channel, Client, ConflictRule, ConsentStatus, Department, Environment, EventId,
-    LawfulBasis, PartyFacts, PartyNo, PolicyName, Purpose, Release, Revision, Role, RouteKey, Segment, Stage, Verdicts, Why,
+    Grounds, LawfulBasis, PartyFacts, PartyNo, PolicyName, Purpose, Release, Revision, Role, RouteKey, Segment, Stage, Verdicts, Whom, Why,
 };
 use double::FaultyDisk;
 
@@ -112,6 +113,8 @@ fn facts() -> Arc<DecisionFacts> {
         route: RouteKey::intern("GET /customers/{id}"),
         purpose: Some(Purpose::intern("sales.outreach")),
         policy_set: "3f9a21".into(),
+        policies: "81c07d".into(),
+        now: Timestamp::from_second(START).unwrap(),
         generation: 7,
         consent_revision: Revision(19),
         environment: Environment::Production,
@@ -136,7 +139,27 @@ fn verdict(category: &str, release: Release, event: Option<u64>) -> CategoryVerd
         overridden: Vec::new(),
         rule: ConflictRule::CustomerLastWord,
         conflict: false,
+        grounds: None,
     }
+}
+
+/// A verdict as the gateway makes it, with all that it was judged on.
+fn judged(category: &str, release: Release) -> CategoryVerdict {
+    let grounds = Grounds {
+        whom: Whom::Known,
+        action: Action::Read,
+        explicit: true,
+        gpc: true,
+        records: Some(500),
+        masked: true,
+        closed_for: vec![LawfulBasis::LegitimateInterest, LawfulBasis::PublicTask],
+        reading: 0x0123_4567_89ab_cdef,
+        task: None,
+        for_customer: None,
+        customers: Some(1),
+        emergency: false,
+    };
+    CategoryVerdict { grounds: Some(grounds), ..verdict(category, release, None) }
 }
 
 fn group(parties: &[u64], outcome: Outcome, verdicts: Vec<CategoryVerdict>) -> Group {

@@ -120,6 +120,7 @@ impl Asked<'_> {
             overridden: Vec::new(),
             rule: ConflictRule::CustomerLastWord,
             conflict: false,
+            grounds: None,
         }
     }
 }

@@ -5,6 +5,8 @@ mod coverage;
 mod fmt;
 mod model;
 mod prove;
+mod replay;
+mod shadow;
 mod solver;
 mod test;
 
@@ -19,6 +21,10 @@ pub(super) enum PolicyCommand {
     Prove(prove::ProveArgs),
     Fmt(fmt::FmtArgs),
     Test(test::TestArgs),
+    Replay(replay::ReplayArgs),
+    /// A candidate folder beside the active one in the running gateway; nothing of it is enforced.
+    #[command(subcommand)]
+    Shadow(shadow::ShadowCommand),
 }
 
 /// `--dir`, for every command about one folder.
@@ -37,6 +43,8 @@ impl PolicyCommand {
             Self::Prove(args) => args.execute(output),
             Self::Fmt(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
+            Self::Replay(args) => args.execute(output),
+            Self::Shadow(command) => command.execute(output),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// What changes nothing takes no key.
-const QUESTIONS: [&str; 2] = ["explain", "check"];
+/// What changes nothing that is stored, or comes to the same when it is repeated, takes no key.
+const QUESTIONS: [&str; 4] = ["explain", "policies.shadow.start", "policies.shadow.stop", "check"];
 const KEY: &str = "7d00000000000000000000000000000000000000000000000000000000000000";
 
 /// A path and its body.

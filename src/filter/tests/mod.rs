@@ -85,6 +85,7 @@ fn verdicts(text: &str) -> Arc<Verdicts> {
             overridden: Vec::new(),
             rule: ConflictRule::CustomerLastWord,
             conflict: false,
+            grounds: None,
         }
     };
     Arc::new(Verdicts::new(text.split_whitespace().map(one).collect()))

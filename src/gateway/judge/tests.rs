@@ -107,6 +107,7 @@ impl World {
             records: None,
             now: SystemClock::shared().now(),
             premises: Premises::default(),
+            shadow: None,
         };
         let standing = self.ledger.standing(&Self::id()).unwrap().unwrap();
         let (verdict, counted) = judge(&self.policies, &asked, About::Known(&standing), Category::intern(category), false);
