@@ -143,7 +143,7 @@ async fn a_planted_widening_ends_with_1_until_it_is_named() {
     plant(&next);
     let ran = replay(root.path(), &world, &next, &[]);
     assert_eq!(1, ran.exit, "{ran:?}");
-    let shown = ran.stdout.lines().skip(1).map(|line| mask(line)).collect::<Vec<_>>().join("\n");
+    let shown = ran.stdout.lines().skip(1).map(mask).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(shown, @r"
     reproduced 120 of 120 with the folder that decided
 
