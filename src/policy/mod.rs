@@ -34,6 +34,7 @@ use rules::Rule;
 use slices::{Slice, Slices};
 use source::Folder;
 
+pub mod bundle;
 pub mod cases;
 mod catalogue;
 #[cfg(test)]
