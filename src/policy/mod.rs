@@ -40,6 +40,9 @@ mod catalogue;
 #[cfg(test)]
 mod category_tests;
 mod compiled;
+mod difference;
+#[cfg(test)]
+mod difference_tests;
 mod entitle;
 mod explain;
 mod governed;
@@ -56,6 +59,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use difference::{Beside, Changed, Difference, Place};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 
 /// One loaded, validated policy folder.
