@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::forward::Upstream;
+use super::governance::ActiveBundle;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
+    /// The signed bundle; `None` when the policies come from an unsigned folder.
+    pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.
     pub public: Option<Arc<PublicPage>>,
 }
@@ -80,6 +83,11 @@ impl Shared {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.load().generation
+    }
+
+    /// Whether the policies have run out: nothing is decided by them any more.
+    pub(super) fn is_stale(&self) -> bool {
+        self.snapshot.load().bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(self.clock.now()))
     }
 
     pub(super) fn swap(&self, next: Snapshot) {

@@ -16,6 +16,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod identity;

@@ -1,6 +1,11 @@
-//! `consentry policy …`: the policy folder alone, without configuration.
+//! `consentry policy …`: the policy folder, and the signed bundles that are made of it.
 
+mod activate;
+mod bundle;
 mod check;
+mod diff;
+mod files;
+mod sign;
 mod test;
 
 use std::path::PathBuf;
@@ -11,6 +16,12 @@ use super::{Exit, Failure, Output};
 pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     Test(test::TestArgs),
+    Diff(diff::DiffArgs),
+    Bundle(bundle::BundleArgs),
+    Sign(sign::SignArgs),
+    Approve(sign::ApproveArgs),
+    Status(activate::StatusArgs),
+    Activate(activate::ActivateArgs),
 }
 
 /// `--dir`, for every command about one folder.
@@ -26,6 +37,12 @@ impl PolicyCommand {
         match self {
             Self::Check(args) => args.execute(output),
             Self::Test(args) => args.execute(output),
+            Self::Diff(args) => args.execute(output),
+            Self::Bundle(args) => args.execute(output),
+            Self::Sign(args) => args.execute(output),
+            Self::Approve(args) => args.execute(output),
+            Self::Status(args) => args.execute(output),
+            Self::Activate(args) => args.execute(output),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What changes nothing takes no key.
-const QUESTIONS: [&str; 2] = ["explain", "check"];
+const QUESTIONS: [&str; 3] = ["explain", "policies.judge", "check"];
 const KEY: &str = "7d00000000000000000000000000000000000000000000000000000000000000";
 
 /// A path and its body.
@@ -132,6 +132,10 @@ fn every_route_that_changes_something_does_it_once_under_a_key() {
     let mut questions = Vec::new();
     for (who, tables) in listeners {
         for route in tables.iter().copied().flatten().filter(|route| route.method != "GET") {
+            // The gateway keeps its key, and the double is none: `tests/it/governance.rs`.
+            if route.operation == "policies.activate" {
+                continue;
+            }
             if route.again.is_none() {
                 questions.push(route.operation);
                 continue;
