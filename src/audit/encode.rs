@@ -17,7 +17,7 @@ use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
-use crate::model::{CategoryVerdict, Grounds, PartyFacts, PartyNo, Release, Why};
+use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Release, Why};
 
 /// The entry with holes for its dictionary entries, and the decision it must belong to.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
@@ -69,7 +69,6 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
         Entry::PolicyLoaded { id, generation } => {
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }
-        Entry::PolicyRejected { findings } => head("policy_rejected", now).with("findings", findings),
         Entry::Shadow { step, candidate, judged, failed, gains, loses, rows, left_out } => {
             let rows: Vec<Json> = rows.into_iter().map(|row| shadow_row(&row).into()).collect();
             head("shadow", now)
@@ -82,6 +81,16 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
                 .with_some("rows", Some(rows).filter(|rows| !rows.is_empty()))
                 .with_some("left_out", Some(left_out).filter(|&n| n > 0))
         }
+        Entry::PolicyRejected { findings, reason, version } => {
+            head("policy_rejected", now).with("findings", findings).with("reason", reason).with_some("version", version)
+        }
+        Entry::PolicyActivated { version, bundle, set, needed, only_narrows, approved } => head("policy_activated", now)
+            .with("version", version)
+            .with("bundle", token("bundle", bundle)?)
+            .with("set", token("set", set)?)
+            .with_some("needed", names(&needed))
+            .with("only_narrows", only_narrows)
+            .with_some("approved", names(&approved)),
         Entry::ConfigLoaded { hash, generation } => head("config_loaded", now).with("hash", token("hash", hash)?).with("generation", generation),
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
         Entry::Rejects { count, code, network } => {
@@ -159,6 +168,10 @@ fn decision(object: Object, facts: &DecisionFacts, now: Timestamp) -> Result<Obj
         .with("generation", facts.generation)
         .with("revision", facts.consent_revision.0)
         .with("facts", class))
+}
+
+fn names(departments: &[Department]) -> Option<Vec<Json>> {
+    (!departments.is_empty()).then(|| departments.iter().map(|department| department.as_str().into()).collect())
 }
 
 fn path_list(mut paths: Vec<String>) -> Option<Class> {

@@ -190,6 +190,21 @@ pub enum Entry {
     },
     PolicyRejected {
         findings: u32,
+        /// Why, in a word of the gateway's.
+        reason: &'static str,
+        /// Of a bundle.
+        version: Option<u64>,
+    },
+    /// A signed bundle, durable before it decides anything. Departments stand for those who signed.
+    PolicyActivated {
+        version: u64,
+        /// Hash of the file.
+        bundle: String,
+        /// Hash of its policies.
+        set: String,
+        needed: Vec<Department>,
+        only_narrows: bool,
+        approved: Vec<Department>,
     },
     /// A shadow's start, end, and differences so far.
     Shadow {

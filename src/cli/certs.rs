@@ -89,7 +89,7 @@ pub struct DevNames {
 impl Default for DevNames {
     /// The staff roles of the admin listener and nobody else.
     fn default() -> Self {
-        let staff = ["auditor", "consent-desk", "policy-author", "operator", "app-developer"].map(str::to_owned).to_vec();
+        let staff = ["auditor", "consent-desk", "policy-author", "policy-approver", "operator", "app-developer"].map(str::to_owned).to_vec();
         Self { apps: Vec::new(), agents: Vec::new(), staff, upstreams: Vec::new(), overwrite: false }
     }
 }

@@ -223,6 +223,8 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let code = text("code").map_or_else(|| status.as_u16().to_string(), str::to_owned);
     let remedy = text("remedy").map(|remedy| format!("; {remedy}")).unwrap_or_default();
     let exit = match status {
+        _ if code == "signatures-missing" => Exit::CheckFailed,
+        _ if code == "bundle-broken" || code == "bundle-refused" => Exit::Invalid,
         StatusCode::NOT_FOUND => Exit::NotFound,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Exit::Unavailable,
         other if other.is_client_error() => Exit::Usage,

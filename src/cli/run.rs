@@ -39,7 +39,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Why the gateway did not start, with the exit code of its kind.
 pub(super) fn failure(error: &StartError) -> Failure {
     let exit = match error {
-        StartError::Config(_) | StartError::Build(_) => Exit::Invalid,
+        StartError::Config(_) | StartError::Build(_) | StartError::Bundle(_) => Exit::Invalid,
         StartError::Audit(_) | StartError::Consent(_) | StartError::Listen { .. } => Exit::Unavailable,
     };
     Failure::new(exit, error.to_string())

@@ -47,8 +47,8 @@ use shapes::Names;
 /// A configuration file is text written by people; a larger one is a mistake.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
-/// Loads the catalogue of the policy folder.
-pub type VocabularyOf<'f> = dyn Fn(&Path) -> Result<Arc<Vocabulary>, Findings> + 'f;
+/// Loads the catalogue of the policies.
+pub type VocabularyOf<'f> = dyn Fn(&PolicySource) -> Result<Arc<Vocabulary>, Findings> + 'f;
 
 /// Reads and checks a configuration. The mistakes that `vocabulary_of` finds join the others.
 ///
@@ -71,6 +71,21 @@ pub fn load(path: &Path, vocabulary_of: &VocabularyOf<'_>) -> Result<Config, Fin
 #[must_use]
 pub const fn schema() -> &'static str {
     include_str!("schema.json")
+}
+
+/// The hash of the governed part alone: what belongs to a policy bundle, also on a machine that has none of the gateway's keys.
+///
+/// # Errors
+/// What cannot be read.
+pub fn governed_hash(path: &Path) -> Result<String, Findings> {
+    let notes = Notes::default();
+    let mut files: Vec<File> = read_file(path, &notes).into_iter().collect();
+    let included = files.first().map(|main| includes(main, &notes)).unwrap_or_default();
+    files.extend(included.iter().filter_map(|path| read_file(path, &notes)));
+    let documents: Vec<Spanned<DeTable<'_>>> = files.iter().filter_map(|file| parse(file, &notes)).collect();
+    let hash = hash::governed(documents.iter().map(Spanned::get_ref));
+    drop(documents);
+    notes.findings.into_inner().or(hash)
 }
 
 /// The files of a configuration, as far as they can be told: the file itself and what it includes.
@@ -167,7 +182,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     main.later(&["budget", "telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
-    let vocabulary = policy.as_ref().and_then(|(folder, ..)| match vocabulary_of(folder) {
+    let vocabulary = policy.as_ref().and_then(|(source, _)| match vocabulary_of(source) {
         Ok(vocabulary) => Some(vocabulary),
         Err(found) => {
             notes.findings.borrow_mut().0.extend(found.0);
@@ -207,7 +222,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         matches!(webhooks, Some(None)),
     ];
     optional(section_lacks.contains(&true))?;
-    let (policy_folder, policy_compiled, _) = policy?;
+    let (policy, policy_compiled) = policy?;
     Some(Config {
         gateway: gateway?,
         listeners,
@@ -217,7 +232,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         public: public.flatten(),
         issuers,
         clients,
-        policy_folder,
+        policy,
         policy_compiled: policy_compiled?,
         consent: consent?,
         audit: audit?,

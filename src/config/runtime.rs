@@ -1,14 +1,13 @@
 //! The runtime part: listeners, admin, health, capture, policy folder, consent store, audit log.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::callers::Callers;
 use super::read::{Table, Value};
 use super::settings::{
-    Admin, AdminRole, AuditSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits, Listener,
-    PublicListener, PublicPage, RoleHolder, RoleSource, Words,
+    Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
+    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Words,
 };
 use crate::model::{Environment, Purpose, Vocabulary};
 
@@ -17,6 +16,8 @@ const LINK_DAYS_MAX: u32 = 400;
 /// No break-glass grant may be asked for longer, and without the key for so long.
 const BREAK_GLASS_MAX: Duration = Duration::from_secs(24 * 3_600);
 const BREAK_GLASS_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
+/// Departments that a change can be made to need.
+const DEPARTMENTS_MAX: u32 = 64;
 
 pub(super) fn gateway(value: Value<'_>) -> Option<GatewaySettings> {
     let mut table = value.table("`[gateway]`")?;
@@ -232,18 +233,56 @@ fn words(value: Value<'_>, vocabulary: Option<&Vocabulary>) -> Option<BTreeMap<P
     Some(found)
 }
 
-/// The policy folder, and whether its compiled form decides (`None`: a mistake). Only the unsigned form exists, and that must be written out.
-pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Option<bool>, Value<'_>)> {
+/// Where the policies come from, and whether their compiled form decides (`None`: a mistake). A folder is whoever's who can
+/// write it, so that it must be written out that it is unsigned.
+pub(super) fn policy(value: Value<'_>) -> Option<(PolicySource, Option<bool>)> {
     let mut table = value.table("`[policy]`")?;
-    let bundled = ["bundle", "trust", "max_age"].into_iter().any(|key| table.named().iter().any(|(name, _, _)| *name == key));
-    table.later(&["bundle", "trust", "max_age"]);
-    let (folder, unsigned) = if bundled { (table.opt("folder"), table.opt("unsigned")) } else { (table.need("folder"), table.need("unsigned")) };
+    let (bundle, trust) = (table.opt("bundle"), table.opt("allowed_signers"));
+    let departments_min = table.opt("departments_min");
+    table.later(&["max_age"]);
     let compiled = table.opt("compiled").map_or(Some(true), Value::bool);
+    let source = if let Some(bundle) = bundle {
+        let mut is_both = false;
+        for (key, value) in [("folder", table.opt("folder")), ("unsigned", table.opt("unsigned"))] {
+            if let Some(value) = value {
+                value.error_help(format!("`bundle` and `{key}` exclude each other"), "keep the bundle outside development");
+                is_both = true;
+            }
+        }
+        let trust = trust.or_else(|| table.need("allowed_signers"));
+        let departments_min = departments_min.map_or(Some(1), |value| value.count(DEPARTMENTS_MAX));
+        bundled(bundle, trust, departments_min).filter(|_| !is_both).map(PolicySource::Bundle)
+    } else {
+        for (key, value) in [("allowed_signers", trust), ("departments_min", departments_min)] {
+            if let Some(value) = value {
+                value.error_help(format!("`{key}` is for a signed bundle, and none is named"), "write `bundle`, or leave it out");
+            }
+        }
+        unsigned(&mut table)
+    };
     table.finish();
+    Some((source?, compiled))
+}
+
+fn bundled(bundle: Value<'_>, trust: Option<Value<'_>>, departments_min: Option<u32>) -> Option<BundleSettings> {
+    let file = |value: Value<'_>, help: &str| {
+        let path = value.cx.resolve(value.str()?);
+        if !path.is_file() {
+            value.error_help(format!("the file `{}` does not exist", path.display()), help);
+        }
+        path.is_file().then_some(path)
+    };
+    let found = file(bundle, "put the first bundle there by hand, with its signatures beside it");
+    let allowed_signers = file(trust?, "one line for each key: `name@department ssh-ed25519 AAAA…`");
+    Some(BundleSettings { file: found?, allowed_signers: allowed_signers?, departments_min: departments_min? })
+}
+
+fn unsigned(table: &mut Table<'_>) -> Option<PolicySource> {
+    let (folder, unsigned) = (table.need("folder"), table.need("unsigned"));
     if let Some(unsigned) = unsigned
         && unsigned.bool() == Some(false)
     {
-        unsigned.error_help("signed policies are not available in this version", "write `unsigned = true` and guard the folder");
+        unsigned.error_help("a folder is never signed", "write `unsigned = true` and guard the folder, or name a `bundle` with `allowed_signers`");
     }
     let folder = folder?;
     let path = folder.cx.resolve(folder.str()?);
@@ -251,7 +290,7 @@ pub(super) fn policy(value: Value<'_>) -> Option<(PathBuf, Option<bool>, Value<'
         folder.error(format!("the folder `{}` does not exist", path.display()));
         return None;
     }
-    Some((path, compiled, folder))
+    Some(PolicySource::Folder(path))
 }
 
 pub(super) fn consent(value: Value<'_>) -> Option<ConsentStore> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -23,7 +23,7 @@ pub struct Config {
     pub public: Option<PublicListener>,
     pub issuers: Vec<Issuer>,
     pub clients: Vec<ClientSettings>,
-    pub policy_folder: PathBuf,
+    pub policy: PolicySource,
     /// Whether the compiled form of the policies decides, or plain Cedar does each time.
     pub policy_compiled: bool,
     pub consent: ConsentStore,
@@ -34,10 +34,40 @@ pub struct Config {
     pub catalog: Catalog,
     /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
     pub governed_hash: String,
-    /// All files that were read, for the watcher; the policy folder is not among them.
+    /// All files that were read, for the watcher; the policies are not among them.
     pub files: Vec<PathBuf>,
     /// Not mistakes, but worth a line: shown by `check` and logged at start.
     pub warnings: Vec<Finding>,
+}
+
+/// `[policy]`: where the policies come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// Development: whoever can write the folder decides.
+    Folder(PathBuf),
+    /// Whoever the allowed signers are, together.
+    Bundle(BundleSettings),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleSettings {
+    /// The gateway's own copy of the active bundle; its signatures stand beside it, in `….sigs`.
+    pub file: PathBuf,
+    /// In OpenSSH's format.
+    pub allowed_signers: PathBuf,
+    /// Departments that approve what opens something, at least.
+    pub departments_min: u32,
+}
+
+impl PolicySource {
+    /// What is watched. A bundle is not: it changes by activation only.
+    #[must_use]
+    pub fn watched(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Bundle(bundle) => &bundle.allowed_signers,
+        }
+    }
 }
 
 /// `[gateway]`

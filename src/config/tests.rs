@@ -121,7 +121,7 @@ impl Example {
 
     fn load(&self) -> Result<Config, Findings> {
         load(&self.file("consentry.example.toml"), &|folder| {
-            assert!(folder.ends_with("policies"), "{}", folder.display());
+            assert!(folder.watched().ends_with("policies"), "{folder:?}");
             Ok(vocabulary())
         })
     }
@@ -340,8 +340,22 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "purposes = [\"service-provision.support\"]", "purposes = [\"support\"]", "unknown purpose `support`"),
     // truth and evidence
     (MAIN, "unsigned = true ", "# none ", "`unsigned` is missing"),
-    (MAIN, "unsigned = true ", "unsigned = false ", "signed policies are not available"),
-    (MAIN, "folder = \"../policies\"\nunsigned = true ", "bundle = \"policies.bundle\" ", "`bundle` is not available in this version"),
+    (MAIN, "unsigned = true ", "unsigned = false ", "a folder is never signed"),
+    (MAIN, "folder = \"../policies\"\nunsigned = true ", "bundle = \"consentry.example.toml\" ", "`allowed_signers` is missing"),
+    (
+        MAIN,
+        "folder = \"../policies\"\nunsigned = true ",
+        "bundle = \"no.bundle\"\nallowed_signers = \"consentry.example.toml\" ",
+        "no.bundle` does not exist",
+    ),
+    (
+        MAIN,
+        "unsigned = true ",
+        "bundle = \"consentry.example.toml\"\nallowed_signers = \"consentry.example.toml\" ",
+        "`bundle` and `folder` exclude each other",
+    ),
+    (MAIN, "unsigned = true ", "unsigned = true\nallowed_signers = \"x\" ", "`allowed_signers` is for a signed bundle"),
+    (MAIN, "unsigned = true ", "unsigned = true\ndepartments_min = 2 ", "`departments_min` is for a signed bundle"),
     (MAIN, "folder = \"../policies\"", "folder = \"policies\"", "does not exist"),
     (MAIN, "unsigned = true ", "unsigned = true\ncompiled = \"no\" ", "expected true or false"),
     (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
@@ -489,7 +503,8 @@ fn an_object_that_does_not_say_whose_it_is_must_be_trusted_explicitly() {
 fn mistakes_of_the_policy_folder_join_the_others_and_hide_none() {
     let example = Example::new();
     example.replace(MAIN, "address = \"[::]:8443\"", "address = \"8443\"");
-    let findings = load(&example.file(MAIN), &|folder| Err(Findings(vec![Finding::of_file(&folder.join("a.cedar"), "broken")]))).unwrap_err();
+    let findings =
+        load(&example.file(MAIN), &|source| Err(Findings(vec![Finding::of_file(&source.watched().join("a.cedar"), "broken")]))).unwrap_err();
     let messages: Vec<&str> = findings.0.iter().map(|f| f.message.as_str()).collect();
     assert_eq!(messages, ["broken", "this is not an address"], "{findings}");
 }

@@ -26,6 +26,8 @@ use crate::consent::{By, Capturer, ConsentError, Done, IdempotencyKey};
 pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An import is one body, since rows of one customer may stand anywhere in it.
 pub(super) const IMPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The largest bundle (8 MiB) as base64, with its signatures.
+const BUNDLE_BYTES_MAX: usize = 12 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// 2 imports of 32 MiB.
@@ -53,6 +55,8 @@ pub(super) enum Takes {
     Json(&'static Schema),
     /// One JSON object, or many as NDJSON or CSV.
     Bulk(&'static Schema),
+    /// A JSON object that holds a file.
+    Bundle(&'static Schema),
 }
 
 /// A query parameter and what it means.
@@ -353,7 +357,7 @@ impl Listener {
         let query = Query::parse(parts.uri.query().unwrap_or_default(), route.query)?;
         let content_type = content_type(route, &parts.headers)?;
         let idempotency_key = idempotency_key(route, &parts.headers)?;
-        let _import = if matches!(route.takes, Takes::Bulk(_)) { Some(wait_for(&self.imports).await?) } else { None };
+        let _import = if matches!(route.takes, Takes::Bulk(_) | Takes::Bundle(_)) { Some(wait_for(&self.imports).await?) } else { None };
         let body = read_body(route, body).await?;
         let gpc = parts.headers.get_all("sec-gpc").iter().any(|value| value.as_bytes() == b"1");
         let state = self.state.clone();
@@ -466,7 +470,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 fn content_type(route: &Route, headers: &HeaderMap) -> Result<String, Problem> {
     let accepted: &[&str] = match route.takes {
         Takes::Nothing => return Ok(String::new()),
-        Takes::Json(_) => &["application/json"],
+        Takes::Json(_) | Takes::Bundle(_) => &["application/json"],
         Takes::Bulk(_) => &["application/json", "application/x-ndjson", "text/csv"],
     };
     let value = single(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
@@ -494,6 +498,7 @@ async fn read_body(route: &Route, body: Body) -> Result<Bytes, Problem> {
         Takes::Nothing => (0, BODY_TIMEOUT),
         Takes::Json(_) => (BODY_BYTES_MAX, BODY_TIMEOUT),
         Takes::Bulk(_) => (IMPORT_BYTES_MAX, IMPORT_TIMEOUT),
+        Takes::Bundle(_) => (BUNDLE_BYTES_MAX, BODY_TIMEOUT),
     };
     let collected = tokio::time::timeout(patience, Limited::new(body, limit).collect()).await;
     match collected {

@@ -7,6 +7,7 @@
 
 mod again;
 mod break_glass;
+mod bundles;
 mod capture;
 mod catalogue;
 mod changes;
@@ -53,7 +54,7 @@ use serde_json::Value;
 use crate::audit::Log;
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
-use crate::consent::{Ledger, Person};
+use crate::consent::{IdempotencyKey, Ledger, Person};
 use crate::model::{Activity, Capture, Findings, Identifier, PartyNo, Vocabulary};
 
 use dispatch::{Listener, Route};
@@ -114,6 +115,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     webhooks::ROUTES,
     catalogue::ROUTES,
     shadow::ROUTES,
+    bundles::ROUTES,
 ];
 const CAPTURE_TABLES: &[&[Route]] = &[
     capture::ROUTES,
@@ -190,6 +192,18 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself, or of everything while log or store is away.
     fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem>;
+    /// The signed bundle that decides; `None` when the policies come from an unsigned folder.
+    fn bundle(&self) -> Option<Value>;
+    /// Judges a bundle as if it were to be activated; changes nothing.
+    ///
+    /// # Errors
+    /// Why it would not be taken.
+    fn judge_bundle(&self, bundle: &[u8], signatures: &str) -> Result<Value, Problem>;
+    /// Puts a bundle in the place of the active one, durable and recorded when it returns. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why it is not taken; the active one stays.
+    fn activate_bundle(&self, bundle: &[u8], signatures: &str, key: Option<&IdempotencyKey>) -> Result<Value, Problem>;
 }
 
 /// What is to be explained.

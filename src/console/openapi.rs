@@ -12,7 +12,7 @@ pub(super) fn document(title: &str, tables: &[&[Route]]) -> Value {
     let mut schemas: Map<String, Value> = Map::new();
     for route in tables.iter().copied().flatten() {
         paths.entry(route.path).or_default().insert(route.method.to_ascii_lowercase(), operation(route));
-        if let Takes::Json(schema) | Takes::Bulk(schema) = route.takes {
+        if let Takes::Json(schema) | Takes::Bulk(schema) | Takes::Bundle(schema) = route.takes {
             schemas.insert(schema.name.to_owned(), schema.to_json());
         }
     }
@@ -66,7 +66,7 @@ fn request_body(route: &Route) -> Option<Value> {
     let reference = |name: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } });
     match route.takes {
         Takes::Nothing => None,
-        Takes::Json(schema) => Some(json!({ "required": true, "content": { "application/json": reference(schema.name) } })),
+        Takes::Json(schema) | Takes::Bundle(schema) => Some(json!({ "required": true, "content": { "application/json": reference(schema.name) } })),
         Takes::Bulk(schema) => Some(json!({ "required": true, "content": {
             "application/json": reference(schema.name),
             "application/x-ndjson": { "schema": { "type": "string" } },

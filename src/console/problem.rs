@@ -64,6 +64,10 @@ codes! {
     OverBudget = "over-budget", TOO_MANY_REQUESTS, "too many requests at once";
     AuditUnavailable = "audit-unavailable", SERVICE_UNAVAILABLE, "the decision log cannot be written";
     ConsentUnavailable = "consent-unavailable", SERVICE_UNAVAILABLE, "the consent store cannot be written";
+    PolicyStale = "policy-stale", SERVICE_UNAVAILABLE, "the policies have run out";
+    BundleBroken = "bundle-broken", UNPROCESSABLE_ENTITY, "this is not a good bundle";
+    BundleRefused = "bundle-refused", CONFLICT, "the bundle is not taken now";
+    SignaturesMissing = "signatures-missing", CONFLICT, "not enough people have signed";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "not available at the moment";
 }
 

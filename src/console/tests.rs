@@ -93,6 +93,18 @@ impl Instance for Double {
         Err(Problem::new(Code::Unavailable, "ask a gateway"))
     }
 
+    fn bundle(&self) -> Option<Value> {
+        None
+    }
+
+    fn judge_bundle(&self, _bundle: &[u8], _signatures: &str) -> Result<Value, Problem> {
+        Err(Problem::new(Code::Unavailable, "ask a gateway"))
+    }
+
+    fn activate_bundle(&self, _bundle: &[u8], _signatures: &str, _key: Option<&IdempotencyKey>) -> Result<Value, Problem> {
+        Err(Problem::new(Code::Unavailable, "ask a gateway"))
+    }
+
     fn policies(&self) -> ActivePolicies {
         ActivePolicies { id: self.policies.id().to_owned(), loaded_at: Timestamp::UNIX_EPOCH, policies: Vec::new() }
     }

@@ -12,14 +12,16 @@ use aws_lc_rs::hmac;
 
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
+use super::governance::Candidate;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
-use crate::model::{Environment, Findings};
+use crate::model::{Environment, Finding, Findings};
 use crate::policy::Policies;
+use crate::policy::bundle::{Bundle, BundleError};
 
 /// Largest upstream answer that is read, bytes; one part holds it whole.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
@@ -48,9 +50,35 @@ pub enum BuildError {
 /// # Errors
 /// Every mistake of every file.
 pub fn load(path: &Path) -> Result<(Config, Arc<Policies>), Findings> {
+    load_signed(path, None).map(|(config, policies, _)| (config, policies))
+}
+
+/// A configuration, its policies, and the bundle that they came from.
+pub type Loaded = (Config, Arc<Policies>, Option<Candidate>);
+
+/// The same, with the bundle to be judged: `next`, with its signatures, or the gateway's own copy.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn load_signed(path: &Path, next: Option<(Bundle, String)>) -> Result<Loaded, Findings> {
     let loaded: RefCell<Option<Policies>> = RefCell::new(None);
-    let config = config::load(path, &|folder| {
-        let policies = Policies::load(folder)?;
+    let (candidate, next) = (RefCell::new(None), RefCell::new(next));
+    let config = config::load(path, &|source| {
+        let policies = match source {
+            PolicySource::Folder(folder) => Policies::load(folder)?,
+            PolicySource::Bundle(settings) => {
+                let found = match next.borrow_mut().take() {
+                    Some((bundle, signatures)) => Candidate::new(settings, bundle, signatures)?,
+                    None => Candidate::kept(settings)?,
+                };
+                let policies = found.bundle.tested().map_err(|error| match error {
+                    BundleError::Policies(findings) => findings,
+                    other => Findings(vec![Finding::of_file(&settings.file, other.to_string())]),
+                })?;
+                *candidate.borrow_mut() = Some(found);
+                policies
+            }
+        };
         let vocabulary = Arc::clone(policies.vocabulary());
         *loaded.borrow_mut() = Some(policies);
         Ok(vocabulary)
@@ -58,9 +86,9 @@ pub fn load(path: &Path) -> Result<(Config, Arc<Policies>), Findings> {
     match loaded.into_inner() {
         Some(policies) => {
             let policies = Arc::new(policies.compiled(config.policy_compiled));
-            Ok((config, policies))
+            Ok((config, policies, candidate.into_inner()))
         }
-        None => Err(Findings(vec![crate::model::Finding::of_file(path, "the policy folder was not read")])),
+        None => Err(Findings(vec![Finding::of_file(path, "the policy folder was not read")])),
     }
 }
 
@@ -92,6 +120,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
+        bundle: None,
         public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
 }

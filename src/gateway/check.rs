@@ -29,6 +29,9 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
         let snapshot = shared.snapshot();
         let (asked, facts) = asked(shared, &snapshot, question)?;
         let refuse = |code, remedy: &str, head: Option<&Recorded>| Err(denied(shared, &facts, head, Problem::new(code, remedy)));
+        if shared.is_stale() {
+            return refuse(Code::PolicyStale, "repeat once `/readyz` says ready", head.as_ref());
+        }
         let registered = snapshot.authenticator.registered(question.client);
         if !registered.is_some_and(|(_, purposes)| purposes.contains(&question.purpose)) {
             return refuse(Code::PurposeNotRegistered, "use a purpose that this app is registered for", head.as_ref());

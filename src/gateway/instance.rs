@@ -9,14 +9,15 @@ use serde_json::Value;
 
 use super::check;
 use super::explain;
+use super::governance::Refusal;
 use super::reload::Reloader;
 use super::running::note;
 use super::shadow::Shadow;
 use super::state::Shared;
 use crate::config::{Controller, PublicPage};
-use crate::consent::Person;
+use crate::consent::{IdempotencyKey, Person};
 use crate::console::{
-    ActivePolicies, ActivePolicy, CheckQuestion, Checked, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
+    ActivePolicies, ActivePolicy, CheckQuestion, Checked, Code, ExplainQuestion, Explanation, Health, Instance, Problem, Readiness, ReadinessCheck,
 };
 use crate::identity::KeyState;
 use crate::model::{Activity, Capture, Findings, Identifier, Name, Space, Vocabulary};
@@ -54,6 +55,14 @@ impl GatewayInstance {
             }
         };
         let mut checks = vec![audit, consent, config];
+        if let Some(bundle) = &self.shared.snapshot().bundle {
+            checks.push(if bundle.has_run_out(self.shared.clock.now()) {
+                let why = format!("policy-stale: version {} ran out; activate a later bundle", bundle.version());
+                check("policies", Health::Failed, Some(why), Some(bundle.expires()))
+            } else {
+                check("policies", Health::Ok, None, None)
+            });
+        }
         checks.extend(self.shared.snapshot().authenticator.keys_status().into_iter().map(|status| match status.state {
             KeyState::Fresh => check("keys", Health::Ok, None, None),
             KeyState::Stale(_) => check("keys", Health::Degraded, Some(format!("the key set of `{}` could not be refreshed", status.issuer)), None),
@@ -176,7 +185,44 @@ impl Instance for GatewayInstance {
         Some(shadow.report())
     }
 
+    fn bundle(&self) -> Option<Value> {
+        Some(self.shared.snapshot().bundle.as_ref()?.document(self.shared.clock.now()))
+    }
+
+    fn judge_bundle(&self, bundle: &[u8], signatures: &str) -> Result<Value, Problem> {
+        let judged = self.reloader.judge(bundle, signatures);
+        judged.map(|(_, active, _)| active.document(self.shared.clock.now())).map_err(|refusal| bundle_problem(&refusal))
+    }
+
+    fn activate_bundle(&self, bundle: &[u8], signatures: &str, key: Option<&IdempotencyKey>) -> Result<Value, Problem> {
+        let activated = self.reloader.activate(bundle, signatures, key).map_err(|refusal| bundle_problem(&refusal))?;
+        let mut document = activated.document(self.shared.clock.now());
+        if let Some(members) = document.as_object_mut() {
+            members.insert("generation".to_owned(), self.shared.generation().into());
+        }
+        Ok(document)
+    }
+
     fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem> {
         check::check(&self.shared, question)
     }
+}
+
+/// The sentence behind the semicolon says what to do next.
+fn bundle_problem(refusal: &Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::Broken(_) | Refusal::Config(_) => Code::BundleBroken,
+        Refusal::Signatures(_) => Code::SignaturesMissing,
+        Refusal::Store(_) => Code::Unavailable,
+        Refusal::Unsigned
+        | Refusal::Expired(_)
+        | Refusal::Rollback { .. }
+        | Refusal::Replaces { .. }
+        | Refusal::Routes
+        | Refusal::Foreign(_)
+        | Refusal::Running(_) => Code::BundleRefused,
+    };
+    let text = refusal.to_string();
+    let (detail, remedy) = text.rsplit_once("; ").unwrap_or((&text, "compare with `consentry policy status FILE`"));
+    Problem::new(code, remedy).detail(detail)
 }

@@ -7,6 +7,7 @@ pub mod build;
 mod check;
 mod explain;
 pub mod forward;
+mod governance;
 mod instance;
 mod judge;
 mod keep;

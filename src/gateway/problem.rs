@@ -38,6 +38,7 @@ pub enum Code {
     UpstreamTimeout,
     AuditUnavailable,
     ConsentUnavailable,
+    PolicyStale,
 }
 
 impl Code {
@@ -131,6 +132,12 @@ impl Code {
             Self::AuditUnavailable => {
                 (503, "audit-unavailable", "decisions cannot be recorded, so none is made", "try again later; the gateway's readiness says why")
             }
+            Self::PolicyStale => (
+                503,
+                "policy-stale",
+                "the policies have run out, so nothing is decided by them",
+                "try again later; the gateway's readiness says since when",
+            ),
             Self::ConsentUnavailable => (
                 503,
                 "consent-unavailable",

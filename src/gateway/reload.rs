@@ -8,16 +8,22 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::build;
+use super::governance::{ActiveBundle, Candidate, Memory, Refusal};
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
-use super::state::Shared;
+use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::Config;
-use crate::console::Webhooks;
+use crate::config::{Config, PolicySource};
+use crate::consent::IdempotencyKey;
+use crate::console::{WebhookSettings, Webhooks};
+use crate::model::ConsentRules;
+use crate::policy::Policies;
+use crate::policy::bundle::Bundle;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +38,8 @@ struct Fixed {
     health: Option<std::net::SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
     consent: PathBuf,
+    /// Folder or bundle, and where the latter is kept.
+    bundle: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Fixed {
@@ -52,6 +60,10 @@ impl Fixed {
             health: config.health.as_ref().map(|h| h.address),
             audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
             consent: config.consent.sqlite.clone(),
+            bundle: match &config.policy {
+                PolicySource::Folder(_) => None,
+                PolicySource::Bundle(bundle) => Some(bundle.file.clone()),
+            },
         }
     }
 }
@@ -61,6 +73,16 @@ impl Fixed {
 pub(super) struct Stale {
     pub(super) since: Timestamp,
     pub(super) findings: usize,
+}
+
+/// What takes the place of what is.
+pub(super) struct Next {
+    snapshot: Snapshot,
+    rules: ConsentRules,
+    staff: Staff,
+    tls: Vec<(String, Arc<ServerConfig>)>,
+    webhooks: WebhookSettings,
+    governed_hash: String,
 }
 
 /// Replaces the configuration of a running gateway.
@@ -133,7 +155,7 @@ impl Reloader {
                 drop(stale);
                 self.shared.metrics.reload_failed();
                 tracing::error!("the new configuration was refused, the last good one stays:\n{text}");
-                note(&self.shared, Entry::PolicyRejected { findings: u32::try_from(findings).unwrap_or(u32::MAX) });
+                note(&self.shared, Entry::PolicyRejected { findings: u32::try_from(findings).unwrap_or(u32::MAX), reason: "reload", version: None });
                 Err(text)
             }
         }
@@ -141,28 +163,118 @@ impl Reloader {
 
     fn build(&self) -> Result<u64, (usize, String)> {
         let one = |text: String| (1, text);
-        let (config, policies) = build::load(&self.path).map_err(|findings| (findings.0.len(), findings.to_string()))?;
+        let loaded = build::load_signed(&self.path, None).map_err(|findings| (findings.0.len(), findings.to_string()))?;
+        let (config, policies, candidate) = loaded;
         // Also after a failure of what follows: the mended file is what counts.
         *lock(&self.watched) = watched(&config);
+        let active = candidate.map(|candidate| self.confirmed(&candidate, &config, &policies)).transpose().map_err(|e| one(e.to_string()))?;
+        let next = self.prepare(config, policies, active).map_err(one)?;
+        self.take(next, || Ok(())).map_err(one)
+    }
+
+    fn confirmed(&self, candidate: &Candidate, config: &Config, policies: &Policies) -> Result<ActiveBundle, Refusal> {
+        candidate.confirm(config, policies, &self.memory(), self.shared.clock.now()).map(|(active, _)| active)
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        Memory { ledger: &self.shared.ledger, log_dir: &self.fixed.audit.0 }
+    }
+
+    /// Judges a bundle as if it were to be activated; changes nothing.
+    pub(super) fn judge(&self, bytes: &[u8], signatures: &str) -> Result<(Candidate, ActiveBundle, Next), Refusal> {
+        let snapshot = self.shared.snapshot();
+        let before = snapshot.bundle.as_ref().ok_or(Refusal::Unsigned)?;
+        let bundle = Bundle::open(bytes)?;
+        // Its own mistakes before those of a configuration that names what it lacks.
+        drop(bundle.tested()?);
+        let (config, policies, candidate) = build::load_signed(&self.path, Some((bundle, signatures.to_owned()))).map_err(Refusal::Config)?;
+        let candidate = candidate.ok_or(Refusal::Unsigned)?;
+        let (highest, now) = (self.memory().highest()?, self.shared.clock.now());
+        let active = candidate.judge(&config, &policies, (before, &snapshot.policies), highest, now)?;
+        let next = self.prepare(config, policies, None).map_err(Refusal::Running)?;
+        Ok((candidate, active, next))
+    }
+
+    /// Puts a bundle in the place of the active one. Blocks on the disk.
+    pub(super) fn activate(&self, bytes: &[u8], signatures: &str, key: Option<&IdempotencyKey>) -> Result<Arc<ActiveBundle>, Refusal> {
+        let _one = self.busy.blocking_lock();
+        let activated = self.judge(bytes, signatures).and_then(|(candidate, active, next)| self.install(&candidate, active, next, key));
+        match &activated {
+            Ok(active) => {
+                *lock(&self.stale) = None;
+                *lock(&self.loaded_at) = self.shared.clock.now();
+                tracing::info!(version = active.version(), "a policy bundle was activated");
+            }
+            Err(refusal) => {
+                let version = Bundle::open(bytes).ok().map(|bundle| bundle.manifest.version);
+                tracing::error!(reason = refusal.reason(), version, "a policy bundle was refused, the active one stays");
+                note(&self.shared, Entry::PolicyRejected { findings: 1, reason: refusal.reason(), version });
+            }
+        }
+        activated
+    }
+
+    fn install(
+        &self,
+        candidate: &Candidate,
+        active: ActiveBundle,
+        mut next: Next,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Arc<ActiveBundle>, Refusal> {
+        let active = Arc::new(active);
+        next.snapshot.bundle = Some(Arc::clone(&active));
+        let written = self.shared.log.append(active.entry()).and_then(crate::audit::Pending::wait);
+        written.map_err(|error| Refusal::Store(error.to_string()))?;
+        let memory = self.memory();
+        let keep = || {
+            memory.remember(&active, true, key).map_err(|error| error.to_string())?;
+            candidate.keep().map_err(|error| {
+                if let Err(error) = memory.forget(&active) {
+                    tracing::error!(%error, "an activation that did not take place is still remembered");
+                }
+                format!("the bundle cannot be written: {error}")
+            })
+        };
+        self.take(next, keep).map_err(Refusal::Store)?;
+        if let Err(error) = memory.remember(&active, false, None) {
+            tracing::error!(%error, "an activation is remembered as under way; the next start mends it");
+        }
+        Ok(active)
+    }
+
+    /// Does whatever can fail before anything changes.
+    fn prepare(&self, config: Config, policies: Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
-            return Err(one("addresses, log and consent store cannot change while the gateway runs; restart it, or put them back".to_owned()));
+            return Err(
+                "addresses, log, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                    .to_owned(),
+            );
         }
         let rules = policies.consent_rules().clone();
         if self.shared.ledger.rules().is_ok_and(|current| current.clock_skew_s != rules.clock_skew_s) {
-            return Err(one("`clock_skew_s` changes what every customer's statements come to; restart the gateway, or put it back".to_owned()));
+            return Err("`clock_skew_s` changes what every customer's statements come to; restart the gateway, or put it back".to_owned());
         }
         let generation = self.shared.generation() + 1;
-        let snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| one(e.to_string()))?;
-        let staff = Staff::new(&config, &self.shared.clock).map_err(|e| one(e.to_string()))?;
-        let tls = tls_configs(&config).map_err(|e| one(e.to_string()))?;
-        let webhooks = build::webhooks(&config, &policies).map_err(|e| one(e.to_string()))?;
+        let mut snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
+        snapshot.bundle = active.map(Arc::new);
+        let staff = Staff::new(&config, &self.shared.clock).map_err(|e| e.to_string())?;
+        let tls = tls_configs(&config).map_err(|e| e.to_string())?;
+        let webhooks = build::webhooks(&config, &policies).map_err(|e| e.to_string())?;
+        Ok(Next { snapshot, rules, staff, tls, webhooks, governed_hash: config.governed_hash })
+    }
+
+    /// Records the change and makes it. `keep` is the last thing that may fail.
+    fn take(&self, next: Next, keep: impl FnOnce() -> Result<(), String>) -> Result<u64, String> {
+        let Next { snapshot, rules, staff, tls, webhooks, governed_hash } = next;
+        let (policies, generation) = (Arc::clone(&snapshot.policies), snapshot.generation);
         let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation };
         let written = self.shared.log.append(loaded).and_then(crate::audit::Pending::wait);
-        written.map_err(|e| one(format!("the change cannot be recorded: {e}")))?;
-        note(&self.shared, Entry::ConfigLoaded { hash: config.governed_hash, generation });
+        written.map_err(|e| format!("the change cannot be recorded: {e}"))?;
+        note(&self.shared, Entry::ConfigLoaded { hash: governed_hash, generation });
+        keep()?;
         // Nothing can fail from here on.
         let adopted = self.shared.ledger.adopt(Arc::clone(policies.vocabulary()), rules, policies.captures().to_vec());
-        adopted.map_err(|e| one(e.to_string()))?;
+        adopted.map_err(|e| e.to_string())?;
         self.shared.swap(snapshot);
         self.staff.store(Arc::new(staff));
         self.webhooks.adopt(webhooks);
@@ -195,7 +307,7 @@ type Seen = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
 
 fn watched(config: &Config) -> Vec<PathBuf> {
     let mut paths = config.files.clone();
-    paths.push(config.policy_folder.clone());
+    paths.push(config.policy.watched().to_owned());
     paths
 }
 

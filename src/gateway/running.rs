@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::build::{self, BuildError, derived_key};
+use super::governance::{Memory, Refusal, take_first};
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits};
@@ -52,6 +53,8 @@ pub enum StartError {
     Audit(#[from] AuditError),
     #[error("the consent store cannot be opened: {0}")]
     Consent(#[from] ConsentError),
+    #[error("the policy bundle is refused: {0}")]
+    Bundle(#[from] Refusal),
     #[error("`{address}` cannot be listened on: {cause}; check that the address is free and ours")]
     Listen { address: SocketAddr, cause: std::io::Error },
 }
@@ -101,11 +104,11 @@ pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<ServerConfig>>)>;
 /// # Errors
 /// [`StartError`]; nothing is left listening.
 pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let (config, policies) = build::load(path)?;
+    let (config, policies, candidate) = build::load_signed(path, None)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let snapshot = build::snapshot(&config, &policies, 1, &clock)?;
+    let mut snapshot = build::snapshot(&config, &policies, 1, &clock)?;
     let staff = Arc::new(ArcSwap::from_pointee(Staff::new(&config, &clock)?));
     let sockets = Sockets::bind(&config).await?;
     let (log, recovery) = Log::open(log_settings(&config), Arc::clone(&clock))?;
@@ -114,6 +117,14 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     }
     let ledger = Arc::new(Ledger::open(&config.consent.sqlite, Arc::clone(&clock))?);
     ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).map_err(ConsentError::from)?;
+    if let Some(candidate) = candidate {
+        let memory = Memory { ledger: &ledger, log_dir: &config.audit.dir };
+        let (active, is_first) = candidate.confirm(&config, &policies, &memory, clock.now())?;
+        if is_first {
+            take_first(&active, &log, &memory)?;
+        }
+        snapshot.bundle = Some(Arc::new(active));
+    }
     let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation: snapshot.generation };
     log.append(loaded)?.await?;
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::forward::Upstream;
+use super::governance::ActiveBundle;
 use super::shadow::{Shadow, Watch};
 use crate::audit::Log;
 use crate::catalog::Catalog;
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub controller: Option<Controller>,
     /// Longest time from now that a break-glass grant may be asked for.
     pub break_glass_max: Duration,
+    /// The signed bundle; `None` when the policies come from an unsigned folder.
+    pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.
     pub public: Option<Arc<PublicPage>>,
 }
@@ -92,6 +95,11 @@ impl Shared {
 
     pub(super) fn watch(&self) -> Option<Arc<Watch>> {
         self.shadow.load_full().map(Watch::new)
+    }
+
+    /// Whether the policies have run out: nothing is decided by them any more.
+    pub(super) fn is_stale(&self) -> bool {
+        self.snapshot.load().bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(self.clock.now()))
     }
 
     pub(super) fn swap(&self, next: Snapshot) {

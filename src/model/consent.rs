@@ -33,7 +33,7 @@ impl Author {
 }
 
 /// A `[[capture]]` registration: what an app may claim when it records consent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
     pub client: Client,
     pub channels: Vec<Channel>,
@@ -72,7 +72,7 @@ impl ConflictRule {
 }
 
 /// `policies/consent.toml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsentRules {
     pub rule: ConflictRule,
     /// Another rule for one purpose and what stands below it.

@@ -38,6 +38,7 @@ use slices::{Slice, Slices};
 use source::Folder;
 
 mod allowed;
+pub mod bundle;
 pub mod cases;
 mod catalogue;
 #[cfg(test)]
@@ -45,6 +46,9 @@ mod category_tests;
 mod compiled;
 mod conditions;
 mod coverage;
+mod difference;
+#[cfg(test)]
+mod difference_tests;
 mod entitle;
 mod explain;
 mod format;
@@ -71,6 +75,7 @@ mod tokens;
 
 pub use allowed::Allowed;
 pub use coverage::{ConditionCoverage, Coverage, PolicyCoverage};
+pub use difference::{Beside, Changed, Difference, Place};
 pub use explain::{Change, Explanation, ForbidTrace, PermitTrace};
 pub use format::{Formatted, format};
 pub use models::{Model, models, with_model};

@@ -20,6 +20,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod identity;

@@ -99,7 +99,15 @@ fn every_kind_is_written_and_verifies() {
         Entry::Query { actor: "e_1".into(), role: "auditor", operation: "search", party: Some(PartyNo(4)), found: 2 },
         Entry::ConsentChanged { event: Some(EventId(1)), party: Some(PartyNo(4)), revision: Revision(3), state: "withdrawn", purpose: None },
         Entry::PolicyLoaded { id: "3f9a21".into(), generation: 1 },
-        Entry::PolicyRejected { findings: 2 },
+        Entry::PolicyRejected { findings: 2, reason: "rollback", version: Some(3) },
+        Entry::PolicyActivated {
+            version: 4,
+            bundle: "9f3a".into(),
+            set: "3f9a21".into(),
+            needed: vec![Department::intern("sales")],
+            only_narrows: false,
+            approved: vec![Department::intern("sales"), Department::intern("it")],
+        },
         Entry::ConfigLoaded { hash: "ab12".into(), generation: 1 },
         Entry::ConfigRejected { findings: 10 },
         Entry::Rejects { count: 12, code: "unauthenticated", network: Some("192.0.2.0/24".into()) },
@@ -111,7 +119,7 @@ fn every_kind_is_written_and_verifies() {
     log.close();
     let kinds = kinds(&setup.dir()).into_iter().filter(|k| k != "dict").collect::<Vec<_>>().join(" ");
     assert_eq!(
-        "start intent deny deny admin query consent_changed policy_loaded policy_rejected config_loaded config_rejected rejects clock stop",
+        "start intent deny deny admin query consent_changed policy_loaded policy_rejected policy_activated config_loaded config_rejected rejects clock stop",
         kinds
     );
     setup.verify();

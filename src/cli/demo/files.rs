@@ -292,7 +292,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(&dir.path().join("state")).unwrap();
         let config = state.write_config(&places()).unwrap();
-        let vocabulary_of = |folder: &Path| crate::policy::Policies::load(folder).map(|policies| policies.vocabulary().clone());
+        let vocabulary_of =
+            |source: &crate::config::PolicySource| crate::policy::Policies::load(source.watched()).map(|policies| policies.vocabulary().clone());
         let loaded = crate::config::load(&config, &vocabulary_of).unwrap_or_else(|findings| panic!("{findings}"));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         assert_eq!(loaded.audit.dir, state.log());

@@ -2,7 +2,6 @@
 //! mistake in the demo's files shows here and not as a wrong step of a whole demo.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use super::*;
 use crate::catalog::{Found, Target};
 use crate::cli::demo::sample_apis::{API_KEY_HEADER, SampleApis};
 use crate::cli::demo::tour::{Act, BEFORE, STEPS, Step};
-use crate::config::Config;
+use crate::config::{Config, PolicySource};
 use crate::consent::{Capturer, EventDraft, Ledger, MergeDraft, Method, PartyRef, SplitOff, State};
 use crate::filter::{Cut, CutError, Judge, Limits, cut};
 use crate::model::{
@@ -43,9 +42,9 @@ async fn world() -> World {
         desk: apis.desk,
     };
     let path = state.write_config(&places).unwrap();
-    let load = |folder: &Path| Policies::load(folder).map(|policies| policies.vocabulary().clone());
+    let load = |source: &PolicySource| Policies::load(source.watched()).map(|policies| policies.vocabulary().clone());
     let config = crate::config::load(&path, &load).unwrap();
-    let policies = Policies::load(&config.policy_folder).unwrap();
+    let policies = Policies::load(config.policy.watched()).unwrap();
     World { _dir: dir, state, apis, config, policies }
 }
 

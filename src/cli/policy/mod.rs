@@ -1,12 +1,17 @@
-//! `consentry policy …`: the policy folder alone, without configuration.
+//! `consentry policy …`: the policy folder, and the signed bundles that are made of it.
 
+mod activate;
+mod bundle;
 mod check;
 mod coverage;
+mod diff;
+mod files;
 mod fmt;
 mod model;
 mod prove;
 mod replay;
 mod shadow;
+mod sign;
 mod solver;
 mod test;
 
@@ -20,11 +25,17 @@ pub(super) enum PolicyCommand {
     Model(model::ModelArgs),
     Prove(prove::ProveArgs),
     Fmt(fmt::FmtArgs),
-    Test(test::TestArgs),
     Replay(replay::ReplayArgs),
     /// A candidate folder beside the active one in the running gateway; nothing of it is enforced.
     #[command(subcommand)]
     Shadow(shadow::ShadowCommand),
+    Test(test::TestArgs),
+    Diff(diff::DiffArgs),
+    Bundle(bundle::BundleArgs),
+    Sign(sign::SignArgs),
+    Approve(sign::ApproveArgs),
+    Status(activate::StatusArgs),
+    Activate(activate::ActivateArgs),
 }
 
 /// `--dir`, for every command about one folder.
@@ -42,9 +53,15 @@ impl PolicyCommand {
             Self::Model(args) => args.execute(output),
             Self::Prove(args) => args.execute(output),
             Self::Fmt(args) => args.execute(output),
-            Self::Test(args) => args.execute(output),
             Self::Replay(args) => args.execute(output),
             Self::Shadow(command) => command.execute(output),
+            Self::Test(args) => args.execute(output),
+            Self::Diff(args) => args.execute(output),
+            Self::Bundle(args) => args.execute(output),
+            Self::Sign(args) => args.execute(output),
+            Self::Approve(args) => args.execute(output),
+            Self::Status(args) => args.execute(output),
+            Self::Activate(args) => args.execute(output),
         }
     }
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::super::audit::{moment, unreadable};
 use super::super::check::{count, report_findings, short};
 use super::super::table::Table;
-use super::{Exit, Failure, Output};
+use super::{Exit, Failure, Output, files};
 use crate::clock::SystemClock;
+use crate::config::PolicySource;
 use crate::gateway::build;
 use crate::gateway::replay::{Difference, Direction, Extent, Replayed, owners, replay};
 use crate::model::{Findings, Release};
@@ -74,22 +75,27 @@ impl ReplayArgs {
             Ok(allowed) => allowed.unwrap_or_default(),
             Err(findings) => return refuse(&findings),
         };
-        let (log, active) = match self.recorded() {
+        let (log, active) = match self.recorded()? {
             Ok(recorded) => recorded,
             Err(findings) => return refuse(&findings),
         };
         self.run(output, &log, since, &candidate, active.as_ref(), &allowed)
     }
 
-    /// Where the log is, and the folder that decided.
-    fn recorded(&self) -> Result<(PathBuf, Option<Policies>), Findings> {
-        match &self.log {
-            Some(log) => Ok((log.clone(), self.active.as_deref().map(Policies::load).transpose()?)),
-            None => {
-                let (config, _) = build::load(&self.config)?;
-                Ok((config.audit.dir, Some(Policies::load(&config.policy_folder)?)))
-            }
+    /// Where the log is, and the policies that decided.
+    fn recorded(&self) -> Result<Result<(PathBuf, Option<Policies>), Findings>, Failure> {
+        if let Some(log) = &self.log {
+            return Ok(self.active.as_deref().map(Policies::load).transpose().map(|active| (log.clone(), active)));
         }
+        let config = match build::load(&self.config) {
+            Ok((config, _)) => config,
+            Err(findings) => return Ok(Err(findings)),
+        };
+        let active = match &config.policy {
+            PolicySource::Folder(folder) => Policies::load(folder),
+            PolicySource::Bundle(bundle) => Ok(files::policies(&bundle.file)?),
+        };
+        Ok(active.map(|active| (config.audit.dir, Some(active))))
     }
 
     fn run(

@@ -16,7 +16,7 @@ use crate::model::PolicyName;
 
 use super::super::Effect;
 use super::cover::{Cover, Term};
-use super::facts::{CUSTOMER, Field, Index, Seen};
+use super::facts::{CUSTOMER, Fact, Field, Index, Seen};
 use super::lower::Lowered;
 
 /// Fields that one slice can look at: all facts and numbers, and 17 roles. A slice that looks at more is left to plain Cedar.
@@ -50,6 +50,8 @@ pub(in crate::policy) struct Code {
     unsure: usize,
     /// Whose each term is, by its bit in a row.
     names: Vec<Option<PolicyName>>,
+    /// Policies of which something is left to plain Cedar.
+    left: Vec<PolicyName>,
 }
 
 impl fmt::Debug for Code {
@@ -86,7 +88,10 @@ pub(in crate::policy) struct Answer<'p> {
 
 impl Code {
     pub(super) fn new(index: &Index, rules: &[(PolicyName, Effect, &Lowered)]) -> Self {
-        let left_to_cedar = || Self { columns: Vec::new(), rows: vec![1], width: 1, forbids: 0, unsure: 0, names: Vec::new() };
+        let left_to_cedar = || {
+            let left = rules.iter().map(|(name, ..)| *name).collect();
+            Self { columns: Vec::new(), rows: vec![1], width: 1, forbids: 0, unsure: 0, names: Vec::new(), left }
+        };
         Self::try_new(index, rules).unwrap_or_else(left_to_cedar)
     }
 
@@ -112,8 +117,9 @@ impl Code {
         bits.extend(unsure.terms().iter().map(|term| (None, Some(term))));
         let width = pad(&mut bits);
 
-        let mut made =
-            Self { columns: Vec::new(), rows: Vec::new(), width, forbids, unsure: first_unsure, names: bits.iter().map(|(name, _)| *name).collect() };
+        let left = rules.iter().filter(|(.., lowered)| !lowered.unsure.is_never()).map(|(name, ..)| *name).collect();
+        let names = bits.iter().map(|(name, _)| *name).collect();
+        let mut made = Self { columns: Vec::new(), rows: Vec::new(), width, forbids, unsure: first_unsure, names, left };
         made.row(bits.iter().map(|(_, term)| term.is_some()));
         let mut cuts: BTreeMap<Field, Vec<i64>> = BTreeMap::new();
         for (field, values) in bits.iter().filter_map(|(_, term)| *term).flat_map(Term::fields) {
@@ -156,6 +162,40 @@ impl Code {
                 *word |= 1 << (at % BITS);
             }
         }
+    }
+
+    /// Policies of which something is left to plain Cedar.
+    pub(in crate::policy) fn left(&self) -> &[PolicyName] {
+        &self.left
+    }
+
+    /// What the policies say that plain Cedar must not be asked about: whether one permits, and whether one forbids. `None` where
+    /// nothing is left to it.
+    pub(in crate::policy) fn beside_cedar(&self, seen: &Seen) -> Option<(bool, bool)> {
+        let found = self.pick(self.columns.iter(), seen).and_then(|rows| self.found(&rows)).unwrap_or(Found { unsure: true, ..Found::default() });
+        found.unsure.then_some((found.permits, found.forbids))
+    }
+
+    /// What it tells apart of purpose, basis and channel.
+    pub(in crate::policy) fn face(&self, seen: &Seen) -> Vec<u64> {
+        let fields = [Fact::Purpose, Fact::Basis, Fact::Channel].map(Field::Fact);
+        fields.into_iter().filter_map(|field| Some(self.row_of(field, seen.value(field)?))).flatten().copied().collect()
+    }
+
+    /// What it looks at.
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field> {
+        self.columns.iter().map(|column| column.field)
+    }
+
+    /// The row that a value picks: equal for values that nothing tells apart. Empty when the field is not looked at.
+    pub(super) fn row_of(&self, field: Field, value: i64) -> &[u64] {
+        let number = self.columns.iter().find(|column| column.field == field).and_then(|column| column.row(value));
+        let start = number.map(|number| usize::from(number) * self.width);
+        start.and_then(|start| self.rows.get(start..start + self.width)).unwrap_or_default()
+    }
+
+    pub(super) fn cuts_of(&self, field: Field) -> impl Iterator<Item = i64> {
+        self.columns.iter().filter(move |column| column.field == field).flat_map(|column| column.cuts.iter().copied())
     }
 
     /// `None`: plain Cedar must say.

@@ -55,7 +55,7 @@ pub(super) const RECORDS: &str = "context.records";
 pub(super) const CUSTOMERS: &str = "context.customers";
 pub(super) const NOW: &str = "context.now";
 /// A question that carries one is left to plain Cedar.
-pub(super) const EMERGENCY: &str = "context.emergency";
+pub(in crate::policy) const EMERGENCY: &str = "context.emergency";
 /// Told of agents only.
 pub(super) const BEHALF: &str = "context.behalf";
 pub(super) const ROLES: &str = "context.employee.roles";
@@ -233,6 +233,17 @@ impl Index {
     pub(super) fn role(&self, text: &str) -> Option<Field> {
         let at = self.role_list.iter().position(|role| role.as_str() == text).filter(|at| *at < ROLES_MAX)?;
         u8::try_from(at).ok().map(Field::Role)
+    }
+
+    /// The role that a field is about.
+    pub(super) fn role_of(&self, field: Field) -> Option<Role> {
+        let Field::Role(at) = field else { return None };
+        self.role_list.get(usize::from(at)).copied()
+    }
+
+    /// Whether names have the same numbers in both, so that equal tables mean the same.
+    pub(in crate::policy) fn numbers_as(&self, other: &Self) -> bool {
+        self.purpose_list == other.purpose_list && self.role_list == other.role_list
     }
 
     /// One more than the highest value.

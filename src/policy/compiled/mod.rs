@@ -20,13 +20,15 @@ mod code;
 mod cover;
 mod facts;
 mod lower;
+mod samples;
 #[cfg(test)]
 mod tests;
 
 pub(super) use classes::Named;
 pub(super) use code::{Answer, Code};
-pub(super) use facts::{ByName, Example, Index, Seen};
+pub(super) use facts::{ByName, EMERGENCY, Example, Index, Seen};
 pub(super) use lower::{Lowered, Setting};
+pub(super) use samples::{Sample, samples};
 
 /// What slices share, by what of a slice it depends on.
 #[derive(Debug, Default)]

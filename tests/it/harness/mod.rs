@@ -63,11 +63,12 @@ pub(crate) struct Builder {
     apis: String,
     parties: String,
     clock: Arc<dyn Clock>,
+    prepare: Box<dyn FnOnce(&Path)>,
 }
 
 /// A gateway in front of the house's APIs.
 pub(crate) fn gateway() -> Builder {
-    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned(), clock: SystemClock::shared() }
+    Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned(), clock: SystemClock::shared(), prepare: Box::new(|_| {}) }
 }
 
 impl Builder {
@@ -85,6 +86,11 @@ impl Builder {
     /// The gateway's time.
     pub(crate) fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// What is done in the gateway's folder before it starts.
+    pub(crate) fn prepared(self, prepare: impl FnOnce(&Path) + 'static) -> Self {
+        Self { prepare: Box::new(prepare), ..self }
     }
 
     pub(crate) async fn start(self) -> World {
@@ -108,6 +114,7 @@ impl Builder {
         let runtime = include_str!("house.toml").replace("{upstream}", &upstream.address.port().to_string());
         let config = root.join("consentry.toml");
         fs::write(&config, format!("{runtime}\n{}", self.apis)).unwrap();
+        (self.prepare)(root);
         let running = gateway::start(&config, Arc::clone(&self.clock)).await.unwrap_or_else(|error| panic!("{error}"));
         let world = World { dir, certs, upstream, running: Some(running), clock: self.clock, seen: client::Seen::default(), keys: AtomicU64::new(0) };
         let instance = world.running().instance();
@@ -172,6 +179,22 @@ impl World {
 
     pub(crate) fn clock_now(&self) -> jiff::Timestamp {
         self.clock.now()
+    }
+
+    /// The gateway's folder.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A command of a policy approver's, in the gateway's folder: its exit code and what it said.
+    pub(crate) fn consentry(&self, args: &[&str]) -> (i32, String) {
+        let pair = &self.certs.staff["policy-approver"];
+        let server = format!("https://localhost:{}", self.running().addresses.admin.unwrap().port());
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consentry"));
+        command.args(args).current_dir(self.root()).env("CONSENTRY_SERVER", server).env("CONSENTRY_CA", &self.certs.internal_ca);
+        let done = command.env("CONSENTRY_CERT", &pair.chain).env("CONSENTRY_KEY", &pair.key).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        (done.status.code().unwrap(), text)
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {

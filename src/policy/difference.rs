@@ -1,0 +1,364 @@
+//! What changes between two policy sets: which decisions open, which close, told by category, action, receiving department and
+//! purpose, over every class of questions that either set tells apart. From it follows who must approve ([`Difference::need`]).
+//!
+//! Both sets are asked by [`Policies::decide`], each with the basis of its own activities; an app, category or purpose that a
+//! set lacks is a no. Where the compiled form leaves something to Cedar, classes are not known: such a slice counts as
+//! changed unless its policies and what they look at are the same texts. The same holds for what reads `context.emergency`.
+//!
+//! What decides beside the questions (capture rights, conflict rules, what an activity and a category say, the order of purposes)
+//! is compared as a whole and never counts as narrowing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use super::bundle::Need;
+use super::compiled::{Code, EMERGENCY, Sample, samples};
+use super::{Policies, rules::Rule};
+use crate::model::{
+    Action, Caller, Category, Channel, Client, ClientKind, Department, Employee, LawfulBasis, Particulars, Purpose, Question, Task, Vocabulary,
+};
+
+/// Classes of questions whose answer changes, and one that shows how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub opens: u64,
+    pub closes: u64,
+    /// Slices of which it cannot be counted what changes.
+    pub unclear: u64,
+}
+
+/// What a line of the difference is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub category: Category,
+    pub action: Action,
+    /// The department of the apps that ask.
+    pub department: Department,
+    pub purpose: Purpose,
+}
+
+/// Something beside the questions that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Beside {
+    pub what: String,
+    /// Whose categories it reaches; none: everybody's.
+    pub categories: Option<BTreeSet<Category>>,
+}
+
+/// The difference between two sets.
+#[derive(Clone, Debug, Default)]
+pub struct Difference {
+    pub places: BTreeMap<Place, Changed>,
+    pub beside: Vec<Beside>,
+    owners: BTreeMap<Category, BTreeSet<Department>>,
+}
+
+impl Difference {
+    /// Between the set that decides (none: nothing is permitted) and another.
+    #[must_use]
+    pub fn between(old: Option<&Policies>, new: &Policies) -> Self {
+        let empty = Vocabulary::default();
+        let (before, after) = (old.map_or(&empty, |old| old.vocabulary()), new.vocabulary());
+        let mut found = Self { owners: owners(before, after), ..Self::default() };
+        found.beside = old.map_or_else(|| vec![all("there is no set before it")], |old| beside(old, new));
+        Comparing { old, new, known: HashMap::new(), same_texts: HashMap::new(), samples: HashMap::new() }.all(before, after, &mut found.places);
+        found
+    }
+
+    /// What the first set of a gateway needs: the owners of all there is, since all of it opens.
+    #[must_use]
+    pub fn need_of_first(new: &Policies) -> Need {
+        Need { departments: new.vocabulary.categories.values().map(|info| info.owner).collect(), only_narrows: false }
+    }
+
+    /// Also the APIs, shapes and id spaces of the configuration are other ones: which categories they give away is not told
+    /// by their hash.
+    pub fn with_other_routes(&mut self) {
+        self.beside.push(all("APIs, shapes or id spaces of the configuration"));
+    }
+
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.places.is_empty() && self.beside.is_empty()
+    }
+
+    /// Nothing opens, and nothing is unclear.
+    #[must_use]
+    pub fn only_narrows(&self) -> bool {
+        self.beside.is_empty() && self.places.values().all(|changed| changed.opens == 0 && changed.unclear == 0)
+    }
+
+    /// Who must approve: the owners, before and after, of each category whose decisions change.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        let everybody = self.beside.iter().any(|beside| beside.categories.is_none());
+        let named = self.beside.iter().flat_map(|beside| beside.categories.iter().flatten()).copied();
+        let touched: BTreeSet<Category> = self.places.keys().map(|place| place.category).chain(named).collect();
+        let owners = self.owners.iter().filter(|(category, _)| everybody || touched.contains(category));
+        Need { departments: owners.flat_map(|(_, owners)| owners.iter().copied()).collect(), only_narrows: self.only_narrows() }
+    }
+}
+
+fn all(what: &str) -> Beside {
+    Beside { what: what.to_owned(), categories: None }
+}
+
+fn owners(before: &Vocabulary, after: &Vocabulary) -> BTreeMap<Category, BTreeSet<Department>> {
+    let mut found: BTreeMap<Category, BTreeSet<Department>> = BTreeMap::new();
+    for (category, info) in before.categories.iter().chain(&after.categories) {
+        found.entry(*category).or_default().insert(info.owner);
+    }
+    found
+}
+
+/// What decides beside the questions.
+fn beside(old: &Policies, new: &Policies) -> Vec<Beside> {
+    let mut found = Vec::new();
+    if old.captures != new.captures {
+        found.push(all("who may record consent (captures.toml)"));
+    }
+    if old.consent_rules != new.consent_rules {
+        found.push(all("how statements of customers are weighed (consent.toml)"));
+    }
+    for (purpose, before) in &old.vocabulary.purposes {
+        let Some(after) = new.vocabulary.purposes.get(purpose) else { continue };
+        let rights = |info: &crate::model::PurposeInfo| {
+            let sorted = |names: &[Purpose]| names.iter().copied().collect::<BTreeSet<_>>();
+            (info.channel, sorted(&info.ancestors), sorted(&info.incompatible_with), info.prohibited)
+        };
+        if rights(before) != rights(after) {
+            found.push(all(&format!("purpose `{purpose}`: what it stands below, its channel or what it excludes")));
+        }
+    }
+    for (category, before) in &old.vocabulary.categories {
+        let Some(after) = new.vocabulary.categories.get(category) else { continue };
+        let rights = |info: &crate::model::CategoryInfo| {
+            let sorted = |names: &[Category]| names.iter().copied().collect::<BTreeSet<_>>();
+            let contributors: BTreeSet<_> = info.contributors.iter().copied().collect();
+            (info.owner, contributors, info.sensitivity, sorted(&info.ancestors))
+        };
+        if rights(before) != rights(after) {
+            let what = format!("category `{category}`: its owner, contributors, sensitivity or what it is part of");
+            found.push(Beside { what, categories: Some([*category].into()) });
+        }
+    }
+    for activity in new.activities().iter().filter(|activity| !old.activities().contains(activity)) {
+        let what = format!("activity `{}` (activities.toml)", activity.id.as_str());
+        found.push(Beside { what, categories: Some(activity.categories.iter().copied().collect()) });
+    }
+    found
+}
+
+/// A use, as far as answers can depend on it, for each set: the slice, basis and channel, and what the slice tells apart of the
+/// purpose.
+type Key = (Option<Answering>, Option<Answering>);
+type Answering = (ClientKind, usize, LawfulBasis, Channel, Vec<u64>);
+
+struct Comparing<'p> {
+    old: Option<&'p Policies>,
+    new: &'p Policies,
+    known: HashMap<Key, Changed>,
+    /// By the two slices: whether what cannot be compared by classes is the same in both.
+    same_texts: HashMap<(usize, usize), bool>,
+    /// By the two slices; `None`: too many.
+    /// By slices, and whether an agent asks.
+    samples: HashMap<((Option<usize>, Option<usize>), bool), Option<Vec<Sample>>>,
+}
+
+/// One set's side of a use.
+#[derive(Clone)]
+struct Side<'p> {
+    policies: &'p Policies,
+    caller: Caller,
+    basis: LawfulBasis,
+    channel: Channel,
+    /// Which slice answers.
+    cell: usize,
+    face: Vec<u64>,
+}
+
+impl Comparing<'_> {
+    fn all(&mut self, before: &Vocabulary, after: &Vocabulary, places: &mut BTreeMap<Place, Changed>) {
+        let clients: BTreeSet<Client> = before.clients.keys().chain(after.clients.keys()).copied().collect();
+        let categories: BTreeSet<Category> = before.categories.keys().chain(after.categories.keys()).copied().collect();
+        let purposes: BTreeSet<Purpose> = before.purposes.keys().chain(after.purposes.keys()).copied().collect();
+        for client in clients {
+            let department = after.clients.get(&client).or_else(|| before.clients.get(&client)).map(|info| info.department);
+            let Some(department) = department else { continue };
+            for category in &categories {
+                for action in Action::ALL {
+                    for purpose in &purposes {
+                        let place = Place { category: *category, action: *action, department, purpose: *purpose };
+                        let changed = self.one(client, &place);
+                        if changed != Changed::default() {
+                            let total = places.entry(place).or_default();
+                            total.opens += changed.opens;
+                            total.closes += changed.closes;
+                            total.unclear += changed.unclear;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn one(&mut self, client: Client, place: &Place) -> Changed {
+        let (old, new) = (self.old.and_then(|old| Side::of(old, client, place)), Side::of(self.new, client, place));
+        let of = |side: &Option<Side<'_>>| side.as_ref().map(|side| (side.caller.kind, side.cell, side.basis, side.channel, side.face.clone()));
+        let key = (of(&old), of(&new));
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let found = self.compare(old.as_ref(), new.as_ref(), place);
+        self.known.insert(key, found);
+        found
+    }
+
+    fn compare(&mut self, old: Option<&Side<'_>>, new: Option<&Side<'_>>, place: &Place) -> Changed {
+        let unclear = Changed { unclear: 1, ..Changed::default() };
+        if let (Some(old), Some(new)) = (old, new) {
+            let is_same = *self.same_texts.entry((old.cell, new.cell)).or_insert_with(|| old.texts(new, place) == new.texts(old, place));
+            let is_left = [old, new].iter().any(|side| side.code().is_none_or(|code| !code.left().is_empty()));
+            if is_left && (old.basis, old.channel) != (new.basis, new.channel) {
+                return unclear;
+            }
+            match (is_same, old.answers_as(new)) {
+                (false, _) => return unclear,
+                (true, true) => return Changed::default(),
+                (true, false) => {}
+            }
+        }
+        let sides: Vec<&Side<'_>> = [old, new].into_iter().flatten().collect();
+        let slices = (old.map(|side| side.cell), new.map(|side| side.cell));
+        let codes: Vec<_> = sides.iter().filter_map(|side| Some((side.code()?, &side.policies.slices.index))).collect();
+        let tasks = sides.iter().filter(|side| side.caller.kind == ClientKind::Agent).flat_map(|side| side.policies.vocabulary.tasks.keys());
+        let tasks: BTreeSet<Task> = tasks.copied().collect();
+        let key = (slices, !tasks.is_empty());
+        let Some(samples) = self.samples.entry(key).or_insert_with(|| samples(&codes, &tasks)) else { return unclear };
+        let in_emergencies = sides.iter().any(|side| side.rules().iter().any(|rule| rule.reads.reads(EMERGENCY)));
+        let mut found = Changed::default();
+        for sample in samples.iter() {
+            let answers = [old, new].map(|side| side.map(|side| side.answer(place, sample, side.basis)).unwrap_or_default());
+            let [before, after] = answers;
+            found.opens += u64::from(!before.permits && after.permits);
+            found.closes += u64::from(before.permits && !after.permits);
+            found.unclear += u64::from(before.left != after.left);
+            if let (true, Some(old), Some(new)) = (in_emergencies, old, new) {
+                // In an emergency a permit of its own stands beside: what counts then is whether it is forbidden.
+                let [before, after] = [old, new].map(|side| side.answer(place, sample, LawfulBasis::VitalInterest).forbids);
+                found.opens += u64::from(before && !after);
+                found.closes += u64::from(!before && after);
+            }
+        }
+        found
+    }
+}
+
+/// How one set answers a sample.
+#[derive(Clone, Copy, Default)]
+struct Answer {
+    permits: bool,
+    forbids: bool,
+    /// Where plain Cedar says: what the other policies say.
+    left: Option<(bool, bool)>,
+}
+
+impl<'p> Side<'p> {
+    /// `None`: the set does not know one of the names, so that it refuses.
+    fn of(policies: &'p Policies, client: Client, place: &Place) -> Option<Self> {
+        let info = policies.vocabulary.clients.get(&client)?;
+        let caller = Caller { client, kind: info.kind, department: info.department, employee: None };
+        let basis = policies.activity(info.department, place.purpose, place.category).map_or(LawfulBasis::None, |activity| activity.basis);
+        let channel = policies.vocabulary.channel(place.purpose);
+        let seen = policies.slices.index.see(&question(&caller, place, &Sample::default(), basis, channel))?;
+        let side = Self { policies, caller, basis, channel, cell: seen.cell, face: Vec::new() };
+        let face = side.code().map(|code| code.face(&seen)).unwrap_or_default();
+        Some(Self { face, ..side })
+    }
+
+    fn code(&self) -> Option<&'p Code> {
+        let (policies, source) = (self.policies, self.policies.source());
+        policies.slices.code(policies.slices.find(self.cell, source)?, source)
+    }
+
+    fn rules(&self) -> Vec<&'p Rule> {
+        let policies = self.policies;
+        let members = policies.slices.find(self.cell, policies.source()).map(|slice| &slice.members.rules);
+        members.into_iter().flatten().filter_map(|at| policies.rules.get(*at)).collect()
+    }
+
+    /// Whether both are the same tables, so that nothing needs to be asked.
+    fn answers_as(&self, other: &Self) -> bool {
+        let is_same = self.code().zip(other.code()).is_some_and(|(one, other)| one == other);
+        let numbers = self.policies.slices.index.numbers_as(&other.policies.slices.index);
+        is_same && numbers && (self.basis, self.channel) == (other.basis, other.channel)
+    }
+
+    /// The policies that look at an emergency, and those that either set leaves to Cedar, with the entities that they look at.
+    fn texts(&self, other: &Self, place: &Place) -> BTreeSet<String> {
+        let left: Vec<_> = [self, other].iter().filter_map(|side| side.code()).flat_map(Code::left).collect();
+        let rules = self.rules().into_iter().filter(|rule| rule.reads.reads(EMERGENCY) || left.contains(&&rule.name));
+        rules.map(|rule| self.text(rule, place)).collect()
+    }
+
+    fn answer(&self, place: &Place, sample: &Sample, basis: LawfulBasis) -> Answer {
+        let employee = |roles: &Vec<crate::model::Role>| {
+            // As the gateway does: a role that the catalogue lacks is dropped.
+            let known = roles.iter().copied().filter(|role| self.policies.vocabulary.roles.contains(role)).collect();
+            Employee { pseudonym: String::new(), roles: known }
+        };
+        let caller = Caller { employee: sample.roles.as_ref().map(employee), ..self.caller.clone() };
+        let question = question(&caller, place, sample, basis, self.channel);
+        let decided = self.policies.decide(&question);
+        let permits = decided.allow();
+        let unsure = self.code().filter(|code| !code.left().is_empty());
+        let left = unsure.and_then(|code| code.beside_cedar(&self.policies.slices.index.see(&question)?));
+        Answer { permits, forbids: !permits && (decided.is_determined() || !decided.errors().is_empty()), left }
+    }
+
+    /// A policy, and the entities of the question if it looks at them, in one form.
+    fn text(&self, rule: &Rule, place: &Place) -> String {
+        let requests = &self.policies.requests;
+        let mut parts: Vec<Value> = rule.policy.to_json().into_iter().collect();
+        parts.extend(rule.policy.template_links().into_iter().flatten().map(|(slot, uid)| json!([slot.to_string(), uid.to_string()])));
+        if rule.reads.reads("principal") || rule.reads.reads("resource") {
+            let named = [requests.principal(self.caller.client), requests.category(place.category)];
+            parts.extend(named.into_iter().flatten().filter_map(|uid| self.policies.entities.get(uid)?.to_json_value().ok().map(in_order)));
+        }
+        Value::Array(parts).to_string()
+    }
+}
+
+/// An entity in one form: its lists are sets.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.into_iter().map(in_order).collect();
+            items.sort_by_cached_key(Value::to_string);
+            Value::Array(items)
+        }
+        Value::Object(members) => Value::Object(members.into_iter().map(|(name, value)| (name, in_order(value))).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+fn question<'a>(caller: &'a Caller, place: &Place, sample: &Sample, basis: LawfulBasis, channel: Channel) -> Question<'a> {
+    let Sample { status, explicit, party, environment, gpc, records, now, task, for_customer, customers, .. } = *sample;
+    Question {
+        caller,
+        action: place.action,
+        category: place.category,
+        purpose: place.purpose,
+        basis,
+        status,
+        explicit,
+        party,
+        channel,
+        environment,
+        gpc,
+        records: (place.action == Action::Export).then_some(records),
+        now,
+        particulars: Particulars { task, for_customer, customers, emergency: None },
+    }
+}

@@ -1,0 +1,220 @@
+//! Signed policy bundles, as authors and approvers handle them with the command line, their SSH keys and a running gateway.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consentry::clock::ManualClock;
+use serde_json::Value;
+
+use crate::harness::people::ada;
+use crate::harness::{World, entries, gateway};
+
+const OUTREACH: &str = "sales.outreach";
+const PEOPLE: [&str; 6] = ["kim@marketing", "ada@marketing", "lee@sales", "max@finance", "ivo@it", "sam@service"];
+/// Takes contact (marketing's) and orders (sales') from everybody's reads for outreach.
+const STOP: &str = "\n@id(\"stop\")\n@description(\"x\")\nforbid (principal, action == Action::\"read\", resource)\nwhen { [Category::\"contact\", Category::\"order\"].contains(resource) && context.purpose == Purpose::\"sales.outreach\" };\n";
+const CASE: &str = "[[case]]\nname = \"withdrawn\"\napp = \"campaign-manager\"\naction = \"read\"\ncategory = \"contact\"\npurpose = \"marketing.email\"\nconsent = \"withdrawn\"\nexpect = \"deny\"\n";
+const FAR: &str = "2099-01-01T00:00:00Z";
+
+fn has_ssh_keygen() -> bool {
+    let found = Command::new("ssh-keygen").arg("-?").output().is_ok();
+    if !found {
+        println!("skipped: ssh-keygen is not installed");
+    }
+    found
+}
+
+fn run(root: &Path, program: &str, args: &[&str]) {
+    let done = Command::new(program).args(args).current_dir(root).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+}
+
+fn name(who: &str) -> &str {
+    who.split_once('@').unwrap().0
+}
+
+/// Keys, allowed signers, and a first bundle that everybody signed.
+fn govern(root: &Path, expires: &str) {
+    fs::create_dir(root.join("policies/tests")).unwrap();
+    fs::write(root.join("policies/tests/house.toml"), CASE).unwrap();
+    let mut signers = String::new();
+    for who in PEOPLE {
+        run(root, "ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", name(who)]);
+        signers += &format!("{who} {}", fs::read_to_string(root.join(format!("{}.pub", name(who)))).unwrap());
+    }
+    fs::write(root.join("approvers"), signers).unwrap();
+    let config = root.join("consentry.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let signed = text.replace("folder = \"policies\"\nunsigned = true", "bundle = \"active.bundle\"\nallowed_signers = \"approvers\"");
+    assert_ne!(text, signed);
+    fs::write(&config, signed).unwrap();
+    let consentry = env!("CARGO_BIN_EXE_consentry");
+    run(root, consentry, &["policy", "bundle", "--version", "1", "--expires", expires, "--author", "kim@marketing", "-o", "active.bundle"]);
+    for who in PEOPLE {
+        run(root, consentry, &["policy", "sign", "active.bundle", "--key", name(who)]);
+    }
+    for file in ["active.bundle", "active.bundle.sigs"] {
+        fs::copy(root.join(file), root.join(file.replace("active", "first"))).unwrap();
+    }
+}
+
+/// A bundle of the folder as it is, signed by its author.
+fn bundled(world: &World, version: &str, author: &str, more: &[&str]) -> String {
+    let file = format!("v{version}.bundle");
+    let mut args = vec!["policy", "bundle", "--version", version, "--author", author, "-o", &file];
+    args.extend(more);
+    for (option, value) in [("--expires", FAR), ("--replaces", "active.bundle")] {
+        if !more.contains(&option) {
+            args.extend([option, value]);
+        }
+    }
+    assert_eq!((0, true), (world.consentry(&args).0, world.root().join(&file).exists()), "{:?}", world.consentry(&args));
+    assert_eq!(0, world.consentry(&["policy", "sign", &file, "--key", name(author)]).0);
+    file
+}
+
+fn approve(world: &World, file: &str, who: &str) -> String {
+    let (exit, text) = world.consentry(&["policy", "approve", file, "--as", name(who), "--against", "active.bundle", "--yes"]);
+    assert_eq!(exit, 0, "{text}");
+    text
+}
+
+fn status(world: &World, file: &str) -> (i32, String) {
+    world.consentry(&["policy", "status", file, "--against", "active.bundle", "--allowed-signers", "approvers"])
+}
+
+fn of_kind(world: &World, kind: &str) -> Vec<Value> {
+    entries(&world.log_dir()).into_iter().filter(|entry| entry.kind() == kind).map(|entry| entry.value).collect()
+}
+
+fn edit(world: &World, stop: bool) {
+    let path = world.root().join("policies/40-prohibitions.cedar");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, if stop { format!("{text}{STOP}") } else { text.replace(STOP, "") }).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_bundled_signed_and_activated_and_nothing_else_is_taken() {
+    if !has_ssh_keygen() {
+        return;
+    }
+    let world = gateway().prepared(|root| govern(root, FAR)).start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    world.consent("crm:0031", OUTREACH, "given").await;
+    let withheld = async || world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await.withheld().unwrap();
+    let before = withheld().await;
+    assert_eq!(of_kind(&world, "policy_activated")[0]["version"], 1, "the first bundle is recorded, too");
+
+    // Narrowing: one approver of any department, who is not the author.
+    edit(&world, true);
+    let v2 = bundled(&world, "2", "kim@marketing", &[]);
+    let (exit, text) = status(&world, &v2);
+    assert!(exit == 1 && text.contains("nothing opens") && text.contains("missing: one more department"), "{exit} {text}");
+    let (exit, text) = world.consentry(&["policy", "activate", &v2]);
+    assert!(exit == 1 && text.contains("one more department"), "{exit} {text}");
+    assert_eq!(withheld().await, before, "a refused bundle changes nothing");
+    assert!(approve(&world, &v2, "max@finance").contains("nothing opens"));
+    let (exit, text) = world.consentry(&["policy", "activate", &v2]);
+    assert!(exit == 0 && text.contains("version 2"), "{exit} {text}");
+    assert!(withheld().await > before, "the new policy decides");
+    let activated = of_kind(&world, "policy_activated").pop().unwrap();
+    assert_eq!((&activated["version"], &activated["only_narrows"], &activated["approved"][0]), (&2.into(), &true.into(), &"finance".into()));
+
+    // Opening it again: the owners of both categories.
+    edit(&world, false);
+    let v3 = bundled(&world, "3", "max@finance", &[]);
+    assert!(approve(&world, &v3, "ada@marketing").contains("must approve: marketing, sales"));
+    let (exit, text) = world.consentry(&["policy", "activate", &v3]);
+    assert!(exit == 1 && text.contains("somebody of sales") && !text.contains("marketing"), "{exit} {text}");
+    approve(&world, &v3, "lee@sales");
+    assert_eq!(status(&world, &v3).0, 0);
+    assert_eq!(world.consentry(&["policy", "activate", &v3]).0, 0);
+    assert_eq!(withheld().await, before);
+    let (exit, text) = world.consentry(&["policy", "status"]);
+    assert!(exit == 0 && text.contains("version 3") && text.contains("ada@marketing, lee@sales"), "{text}");
+
+    // An author's own signature does not count, of whatever department.
+    edit(&world, true);
+    let own = bundled(&world, "4", "lee@sales", &[]);
+    approve(&world, &own, "lee@sales");
+    assert_eq!(world.consentry(&["policy", "activate", &own]).0, 1);
+    approve(&world, &own, "ada@marketing");
+    let good = fs::read(world.root().join(&own)).unwrap();
+
+    // Whatever is wrong with it, and the word for it in the log.
+    let refused = |file: &str, reason: &str| {
+        let (exit, text) = world.consentry(&["policy", "activate", file]);
+        assert_eq!(exit, 3, "{reason}: {text}");
+        if reason != "broken here" {
+            assert_eq!(of_kind(&world, "policy_rejected").pop().unwrap()["reason"], reason, "{text}");
+        }
+    };
+    refused("first.bundle", "rollback");
+    let late = bundled(&world, "5", "kim@marketing", &["--expires", "2020-01-01T00:00:00Z"]);
+    approve(&world, &late, "max@finance");
+    refused(&late, "expired");
+    let beside = bundled(&world, "6", "kim@marketing", &["--replaces", &v2]);
+    refused(&beside, "other-base");
+    let apis = world.root().join("other.toml");
+    let text = fs::read_to_string(world.root().join("consentry.toml")).unwrap();
+    fs::write(&apis, text.replacen("[[api]]", "[ids.other]\ngrammar = \"[0-9]+\"\n\n[[api]]", 1)).unwrap();
+    let routes = bundled(&world, "7", "kim@marketing", &["--config", "other.toml"]);
+    refused(&routes, "other-routes");
+    for at in [0, 600, good.len() / 2, good.len() - 1] {
+        let mut flipped = good.clone();
+        flipped[at] ^= 1;
+        fs::write(world.root().join("flipped.bundle"), &flipped).unwrap();
+        fs::copy(world.root().join(format!("{own}.sigs")), world.root().join("flipped.bundle.sigs")).unwrap();
+        refused("flipped.bundle", "broken here");
+    }
+    assert_eq!(withheld().await, before, "nothing of all that was taken");
+
+    // The gateway's own copy is what was activated, or nothing.
+    let world = world.restarted().await;
+    for file in ["active.bundle", "active.bundle.sigs"] {
+        fs::copy(world.root().join(file), world.root().join(file.replace("active", "third"))).unwrap();
+        fs::copy(world.root().join(file.replace("active", "first")), world.root().join(file)).unwrap();
+    }
+    let error = world.running().reload().await.unwrap_err();
+    assert!(error.contains("not the bundle that was activated last (version 3)"), "{error}");
+    for file in ["active.bundle", "active.bundle.sigs"] {
+        fs::copy(world.root().join(file.replace("active", "third")), world.root().join(file)).unwrap();
+    }
+    world.running().reload().await.unwrap();
+    // Somebody who left: what only that person approved does not hold any more.
+    let approvers = fs::read_to_string(world.root().join("approvers")).unwrap();
+    let without: String = approvers.lines().filter(|line| !line.starts_with("lee@")).flat_map(|line| [line, "\n"]).collect();
+    fs::write(world.root().join("approvers"), without).unwrap();
+    let error = world.running().reload().await.unwrap_err();
+    assert!(error.contains("somebody of sales"), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_has_run_out_decides_nothing() {
+    if !has_ssh_keygen() {
+        return;
+    }
+    let now = consentry::clock::SystemClock::shared().now();
+    let clock = ManualClock::at(now);
+    let expires = (now + Duration::from_secs(3_600)).to_string();
+    let world = gateway().clock(Arc::<ManualClock>::clone(&clock)).prepared(move |root| govern(root, &expires)).start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    world.consent("crm:0031", OUTREACH, "given").await;
+    let crm = world.client("crm");
+    assert_eq!(crm.get("/crm/customers/0031").purpose(OUTREACH).await.status, 200);
+    clock.advance(Duration::from_secs(3_601));
+    crm.get("/crm/customers/0031").purpose(OUTREACH).await.refused(503, "policy-stale");
+    let ready = world.running().instance().readiness();
+    assert!(
+        !ready.is_ready()
+            && ready.checks.iter().any(|check| check.name == "policies" && check.why.as_ref().is_some_and(|why| why.contains("policy-stale")))
+    );
+    // It starts even so, since a later bundle must be able to come.
+    let world = world.restarted().await;
+    world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await.refused(503, "policy-stale");
+    world.finish().await;
+}
