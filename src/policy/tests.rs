@@ -227,6 +227,8 @@ fn plain(policies: &Policies, question: &Question<'_>) -> Decided<'static> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
