@@ -227,9 +227,7 @@ fn plain(policies: &Policies, question: &Question<'_>) -> Decided<'static> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #![proptest_config(ProptestConfig::with_cases(250))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
 
     #[test]
     fn a_slice_answers_as_the_whole_set_does(
