@@ -153,6 +153,9 @@ fn beside(old: &Policies, new: &Policies) -> Vec<Beside> {
 type Key = (Option<Answering>, Option<Answering>);
 type Answering = (usize, LawfulBasis, Channel, Vec<u64>);
 
+/// The slices of both sets, where they have one.
+type Slices = (Option<usize>, Option<usize>);
+
 struct Comparing<'p> {
     old: Option<&'p Policies>,
     new: &'p Policies,
@@ -160,7 +163,7 @@ struct Comparing<'p> {
     /// By the two slices: whether what cannot be compared by classes is the same in both.
     same_texts: HashMap<(usize, usize), bool>,
     /// By the two slices; `None`: too many.
-    samples: HashMap<(Option<usize>, Option<usize>), Option<Vec<Sample>>>,
+    samples: HashMap<Slices, Option<Vec<Sample>>>,
 }
 
 /// One set's side of a use.

@@ -54,25 +54,25 @@ pub(in crate::policy) fn samples(codes: &Codes<'_>) -> Option<Vec<Sample>> {
         let field = Field::Fact(fact);
         let end = codes.first().map_or(0, |(_, index)| index.end(field));
         let values = distinct(0..end, |value| codes.iter().map(|(code, _)| code.row_of(field, *value)).collect::<Vec<_>>());
-        found = product(found, &values, |sample, value| set(sample, fact, *value))?;
+        found = product(&found, &values, |sample, value| set(sample, fact, *value))?;
     }
-    found = product(found, &employees(codes)?, |sample, roles| {
+    found = product(&found, &employees(codes)?, |sample, roles| {
         sample.roles.clone_from(roles);
         Some(())
     })?;
     let records: BTreeSet<i64> = [0].into_iter().chain(cuts(codes, Field::Records)).collect();
-    found = product(found, &Vec::from_iter(records), |sample, value| {
+    found = product(&found, &Vec::from_iter(records), |sample, value| {
         sample.records = u32::try_from(*value).ok()?;
         Some(())
     })?;
-    product(found, &times(codes), |sample, value| {
+    product(&found, &times(codes), |sample, value| {
         sample.now = Timestamp::from_millisecond(*value).ok()?;
         Some(())
     })
 }
 
 /// With every value set in every sample.
-fn product<V>(samples: Vec<Sample>, values: &[V], set: impl Fn(&mut Sample, &V) -> Option<()>) -> Option<Vec<Sample>> {
+fn product<V>(samples: &[Sample], values: &[V], set: impl Fn(&mut Sample, &V) -> Option<()>) -> Option<Vec<Sample>> {
     if samples.len().saturating_mul(values.len()) > SAMPLES_MAX {
         return None;
     }
