@@ -71,9 +71,11 @@ pub fn load_signed(path: &Path, next: Option<(Bundle, String)>) -> Result<Loaded
                     Some((bundle, signatures)) => Candidate::new(settings, bundle, signatures)?,
                     None => Candidate::kept(settings)?,
                 };
-                let policies = found.bundle.tested().map_err(|error| match error {
-                    BundleError::Policies(findings) => findings,
-                    other => Findings(vec![Finding::of_file(&settings.file, other.to_string())]),
+                let policies = found.bundle.tested().map_err(|error| {
+                    if let BundleError::Policies(findings) = error {
+                        return findings;
+                    }
+                    Findings(vec![Finding::of_file(&settings.file, error.to_string())])
                 })?;
                 *candidate.borrow_mut() = Some(found);
                 policies

@@ -168,7 +168,7 @@ impl Reloader {
         // Also after a failure of what follows: the mended file is what counts.
         *lock(&self.watched) = watched(&config);
         let active = candidate.map(|candidate| self.confirmed(&candidate, &config, &policies)).transpose().map_err(|e| one(e.to_string()))?;
-        let next = self.prepare(config, policies, active).map_err(one)?;
+        let next = self.prepare(config, &policies, active).map_err(one)?;
         self.take(next, || Ok(())).map_err(one)
     }
 
@@ -191,7 +191,7 @@ impl Reloader {
         let candidate = candidate.ok_or(Refusal::Unsigned)?;
         let (highest, now) = (self.memory().highest()?, self.shared.clock.now());
         let active = candidate.judge(&config, &policies, (before, &snapshot.policies), highest, now)?;
-        let next = self.prepare(config, policies, None).map_err(Refusal::Running)?;
+        let next = self.prepare(config, &policies, None).map_err(Refusal::Running)?;
         Ok((candidate, active, next))
     }
 
@@ -243,7 +243,7 @@ impl Reloader {
     }
 
     /// Does whatever can fail before anything changes.
-    fn prepare(&self, config: Config, policies: Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
+    fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
                 "addresses, log, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
@@ -255,11 +255,11 @@ impl Reloader {
             return Err("`clock_skew_s` changes what every customer's statements come to; restart the gateway, or put it back".to_owned());
         }
         let generation = self.shared.generation() + 1;
-        let mut snapshot = build::snapshot(&config, &policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
+        let mut snapshot = build::snapshot(&config, policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
         snapshot.bundle = active.map(Arc::new);
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| e.to_string())?;
         let tls = tls_configs(&config).map_err(|e| e.to_string())?;
-        let webhooks = build::webhooks(&config, &policies).map_err(|e| e.to_string())?;
+        let webhooks = build::webhooks(&config, policies).map_err(|e| e.to_string())?;
         Ok(Next { snapshot, rules, staff, tls, webhooks, governed_hash: config.governed_hash })
     }
 

@@ -155,15 +155,17 @@ fn beside(old: &Policies, new: &Policies) -> Vec<Beside> {
 type Key = (Option<Answering>, Option<Answering>);
 type Answering = (ClientKind, usize, LawfulBasis, Channel, Vec<u64>);
 
+/// The slices of both sets, where they have one.
+type Slices = (Option<usize>, Option<usize>);
+
 struct Comparing<'p> {
     old: Option<&'p Policies>,
     new: &'p Policies,
     known: HashMap<Key, Changed>,
     /// By the two slices: whether what cannot be compared by classes is the same in both.
     same_texts: HashMap<(usize, usize), bool>,
-    /// By the two slices; `None`: too many.
-    /// By slices, and whether an agent asks.
-    samples: HashMap<((Option<usize>, Option<usize>), bool), Option<Vec<Sample>>>,
+    /// By the two slices, and whether an agent asks; `None`: too many.
+    samples: HashMap<(Slices, bool), Option<Vec<Sample>>>,
 }
 
 /// One set's side of a use.

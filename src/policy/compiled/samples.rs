@@ -60,34 +60,34 @@ pub(in crate::policy) fn samples(codes: &Codes<'_>, tasks: &BTreeSet<Task>) -> O
         let field = Field::Fact(fact);
         let end = codes.first().map_or(0, |(_, index)| index.end(field));
         let values = distinct(0..end, |value| codes.iter().map(|(code, _)| code.row_of(field, *value)).collect::<Vec<_>>());
-        found = product(found, &values, |sample, value| set(sample, fact, *value))?;
+        found = product(&found, &values, |sample, value| set(sample, fact, *value))?;
     }
-    found = product(found, &employees(codes)?, |sample, roles| {
+    found = product(&found, &employees(codes)?, |sample, roles| {
         sample.roles.clone_from(roles);
         Some(())
     })?;
     let records: BTreeSet<i64> = [0].into_iter().chain(cuts(codes, Field::Records)).collect();
-    found = product(found, &Vec::from_iter(records), |sample, value| {
+    found = product(&found, &Vec::from_iter(records), |sample, value| {
         sample.records = u32::try_from(*value).ok()?;
         Some(())
     })?;
     // Without a bound, and with as many as any of the slices tells apart.
     let customers: BTreeSet<i64> = [0, 1].into_iter().chain(cuts(codes, Field::Customers)).collect();
-    found = product(found, &Vec::from_iter(customers), |sample, value| {
+    found = product(&found, &Vec::from_iter(customers), |sample, value| {
         sample.customers = if *value == 0 { None } else { Some(u32::try_from(value - 1).ok()?) };
         Some(())
     })?;
     // Another catalogue may lack a task, and then it is no question there.
     let tasks: Vec<Option<Task>> = std::iter::once(None).chain(tasks.iter().copied().map(Some)).collect();
-    found = product(found, &tasks, |sample, task| {
+    found = product(&found, &tasks, |sample, task| {
         sample.task = *task;
         Some(())
     })?;
-    found = product(found, &behalves(codes), |sample, for_customer| {
+    found = product(&found, &behalves(codes), |sample, for_customer| {
         sample.for_customer = *for_customer;
         Some(())
     })?;
-    product(found, &times(codes), |sample, value| {
+    product(&found, &times(codes), |sample, value| {
         sample.now = Timestamp::from_millisecond(*value).ok()?;
         Some(())
     })
@@ -102,7 +102,7 @@ fn behalves(codes: &Codes<'_>) -> Vec<Option<bool>> {
 }
 
 /// With every value set in every sample.
-fn product<V>(samples: Vec<Sample>, values: &[V], set: impl Fn(&mut Sample, &V) -> Option<()>) -> Option<Vec<Sample>> {
+fn product<V>(samples: &[Sample], values: &[V], set: impl Fn(&mut Sample, &V) -> Option<()>) -> Option<Vec<Sample>> {
     if samples.len().saturating_mul(values.len()) > SAMPLES_MAX {
         return None;
     }
