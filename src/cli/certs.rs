@@ -371,7 +371,7 @@ mod tests {
                 assert_eq!(0o600, entry.metadata().expect("metadata").permissions().mode() & 0o777, "{:?}", entry.path());
             }
         }
-        assert_eq!(16, keys, "3 authorities, 3 of the gateway, 2 clients, 5 of staff, 1 upstream, 1 token key, 1 of the log");
+        assert_eq!(17, keys, "3 authorities, 3 of the gateway, 2 clients, 6 of staff, 1 upstream, 1 token key, 1 of the log");
         let pem = fs::read_to_string(&made.token_key).expect("key");
         assert_eq!(
             TokenSigner::from_pem(TOKEN_KID, &pem).expect("signer").jwks(),
