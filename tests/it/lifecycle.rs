@@ -114,7 +114,12 @@ fn address_cannot_change_while_the_gateway_runs() {
     gateway.signal("HUP");
     site.ready_until(|status, document| status == 200 && config_check(document)["state"] == "degraded");
     let trace = gateway.trace();
-    assert!(trace.contains("addresses, log and consent store cannot change while the gateway runs; restart it, or put them back"), "{trace}");
+    assert!(
+        trace.contains(
+            "addresses, log, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+        ),
+        "{trace}"
+    );
     assert_eq!(generation(&site), 1);
 }
 
