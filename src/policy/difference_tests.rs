@@ -125,7 +125,7 @@ fn no_question_whose_answer_changes_is_left_out() {
                     for _ in 0..4 {
                         let action = pick(&mut seed, Action::ALL);
                         let mut who = caller(&SHIPPED, client.as_str());
-                        if next(&mut seed) % 2 == 0 {
+                        if next(&mut seed).is_multiple_of(2) {
                             who.employee = Some(Employee { pseudonym: String::new(), roles: vec![Role::intern("on-call")] });
                         }
                         let moments = ["2026-03-01T19:00:00Z", "2026-03-01T10:00:00Z", "2026-07-01T23:59:59Z", "1970-01-01T18:00:00Z"];
@@ -141,9 +141,9 @@ fn no_question_whose_answer_changes_is_left_out() {
                             stage: pick(&mut seed, Stage::ALL),
                             segment: pick(&mut seed, Segment::ALL),
                             age: pick(&mut seed, Age::ALL),
-                            legal_hold: next(&mut seed) % 2 == 0,
+                            legal_hold: next(&mut seed).is_multiple_of(2),
                         };
-                        let (explicit, gpc) = (next(&mut seed) % 2 == 0, next(&mut seed) % 2 == 0);
+                        let (explicit, gpc) = (next(&mut seed).is_multiple_of(2), next(&mut seed).is_multiple_of(2));
                         let environment = pick(&mut seed, Environment::ALL);
                         let now: Timestamp = pick(&mut seed, &moments).parse().unwrap();
                         let ask = |set: &Policies| set.decide(&Question { status, party, explicit, gpc, environment, now, ..question(set) }).allow();

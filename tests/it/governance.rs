@@ -19,10 +19,11 @@ const STOP: &str = "\n@id(\"stop\")\n@description(\"x\")\nforbid (principal, act
 const CASE: &str = "[[case]]\nname = \"withdrawn\"\napp = \"campaign-manager\"\naction = \"read\"\ncategory = \"contact\"\npurpose = \"marketing.email\"\nconsent = \"withdrawn\"\nexpect = \"deny\"\n";
 const FAR: &str = "2099-01-01T00:00:00Z";
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn has_ssh_keygen() -> bool {
     let found = Command::new("ssh-keygen").arg("-?").output().is_ok();
     if !found {
-        println!("skipped: ssh-keygen is not installed");
+        eprintln!("skipped: ssh-keygen is not installed");
     }
     found
 }
@@ -43,7 +44,8 @@ fn govern(root: &Path, expires: &str) {
     let mut signers = String::new();
     for who in PEOPLE {
         run(root, "ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", name(who)]);
-        signers += &format!("{who} {}", fs::read_to_string(root.join(format!("{}.pub", name(who)))).unwrap());
+        let key = fs::read_to_string(root.join(format!("{}.pub", name(who)))).unwrap();
+        signers.extend([who, " ", &key]);
     }
     fs::write(root.join("approvers"), signers).unwrap();
     let config = root.join("consentry.toml");

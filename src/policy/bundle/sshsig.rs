@@ -279,6 +279,7 @@ pub(in crate::policy) mod tests {
 
     /// Both ways with OpenSSH's own tool.
     #[test]
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
     fn ssh_keygen_takes_ours_and_we_take_its() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
