@@ -124,28 +124,28 @@ impl BreakGlassCommand {
                     "purpose": args.purpose, "ticket": args.ticket, "justification": args.reason, "until": until.to_string(),
                 });
                 let grant = args.server.connect()?.post("/v1/break-glass", &body)?;
-                print(output, &grant, || format!("{}\nnext      two others: consentry break-glass approve {}", line(&grant), text(&grant, "id")))
+                output.answer(&grant, || format!("{}\nnext      two others: consentry break-glass approve {}", line(&grant), text(&grant, "id")))
             }
             Self::Approve(args) => {
                 let path = format!("/v1/break-glass/{}:approve", segment(&args.id));
                 let grant = args.server.connect()?.call(&Method::POST, &path, Send::Nothing)?;
-                print(output, &grant, || line(&grant))
+                output.answer(&grant, || line(&grant))
             }
             Self::Revoke(args) => {
                 let path = format!("/v1/break-glass/{}:revoke", segment(&args.id));
                 let grant = args.server.connect()?.post(&path, &json!({ "reason": args.reason }))?;
-                print(output, &grant, || line(&grant))
+                output.answer(&grant, || line(&grant))
             }
             Self::Review(args) => {
                 let path = format!("/v1/break-glass/{}:review", segment(&args.id));
                 let grant = args.server.connect()?.post(&path, &json!({ "finding": args.finding, "note": args.note }))?;
-                print(output, &grant, || line(&grant))
+                output.answer(&grant, || line(&grant))
             }
             Self::List(args) => {
                 let limit = args.limit.map(|limit| limit.to_string());
                 let params = query(&[("state", args.state.clone()), ("limit", limit), ("cursor", args.cursor.clone())]);
                 let found = args.server.connect()?.get(&format!("/v1/break-glass{params}"))?;
-                print(output, &found, || render(&found))
+                output.answer(&found, || render(&found))
             }
         }
     }
@@ -159,15 +159,6 @@ fn end(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
         Some(seconds) => now.checked_add(Duration::from_secs(seconds)).map_err(|_too_far| bad()),
         None => text.parse().map_err(|_other| bad()),
     }
-}
-
-fn print(output: &Output, document: &Value, human: impl FnOnce() -> String) -> Result<Exit, Failure> {
-    if output.is_json() {
-        output.json(document)?
-    } else {
-        output.line(human())?
-    }
-    Ok(Exit::Done)
 }
 
 fn line(grant: &Value) -> String {

@@ -104,6 +104,14 @@ impl Output {
         self.line(value.to_string())
     }
 
+    /// Writes a document, or what people are told of it.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn answer(&self, document: &Value, human: impl FnOnce() -> String) -> Result<Exit, Failure> {
+        if self.is_json() { self.json(document) } else { self.line(human()) }.map(|()| Exit::Done)
+    }
+
     /// A sign of life on a terminal for work of unknown length, hidden elsewhere. Drawn on stderr, so that stdout stays data.
     #[must_use]
     pub fn spinner(&self, what: &'static str) -> indicatif::ProgressBar {

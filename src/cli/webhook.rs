@@ -79,36 +79,27 @@ impl WebhookCommand {
             Self::Add(args) => {
                 let body = json!({ "url": args.url, "kinds": args.kinds, "purposes": args.purposes, "from": args.from });
                 let added = args.server.connect()?.post("/v1/webhooks", &body)?;
-                print(output, &added, || {
+                output.answer(&added, || {
                     let secret = format!("secret    {} (shown this once)", text(&added, "secret"));
                     format!("webhook {} · sends what comes after revision {}\n{secret}", text(&added, "id"), number(&added, "cursor"))
                 })
             }
             Self::List(args) => {
                 let found = args.server.connect()?.get("/v1/webhooks")?;
-                print(output, &found, || render(&found))
+                output.answer(&found, || render(&found))
             }
             Self::Remove(args) => {
                 let path = format!("/v1/webhooks/{}", segment(&args.id));
                 let removed = args.server.connect()?.call(&Method::DELETE, &path, Send::Nothing)?;
-                print(output, &removed, || format!("webhook {} removed", text(&removed, "removed")))
+                output.answer(&removed, || format!("webhook {} removed", text(&removed, "removed")))
             }
             Self::Replay(args) => {
                 let path = format!("/v1/webhooks/{}:replay", segment(&args.id));
                 let hook = args.server.connect()?.post(&path, &json!({ "from": args.from }))?;
-                print(output, &hook, || format!("webhook {} goes on after revision {}", text(&hook, "id"), number(&hook, "cursor")))
+                output.answer(&hook, || format!("webhook {} goes on after revision {}", text(&hook, "id"), number(&hook, "cursor")))
             }
         }
     }
-}
-
-fn print(output: &Output, document: &Value, human: impl FnOnce() -> String) -> Result<Exit, Failure> {
-    if output.is_json() {
-        output.json(document)?
-    } else {
-        output.line(human())?
-    }
-    Ok(Exit::Done)
 }
 
 fn render(found: &Value) -> String {

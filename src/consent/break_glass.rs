@@ -249,12 +249,7 @@ impl Ledger {
         self.settle(&mut editing)?;
         let now = self.emergency_time();
         let grant = self.known(id)?;
-        if grant.employee.issuer != by.issuer {
-            return Err(ConsentError::NotPermitted(OF_ONE_ISSUER));
-        }
-        if grant.concerns(&by) {
-            return Err(ConsentError::NotPermitted("whoever asked, whom it is for, and who has approved already cannot approve; ask somebody else"));
-        }
+        stands_apart(&grant, &by, "whoever asked, whom it is for, and who has approved already cannot approve; ask somebody else")?;
         if grant.state(now) != GrantState::Requested {
             return Err(ConsentError::NotPermitted("this grant does not wait for approval; ask for another"));
         }
@@ -304,12 +299,7 @@ impl Ledger {
         self.settle(&mut editing)?;
         let now = self.emergency_time();
         let grant = self.known(id)?;
-        if grant.employee.issuer != by.issuer {
-            return Err(ConsentError::NotPermitted(OF_ONE_ISSUER));
-        }
-        if grant.concerns(&by) {
-            return Err(ConsentError::NotPermitted("whoever asked for a grant, approved or used it cannot review it; ask somebody else"));
-        }
+        stands_apart(&grant, &by, "whoever asked for a grant, approved or used it cannot review it; ask somebody else")?;
         match grant.state(now) {
             GrantState::ReviewDue | GrantState::Overdue => {}
             GrantState::Active => return Err(ConsentError::NotPermitted("this grant is still in force; revoke it, or wait for its end")),
@@ -353,6 +343,14 @@ impl Ledger {
 }
 
 const OF_ONE_ISSUER: &str = "people are told apart within one issuer only; sign in where the employee does";
+
+/// Whether somebody has had no part in a grant; `refusal` says who has.
+fn stands_apart(grant: &Grant, by: &Person, refusal: &'static str) -> Result<(), ConsentError> {
+    if grant.employee.issuer != by.issuer {
+        return Err(ConsentError::NotPermitted(OF_ONE_ISSUER));
+    }
+    if grant.concerns(by) { Err(ConsentError::NotPermitted(refusal)) } else { Ok(()) }
+}
 
 fn changed(grant: &Grant) -> Grant {
     Grant { version: grant.version + 1, ..grant.clone() }

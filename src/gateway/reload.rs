@@ -208,7 +208,11 @@ impl Reloader {
             Err(refusal) => {
                 let version = Bundle::open(bytes).ok().map(|bundle| bundle.manifest.version);
                 tracing::error!(reason = refusal.reason(), version, "a policy bundle was refused, the active one stays");
-                note(&self.shared, Entry::PolicyRejected { findings: 1, reason: refusal.reason(), version });
+                // Whoever is answered finds it in the log.
+                let rejected = Entry::PolicyRejected { findings: 1, reason: refusal.reason(), version };
+                if let Err(error) = self.shared.log.append(rejected).and_then(crate::audit::Pending::wait) {
+                    tracing::error!(%error, "the refusal could not be recorded");
+                }
             }
         }
         activated

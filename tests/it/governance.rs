@@ -99,7 +99,6 @@ fn edit(world: &World, stop: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes in debug, and its entry for an expired bundle names another reason"]
 async fn a_change_is_bundled_signed_and_activated_and_nothing_else_is_taken() {
     if !has_ssh_keygen() {
         return;

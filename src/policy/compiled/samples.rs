@@ -73,7 +73,8 @@ pub(in crate::policy) fn samples(codes: &Codes<'_>, tasks: &BTreeSet<Task>) -> O
     })?;
     // Without a bound, and with as many as any of the slices tells apart.
     let customers: BTreeSet<i64> = [0, 1].into_iter().chain(cuts(codes, Field::Customers)).collect();
-    found = product(&found, &Vec::from_iter(customers), |sample, value| {
+    let customers = distinct(customers, |value| codes.iter().map(|(code, _)| code.row_of(Field::Customers, *value)).collect::<Vec<_>>());
+    found = product(&found, &customers, |sample, value| {
         sample.customers = if *value == 0 { None } else { Some(u32::try_from(value - 1).ok()?) };
         Some(())
     })?;
