@@ -15,9 +15,7 @@ use serde_json::{Value, json};
 use super::bundle::Need;
 use super::compiled::{Code, EMERGENCY, Sample, samples};
 use super::{Policies, rules::Rule};
-use crate::model::{
-    Action, Caller, Category, Channel, Client, ClientKind, Department, Employee, LawfulBasis, Particulars, Purpose, Question, Task, Vocabulary,
-};
+use crate::model::{Action, Caller, Category, Channel, Client, Department, Employee, LawfulBasis, Particulars, Purpose, Question, Task, Vocabulary};
 
 /// Classes of questions whose answer changes, and one that shows how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,10 +148,10 @@ fn beside(old: &Policies, new: &Policies) -> Vec<Beside> {
     found
 }
 
-/// A use, as far as answers can depend on it, for each set: the slice, basis and channel, and what the slice tells apart of the
-/// purpose.
+/// A use, as far as answers can depend on it, for each set: the slice, basis and channel, what the slice tells apart of the
+/// purpose, and what the agent may be sent to do.
 type Key = (Option<Answering>, Option<Answering>);
-type Answering = (ClientKind, usize, LawfulBasis, Channel, Vec<u64>);
+type Answering = (usize, LawfulBasis, Channel, Vec<u64>, BTreeSet<Task>);
 
 /// The slices of both sets, where they have one.
 type Slices = (Option<usize>, Option<usize>);
@@ -164,8 +162,8 @@ struct Comparing<'p> {
     known: HashMap<Key, Changed>,
     /// By the two slices: whether what cannot be compared by classes is the same in both.
     same_texts: HashMap<(usize, usize), bool>,
-    /// By the two slices, and whether an agent asks; `None`: too many.
-    samples: HashMap<(Slices, bool), Option<Vec<Sample>>>,
+    /// By the two slices and the tasks of an agent; `None`: too many.
+    samples: HashMap<(Slices, BTreeSet<Task>), Option<Vec<Sample>>>,
 }
 
 /// One set's side of a use.
@@ -178,6 +176,8 @@ struct Side<'p> {
     /// Which slice answers.
     cell: usize,
     face: Vec<u64>,
+    /// What an agent may be sent to do for the purpose: with any other task the gateway refuses.
+    tasks: BTreeSet<Task>,
 }
 
 impl Comparing<'_> {
@@ -207,7 +207,7 @@ impl Comparing<'_> {
 
     fn one(&mut self, client: Client, place: &Place) -> Changed {
         let (old, new) = (self.old.and_then(|old| Side::of(old, client, place)), Side::of(self.new, client, place));
-        let of = |side: &Option<Side<'_>>| side.as_ref().map(|side| (side.caller.kind, side.cell, side.basis, side.channel, side.face.clone()));
+        let of = |side: &Option<Side<'_>>| side.as_ref().map(|side| (side.cell, side.basis, side.channel, side.face.clone(), side.tasks.clone()));
         let key = (of(&old), of(&new));
         if let Some(known) = self.known.get(&key) {
             return *known;
@@ -234,10 +234,8 @@ impl Comparing<'_> {
         let sides: Vec<&Side<'_>> = [old, new].into_iter().flatten().collect();
         let slices = (old.map(|side| side.cell), new.map(|side| side.cell));
         let codes: Vec<_> = sides.iter().filter_map(|side| Some((side.code()?, &side.policies.slices.index))).collect();
-        let tasks = sides.iter().filter(|side| side.caller.kind == ClientKind::Agent).flat_map(|side| side.policies.vocabulary.tasks.keys());
-        let tasks: BTreeSet<Task> = tasks.copied().collect();
-        let key = (slices, !tasks.is_empty());
-        let Some(samples) = self.samples.entry(key).or_insert_with(|| samples(&codes, &tasks)) else { return unclear };
+        let tasks: BTreeSet<Task> = sides.iter().flat_map(|side| &side.tasks).copied().collect();
+        let Some(samples) = self.samples.entry((slices, tasks)).or_insert_with_key(|(_, tasks)| samples(&codes, tasks)) else { return unclear };
         let in_emergencies = sides.iter().any(|side| side.rules().iter().any(|rule| rule.reads.reads(EMERGENCY)));
         let mut found = Changed::default();
         for sample in samples.iter() {
@@ -274,7 +272,10 @@ impl<'p> Side<'p> {
         let basis = policies.activity(info.department, place.purpose, place.category).map_or(LawfulBasis::None, |activity| activity.basis);
         let channel = policies.vocabulary.channel(place.purpose);
         let seen = policies.slices.index.see(&question(&caller, place, &Sample::default(), basis, channel))?;
-        let side = Self { policies, caller, basis, channel, cell: seen.cell, face: Vec::new() };
+        let registered = info.agent.iter().flat_map(|agent| &agent.tasks).copied();
+        let (vocabulary, purpose) = (&policies.vocabulary, place.purpose);
+        let tasks = registered.filter(|task| vocabulary.may_do(client, *task) && vocabulary.serves(*task, purpose)).collect();
+        let side = Self { policies, caller, basis, channel, cell: seen.cell, face: Vec::new(), tasks };
         let face = side.code().map(|code| code.face(&seen)).unwrap_or_default();
         Some(Self { face, ..side })
     }
@@ -294,7 +295,7 @@ impl<'p> Side<'p> {
     fn answers_as(&self, other: &Self) -> bool {
         let is_same = self.code().zip(other.code()).is_some_and(|(one, other)| one == other);
         let numbers = self.policies.slices.index.numbers_as(&other.policies.slices.index);
-        is_same && numbers && (self.basis, self.channel) == (other.basis, other.channel)
+        is_same && numbers && (self.basis, self.channel, &self.tasks) == (other.basis, other.channel, &other.tasks)
     }
 
     /// The policies that look at an emergency, and those that either set leaves to Cedar, with the entities that they look at.
@@ -305,6 +306,9 @@ impl<'p> Side<'p> {
     }
 
     fn answer(&self, place: &Place, sample: &Sample, basis: LawfulBasis) -> Answer {
+        if sample.task.is_some_and(|task| !self.tasks.contains(&task)) {
+            return Answer::default();
+        }
         let employee = |roles: &Vec<crate::model::Role>| {
             // As the gateway does: a role that the catalogue lacks is dropped.
             let known = roles.iter().copied().filter(|role| self.policies.vocabulary.roles.contains(role)).collect();

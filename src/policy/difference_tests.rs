@@ -85,6 +85,35 @@ fn a_category_that_changes_hands_needs_both_owners() {
     assert!(departments.contains(&Department::intern("finance")) && departments.contains(&Department::intern("sales")), "{departments:?}");
 }
 
+#[test]
+fn what_an_agent_may_be_sent_to_do_is_part_of_the_difference() {
+    let tasks = "\"tasks\":[{\"type\":\"Task\",\"id\":\"prepare-call\"},{\"type\":\"Task\",\"id\":\"tidy-opportunities\"}]";
+    let one = "\"tasks\":[{\"type\":\"Task\",\"id\":\"prepare-call\"}]";
+    // Also where no policy looks at tasks, so that all tables are the same: the gateway refuses what nobody registered.
+    let blind: Edit = ("50-agents.cedar", "when { context has task }", "when { context.gpc && context has task && false }");
+    for with in [&[][..], &[blind][..]] {
+        let (few, many) = (edited(&[with, &[("catalogue.cedarentities.json", tasks, one)]].concat()), edited(with));
+        let more = Difference::between(Some(&few), &many);
+        assert!(!more.only_narrows() && !more.need().departments.is_empty(), "{with:?}");
+    }
+    let purposes = "\"id\":\"prepare-call\"},\"attrs\":{\"purposes\":[{\"type\":\"Purpose\",\"id\":\"sales.outreach\"}]}";
+    let wider = purposes.replace("sales.outreach", "sales").leak();
+    for with in [&[][..], &[blind][..]] {
+        let wide = edited(&[with, &[("catalogue.cedarentities.json", purposes, wider)]].concat());
+        assert!(!Difference::between(Some(&edited(with)), &wide).only_narrows(), "a task for more purposes, {with:?}");
+    }
+}
+
+#[test]
+fn for_whom_an_agent_acts_and_for_how_many_is_part_of_the_difference() {
+    let budget = ("catalogue.cedarentities.json", "\"budget\":{\"customers\":50}", "\"budget\":{\"customers\":500}");
+    let anybody = ("50-agents.cedar", "Behalf::\"nobody\",", "Behalf::\"nobody\", Behalf::\"other-customer\",");
+    for edit in [budget, anybody] {
+        let difference = Difference::between(Some(&SHIPPED), &edited(&[edit]));
+        assert!(!difference.only_narrows() && !difference.need().departments.is_empty(), "{edit:?}");
+    }
+}
+
 /// Numbers that look random and are the same each time.
 fn next(seed: &mut u64) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

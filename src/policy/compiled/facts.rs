@@ -243,7 +243,7 @@ impl Index {
 
     /// Whether names have the same numbers in both, so that equal tables mean the same.
     pub(in crate::policy) fn numbers_as(&self, other: &Self) -> bool {
-        self.purpose_list == other.purpose_list && self.role_list == other.role_list
+        self.purpose_list == other.purpose_list && self.role_list == other.role_list && self.task_list == other.task_list
     }
 
     /// One more than the highest value.
