@@ -90,17 +90,21 @@ fn what_an_agent_may_be_sent_to_do_is_part_of_the_difference() {
     let tasks = "\"tasks\":[{\"type\":\"Task\",\"id\":\"prepare-call\"},{\"type\":\"Task\",\"id\":\"tidy-opportunities\"}]";
     let one = "\"tasks\":[{\"type\":\"Task\",\"id\":\"prepare-call\"}]";
     // Also where no policy looks at tasks, so that all tables are the same: the gateway refuses what nobody registered.
-    let blind: Edit = ("50-agents.cedar", "when { context has task }", "when { context.gpc && context has task && false }");
+    let blind: Edit = (
+        "50-agents.cedar",
+        "when { context has task }\nunless\n{\n  principal.tasks.contains(context.task) &&\n  context.purpose in context.task.purposes\n}",
+        "when { context.gpc && context.basis == LawfulBasis::\"none\" }",
+    );
     for with in [&[][..], &[blind][..]] {
         let (few, many) = (edited(&[with, &[("catalogue.cedarentities.json", tasks, one)]].concat()), edited(with));
         let more = Difference::between(Some(&few), &many);
         assert!(!more.only_narrows() && !more.need().departments.is_empty(), "{with:?}");
     }
     let purposes = "\"id\":\"prepare-call\"},\"attrs\":{\"purposes\":[{\"type\":\"Purpose\",\"id\":\"sales.outreach\"}]}";
-    let wider = purposes.replace("sales.outreach", "sales").leak();
+    let elsewhere = purposes.replace("sales.outreach", "profiling").leak();
     for with in [&[][..], &[blind][..]] {
-        let wide = edited(&[with, &[("catalogue.cedarentities.json", purposes, wider)]].concat());
-        assert!(!Difference::between(Some(&edited(with)), &wide).only_narrows(), "a task for more purposes, {with:?}");
+        let narrow = edited(&[with, &[("catalogue.cedarentities.json", purposes, elsewhere)]].concat());
+        assert!(!Difference::between(Some(&narrow), &edited(with)).only_narrows(), "a task for another purpose, {with:?}");
     }
 }
 
