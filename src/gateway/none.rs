@@ -18,11 +18,11 @@ use super::route::{Authenticated, Routed};
 use super::state::Shared;
 use crate::audit::{Entry, Group, Outcome};
 use crate::filter::Filtered;
-use crate::model::{Category, CategoryVerdict, ConsentStatus, Grounds, LawfulBasis, Particulars, PartyFacts, Question, Release, Verdicts, Whom, Why};
+use crate::model::{
+    Category, CategoryVerdict, ConsentStatus, Grounds, NO_CUSTOMER_BASIS, NO_CUSTOMER_DATA, Particulars, PartyFacts, Question, Release, Verdicts,
+    Whom, Why,
+};
 use crate::policy::Policies;
-
-/// The resource that policies judge for such routes.
-const NO_CUSTOMER_DATA: &str = "no-customer-data";
 
 pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed) -> Result<Response<Reply>, Halt> {
     let policies = &routed.snapshot.policies;
@@ -36,7 +36,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         release: if permitted.is_some() { Release::Full } else { Release::Withheld },
         why: if permitted.is_some() { Why::Permitted } else { Why::NoPermit },
         policies: decided.policies(),
-        basis: LawfulBasis::LegitimateInterest,
+        basis: NO_CUSTOMER_BASIS,
         activity: None,
         status: ConsentStatus::Unknown,
         event: None,
@@ -114,7 +114,7 @@ pub(super) fn question<'a>(policies: &Policies, asked: &'a Asked, category: Cate
         action: asked.action,
         category,
         purpose: asked.purpose,
-        basis: LawfulBasis::LegitimateInterest,
+        basis: NO_CUSTOMER_BASIS,
         status: ConsentStatus::Unknown,
         explicit: false,
         party: PartyFacts::unknown(policies.consent_rules().default_segment),

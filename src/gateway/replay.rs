@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::judge::weigh;
 use crate::audit::{AuditError, Gap, Item, Past, PastCaller, PastGroup, PastVerdict};
 use crate::model::{
-    Action, Caller, Category, Department, Employee, LawfulBasis, Particulars, PartyFacts, PartyNo, Purpose, Question, Release, Whom, Why,
+    Action, Caller, Category, Department, Employee, LawfulBasis, NO_CUSTOMER_BASIS, Particulars, PartyFacts, PartyNo, Purpose, Question, Release,
+    Whom, Why,
 };
 use crate::policy::{Policies, Use};
 
@@ -314,7 +315,7 @@ impl Again<'_> {
         }
         let activity = policies.activity(caller.department, *purpose, *category);
         let basis = match grounds.whom {
-            Whom::Nobody => LawfulBasis::LegitimateInterest,
+            Whom::Nobody => NO_CUSTOMER_BASIS,
             Whom::Known | Whom::Unknown | Whom::New => activity.map_or(LawfulBasis::None, |activity| activity.basis),
         };
         let party = match (grounds.whom, self.facts) {

@@ -24,5 +24,5 @@ pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestP
 pub(crate) use vocabulary::closed;
 pub use vocabulary::{
     Action, Age, AgentInfo, Art9Basis, Behalf, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis,
-    PurposeInfo, Segment, Sensitivity, Stage, TaskInfo, Term, Vocabulary,
+    NO_CUSTOMER_BASIS, NO_CUSTOMER_DATA, PurposeInfo, Segment, Sensitivity, Stage, TaskInfo, Term, Vocabulary,
 };

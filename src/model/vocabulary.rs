@@ -212,6 +212,10 @@ pub struct Vocabulary {
     pub clients: BTreeMap<Client, ClientInfo>,
 }
 
+/// The category that routes free of customer data are judged as, and the basis that is assumed for them: no activity has one.
+pub const NO_CUSTOMER_DATA: &str = "no-customer-data";
+pub const NO_CUSTOMER_BASIS: LawfulBasis = LawfulBasis::LegitimateInterest;
+
 #[derive(Clone, Debug, Default)]
 pub struct PurposeInfo {
     pub channel: Option<Channel>,

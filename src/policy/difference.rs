@@ -2,20 +2,26 @@
 //! purpose, over every class of questions that either set tells apart. From it follows who must approve ([`Difference::need`]).
 //!
 //! Both sets are asked by [`Policies::decide`], each with the basis of its own activities; an app, category or purpose that a
-//! set lacks is a no. Where the compiled form leaves something to Cedar, classes are not known: such a slice counts as
-//! changed unless its policies and what they look at are the same texts. The same holds for what reads `context.emergency`.
+//! set lacks, or for which the app is not registered, is a no. Where the compiled form leaves something to Cedar, classes are
+//! not known: such a slice counts as changed unless its policies and what they look at are the same texts. The same holds for what
+//! reads `context.emergency`; of the other policies each class is also asked as under a grant, whatever those then say.
 //!
-//! What decides beside the questions (capture rights, conflict rules, what an activity and a category say, the order of purposes)
-//! is compared as a whole and never counts as narrowing.
+//! What decides beside the questions (capture rights, conflict rules, what an activity and a category say, the order of purposes,
+//! whose an app is) is compared as a whole and never counts as narrowing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use cedar_policy::{Entity, EntityUid};
 use serde_json::{Value, json};
 
 use super::bundle::Need;
-use super::compiled::{Code, EMERGENCY, Sample, samples};
-use super::{Policies, rules::Rule};
-use crate::model::{Action, Caller, Category, Channel, Client, Department, Employee, LawfulBasis, Particulars, Purpose, Question, Task, Vocabulary};
+use super::compiled::{Code, EMERGENCY, Found, Sample, samples};
+use super::{Effect, Policies, rules::Rule};
+use crate::model::{
+    Action, Caller, Category, Channel, Client, Department, Employee, LawfulBasis, NO_CUSTOMER_BASIS, NO_CUSTOMER_DATA, Particulars, Purpose,
+    Question, Task, Vocabulary,
+};
 
 /// Classes of questions whose answer changes, and one that shows how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +30,14 @@ pub struct Changed {
     pub closes: u64,
     /// Slices of which it cannot be counted what changes.
     pub unclear: u64,
+}
+
+impl Changed {
+    fn add(&mut self, more: Self) {
+        self.opens += more.opens;
+        self.closes += more.closes;
+        self.unclear += more.unclear;
+    }
 }
 
 /// What a line of the difference is about.
@@ -60,7 +74,7 @@ impl Difference {
         let (before, after) = (old.map_or(&empty, |old| old.vocabulary()), new.vocabulary());
         let mut found = Self { owners: owners(before, after), ..Self::default() };
         found.beside = old.map_or_else(|| vec![all("there is no set before it")], |old| beside(old, new));
-        Comparing { old, new, known: HashMap::new(), same_texts: HashMap::new(), samples: HashMap::new() }.all(before, after, &mut found.places);
+        Comparing::new(old, new).all(before, after, &mut found.places);
         found
     }
 
@@ -141,6 +155,11 @@ fn beside(old: &Policies, new: &Policies) -> Vec<Beside> {
             found.push(Beside { what, categories: Some([*category].into()) });
         }
     }
+    for (client, before) in &old.vocabulary.clients {
+        if new.vocabulary.clients.get(client).is_some_and(|after| before.department != after.department) {
+            found.push(all(&format!("`{client}`: the department that it belongs to")));
+        }
+    }
     for activity in new.activities().iter().filter(|activity| !old.activities().contains(activity)) {
         let what = format!("activity `{}` (activities.toml)", activity.id.as_str());
         found.push(Beside { what, categories: Some(activity.categories.iter().copied().collect()) });
@@ -159,11 +178,15 @@ type Slices = (Option<usize>, Option<usize>);
 struct Comparing<'p> {
     old: Option<&'p Policies>,
     new: &'p Policies,
+    /// Whether anything that both sets know and that neither calls nor is asked for is not the same: a policy can reach it.
+    is_other_around: bool,
     known: HashMap<Key, Changed>,
     /// By the two slices: whether what cannot be compared by classes is the same in both.
     same_texts: HashMap<(usize, usize), bool>,
     /// By the two slices and the tasks of an agent; `None`: too many.
     samples: HashMap<(Slices, BTreeSet<Task>), Option<Vec<Sample>>>,
+    /// By the slice of the old and of the new set: its policies that do not look at an emergency.
+    calm: [HashMap<usize, Option<Arc<Code>>>; 2],
 }
 
 /// One set's side of a use.
@@ -180,7 +203,12 @@ struct Side<'p> {
     tasks: BTreeSet<Task>,
 }
 
-impl Comparing<'_> {
+impl<'p> Comparing<'p> {
+    fn new(old: Option<&'p Policies>, new: &'p Policies) -> Self {
+        let is_other_around = old.is_some_and(|old| is_other_around(old, new));
+        Self { old, new, is_other_around, known: HashMap::new(), same_texts: HashMap::new(), samples: HashMap::new(), calm: Default::default() }
+    }
+
     fn all(&mut self, before: &Vocabulary, after: &Vocabulary, places: &mut BTreeMap<Place, Changed>) {
         let clients: BTreeSet<Client> = before.clients.keys().chain(after.clients.keys()).copied().collect();
         let categories: BTreeSet<Category> = before.categories.keys().chain(after.categories.keys()).copied().collect();
@@ -192,12 +220,12 @@ impl Comparing<'_> {
                 for action in Action::ALL {
                     for purpose in &purposes {
                         let place = Place { category: *category, action: *action, department, purpose: *purpose };
-                        let changed = self.one(client, &place);
+                        let mut changed = self.one(client, &place, None);
+                        if category.as_str() == NO_CUSTOMER_DATA {
+                            changed.add(self.one(client, &place, Some(NO_CUSTOMER_BASIS)));
+                        }
                         if changed != Changed::default() {
-                            let total = places.entry(place).or_default();
-                            total.opens += changed.opens;
-                            total.closes += changed.closes;
-                            total.unclear += changed.unclear;
+                            places.entry(place).or_default().add(changed);
                         }
                     }
                 }
@@ -205,8 +233,10 @@ impl Comparing<'_> {
         }
     }
 
-    fn one(&mut self, client: Client, place: &Place) -> Changed {
-        let (old, new) = (self.old.and_then(|old| Side::of(old, client, place)), Side::of(self.new, client, place));
+    /// With the basis of each set's activity, or with this one.
+    fn one(&mut self, client: Client, place: &Place, basis: Option<LawfulBasis>) -> Changed {
+        let side = |policies| Side::of(policies, client, place, basis);
+        let (old, new) = (self.old.and_then(side), side(self.new));
         let of = |side: &Option<Side<'_>>| side.as_ref().map(|side| (side.cell, side.basis, side.channel, side.face.clone(), side.tasks.clone()));
         let key = (of(&old), of(&new));
         if let Some(known) = self.known.get(&key) {
@@ -217,10 +247,13 @@ impl Comparing<'_> {
         found
     }
 
-    fn compare(&mut self, old: Option<&Side<'_>>, new: Option<&Side<'_>>, place: &Place) -> Changed {
+    fn compare(&mut self, old: Option<&Side<'p>>, new: Option<&Side<'p>>, place: &Place) -> Changed {
         let unclear = Changed { unclear: 1, ..Changed::default() };
         if let (Some(old), Some(new)) = (old, new) {
-            let is_same = *self.same_texts.entry((old.cell, new.cell)).or_insert_with(|| old.texts(new, place) == new.texts(old, place));
+            let is_same = *self.same_texts.entry((old.cell, new.cell)).or_insert_with(|| {
+                let (before, after) = (old.texts(new, place), new.texts(old, place));
+                before == after && (before.is_empty() || !self.is_other_around)
+            });
             let is_left = [old, new].iter().any(|side| side.code().is_none_or(|code| !code.left().is_empty()));
             if is_left && (old.basis, old.channel) != (new.basis, new.channel) {
                 return unclear;
@@ -231,45 +264,74 @@ impl Comparing<'_> {
                 (true, false) => {}
             }
         }
-        let sides: Vec<&Side<'_>> = [old, new].into_iter().flatten().collect();
+        let sides = [old, new];
+        let mut calm = [None, None];
+        let mut codes = Vec::new();
+        for ((calm, known), side) in calm.iter_mut().zip(&mut self.calm).zip(sides) {
+            let Some(side) = side else { continue };
+            *calm = side.calm(known);
+            let (Some(code), Some(calm)) = (side.code(), calm.as_deref()) else { return unclear };
+            codes.extend([code, calm].map(|code| (code, &side.policies.slices.index)));
+        }
         let slices = (old.map(|side| side.cell), new.map(|side| side.cell));
-        let codes: Vec<_> = sides.iter().filter_map(|side| Some((side.code()?, &side.policies.slices.index))).collect();
-        let tasks: BTreeSet<Task> = sides.iter().flat_map(|side| &side.tasks).copied().collect();
+        let tasks: BTreeSet<Task> = sides.iter().flatten().flat_map(|side| &side.tasks).copied().collect();
         let Some(samples) = self.samples.entry((slices, tasks)).or_insert_with_key(|(_, tasks)| samples(&codes, tasks)) else { return unclear };
-        let in_emergencies = sides.iter().any(|side| side.rules().iter().any(|rule| rule.reads.reads(EMERGENCY)));
+        let may_permit =
+            sides.iter().flatten().any(|side| side.rules().iter().any(|rule| rule.effect == Effect::Permit && rule.reads.reads(EMERGENCY)));
         let mut found = Changed::default();
         for sample in samples.iter() {
-            let answers = [old, new].map(|side| side.map(|side| side.answer(place, sample, side.basis)).unwrap_or_default());
-            let [before, after] = answers;
-            found.opens += u64::from(!before.permits && after.permits);
-            found.closes += u64::from(before.permits && !after.permits);
-            found.unclear += u64::from(before.left != after.left);
-            if let (true, Some(old), Some(new)) = (in_emergencies, old, new) {
-                // In an emergency a permit of its own stands beside: what counts then is whether it is forbidden.
-                let [before, after] = [old, new].map(|side| side.answer(place, sample, LawfulBasis::VitalInterest).forbids);
-                found.opens += u64::from(before && !after);
-                found.closes += u64::from(!before && after);
-            }
+            let [before, after] = sides.map(|side| side.map(|side| side.answer(place, sample)).unwrap_or_default());
+            let granted = |side: Option<&Side<'_>>, calm: &Option<Arc<Code>>| {
+                side.zip(calm.as_deref()).map_or(REFUSED, |(side, calm)| side.granted(calm, place, sample))
+            };
+            let [then, now] = [granted(old, &calm[0]), granted(new, &calm[1])];
+            found.opens += u64::from(!before.permits && after.permits || opens(then, now, may_permit));
+            found.closes += u64::from(before.permits && !after.permits || opens(now, then, may_permit));
+            let is_unsure = (then.unsure || now.unsure) && then != now;
+            found.unclear += u64::from(before.left != after.left || is_unsure);
         }
         found
     }
+}
+
+/// What a question gets that the gateway refuses before any policy is asked.
+const REFUSED: Found = Found { permits: false, forbids: true, unsure: false };
+
+/// Whether a grant could open what it could not before, by what the policies say that do not look at it; `may_permit`: others,
+/// the same in both sets, may permit by themselves.
+const fn opens(before: Found, after: Found, may_permit: bool) -> bool {
+    !after.forbids && if before.forbids { after.permits || may_permit } else { after.permits && !before.permits }
+}
+
+/// Whether an entity that both sets have, no app and no category, is not the same in both.
+fn is_other_around(old: &Policies, new: &Policies) -> bool {
+    let asked = |set: &Policies| -> HashSet<EntityUid> {
+        let (requests, vocabulary) = (&set.requests, &set.vocabulary);
+        let clients = vocabulary.clients.keys().filter_map(|client| requests.principal(*client));
+        clients.chain(vocabulary.categories.keys().filter_map(|category| requests.category(*category))).cloned().collect()
+    };
+    let asked = [old, new].map(asked);
+    let json = |entity: &Entity| entity.to_json_value().map(in_order).ok();
+    let others = old.entities.iter().filter(|entity| !asked.iter().any(|asked| asked.contains(&entity.uid())));
+    others.filter_map(|entity| Some((entity, new.entities.get(&entity.uid())?))).any(|(before, after)| json(before) != json(after))
 }
 
 /// How one set answers a sample.
 #[derive(Clone, Copy, Default)]
 struct Answer {
     permits: bool,
-    forbids: bool,
     /// Where plain Cedar says: what the other policies say.
-    left: Option<(bool, bool)>,
+    left: Option<Found>,
 }
 
 impl<'p> Side<'p> {
-    /// `None`: the set does not know one of the names, so that it refuses.
-    fn of(policies: &'p Policies, client: Client, place: &Place) -> Option<Self> {
+    /// `None`: the set does not know one of the names, or the app is not registered for the purpose, so that it refuses.
+    fn of(policies: &'p Policies, client: Client, place: &Place, basis: Option<LawfulBasis>) -> Option<Self> {
         let info = policies.vocabulary.clients.get(&client)?;
+        info.registered.iter().find(|above| policies.vocabulary.is_within(place.purpose, **above))?;
         let caller = Caller { client, kind: info.kind, department: info.department, employee: None };
-        let basis = policies.activity(info.department, place.purpose, place.category).map_or(LawfulBasis::None, |activity| activity.basis);
+        let activity = policies.activity(info.department, place.purpose, place.category);
+        let basis = basis.or(activity.map(|activity| activity.basis)).unwrap_or(LawfulBasis::None);
         let channel = policies.vocabulary.channel(place.purpose);
         let seen = policies.slices.index.see(&question(&caller, place, &Sample::default(), basis, channel))?;
         let registered = info.agent.iter().flat_map(|agent| &agent.tasks).copied();
@@ -305,9 +367,32 @@ impl<'p> Side<'p> {
         rules.map(|rule| self.text(rule, place)).collect()
     }
 
-    fn answer(&self, place: &Place, sample: &Sample, basis: LawfulBasis) -> Answer {
+    /// Its policies that do not look at an emergency, by themselves.
+    fn calm(&self, known: &mut HashMap<usize, Option<Arc<Code>>>) -> Option<Arc<Code>> {
+        let (policies, source) = (self.policies, self.policies.source());
+        let compile = || policies.slices.compile(policies.slices.find(self.cell, source)?, source, |rule| !rule.reads.reads(EMERGENCY));
+        known.entry(self.cell).or_insert_with(compile).clone()
+    }
+
+    fn answer(&self, place: &Place, sample: &Sample) -> Answer {
+        let answer = self.ask(place, sample, self.basis, |question| {
+            let left = self.code().filter(|code| !code.left().is_empty());
+            let left = left.and_then(|code| Some(code.says(&self.policies.slices.index.see(question)?)).filter(|said| said.unsure));
+            Answer { permits: self.policies.decide(question).allow(), left }
+        });
+        answer.unwrap_or_default()
+    }
+
+    /// What the policies that do not look at an emergency say under a grant.
+    fn granted(&self, calm: &Code, place: &Place, sample: &Sample) -> Found {
+        let said = self.ask(place, sample, LawfulBasis::VitalInterest, |question| Some(calm.says(&self.policies.slices.index.see(question)?)));
+        said.flatten().unwrap_or(REFUSED)
+    }
+
+    /// `None`: the gateway refuses before any policy is asked.
+    fn ask<T>(&self, place: &Place, sample: &Sample, basis: LawfulBasis, ask: impl FnOnce(&Question<'_>) -> T) -> Option<T> {
         if sample.task.is_some_and(|task| !self.tasks.contains(&task)) {
-            return Answer::default();
+            return None;
         }
         let employee = |roles: &Vec<crate::model::Role>| {
             // As the gateway does: a role that the catalogue lacks is dropped.
@@ -315,12 +400,7 @@ impl<'p> Side<'p> {
             Employee { pseudonym: String::new(), roles: known }
         };
         let caller = Caller { employee: sample.roles.as_ref().map(employee), ..self.caller.clone() };
-        let question = question(&caller, place, sample, basis, self.channel);
-        let decided = self.policies.decide(&question);
-        let permits = decided.allow();
-        let unsure = self.code().filter(|code| !code.left().is_empty());
-        let left = unsure.and_then(|code| code.beside_cedar(&self.policies.slices.index.see(&question)?));
-        Answer { permits, forbids: !permits && (decided.is_determined() || !decided.errors().is_empty()), left }
+        Some(ask(&question(&caller, place, sample, basis, self.channel)))
     }
 
     /// A policy, and the entities of the question if it looks at them, in one form.

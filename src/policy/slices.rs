@@ -104,17 +104,18 @@ impl Slices {
 
     /// What the slice was compiled to; compiles it when it is first asked for.
     pub(super) fn code<'s>(&self, slice: &'s Slice, source: Source<'_>) -> Option<&'s Code> {
-        slice.code.get_or_init(|| self.compile(slice, source)).as_deref()
+        slice.code.get_or_init(|| self.compile(slice, source, |_| true)).as_deref()
     }
 
-    fn compile(&self, slice: &Slice, source: Source<'_>) -> Option<Arc<Code>> {
+    /// Of those of the slice's policies that are wanted.
+    pub(super) fn compile(&self, slice: &Slice, source: Source<'_>, is_wanted: impl Fn(&Rule) -> bool) -> Option<Arc<Code>> {
         let (client_class, action, category_class) = slice.at;
         let Source { rules, requests, entities, vocabulary } = source;
         let (client, info) = vocabulary.clients.get_key_value(self.clients.get(client_class)?)?;
         let caller = Caller { client: *client, kind: info.kind, department: info.department, employee: None };
         let example = Example::new(&self.index, caller, action, *self.categories.get(category_class)?)?;
         let setting = Setting { index: &self.index, requests, entities, example, client_class, action, category_class };
-        let members = slice.members.rules.iter().filter_map(|at| Some((*at, rules.get(*at)?)));
+        let members = slice.members.rules.iter().filter_map(|at| Some((*at, rules.get(*at)?))).filter(|(_, rule)| is_wanted(rule));
         Some(self.compiler.compile(&setting, members))
     }
 }

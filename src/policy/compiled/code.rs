@@ -67,12 +67,12 @@ pub(in crate::policy) struct Rows {
     count: u16,
 }
 
-/// Whether any term of a kind holds.
-#[derive(Clone, Copy, Default)]
-struct Found {
-    permits: bool,
-    forbids: bool,
-    unsure: bool,
+/// Whether any term of a kind holds; what is unsure may say more than that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::policy) struct Found {
+    pub(in crate::policy) permits: bool,
+    pub(in crate::policy) forbids: bool,
+    pub(in crate::policy) unsure: bool,
 }
 
 /// A decision without an error.
@@ -169,11 +169,9 @@ impl Code {
         &self.left
     }
 
-    /// What the policies say that plain Cedar must not be asked about: whether one permits, and whether one forbids. `None` where
-    /// nothing is left to it.
-    pub(in crate::policy) fn beside_cedar(&self, seen: &Seen) -> Option<(bool, bool)> {
-        let found = self.pick(self.columns.iter(), seen).and_then(|rows| self.found(&rows)).unwrap_or(Found { unsure: true, ..Found::default() });
-        found.unsure.then_some((found.permits, found.forbids))
+    /// What the policies say that plain Cedar need not be asked about.
+    pub(in crate::policy) fn says(&self, seen: &Seen) -> Found {
+        self.pick(self.columns.iter(), seen).and_then(|rows| self.found(&rows)).unwrap_or(Found { unsure: true, ..Found::default() })
     }
 
     /// What it tells apart of purpose, basis and channel.

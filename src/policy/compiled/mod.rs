@@ -25,7 +25,7 @@ mod samples;
 mod tests;
 
 pub(super) use classes::Named;
-pub(super) use code::{Answer, Code};
+pub(super) use code::{Answer, Code, Found};
 pub(super) use facts::{ByName, EMERGENCY, Example, Index, Seen};
 pub(super) use lower::{Lowered, Setting};
 pub(super) use samples::{Sample, samples};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::code::Code;
 use super::facts::{DAY_MS, Fact, Field, Index};
-use crate::model::{Age, ConsentStatus, Environment, PartyFacts, Role, Segment, Stage, Task};
+use crate::model::{Age, Behalf, ConsentStatus, Environment, PartyFacts, Role, Segment, Stage, Task};
 
 /// Roles whose sets are told apart one by one.
 const ROLES_MAX: usize = 6;
@@ -135,9 +135,11 @@ fn employees(codes: &Codes<'_>) -> Option<Vec<Option<Vec<Role>>>> {
     let face = |held: &Option<Vec<Role>>| {
         let value = |role: &Role| held.as_ref().map_or(0, |held| if held.contains(role) { 2 } else { 1 });
         let of = |(code, index): &(&Code, &Index)| {
-            let employee = code.row_of(Field::Fact(Fact::Employee), i64::from(held.is_some()));
+            let behalf = if held.is_some() { Behalf::Employee } else { Behalf::Nobody };
+            let facts = [(Fact::Employee, i64::from(held.is_some())), (Fact::Behalf, behalf as i64)];
+            let facts = facts.map(|(fact, value)| code.row_of(Field::Fact(fact), value));
             let rows = roles.iter().filter_map(|role| Some(code.row_of(index.role(role.as_str())?, value(role))));
-            std::iter::once(employee).chain(rows).map(<[u64]>::to_vec).collect::<Vec<_>>()
+            facts.into_iter().chain(rows).map(<[u64]>::to_vec).collect::<Vec<_>>()
         };
         codes.iter().map(of).collect::<Vec<_>>()
     };
