@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::process::{Site, run_in};
+use crate::process::{Site, copy_folder, run_in};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -23,18 +23,6 @@ fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         found.insert(path, (about.len(), about.modified().unwrap()));
     }
     found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Written by hand from the planted mistakes: place and what is said.
@@ -79,9 +67,9 @@ fn ten_planted_mistakes_are_ten_findings_at_their_places() {
 #[test]
 fn shipped_example_has_no_errors_with_development_certificates() {
     let dir = tempfile::tempdir().unwrap();
-    copy(&root().join("policies"), &dir.path().join("policies"));
+    copy_folder(&root().join("policies"), &dir.path().join("policies"));
     let example = dir.path().join("dist");
-    copy(&root().join(".dist"), &example);
+    copy_folder(&root().join(".dist"), &example);
     // What the head of the example says to do.
     fs::create_dir(example.join("state")).unwrap();
     let made = run_in(&example, &["certs", "dev", "--dir", "certs", "--policies", "../policies"]);

@@ -8,25 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::process::{Ran, run_in};
-
-/// A copy of the shipped folder, as `policies`.
-fn copied() -> TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-            if path.is_dir() {
-                copy(&path, &target);
-            } else {
-                fs::copy(&path, &target).unwrap();
-            }
-        }
-    }
-    let dir = TempDir::new().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &dir.path().join("policies"));
-    dir
-}
+use crate::process::{Ran, policies_to_change, run_in};
 
 fn edit(dir: &TempDir, file: &str, from: &str, to: &str) {
     let path = dir.path().join("policies").join(file);
@@ -46,7 +28,7 @@ const UNTIDY: &str = "// why\n@id(\"more\")   forbid(principal,action,resource) 
 
 #[test]
 fn check_reports_what_is_probably_not_meant() {
-    let dir = copied();
+    let dir = policies_to_change();
     edit(&dir, "10-ownership.cedar", "@no_purpose(\"as owner-access\")\n", "");
     edit(
         &dir,
@@ -78,7 +60,7 @@ fn check_reports_what_is_probably_not_meant() {
 
 #[test]
 fn fmt_checks_writes_and_then_has_nothing_to_do() {
-    let dir = copied();
+    let dir = policies_to_change();
     edit(&dir, "99-more.cedar", "", UNTIDY);
     let fmt = |args: &[&str]| run_in(dir.path(), &[&["policy", "fmt"], args].concat());
     let read = || fs::read_to_string(dir.path().join("policies/99-more.cedar")).unwrap();
@@ -117,7 +99,7 @@ fn fmt_checks_writes_and_then_has_nothing_to_do() {
 
 #[test]
 fn a_failing_case_says_what_came_and_by_which_policies() {
-    let dir = copied();
+    let dir = policies_to_change();
     edit(&dir, "consent.toml", "60", "61");
     fs::remove_dir_all(dir.path().join("policies/tests")).unwrap();
     fs::create_dir(dir.path().join("policies/tests")).unwrap();
@@ -175,7 +157,7 @@ fn a_failing_case_says_what_came_and_by_which_policies() {
 
 #[test]
 fn coverage_as_table_json_and_lcov() {
-    let dir = copied();
+    let dir = policies_to_change();
     for name in ["conditions.toml", "emergency.json", "tour.toml", "organisations.toml"] {
         fs::remove_file(dir.path().join("policies/tests").join(name)).unwrap();
     }
@@ -210,7 +192,7 @@ fn coverage_as_table_json_and_lcov() {
 
 #[test]
 fn watch_runs_again_when_a_file_changes_also_after_a_mistake() {
-    let dir = copied();
+    let dir = policies_to_change();
     let mut command = Command::new(env!("CARGO_BIN_EXE_consentry"));
     let child = command.args(["policy", "test", "--watch", "--runs", "3"]).current_dir(dir.path()).stdout(Stdio::piped());
     let mut child = child.spawn().unwrap();

@@ -11,27 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Ran, run_in};
-
-/// The shipped folder, to plant mistakes in.
-fn copy() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    copy_into(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &dir.path().join("policies"));
-    dir
-}
-
-fn copy_into(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_into(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
+use crate::process::{Ran, policies_to_change, run_in};
 
 fn append(dir: &TempDir, file: &str, text: &str) {
     let path = dir.path().join("policies").join(file);
@@ -77,7 +57,7 @@ fn every_shipped_invariant_is_proved_and_no_policy_is_dead_or_errs() {
     if !has_solver() {
         return;
     }
-    let dir = copy();
+    let dir = policies_to_change();
     let (ran, rows, last) = proved(&dir, &[]);
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert!(rows.len() >= 20 && rows.iter().all(|row| row["verdict"] == "proved"), "{rows:#?}");
@@ -91,7 +71,7 @@ fn a_planted_permit_is_refuted_by_a_request_that_reads_well_and_fails_as_a_case(
     if !has_solver() {
         return;
     }
-    let dir = copy();
+    let dir = policies_to_change();
     append(&dir, "20-sharing.cedar", LEADS);
     let ran = run_in(dir.path(), &["policy", "prove"]);
     assert_eq!(ran.exit, 1, "{ran:?}");
@@ -123,7 +103,7 @@ fn dead_erring_and_redundant_policies_are_named_and_an_empty_invariant_proves_no
     if !has_solver() {
         return;
     }
-    let dir = copy();
+    let dir = policies_to_change();
     let planted = r#"
 @id("never-met")
 @description("Planted.")
@@ -159,7 +139,7 @@ fn two_folders_are_equal_or_differ_by_a_request() {
     if !has_solver() {
         return;
     }
-    let (dir, other) = (copy(), copy());
+    let (dir, other) = (policies_to_change(), policies_to_change());
     let one = r#"[[invariant]]
 title = "no agent exports"
 scope = 'principal is Agent, action == Action::"export", resource'
@@ -222,7 +202,7 @@ fn a_solver_that_fails_proves_nothing() {
     let unknown = "while read -r line; do [ \"$line\" = '(check-sat)' ] && echo unknown; done";
     let sat = "while read -r line; do [ \"$line\" = '(check-sat)' ] && echo sat; [ \"$line\" = '(get-model)' ] && printf '(\\n)\\n'; done";
     for script in ["exit 1", "echo garbage; cat > /dev/null", "head -n 1 > /dev/null; kill -9 $$", unknown, sat] {
-        let dir = copy();
+        let dir = policies_to_change();
         let program = solver(dir.path(), script);
         let (ran, rows, last) = proved(&dir, &["--solver", program.to_str().unwrap()]);
         assert_eq!(ran.exit, 1, "{script}: {ran:?}");
@@ -236,7 +216,7 @@ fn a_solver_that_fails_proves_nothing() {
 
 #[test]
 fn without_a_solver_it_says_so_and_how_to_get_one() {
-    let dir = copy();
+    let dir = policies_to_change();
     let ran = run_in(dir.path(), &["policy", "prove", "--solver", "no-such-program"]);
     assert_eq!(ran.exit, 75, "{ran:?}");
     assert!(ran.stderr.contains("apt-get install cvc5") && ran.stdout.is_empty(), "{ran:?}");
@@ -249,7 +229,7 @@ fn without_a_solver_it_says_so_and_how_to_get_one() {
 
 #[test]
 fn an_interrupted_proof_leaves_no_solver_behind() {
-    let dir = copy();
+    let dir = policies_to_change();
     let pids = dir.path().join("pids");
     let program = solver(dir.path(), &format!("echo $$ >> {}; exec sleep 60", pids.display()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_consentry"));
@@ -281,7 +261,7 @@ fn an_interrupted_proof_leaves_no_solver_behind() {
 
 #[test]
 fn a_model_is_put_into_force_by_rewriting_the_catalogue_alone() {
-    let dir = copy();
+    let dir = policies_to_change();
     let files = |dir: &TempDir| {
         let mut open = vec![dir.path().join("policies")];
         let mut found = Vec::new();

@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::process::policies_to_change;
+
 enum Step {
     Run(String),
     File(String, String),
@@ -75,4 +77,35 @@ fn the_readmes_configuration_passes_check_and_a_mistake_in_it_does_not() {
     let refused = shell("consentry check", &home);
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
     assert!(text(&refused).contains("unknown category `identitty`"), "{}", text(&refused));
+}
+
+#[test]
+fn the_guide_to_an_own_policy_leads_to_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("policies/README.md")).unwrap();
+    let clone = policies_to_change();
+    let said: Vec<String> = steps(&guide)
+        .into_iter()
+        .map(|step| {
+            let Step::Run(script) = step else { panic!("the guide writes its files itself") };
+            let done = shell(&script, clone.path());
+            assert!(done.status.success(), "{script}\n{}", text(&done));
+            text(&done)
+        })
+        .collect();
+    let [before, after] = &said[..] else { panic!("{said:?}") };
+    assert!(before.contains("1 failed") && before.contains("got allow by `share-with-consent`"), "{before}");
+    let counted = after.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(["vulnerable-no-sales", "forbid"], counted[..2], "{after}");
+    assert_eq!(["1", "3", "of", "3"], counted[3..], "{after}");
+    // What it says about taking the purpose out.
+    let policy = clone.path().join("next/40-prohibitions.cedar");
+    let laid_out = fs::read_to_string(&policy).unwrap();
+    let wide = laid_out.replace(
+        "context.customer.segment == Segment::\"vulnerable\" &&\n  context.purpose in Purpose::\"sales\"",
+        "context.customer.segment == Segment::\"vulnerable\"",
+    );
+    assert_ne!(laid_out, wide);
+    fs::write(&policy, wide).unwrap();
+    assert!(text(&shell("consentry policy test --dir next || true", clone.path())).contains("vulnerable-no-sales"));
 }

@@ -23,6 +23,25 @@ use serde_json::{Value, json};
 
 pub(crate) use upstream::{Script, Upstream};
 
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The shipped policies, in a folder to change them in.
+pub(crate) fn policies_to_change() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &dir.path().join("policies"));
+    dir
+}
+
 pub(crate) const OUTREACH: &str = "sales.outreach";
 /// Permitted to `crm` for outreach once [`Site::prepare`] has recorded the customer's consent.
 pub(crate) const QUOTE: &str = "/sales/quotes/Q-77";
