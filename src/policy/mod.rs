@@ -203,6 +203,12 @@ impl Decided<'_> {
         }
     }
 
+    /// Whether the tables answered; else plain Cedar did.
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        matches!(self.0, How::Compiled(_))
+    }
+
     /// The policies that determined the answer, sorted: those that permit, or those that forbid; empty when nothing permits.
     /// Only here are they written out.
     #[must_use]

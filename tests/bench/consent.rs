@@ -175,7 +175,7 @@ fn now() -> Duration {
 }
 
 /// Resident memory of this process, bytes (proc(5)).
-fn resident() -> u64 {
+pub(super) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.trim().split(' ').next());
     line.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024

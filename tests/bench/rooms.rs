@@ -9,6 +9,7 @@ mod consent;
 mod decision;
 mod filter;
 mod identity;
+mod large;
 mod replay;
 
 use std::path::Path;

@@ -16,6 +16,8 @@ mod confirmation;
 #[cfg(test)]
 mod conflicts;
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod faults;

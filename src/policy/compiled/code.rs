@@ -48,8 +48,9 @@ pub(in crate::policy) struct Code {
     width: usize,
     forbids: usize,
     unsure: usize,
-    /// Whose each term is, by its bit in a row.
-    names: Vec<Option<PolicyName>>,
+    /// Whose each term is, by its bit in a row, as a position in the names; the last of all for bits that are nobody's.
+    whose: Vec<u16>,
+    names: Vec<PolicyName>,
     /// Policies of which something is left to plain Cedar.
     left: Vec<PolicyName>,
 }
@@ -90,7 +91,7 @@ impl Code {
     pub(super) fn new(index: &Index, rules: &[(PolicyName, Effect, &Lowered)]) -> Self {
         let left_to_cedar = || {
             let left = rules.iter().map(|(name, ..)| *name).collect();
-            Self { columns: Vec::new(), rows: vec![1], width: 1, forbids: 0, unsure: 0, names: Vec::new(), left }
+            Self { columns: Vec::new(), rows: vec![1], width: 1, forbids: 0, unsure: 0, whose: Vec::new(), names: Vec::new(), left }
         };
         Self::try_new(index, rules).unwrap_or_else(left_to_cedar)
     }
@@ -118,8 +119,12 @@ impl Code {
         let width = pad(&mut bits);
 
         let left = rules.iter().filter(|(.., lowered)| !lowered.unsure.is_never()).map(|(name, ..)| *name).collect();
-        let names = bits.iter().map(|(name, _)| *name).collect();
-        let mut made = Self { columns: Vec::new(), rows: Vec::new(), width, forbids, unsure: first_unsure, names, left };
+        // Permits and prohibitions by name, so that equal names stand together.
+        let mut names: Vec<PolicyName> = bits.iter().filter_map(|(name, _)| *name).collect();
+        names.dedup();
+        let position = |name: &Option<PolicyName>| name.and_then(|name| names.iter().position(|known| *known == name)).unwrap_or(names.len());
+        let whose = bits.iter().map(|(name, _)| u16::try_from(position(name)).ok()).collect::<Option<_>>()?;
+        let mut made = Self { columns: Vec::new(), rows: Vec::new(), width, forbids, unsure: first_unsure, whose, names, left };
         made.row(bits.iter().map(|(_, term)| term.is_some()));
         let mut cuts: BTreeMap<Field, Vec<i64>> = BTreeMap::new();
         for (field, values) in bits.iter().filter_map(|(_, term)| *term).flat_map(Term::fields) {
@@ -304,7 +309,7 @@ impl Answer<'_> {
             for (at, mut left) in (from..self.to).zip(self.code.block(&self.rows, from).unwrap_or_default()) {
                 while left != 0 {
                     let bit = left.trailing_zeros() as usize;
-                    found.extend(self.code.names.get(at * BITS + bit).copied().flatten());
+                    found.extend(self.code.whose.get(at * BITS + bit).and_then(|whose| self.code.names.get(usize::from(*whose))));
                     left &= left - 1;
                 }
             }

@@ -77,8 +77,33 @@ impl Part {
 /// What the answer for a part may depend on besides the facts: classes of principal and category, and the action.
 pub(in crate::policy) type Place = (Option<usize>, Option<Action>, Option<usize>);
 
+/// What was made of something, by the place for which it was made. What depends on both principal and category is of use to one slice
+/// only, and would in time be as many as there are slices.
+#[derive(Debug)]
+pub(super) struct ByPlace<K, V> {
+    kept: HashMap<(K, Place), Arc<V>>,
+    own: HashMap<(K, Place), Arc<V>>,
+}
+
+impl<K, V> Default for ByPlace<K, V> {
+    fn default() -> Self {
+        Self { kept: HashMap::new(), own: HashMap::new() }
+    }
+}
+
+impl<K, V> ByPlace<K, V> {
+    pub(super) fn at(&mut self, place: Place) -> &mut HashMap<(K, Place), Arc<V>> {
+        if place.0.is_some() && place.2.is_some() { &mut self.own } else { &mut self.kept }
+    }
+
+    /// Once a slice is done.
+    pub(super) fn forget_own(&mut self) {
+        self.own = HashMap::new();
+    }
+}
+
 /// Parts by their text, for all slices.
-pub(super) type Parts = HashMap<(String, Place), Arc<Part>>;
+pub(super) type Parts = ByPlace<String, Part>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Ask {
@@ -226,12 +251,12 @@ impl Lowering<'_> {
         let reads = Reads::of_expr(expr);
         let text = expr.to_string();
         let key = (text, self.setting.place(&reads));
-        if let Some(known) = self.parts.get(&key) {
+        if let Some(known) = self.parts.at(key.1).get(&key) {
             return Arc::clone(known);
         }
         let made = key.0.parse().ok().map_or_else(Part::unsure, |expression| self.setting.part(expr, &expression, &reads));
         let made = Arc::new(made);
-        self.parts.insert(key, Arc::clone(&made));
+        self.parts.at(key.1).insert(key, Arc::clone(&made));
         made
     }
 }

@@ -10,7 +10,7 @@
 //! Slices are compiled when they are first needed. Parts are evaluated once for all slices that cannot tell them
 //! apart, and equal tables are one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rules::Rule;
@@ -34,7 +34,7 @@ pub(super) use samples::{Sample, samples};
 #[derive(Debug, Default)]
 struct Shared {
     parts: lower::Parts,
-    rules: HashMap<(usize, lower::Place), Arc<Lowered>>,
+    rules: lower::ByPlace<usize, Lowered>,
     codes: HashSet<Arc<Code>>,
 }
 
@@ -48,10 +48,13 @@ impl Compiler {
         let Shared { parts, rules: known, codes } = &mut *shared;
         let lowered: Vec<(&Rule, Arc<Lowered>)> = rules
             .map(|(at, rule)| {
-                let lowered = known.entry((at, setting.place(&rule.reads))).or_insert_with(|| Arc::new(setting.lower(rule, parts)));
+                let place = setting.place(&rule.reads);
+                let lowered = known.at(place).entry((at, place)).or_insert_with(|| Arc::new(setting.lower(rule, parts)));
                 (rule, Arc::clone(lowered))
             })
             .collect();
+        parts.forget_own();
+        known.forget_own();
         let rules: Vec<_> = lowered.iter().map(|(rule, lowered)| (rule.name, rule.effect, &**lowered)).collect();
         let code = Arc::new(Code::new(setting.index, &rules));
         if let Some(equal) = codes.get(&code) {
