@@ -218,6 +218,7 @@ const WIDTH: usize = 120;
 
 fn verdict_table(text: &mut String, snapshot: &Snapshot, told: &[(CategoryVerdict, policy::Explanation)], shape: Option<&Shape>) {
     say!(text, "{:<13}{:<11}{:>6}  {:<9}why", "category", "owner", "fields", "verdict");
+    let mut said: Vec<(Category, Vec<String>)> = Vec::new();
     for (verdict, explanation) in told {
         let owner = snapshot.policies.vocabulary().categories.get(&verdict.category).map_or("-", |c| c.owner.as_str());
         let fields = shape.map_or(0, |s| {
@@ -228,8 +229,15 @@ fn verdict_table(text: &mut String, snapshot: &Snapshot, told: &[(CategoryVerdic
             Release::Reduced => "masked",
             Release::Withheld => "deny",
         };
-        for (n, why) in reasons(verdict, explanation).into_iter().enumerate() {
-            let why = cut(&why, WIDTH - 43);
+        let reasons = reasons(verdict, explanation);
+        let lines = match said.iter().find(|(_, same)| *same == reasons) {
+            Some((category, _)) => vec![format!("as {category}")],
+            None => reasons.iter().flat_map(|reason| wrapped(reason, WIDTH - 43)).collect(),
+        };
+        if lines.len() > 1 {
+            said.push((verdict.category, reasons));
+        }
+        for (n, why) in lines.into_iter().enumerate() {
             if n == 0 {
                 say!(text, "{:<13}{owner:<11}{fields:>6}  {word:<9}{why}", verdict.category);
             } else {
@@ -239,8 +247,20 @@ fn verdict_table(text: &mut String, snapshot: &Snapshot, told: &[(CategoryVerdic
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['…']).collect() }
+/// Lines of whole words, those after the first set in; nothing is left out.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// The reasons of one verdict, the deciding one first.
@@ -351,7 +371,11 @@ fn recorded_text(found: &Decision, consent_state: bool) -> String {
         let why = if r.policies.is_empty() { r.why.clone() } else { format!("{}: {}", r.why, r.policies.join(", ")) };
         let event = r.event.as_ref().filter(|_| consent_state).map(|e| format!(" · {e}")).unwrap_or_default();
         let status = if consent_state { r.status.as_str() } else { "" };
-        say!(text, "{:<13}{:<10}{:<18}{status:<11}{}{event}", r.category, r.release, r.basis, cut(&why, WIDTH - 52));
+        let lines = wrapped(&format!("{why}{event}"), WIDTH - 52);
+        say!(text, "{:<13}{:<10}{:<18}{status:<11}{}", r.category, r.release, r.basis, lines.first().map_or("", String::as_str));
+        for line in lines.iter().skip(1) {
+            say!(text, "{:<52}{line}", "");
+        }
     }
     if consent_state {
         weighing(&mut text, found);

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::harness::people::ada;
 use crate::harness::{World, entries, gateway};
+use crate::process::screen;
 
 const OUTREACH: &str = "sales.outreach";
 const PEOPLE: [&str; 6] = ["kim@marketing", "ada@marketing", "lee@sales", "max@finance", "ivo@it", "sam@service"];
@@ -78,7 +79,11 @@ fn bundled(world: &World, version: &str, author: &str, more: &[&str]) -> String 
     }
     let (exit, text) = world.consentry(&args);
     assert!(exit == 0 && world.root().join(&file).exists(), "{exit} {text}");
-    assert_eq!(0, world.consentry(&["policy", "sign", &file, "--key", name(author)]).0);
+    let (exit, signed) = world.consentry(&["policy", "sign", &file, "--key", name(author)]);
+    assert_eq!(0, exit, "{signed}");
+    if version == "2" {
+        screen("policy_bundle_and_sign", &format!("{text}{signed}"));
+    }
     file
 }
 
@@ -113,14 +118,14 @@ async fn try_out(world: &World) {
     let cases = world.root().join("policies/tests/house.toml");
     fs::write(&cases, format!("{CASE}{case}")).unwrap();
     said(&["policy", "fmt", "--check"], 0, "");
-    said(&["policy", "check"], 0, "");
+    screen("policy_check", &said(&["policy", "check"], 0, "no errors"));
     said(&["policy", "test"], 0, "2 passed");
     edit(world, true);
     said(&["policy", "test"], 1, "1 failed");
     edit(world, false);
 
     // In the shadow of what apps ask meanwhile: it counts, and enforces nothing.
-    said(&["policy", "shadow", "start", "policies"], 0, "nothing of it is enforced");
+    screen("policy_shadow_start", &said(&["policy", "shadow", "start", "policies"], 0, "nothing of it is enforced"));
     let first = world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await;
     let load = async || {
         let crm = world.client("crm");
@@ -134,7 +139,7 @@ async fn try_out(world: &World) {
     let report: Value = serde_json::from_str(&text).unwrap();
     let counted = ["gains", "loses", "failed"].map(|count| report[count].as_u64().unwrap());
     assert!(exit == 1 && counted == [201, 0, 0], "{text}");
-    said(&["policy", "shadow", "stop"], 0, "201 answers would gain");
+    screen("policy_shadow_stop", &said(&["policy", "shadow", "stop"], 0, "201 answers would gain"));
 
     // The log says the same, and a line for each widening that is meant lets it through.
     let replay = ["policy", "replay", "--candidate", "policies", "--format", "json"];
@@ -166,12 +171,15 @@ async fn a_change_is_bundled_signed_and_activated_and_nothing_else_is_taken() {
     let v2 = bundled(&world, "2", "kim@marketing", &[]);
     let (exit, text) = status(&world, &v2);
     assert!(exit == 1 && text.contains("nothing opens") && text.contains("missing: one more department"), "{exit} {text}");
+    screen("policy_status_of_a_bundle", &text);
     let (exit, text) = world.consentry(&["policy", "activate", &v2]);
     assert!(exit == 1 && text.contains("one more department"), "{exit} {text}");
+    screen("policy_activate_refused", &text);
     assert_eq!(withheld().await, before, "a refused bundle changes nothing");
     assert!(approve(&world, &v2, "max@finance").contains("nothing opens"));
     let (exit, text) = world.consentry(&["policy", "activate", &v2]);
     assert!(exit == 0 && text.contains("version 2"), "{exit} {text}");
+    screen("policy_activate", &text);
     assert!(withheld().await > before, "the new policy decides");
     let activated = of_kind(&world, "policy_activated").pop().unwrap();
     assert_eq!((&activated["version"], &activated["only_narrows"], &activated["approved"][0]), (&2.into(), &true.into(), &"finance".into()));
@@ -183,6 +191,7 @@ async fn a_change_is_bundled_signed_and_activated_and_nothing_else_is_taken() {
     let args = ["policy", "approve", &v3, "--as", "ada", "--against", "active.bundle", "--replay", "replay.json", "--yes"];
     let (exit, text) = world.consentry(&args);
     assert!(exit == 0 && text.contains("must approve: marketing, sales") && text.contains("campaign for outreach"), "{exit} {text}");
+    screen("policy_approve", &text);
     let (exit, text) = world.consentry(&["policy", "activate", &v3]);
     assert!(exit == 1 && text.contains("somebody of sales") && !text.contains("marketing"), "{exit} {text}");
     approve(&world, &v3, "lee@sales");
@@ -191,6 +200,7 @@ async fn a_change_is_bundled_signed_and_activated_and_nothing_else_is_taken() {
     assert_eq!(withheld().await, before);
     let (exit, text) = world.consentry(&["policy", "status"]);
     assert!(exit == 0 && text.contains("version 3") && text.contains("ada@marketing, lee@sales"), "{text}");
+    screen("policy_status", &text);
 
     // An author's own signature does not count, of whatever department.
     edit(&world, true);

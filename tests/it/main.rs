@@ -64,6 +64,8 @@ mod replay;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod screens;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stops;

@@ -35,6 +35,26 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// Holds what a command shows in `tests/it/screens/NAME.snap`, but for what differs from run to run.
+pub(crate) fn screen(name: &str, shown: &str) {
+    let filters = [
+        ("SHA256:[A-Za-z0-9+/]{43}", "SHA256:…"),
+        (r"\b[0-9a-f]{64}\b", "[set]"),
+        (r"\b(set|policies) [0-9a-f]{6}\b", "$1 [set]"),
+        (r"#\d+", "#[index]"),
+        (r"/[^ ]*/\.tmp\w+/", "[folder]/"),
+        (r"(?m)^[0-9a-f]{6} (judges|since) ", "[set] $1 "),
+        (r"\b20[12]\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)", "[time]"),
+        (r"\b\d+(\.\d+)? (s|ms)\b", "[duration]"),
+        (r"cvc5 \d[\d.]*", "cvc5 [version]"),
+        (r"localhost:\d+|127\.0\.0\.1:\d+", "[address]"),
+        (r"\bbg_[0-9A-Za-z]+", "[grant]"),
+    ];
+    insta::with_settings!({ filters => filters, snapshot_path => "../screens", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, shown);
+    });
+}
+
 /// The shipped policies, in a folder to change them in.
 pub(crate) fn policies_to_change() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
