@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use consentry::clock::{Clock, ManualClock, SystemClock};
 use http::Method;
+use http_body_util::BodyExt as _;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::harness::people::{ada, mina, pavel};
-use crate::harness::{Answer, Client, Gate, Plan, World, entries, gateway};
+use crate::harness::{Answer, Client, Gate, Plan, World, entries, gateway, soon};
 
 const ADA: &str = "/crm/customers/0031";
 const MINA: &str = "/crm/customers/0044";
@@ -165,6 +166,28 @@ async fn what_ends_while_the_api_is_slow_is_not_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ends_while_the_answer_is_being_sent_is_cut() {
+    const BIG: usize = 1_000_000;
+    let world = gateway().start().await;
+    let id = world.granted(json!({})).await;
+    world.upstream.json("GET /customers/0031", &ada().replace("Ada", &"A".repeat(BIG)));
+    let on_call = world.by_crm("emp-uses", &["on-call"]).http2();
+    let mut answer = on_call.get(ADA).purpose(SUPPORT).header("data-justification", "x").begin().await;
+    assert_eq!(200, answer.status().as_u16());
+    let mut came = soon("the first piece", answer.frame()).await.unwrap().unwrap().into_data().unwrap().len();
+    world.revoke(&id).await;
+    let is_cut = loop {
+        match soon("the next piece", answer.frame()).await {
+            Some(Ok(frame)) => came += frame.into_data().map_or(0, |data| data.len()),
+            Some(Err(_cut)) => break true,
+            None => break false,
+        }
+    };
+    assert!(is_cut && came <= 3 * 65_536, "{came} bytes came");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_survives_a_restart_and_its_end_does_too() {
     let world = gateway().start().await;
     let id = world.granted(json!({})).await;
@@ -204,7 +227,7 @@ async fn somebody_else_reviews_what_the_log_shows_and_an_overdue_review_is_seen(
     assert_eq!((&json!(1), &json!(id)), (&found["overdue"], &found["grants"][0]["id"]));
     let health = world.running().instance();
     assert!(health.readiness().is_ready());
-    crate::harness::soon("the metric", async {
+    soon("the metric", async {
         while !health.metrics().contains("break_glass_reviews_overdue 1") {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
