@@ -271,7 +271,7 @@ fn verdict(v: &CategoryVerdict) -> Object {
 fn grounds(p: &Grounds) -> Object {
     let closed_for: Vec<Json> = p.closed_for.iter().map(|basis| basis.as_str().into()).collect();
     Object::default()
-        .with("v", PREMISES_VERSION)
+        .with("v", GROUNDS_VERSION)
         .with("whom", p.whom.as_str())
         .with("action", p.action.as_str())
         .with_some("explicit", p.explicit.then_some(true))
@@ -288,7 +288,7 @@ fn grounds(p: &Grounds) -> Object {
 
 /// Counts up with every fact that policies can read and grounds gain: a replay takes no older ones, since it would have to
 /// guess what is not in them.
-pub(super) const PREMISES_VERSION: u64 = 1;
+pub(super) const GROUNDS_VERSION: u64 = 1;
 
 fn shadow_row(row: &ShadowRow) -> Object {
     let policies: Vec<Json> = row.policies.iter().map(|p| p.as_str().into()).collect();

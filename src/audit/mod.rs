@@ -11,7 +11,7 @@
 //! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
-//! - Reading, also while the log is being written: [`Reader`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
+//! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
 
 mod disk;
 mod encode;
@@ -43,6 +43,6 @@ pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};
 pub use queue::DecisionId;
-pub use read::{Logged, Reader};
+pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};

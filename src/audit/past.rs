@@ -15,7 +15,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::encode::PREMISES_VERSION;
+use super::encode::GROUNDS_VERSION;
 use super::error::AuditError;
 use super::parties;
 use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
@@ -464,7 +464,7 @@ fn read_verdicts(text: &str) -> Result<PastVerdicts, Gap> {
 }
 
 fn read_verdict(line: VerdictLine) -> Result<PastVerdict, Gap> {
-    let grounds = line.grounds.filter(|grounds| grounds.v == PREMISES_VERSION).ok_or(Gap::OtherVersion)?;
+    let grounds = line.grounds.filter(|grounds| grounds.v == GROUNDS_VERSION).ok_or(Gap::OtherVersion)?;
     let release = match line.release.as_str() {
         "withheld" => Release::Withheld,
         "reduced" => Release::Reduced,

@@ -114,6 +114,54 @@ impl Iterator for Reader {
     }
 }
 
+/// The newest entry of a kind, with its dictionary references as they stand there. Reads from the end, a segment at a time, so that
+/// it costs what was written since.
+///
+/// # Errors
+/// When there is no log in `dir`, or what is read on the way is damaged.
+pub fn newest(dir: &Path, kind: &str) -> Result<Option<Logged>, AuditError> {
+    let segments = segment::list(&segment::directories(dir))?;
+    if segments.is_empty() {
+        return Err(AuditError::NoLog { dir: dir.to_owned() });
+    }
+    let mut limit = None;
+    for file in segments.iter().rev() {
+        if let Some(found) = newest_in(file, limit, kind)? {
+            return Ok(Some(found));
+        }
+        limit = Some(file.name.first);
+    }
+    Ok(None)
+}
+
+/// `limit`: the first index of the segment after it.
+fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Option<Logged>, AuditError> {
+    let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+    let mut index = file.name.first;
+    let damaged = |index| AuditError::Damaged { what: format!("entry {index} is missing or changed") };
+    if segment::parse_header(&data).map(|tree| tree.size()) != Some(index) {
+        return Err(damaged(index));
+    }
+    // Entries are canonical; only those that hold the word are taken apart.
+    let word = format!("\"kind\":\"{kind}\"");
+    let (mut at, mut found) = (HEADER_BYTES, None);
+    while limit != Some(index) {
+        match segment::frame_at(&data, at, index) {
+            Frame::Entry { entry, end } => {
+                if entry.windows(word.len()).any(|part| part == word.as_bytes()) {
+                    let logged = resolve(index, entry.to_vec(), &mut HashMap::new());
+                    found = (logged.kind() == kind).then_some(logged).or(found);
+                }
+                at = end;
+                index += 1;
+            }
+            Frame::None if limit.is_none() => break,
+            Frame::None => return Err(damaged(index)),
+        }
+    }
+    Ok(found)
+}
+
 fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
     let value: Value = serde_json::from_slice(&raw).unwrap_or_default();
     let mut resolved = value.clone();

@@ -14,7 +14,7 @@ use super::route::Routed;
 use super::state::Shared;
 use crate::audit::{Entry, GROUP_PARTIES_MAX, Group, Recorded};
 use crate::filter::{CutError, Limits, Report};
-use crate::model::{PartyFacts, PartyNo, ResponsePlan};
+use crate::model::{CategoryVerdict, PartyFacts, PartyNo, ResponsePlan, Verdicts};
 
 /// A success whose body may be cut.
 ///
@@ -188,7 +188,7 @@ pub(super) fn portions(groups: Vec<Group>) -> Vec<Vec<Group>> {
 
 /// At most what the verdicts of a group take in the log: fixed words, and the names that files declare.
 fn verdict_bytes(group: &Group) -> usize {
-    let names = |v: &crate::model::CategoryVerdict| -> usize {
+    let names = |v: &CategoryVerdict| -> usize {
         let policies: usize = v.policies.iter().map(|p| p.as_str().len() + 3).sum();
         v.category.as_str().len() + policies + v.activity.map_or(0, |(key, _)| key.as_str().len())
     };
@@ -222,6 +222,12 @@ pub(super) fn error_groups(error: &CutError, facts: &Facts) -> Vec<Group> {
     }
 }
 
+/// What was decided anew, at another time or by other policies than its head names, cannot be judged again by what the head says.
+pub(super) fn without_grounds(group: &mut Group) {
+    let verdicts = group.verdicts.iter().map(|v| CategoryVerdict { grounds: None, ..v.clone() });
+    group.verdicts = Arc::new(Verdicts::new(verdicts.collect()));
+}
+
 pub(super) fn note_drift(routed: &Routed, shared: &Shared, report: &Report) {
     if !report.drift.is_empty() {
         shared.metrics.drift(routed.found.api.name.as_str(), report.drift.len());
@@ -235,7 +241,7 @@ pub(super) fn contact(routed: &Routed) -> Option<&str> {
 }
 
 /// The group of one known (or unknown) customer for a head or denial entry.
-pub(super) fn single_group(standing: Option<&crate::consent::Standing>, verdicts: &Arc<crate::model::Verdicts>, released: bool) -> Group {
+pub(super) fn single_group(standing: Option<&crate::consent::Standing>, verdicts: &Arc<Verdicts>, released: bool) -> Group {
     Group {
         parties: standing.map(|s| vec![s.party]).unwrap_or_default(),
         unknown: u32::from(standing.is_none()),

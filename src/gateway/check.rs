@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::answer::portions;
+use super::answer::{portions, without_grounds};
 use super::judge::{Asked, Basis, Judging, log_groups};
 use super::premises::Premises;
 use super::route::mandate;
@@ -25,11 +25,12 @@ const ROUTE: &str = "POST /v1/check";
 /// Answers in the order of the question; recorded when this returns. Blocks on the disk.
 pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked, Problem> {
     let mut head: Option<Recorded> = None;
+    let mut is_anew = false;
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = shared.snapshot();
         let (asked, facts) = asked(shared, &snapshot, question)?;
         let refuse = |code, remedy: &str, head: Option<&Recorded>| Err(denied(shared, &facts, head, Problem::new(code, remedy)));
-        if shared.is_stale() {
+        if snapshot.has_run_out(asked.now) {
             return refuse(Code::PolicyStale, "repeat once `/readyz` says ready", head.as_ref());
         }
         let registered = snapshot.authenticator.registered(question.client);
@@ -44,9 +45,12 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
             Some(known) => known,
             None => head.insert(written(shared, Entry::Intent { facts: Arc::clone(&facts), groups: Vec::new() })?),
         };
-        let Ok(list) = List::judge(shared, &snapshot, &asked, &categories, &question.ids) else {
+        let Ok(mut list) = List::judge(shared, &snapshot, &asked, &categories, &question.ids) else {
             return refuse(Code::ConsentUnavailable, "repeat in a few seconds", Some(head));
         };
+        if is_anew {
+            list.groups.iter_mut().for_each(without_grounds);
+        }
         list.record(shared, head).map_err(|error| log_away(&error))?;
         if list.still_holds(shared, &snapshot) {
             let outcome = if list.allowed() == 0 { "deny" } else { "permit" };
@@ -55,6 +59,7 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
             tracing::info!(decision, app = %question.client, ids = question.ids.len(), "checked");
             return Ok(Checked { decision, index: head.index(), allowed: list.answers, revision: shared.ledger.revision().0 });
         }
+        is_anew = true;
     }
     tracing::warn!("a list was decided anew too often");
     let (_, facts) = asked(shared, &shared.snapshot(), question)?;
@@ -172,7 +177,7 @@ impl List {
     }
 
     fn still_holds(&self, shared: &Shared, snapshot: &Snapshot) -> bool {
-        shared.generation() == snapshot.generation && self.decided_on.iter().all(|d| d.still_holds(&shared.ledger))
+        shared.still_decides(snapshot.generation) && self.decided_on.iter().all(|d| d.still_holds(&shared.ledger))
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::judge::{About, Asked, explained};
 use super::permit::{categories_with_embedded, masked};
-use super::premises::Premises;
+use super::premises::{Premises, customers_max};
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
@@ -47,7 +47,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         gpc: false,
         records: found.route.records_max,
         now: shared.clock.now(),
-        premises: Premises::default(),
+        premises: Premises { customers: customers_max(&found), ..Premises::default() },
         shadow: None,
         caller,
     };
@@ -120,7 +120,9 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
     let told: Vec<(CategoryVerdict, policy::Explanation)> =
         categories.iter().map(|(category, mask)| explained(&snapshot.policies, asked, about, *category, *mask)).collect();
     let opens = told.iter().any(|(v, _)| v.release != Release::Withheld);
-    let permitted = opens && shape.is_none_or(|s| s.needs.iter().all(|n| told.iter().any(|(v, _)| v.category == *n && v.release == Release::Full)));
+    let has_run_out = snapshot.has_run_out(asked.now);
+    let needs_met = shape.is_none_or(|s| s.needs.iter().all(|n| told.iter().any(|(v, _)| v.category == *n && v.release == Release::Full)));
+    let permitted = !has_run_out && opens && needs_met;
 
     let mut text = String::new();
     let set: String = snapshot.set_id.chars().take(6).collect();
@@ -150,9 +152,14 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
     customer_lines(&mut text, customer, &told);
     text.push('\n');
     verdict_table(&mut text, snapshot, &told, shape.map(AsRef::as_ref));
-    changes(&mut text, &told, permitted);
+    if has_run_out {
+        say!(text, "\npolicy-stale: the policies have run out, so nothing is decided; activate a later bundle");
+    } else {
+        changes(&mut text, &told, permitted);
+    }
     let document = json!({
         "permitted": permitted,
+        "stale": has_run_out,
         "policy_set": snapshot.set_id.to_string(),
         "generation": snapshot.generation,
         "consent_revision": shared.ledger.revision().0,

@@ -2,23 +2,26 @@
 //!
 //! ```text
 //! open, test -> newer? in time? replaces the active set? routes its own? -> difference -> enough signatures?
-//!            -> policy_activated, durable -> remembered in the ledger, pending -> files renamed -> swapped -> no longer pending
+//!            -> remembered in the ledger, under way -> policy_activated, durable -> files renamed -> swapped -> remembered as active
 //! ```
 //!
 //! INVARIANT: nothing that a bundle or a caller says replaces a check here: the difference is computed from what decides now.
 //! INVARIANT: the highest version that was ever activated stands in the consent store and in the decision log; losing one of
-//! them, or the bundle's files, does not lower it. After a kill between two steps either the old bundle or the new one is whole.
+//! them, putting an older store back, or losing the bundle's files does not lower it. After a kill between two steps either the
+//! old bundle or the new one is whole. What failed on its way is remembered as taken back: it was never active.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::audit::{Entry, Log, Reader};
-use crate::config::{BundleSettings, Config};
+use crate::audit::{self, Entry, Log};
+use crate::config::BundleSettings;
 use crate::consent::{Document, IdempotencyKey, Ledger};
 use crate::model::{Department, Finding, Findings, Name};
 use crate::policy::Difference;
@@ -99,9 +102,9 @@ impl Candidate {
         Self::new(settings, bundle, signatures)
     }
 
-    fn approved(&self, need: Need, now: Timestamp, known: &[&Policies]) -> Result<ActiveBundle, Refusal> {
-        let vocabularies: Vec<_> = known.iter().map(|policies| &**policies.vocabulary()).collect();
-        let approvals = Approvals::of(&self.bundle, &self.signatures, &self.signers, now, &vocabularies)?;
+    /// `next`: the bundle's own policies.
+    fn approved(&self, need: Need, now: Timestamp, next: &Policies) -> Result<ActiveBundle, Refusal> {
+        let approvals = Approvals::of(&self.bundle, &self.signatures, &self.signers, now, next.vocabulary(), &need)?;
         let missing = approvals.missing(&need, usize::try_from(self.settings.departments_min).unwrap_or(usize::MAX));
         if !missing.is_nothing() {
             return Err(Refusal::Signatures(missing));
@@ -110,10 +113,10 @@ impl Candidate {
         Ok(ActiveBundle { manifest, digest, need, approvals, ran_out: AtomicBool::new(false) })
     }
 
-    /// Judges what is to take the active bundle's place. `config` is the one on disk, with the bundle's catalogue.
+    /// Judges what is to take the active bundle's place. `governed`: the hash of the configuration on disk.
     pub(super) fn judge(
         &self,
-        config: &Config,
+        governed: &str,
         next: &Policies,
         active: (&ActiveBundle, &Policies),
         highest: u64,
@@ -131,29 +134,33 @@ impl Candidate {
             let said = manifest.replaces.clone().unwrap_or_else(|| "of nobody".to_owned());
             return Err(Refusal::Replaces { said, active: policies.id().to_owned() });
         }
-        if manifest.governed != config.governed_hash {
+        if manifest.governed != governed {
             return Err(Refusal::Routes);
         }
         let mut difference = Difference::between(Some(policies), next);
         if manifest.governed != before.manifest.governed {
             difference.with_other_routes();
         }
-        self.approved(difference.need(), now, &[policies, next])
+        self.approved(difference.need(), now, next)
     }
 
     /// Judges the gateway's own copy at a start or a reload: it must be what was activated last. A gateway that never had one
     /// takes its first from the operator, signed by the owners of all there is.
-    pub(super) fn confirm(&self, config: &Config, policies: &Policies, memory: &Memory<'_>, now: Timestamp) -> Result<(ActiveBundle, bool), Refusal> {
+    pub(super) fn confirm(&self, governed: &str, policies: &Policies, memory: &Memory, now: Timestamp) -> Result<(ActiveBundle, bool), Refusal> {
         let manifest = &self.bundle.manifest;
-        if manifest.governed != config.governed_hash {
+        if manifest.governed != governed {
             return Err(Refusal::Routes);
         }
         let digest = self.bundle.digest();
         match memory.last(&digest)? {
-            Some(known) if known.digest == digest => Ok((self.approved(known.need, now, &[policies])?, false)),
+            Some(known) if known.digest == digest => {
+                let active = self.approved(known.need, now, policies)?;
+                active.ran_out.store(known.state == State::RanOut, Ordering::Relaxed);
+                Ok((active, false))
+            }
             Some(known) => Err(Refusal::Foreign(known.version)),
             None if now >= manifest.expires => Err(Refusal::Expired(manifest.expires)),
-            None => Ok((self.approved(Difference::need_of_first(policies), now, &[policies])?, true)),
+            None => Ok((self.approved(Difference::need_of_first(policies), now, policies)?, true)),
         }
     }
 
@@ -218,17 +225,43 @@ impl ActiveBundle {
         }
     }
 
-    fn note(&self, pending: bool) -> Document {
-        note(self.manifest.version, &self.digest, &self.need, pending)
+    fn known(&self, state: State) -> Known {
+        Known { version: self.manifest.version, digest: self.digest.clone(), need: self.need.clone(), state }
+    }
+}
+
+/// How far an activation came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Whether it took effect is said by the bundle's file.
+    UnderWay,
+    Active,
+    /// It was active until it ran out; a clock that is set back does not change that.
+    RanOut,
+    /// It took no effect.
+    TakenBack,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::UnderWay, Self::Active, Self::RanOut, Self::TakenBack];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnderWay => "under-way",
+            Self::Active => "active",
+            Self::RanOut => "ran-out",
+            Self::TakenBack => "taken-back",
+        }
     }
 }
 
 /// An activation as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     version: u64,
     digest: String,
     need: Need,
-    pending: bool,
+    state: State,
 }
 
 impl Known {
@@ -236,91 +269,106 @@ impl Known {
         let needed = value.get("needed").map_or(Some(&[][..]), |list| list.as_array().map(Vec::as_slice))?;
         let departments = needed.iter().map(|name| name.as_str().map(|name| Department(Name::intern(name)))).collect::<Option<_>>()?;
         let need = Need { departments, only_narrows: value.get("only_narrows")?.as_bool()? };
-        let pending = value.get("pending").and_then(Value::as_bool).unwrap_or(false);
-        Some(Self { version, digest: value.get("bundle")?.as_str()?.to_owned(), need, pending })
+        // The log names what was about to be activated; that it failed stands in the store only.
+        let state = match value.get("state") {
+            None => State::Active,
+            Some(word) => State::ALL.into_iter().find(|state| word == state.as_str())?,
+        };
+        Some(Self { version, digest: value.get("bundle")?.as_str()?.to_owned(), need, state })
+    }
+
+    fn document(&self) -> Document {
+        let needed: Vec<&str> = self.need.departments.iter().map(|department| department.as_str()).collect();
+        let body = json!({ "bundle": self.digest, "needed": needed, "only_narrows": self.need.only_narrows, "state": self.state.as_str() });
+        // Sorted as the numbers are.
+        Document { kind: KIND, key: format!("{:020}", self.version), body: Some(body.to_string()) }
     }
 }
 
-/// Where activations are remembered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Memory<'a> {
-    pub(super) ledger: &'a Ledger,
-    pub(super) log_dir: &'a Path,
+/// The activations of a gateway, by version.
+#[derive(Debug)]
+pub(super) struct Memory {
+    ledger: Arc<Ledger>,
+    known: Mutex<BTreeMap<u64, Known>>,
 }
 
-impl Memory<'_> {
-    /// The highest version that was ever activated.
-    pub(super) fn highest(&self) -> Result<u64, Refusal> {
-        Ok(self.all()?.last().map_or(0, |known| known.version))
+impl Memory {
+    /// Of the store, and the log's newest, which an older store than before does not know. What the store says of a version counts:
+    /// it is told of it before the log and after it.
+    pub(super) fn open(ledger: Arc<Ledger>, log_dir: &Path) -> Result<Self, Refusal> {
+        let damaged = || Refusal::Store("what is remembered of activations cannot be read".to_owned());
+        let documents = ledger.documents(KIND).map_err(|error| Refusal::Store(error.to_string()))?;
+        let read = |(key, body): &(String, String)| Known::of(key.parse().ok()?, &serde_json::from_str(body).ok()?);
+        let stored = documents.iter().map(|document| read(document).map(|known| (known.version, known)).ok_or_else(damaged));
+        let memory = Self { ledger, known: Mutex::new(stored.collect::<Result<_, _>>()?) };
+        if let Some(entry) = audit::newest(log_dir, "policy_activated").map_err(|error| Refusal::Store(error.to_string()))? {
+            let version = entry.value.get("version").and_then(Value::as_u64).ok_or_else(damaged)?;
+            let logged = Known::of(version, &entry.value).ok_or_else(damaged)?;
+            let is_known = memory.all().get(&version).is_some_and(|known| known.digest == logged.digest);
+            if !is_known {
+                memory.put(logged, None)?;
+            }
+        }
+        Ok(memory)
+    }
+
+    /// The highest version that was ever activated, or may have been.
+    pub(super) fn highest(&self) -> u64 {
+        self.all().values().rfind(|known| known.state != State::TakenBack).map_or(0, |known| known.version)
     }
 
     /// The last activation, as far as it took effect: one that a kill kept from its files is taken back, one that has them is
     /// under way no longer.
     fn last(&self, found: &str) -> Result<Option<Known>, Refusal> {
-        let mut all = self.all()?;
-        let last = all.pop();
-        let before = all.pop().filter(|before| before.digest == found);
+        let (last, before) = {
+            let all = self.all();
+            let mut effective = all.values().rev().filter(|known| known.state != State::TakenBack).cloned();
+            (effective.next(), effective.next().filter(|before| before.digest == found))
+        };
         match (last, before) {
-            (Some(last), Some(before)) if last.pending && last.digest != found => {
-                self.put(Document { body: None, ..note(last.version, &last.digest, &last.need, true) }, None, None)?;
+            (Some(last), Some(before)) if last.state == State::UnderWay && last.digest != found => {
+                self.put(Known { state: State::TakenBack, ..last }, None)?;
                 Ok(Some(before))
             }
-            (Some(last), _) if last.pending && last.digest == found => {
-                self.put(note(last.version, &last.digest, &last.need, false), None, None)?;
+            (Some(last), _) if last.state == State::UnderWay && last.digest == found => {
+                let last = Known { state: State::Active, ..last };
+                self.put(last.clone(), None)?;
                 Ok(Some(last))
             }
             (last, _) => Ok(last),
         }
     }
 
-    /// Of the store, and of the log when the store knows of none: it may be another store than before.
-    fn all(&self) -> Result<Vec<Known>, Refusal> {
-        let damaged = || Refusal::Store("what the store remembers of activations cannot be read".to_owned());
-        let documents = self.ledger.documents(KIND).map_err(|error| Refusal::Store(error.to_string()))?;
-        let read = |(key, body): &(String, String)| Known::of(key.parse().ok()?, &serde_json::from_str(body).ok()?);
-        let mut all: Vec<Known> = documents.iter().map(|document| read(document).ok_or_else(damaged)).collect::<Result<_, _>>()?;
-        if all.is_empty() {
-            for entry in Reader::open(self.log_dir).map_err(|error| Refusal::Store(error.to_string()))? {
-                let entry = entry.map_err(|error| Refusal::Store(error.to_string()))?;
-                if entry.kind() == "policy_activated" {
-                    let version = entry.value.get("version").and_then(Value::as_u64).ok_or_else(damaged)?;
-                    all.push(Known::of(version, &entry.value).ok_or_else(damaged)?);
-                }
-            }
-            all.sort_by_key(|known| known.version);
-        }
-        Ok(all)
+    /// `key`: under which whoever repeats the request is told that it was done.
+    pub(super) fn remember(&self, active: &ActiveBundle, state: State, key: Option<&IdempotencyKey>) -> Result<(), Refusal> {
+        self.put(active.known(state), key)
     }
 
-    pub(super) fn remember(&self, active: &ActiveBundle, pending: bool, key: Option<&IdempotencyKey>) -> Result<(), Refusal> {
-        self.put(active.note(pending), key, key.map(|_| active.version().to_string()))
+    /// Once it has run out that is kept, so that neither a reload nor a restart forgets it.
+    pub(super) fn remember_end(&self, active: &ActiveBundle, now: Timestamp) -> Result<(), Refusal> {
+        let ended = active.known(State::RanOut);
+        let is_kept = || self.all().get(&ended.version) == Some(&ended);
+        if !active.has_run_out(now) || is_kept() { Ok(()) } else { self.put(ended, None) }
     }
 
-    pub(super) fn forget(&self, active: &ActiveBundle) -> Result<(), Refusal> {
-        self.put(Document { body: None, ..active.note(true) }, None, None)
+    fn put(&self, known: Known, key: Option<&IdempotencyKey>) -> Result<(), Refusal> {
+        let detail = key.map(|_| known.version.to_string());
+        let mut all = self.all();
+        self.ledger.put_documents(vec![known.document()], key, detail).map_err(|error| Refusal::Store(error.to_string()))?;
+        all.insert(known.version, known);
+        Ok(())
     }
 
-    fn put(&self, document: Document, key: Option<&IdempotencyKey>, detail: Option<String>) -> Result<(), Refusal> {
-        self.ledger.put_documents(vec![document], key, detail).map_err(|error| Refusal::Store(error.to_string()))
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Entries and memory of the first bundle, which no activation brought.
-pub(super) fn take_first(active: &ActiveBundle, log: &Log, memory: &Memory<'_>) -> Result<(), Refusal> {
-    let written = log.append(active.entry()).and_then(crate::audit::Pending::wait);
+pub(super) fn take_first(active: &ActiveBundle, log: &Log, memory: &Memory) -> Result<(), Refusal> {
+    let written = log.append(active.entry()).and_then(audit::Pending::wait);
     written.map_err(|error| Refusal::Store(error.to_string()))?;
-    memory.remember(active, false, None)
-}
-
-fn note(version: u64, digest: &str, need: &Need, pending: bool) -> Document {
-    let needed: Vec<&str> = need.departments.iter().map(|department| department.as_str()).collect();
-    let body = json!({ "bundle": digest, "needed": needed, "only_narrows": need.only_narrows, "pending": pending });
-    Document { kind: KIND, key: key(version), body: Some(body.to_string()) }
-}
-
-/// Sorted as the numbers are.
-fn key(version: u64) -> String {
-    format!("{version:020}")
+    memory.remember(active, State::Active, None)
 }
 
 /// `FILE.sigs`
@@ -346,72 +394,4 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::{LogSettings, Mode, SigningKeySource};
-    use crate::clock::SystemClock;
-
-    struct Room {
-        dir: tempfile::TempDir,
-        ledger: Ledger,
-    }
-
-    impl Room {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let ledger = Ledger::open(&dir.path().join("consent.db"), SystemClock::shared()).unwrap();
-            crate::audit::generate_signing_key(&dir.path().join("key.pem")).unwrap();
-            let settings = LogSettings {
-                dir: dir.path().join("log"),
-                spare_dir: None,
-                origin: "gw".to_owned(),
-                signing_key: SigningKeySource::Bytes(fs::read(dir.path().join("key.pem")).unwrap()),
-                queue_max: 16,
-                segment_bytes: 1 << 20,
-                mode: Mode::Strict,
-            };
-            let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
-            let departments = vec![Department(Name::intern("sales"))];
-            let activated = Entry::PolicyActivated {
-                version: 4,
-                bundle: "d4".to_owned(),
-                set: "s4".to_owned(),
-                needed: departments.clone(),
-                only_narrows: false,
-                approved: departments,
-            };
-            log.append(activated).unwrap().wait().unwrap();
-            log.close();
-            Self { dir, ledger }
-        }
-
-        fn last(&self, found: &str) -> (u64, String, bool) {
-            let log_dir = self.dir.path().join("log");
-            let memory = Memory { ledger: &self.ledger, log_dir: &log_dir };
-            let known = memory.last(found).unwrap().unwrap();
-            (memory.highest().unwrap(), known.digest, known.pending)
-        }
-
-        fn put(&self, version: u64, digest: &str, pending: bool) {
-            let need = Need { departments: [Department(Name::intern("sales"))].into(), only_narrows: false };
-            self.ledger.put_documents(vec![note(version, digest, &need, pending)], None, None).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_lost_store_does_not_lower_the_highest_version() {
-        assert_eq!(Room::new().last("d1"), (4, "d4".to_owned(), false), "the log knows");
-    }
-
-    #[test]
-    fn a_kill_during_an_activation_leaves_the_old_bundle_or_the_new_one() {
-        let room = Room::new();
-        room.put(9, "d9", false);
-        room.put(10, "d10", true);
-        assert_eq!(room.last("other"), (10, "d10".to_owned(), true), "neither of them: to be refused");
-        assert_eq!(room.last("d9"), (9, "d9".to_owned(), false), "killed before its files");
-        room.put(10, "d10", true);
-        assert_eq!(room.last("d10").1, "d10", "killed after its files");
-        assert_eq!(room.last("d9"), (10, "d10".to_owned(), false), "from then on the old one is refused");
-    }
-}
+mod tests;

@@ -80,9 +80,10 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let declared = unfiltered.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let plan = &routed.found.route.response;
     let filtered = Filtered::declared_free(plan, declared, unfiltered.body.clone()).map_err(|e| of(cut_problem(&e, contact(&routed))))?;
-    if routed.snapshot.generation != shared.generation() {
+    if !shared.still_decides(routed.snapshot.generation) {
         // What is free of customer data is said by the configuration, which has just changed.
-        return Err(of(Code::UpstreamUnavailable.into()));
+        let has_run_out = routed.snapshot.has_run_out(shared.clock.now());
+        return Err(of(if has_run_out { Code::PolicyStale } else { Code::UpstreamUnavailable }.into()));
     }
     let ending = Ending {
         shared: Arc::clone(shared),

@@ -85,9 +85,6 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, req
     let accepted = accept(request, connection, &snapshot.hosts).map_err(Halt::Rejected)?;
     let (call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
     let routed = route(shared, &snapshot, &call)?;
-    if shared.is_stale() {
-        return Err(Halt::refuse(routed.facts, Code::PolicyStale));
-    }
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,
         (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
@@ -190,8 +187,7 @@ pub(super) struct Ending {
 impl respond::Watch for Ending {
     fn still_holds(&self) -> bool {
         let ledger = &self.shared.ledger;
-        let is_decided_on = self.shared.generation() == self.generation && !self.shared.is_stale();
-        is_decided_on && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
+        self.shared.still_decides(self.generation) && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
     }
 
     fn ended(&self, bytes: u64, complete: bool) {

@@ -99,7 +99,7 @@ fn granted(shared: &Shared, headers: &HeaderMap, caller: &Caller, found: &Found,
 }
 
 /// Distinct customers of whom the answer can hold anything; `None` when no declaration bounds them.
-fn customers_max(found: &Found) -> Option<u32> {
+pub(super) fn customers_max(found: &Found) -> Option<u32> {
     match &found.route.response {
         ResponsePlan::Empty | ResponsePlan::Free { .. } => Some(0),
         ResponsePlan::Open { .. } => Some(1),

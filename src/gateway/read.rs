@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::accept::read_json;
 use super::answer::{
     contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
-    upstream_method,
+    upstream_method, without_grounds,
 };
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
@@ -26,7 +26,7 @@ use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, Report};
-use crate::model::{CategoryVerdict, EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 const ATTEMPTS_MAX: usize = 8;
@@ -126,13 +126,9 @@ async fn release(
 ) -> Result<Response<Reply>, Halt> {
     let mut covered = covered;
     let mut reserved = BTreeSet::new();
-    let decided_by = routed.snapshot.generation;
+    let mut is_anew = false;
     for _ in 0..ATTEMPTS_MAX {
-        let (cut, mut basis) = cut(shared, &routed, &head, &unfiltered, customer.clone())?;
-        let mut groups = log_groups(&cut.report.groups, &basis.facts);
-        if routed.snapshot.generation != decided_by {
-            groups.iter_mut().for_each(without_premises);
-        }
+        let (cut, mut basis, groups) = cut(shared, &routed, &head, &unfiltered, customer.clone(), is_anew)?;
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
@@ -142,7 +138,7 @@ async fn release(
         let premises = routed.asked.premises.clone();
         let holds = |basis: &Basis| {
             let ledger = &shared.ledger;
-            generation == shared.generation() && premises.still_hold(ledger) && basis.decided_on.iter().all(|d| d.still_holds(ledger))
+            shared.still_decides(generation) && premises.still_hold(ledger) && basis.decided_on.iter().all(|d| d.still_holds(ledger))
         };
         let uses = &basis.uses(&cut.report.groups) - &reserved;
         // What no longer holds takes no use.
@@ -156,18 +152,13 @@ async fn release(
         }
         // Something changed: the head's verdicts are no longer those that hold.
         covered = None;
-        if generation != shared.generation() || !premises.still_hold(&shared.ledger) {
+        if !shared.still_decides(generation) || !premises.still_hold(&shared.ledger) {
             routed = route_anew(shared, call, &routed, &head)?;
+            is_anew = true;
         }
     }
     tracing::warn!("an answer was decided anew too often");
     Err(Halt::refuse_of(&routed.facts, &head, Code::ConsentUnavailable, Vec::new()))
-}
-
-/// What was decided anew by other policies than the head names cannot be judged again by what the head says.
-fn without_premises(group: &mut Group) {
-    let verdicts = group.verdicts.iter().map(|v| CategoryVerdict { grounds: None, ..v.clone() });
-    group.verdicts = Arc::new(Verdicts::new(verdicts.collect()));
 }
 
 /// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
@@ -201,6 +192,11 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
     if !now.snapshot.authenticator.still_knows(&call.principal) {
         return Err(Halt::refuse_of(&before.facts, head, denied(contact(before)), Vec::new()));
     }
+    // The head names the grant that was called upon; nothing goes out under another one.
+    let grant = |routed: &Routed| routed.asked.premises.grant.as_ref().map(|grant| grant.id.clone());
+    if grant(&now) != grant(before) {
+        return Err(Halt::refuse_of(&before.facts, head, Code::EmergencyNotGranted, Vec::new()));
+    }
     // A search body was judged by the parameters declared then; what is declared now may name other categories.
     let searches = before.found.route.search.is_some();
     if searches || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
@@ -210,13 +206,15 @@ fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Rec
     Ok(now)
 }
 
+/// Cuts the answer, with the groups for the log. `is_anew`: not by the question that the head tells.
 fn cut(
     shared: &Shared,
     routed: &Routed,
     head: &Recorded,
     unfiltered: &Unfiltered,
     customer: Option<Identifier>,
-) -> Result<(filter::Cut, Basis), Halt> {
+    is_anew: bool,
+) -> Result<(filter::Cut, Basis, Vec<Group>), Halt> {
     let snapshot = &routed.snapshot;
     let refuse = |problem: Problem, groups| Halt::refuse_of(&routed.facts, head, problem, groups);
     let unreadable = || refuse(Code::UpstreamUnreadable.into(), Vec::new());
@@ -255,9 +253,16 @@ fn cut(
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
     let result = filter::cut(&unfiltered.body, &plan, &snapshot.catalog.shapes, &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
+    let mut groups = match &result {
+        Ok(cut) => log_groups(&cut.report.groups, &basis.facts),
+        Err(error) => error_groups(error, &basis.facts),
+    };
+    if is_anew {
+        groups.iter_mut().for_each(without_grounds);
+    }
     match result {
-        Ok(cut) => Ok((cut, basis)),
-        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), error_groups(&error, &basis.facts))),
+        Ok(cut) => Ok((cut, basis, groups)),
+        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), groups)),
     }
 }
 

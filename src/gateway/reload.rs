@@ -13,7 +13,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::build;
-use super::governance::{ActiveBundle, Candidate, Memory, Refusal};
+use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
@@ -93,6 +93,8 @@ pub(super) struct Reloader {
     staff: Arc<ArcSwap<Staff>>,
     slots: TlsSlots,
     webhooks: Arc<Webhooks>,
+    /// Of activations; `None` when the policies come from an unsigned folder.
+    memory: Option<Memory>,
     watched: Mutex<Vec<PathBuf>>,
     stale: Mutex<Option<Stale>>,
     pub(super) loaded_at: Mutex<Timestamp>,
@@ -114,6 +116,7 @@ impl Reloader {
         staff: Arc<ArcSwap<Staff>>,
         slots: TlsSlots,
         webhooks: Arc<Webhooks>,
+        memory: Option<Memory>,
     ) -> Self {
         let loaded_at = Mutex::new(shared.clock.now());
         let watched = Mutex::new(watched(config));
@@ -124,6 +127,7 @@ impl Reloader {
             staff,
             slots,
             webhooks,
+            memory,
             watched,
             stale: Mutex::new(None),
             loaded_at,
@@ -173,11 +177,20 @@ impl Reloader {
     }
 
     fn confirmed(&self, candidate: &Candidate, config: &Config, policies: &Policies) -> Result<ActiveBundle, Refusal> {
-        candidate.confirm(config, policies, &self.memory(), self.shared.clock.now()).map(|(active, _)| active)
+        self.remember_end()?;
+        candidate.confirm(&config.governed_hash, policies, self.memory()?, self.shared.clock.now()).map(|(active, _)| active)
     }
 
-    fn memory(&self) -> Memory<'_> {
-        Memory { ledger: &self.shared.ledger, log_dir: &self.fixed.audit.0 }
+    fn memory(&self) -> Result<&Memory, Refusal> {
+        self.memory.as_ref().ok_or(Refusal::Unsigned)
+    }
+
+    /// Keeps that the active bundle has run out, once it has.
+    pub(super) fn remember_end(&self) -> Result<(), Refusal> {
+        match (&self.memory, &self.shared.snapshot().bundle) {
+            (Some(memory), Some(bundle)) => memory.remember_end(bundle, self.shared.clock.now()),
+            (None, _) | (_, None) => Ok(()),
+        }
     }
 
     /// Judges a bundle as if it were to be activated; changes nothing.
@@ -189,8 +202,8 @@ impl Reloader {
         drop(bundle.tested()?);
         let (config, policies, candidate) = build::load_signed(&self.path, Some((bundle, signatures.to_owned()))).map_err(Refusal::Config)?;
         let candidate = candidate.ok_or(Refusal::Unsigned)?;
-        let (highest, now) = (self.memory().highest()?, self.shared.clock.now());
-        let active = candidate.judge(&config, &policies, (before, &snapshot.policies), highest, now)?;
+        let (highest, now) = (self.memory()?.highest(), self.shared.clock.now());
+        let active = candidate.judge(&config.governed_hash, &policies, (before, &snapshot.policies), highest, now)?;
         let next = self.prepare(config, &policies, None).map_err(Refusal::Running)?;
         Ok((candidate, active, next))
     }
@@ -227,20 +240,18 @@ impl Reloader {
     ) -> Result<Arc<ActiveBundle>, Refusal> {
         let active = Arc::new(active);
         next.snapshot.bundle = Some(Arc::clone(&active));
-        let written = self.shared.log.append(active.entry()).and_then(crate::audit::Pending::wait);
-        written.map_err(|error| Refusal::Store(error.to_string()))?;
-        let memory = self.memory();
-        let keep = || {
-            memory.remember(&active, true, key).map_err(|error| error.to_string())?;
-            candidate.keep().map_err(|error| {
-                if let Err(error) = memory.forget(&active) {
-                    tracing::error!(%error, "an activation that did not take place is still remembered");
-                }
-                format!("the bundle cannot be written: {error}")
-            })
-        };
-        self.take(next, keep).map_err(Refusal::Store)?;
-        if let Err(error) = memory.remember(&active, false, None) {
+        let memory = self.memory()?;
+        memory.remember(&active, State::UnderWay, None)?;
+        let written = self.shared.log.append(active.entry()).and_then(crate::audit::Pending::wait).map_err(|error| error.to_string());
+        let keep = || candidate.keep().map_err(|error| format!("the bundle cannot be written: {error}"));
+        if let Err(text) = written.and_then(|_recorded| self.take(next, keep)) {
+            if let Err(error) = memory.remember(&active, State::TakenBack, None) {
+                tracing::error!(%error, "an activation that did not take place is remembered as under way; the next start looks at its file");
+            }
+            return Err(Refusal::Store(text));
+        }
+        // Only now: whoever repeats the request is told that it was done.
+        if let Err(error) = memory.remember(&active, State::Active, key) {
             tracing::error!(%error, "an activation is remembered as under way; the next start mends it");
         }
         Ok(active)

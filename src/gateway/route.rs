@@ -150,6 +150,9 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
     let Some(upstream) = snapshot.upstreams.get(&found.api.upstream).cloned() else {
         return Err(Halt::refuse(facts, Code::UpstreamUnavailable));
     };
+    if snapshot.has_run_out(facts.now) {
+        return Err(Halt::refuse(facts, Code::PolicyStale));
+    }
     let asked = Asked {
         caller: caller.clone(),
         action: found.route.action,

@@ -117,14 +117,18 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     }
     let ledger = Arc::new(Ledger::open(&config.consent.sqlite, Arc::clone(&clock))?);
     ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec()).map_err(ConsentError::from)?;
-    if let Some(candidate) = candidate {
-        let memory = Memory { ledger: &ledger, log_dir: &config.audit.dir };
-        let (active, is_first) = candidate.confirm(&config, &policies, &memory, clock.now())?;
-        if is_first {
-            take_first(&active, &log, &memory)?;
+    let memory = match candidate {
+        None => None,
+        Some(candidate) => {
+            let memory = Memory::open(Arc::clone(&ledger), &config.audit.dir)?;
+            let (active, is_first) = candidate.confirm(&config.governed_hash, &policies, &memory, clock.now())?;
+            if is_first {
+                take_first(&active, &log, &memory)?;
+            }
+            snapshot.bundle = Some(Arc::new(active));
+            Some(memory)
         }
-        snapshot.bundle = Some(Arc::new(active));
-    }
+    };
     let loaded = Entry::PolicyLoaded { id: Arc::clone(&snapshot.set_id), generation: snapshot.generation };
     log.append(loaded)?.await?;
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
@@ -136,7 +140,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let (stop, stopped) = watch::channel(false);
     let addresses = sockets.addresses();
     let slots = sockets.tls(&config)?;
-    let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks)));
+    let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
     let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), config.audit.dir.clone()));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
@@ -155,7 +159,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let background = vec![
-        tokio::spawn(tick(Arc::clone(&shared), outbox, Arc::clone(&webhooks), stopped.clone())),
+        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
@@ -367,7 +371,7 @@ pub(super) async fn stopping(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
-async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>, mut stopped: watch::Receiver<bool>) {
+async fn tick(shared: Arc<Shared>, reloader: Arc<Reloader>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>, mut stopped: watch::Receiver<bool>) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
     loop {
         let stopping = tokio::select! {
@@ -375,12 +379,16 @@ async fn tick(shared: Arc<Shared>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>,
             () = stopping(&mut stopped) => true,
         };
         let (ledger, log, outbox, now) = (Arc::clone(&shared.ledger), shared.log.clone(), Arc::clone(&outbox), shared.clock.now());
+        let reloader = Arc::clone(&reloader);
         let work = tokio::task::spawn_blocking(move || {
             if let Err(error) = ledger.tick(now) {
                 tracing::error!(%error, "expiries could not be stored");
             }
             if let Err(error) = ledger.end_grants() {
                 tracing::error!(%error, "the end of break-glass grants could not be stored");
+            }
+            if let Err(error) = reloader.remember_end() {
+                tracing::error!(%error, "the end of the policy bundle could not be stored");
             }
             if let Err(error) = outbox.drain(&ledger, &log) {
                 tracing::error!(%error, "changes of the ledger wait for the log");

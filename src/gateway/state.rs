@@ -1,5 +1,5 @@
 //! What the listeners share. A [`Snapshot`] is everything that a reload replaces, swapped as one; a request keeps the one
-//! it was decided with, and its generation is compared again before anything is released.
+//! it was decided with, and before anything is released it is asked whether that one still decides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
 
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
@@ -46,6 +47,13 @@ pub struct Snapshot {
     pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.
     pub public: Option<Arc<PublicPage>>,
+}
+
+impl Snapshot {
+    /// Whether the policies have run out: nothing is decided by them any more.
+    pub(super) fn has_run_out(&self, now: Timestamp) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(now))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +105,10 @@ impl Shared {
         self.shadow.load_full().map(Watch::new)
     }
 
-    /// Whether the policies have run out: nothing is decided by them any more.
-    pub(super) fn is_stale(&self) -> bool {
-        self.snapshot.load().bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(self.clock.now()))
+    /// Whether what was decided under a generation may still go out: nothing has taken its place, and it has not run out.
+    pub(super) fn still_decides(&self, generation: u64) -> bool {
+        let active = self.snapshot.load();
+        active.generation == generation && !active.has_run_out(self.clock.now())
     }
 
     pub(super) fn swap(&self, next: Snapshot) {

@@ -262,8 +262,9 @@ async fn send(
     // The record took a flush; a stop that came meanwhile binds this write.
     let ledger = &shared.ledger;
     let holds = routed.asked.premises.still_hold(ledger) && judged.decided_on.iter().all(|d| d.still_holds(ledger));
-    if routed.snapshot.generation != shared.generation() || !holds {
-        return Err(of(denied(contact(routed))));
+    if !shared.still_decides(routed.snapshot.generation) || !holds {
+        let has_run_out = routed.snapshot.has_run_out(shared.clock.now());
+        return Err(of(if has_run_out { Code::PolicyStale.into() } else { denied(contact(routed)) }));
     }
     if let Target::New { matches } = &target
         && shared.ledger.match_stops(matches).map_err(|_away| of(Code::ConsentUnavailable.into()))?.erased
@@ -333,7 +334,7 @@ async fn release(
         }
     };
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
-    let holds = routed.snapshot.generation == shared.generation() && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
+    let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = if holds { filtered } else { Filtered::empty() };
     note_drift(routed, shared, &report);

@@ -6,14 +6,18 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consentry::clock::ManualClock;
-use serde_json::Value;
+use consentry::clock::{ManualClock, SystemClock};
+use consentry::consent::{Capturer, IdempotencyKey};
+use consentry::console::Code;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 
 use crate::harness::people::ada;
-use crate::harness::{World, entries, gateway};
+use crate::harness::{Gate, Plan, World, entries, gateway, soon};
 use crate::process::screen;
 
 const OUTREACH: &str = "sales.outreach";
+const SUPPORT: &str = "service-provision.support";
 const PEOPLE: [&str; 6] = ["kim@marketing", "ada@marketing", "lee@sales", "max@finance", "ivo@it", "sam@service"];
 /// Takes contact (marketing's) and orders (sales') from everybody's reads for outreach.
 const STOP: &str = "\n@id(\"stop\")\n@description(\"x\")\nforbid (principal, action == Action::\"read\", resource)\nwhen { [Category::\"contact\", Category::\"order\"].contains(resource) && context.purpose == Purpose::\"sales.outreach\" };\n";
@@ -265,7 +269,7 @@ async fn a_bundle_that_has_run_out_decides_nothing() {
     if !has_ssh_keygen() {
         return;
     }
-    let now = consentry::clock::SystemClock::shared().now();
+    let now = SystemClock::shared().now();
     let clock = ManualClock::at(now);
     let expires = (now + Duration::from_secs(3_600)).to_string();
     let world = gateway().clock(Arc::<ManualClock>::clone(&clock)).prepared(move |root| govern(root, &expires)).start().await;
@@ -280,8 +284,166 @@ async fn a_bundle_that_has_run_out_decides_nothing() {
         !ready.is_ready()
             && ready.checks.iter().any(|check| check.name == "policies" && check.why.as_ref().is_some_and(|why| why.contains("policy-stale")))
     );
-    // It starts even so, since a later bundle must be able to come.
+    // It starts even so, since a later bundle must be able to come; a clock that was set back changes nothing.
+    clock.step_to(now);
     let world = world.restarted().await;
     world.client("crm").get("/crm/customers/0031").purpose(OUTREACH).await.refused(503, "policy-stale");
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_released_or_sent_once_the_bundle_has_run_out_on_the_way() {
+    const BIG: usize = 1_000_000;
+    if !has_ssh_keygen() {
+        return;
+    }
+    let now = SystemClock::shared().now();
+    let clock = ManualClock::at(now);
+    let expires = (now + Duration::from_secs(3_600)).to_string();
+    let world = Arc::new(gateway().clock(Arc::<ManualClock>::clone(&clock)).prepared(move |root| govern(root, &expires)).start().await);
+    for id in ["crm:0031", "crm:0058"] {
+        world.consent(id, OUTREACH, "given").await;
+    }
+    let ticket = r#"{"id":"t1","state":"open","subject":"Broken","requester":{"email":"ada.brandt@example.net"},"cc":[]}"#;
+    world.upstream.json("PATCH /customers/0031", &ada());
+    let written = world.client("helpdesk").patch("/crm/customers/0031", r#"{"phone":"1"}"#).purpose(SUPPORT).await;
+    assert!(written.status == 200 && !written.text().is_empty(), "{written:?}");
+    let explained = async || {
+        let question = json!({ "method": "GET", "url": "/crm/customers/0031", "app": "crm", "purpose": OUTREACH });
+        world.staff("policy-author").post("/v1/explain", &question.to_string()).await.json()
+    };
+    assert_eq!(explained().await["permitted"], true);
+    drop(world.upstream.asked());
+
+    let gate = Gate::closed();
+    for (what, body) in [
+        ("GET /customers/0031", ada()),
+        ("GET /about", r#"{"version":1}"#.to_owned()),
+        ("GET /tickets/t1", ticket.to_owned()),
+        ("PATCH /customers/0031", ada()),
+    ] {
+        world.upstream.on(what, Plan::json(&body).behind(&gate));
+    }
+    world.upstream.json("GET /customers/0058", &ada().replace("0031", "0058").replace("Ada", &"A".repeat(BIG)));
+    let asking = |app: &'static str, target: &'static str, purpose: &'static str, body: Option<&'static str>| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let client = world.client(app);
+            let asked = body.map_or_else(|| client.get(target), |body| client.patch(target, body));
+            asked.purpose(purpose).await
+        })
+    };
+    let read = asking("crm", "/crm/customers/0031", OUTREACH, None);
+    let free = asking("crm", "/crm/about", OUTREACH, None);
+    let unsent = asking("helpdesk", "/desk/tickets/t1", SUPPORT, Some(r#"{"subject":"x"}"#));
+    let sent = asking("helpdesk", "/crm/customers/0031", SUPPORT, Some(r#"{"phone":"1"}"#));
+    for _ in 0..4 {
+        gate.arrived().await;
+    }
+    let slow = world.client("crm").http2();
+    let mut stream = slow.get("/crm/customers/0058").purpose(OUTREACH).begin().await;
+    let mut came = soon("the first piece", stream.frame()).await.unwrap().unwrap().into_data().unwrap().len();
+    clock.advance(Duration::from_secs(3_600));
+    for _ in 0..4 {
+        gate.release();
+    }
+    for answer in [read.await.unwrap(), free.await.unwrap(), unsent.await.unwrap()] {
+        answer.refused(503, "policy-stale");
+    }
+    let answer = sent.await.unwrap();
+    answer.released(200, "");
+    assert!(!world.upstream.asked().contains(&"PATCH /tickets/t1".to_owned()));
+    let is_cut = loop {
+        match soon("the next piece", stream.frame()).await {
+            Some(Ok(frame)) => came += frame.into_data().map_or(0, |data| data.len()),
+            Some(Err(_cut)) => break true,
+            None => break false,
+        }
+    };
+    assert!(is_cut && came < BIG / 2, "{came} bytes came");
+
+    // Nor is anything decided without an API, or said to be permitted.
+    let list = json!({ "purpose": OUTREACH, "ids": ["crm:0031"] });
+    let checked = world.capture("crm").post("/v1/check", &list.to_string()).await;
+    assert_eq!((503, "policy-stale"), (checked.status.as_u16(), checked.code().as_str()), "{checked:?}");
+    let explained = explained().await;
+    assert!(explained["permitted"] == false && explained["text"].as_str().unwrap().contains("policy-stale"), "{explained}");
+
+    // A clock that is set back does not bring it back, and a reload does not either.
+    clock.step_to(now);
+    let ask = async || world.client("crm").get("/crm/customers/0058").purpose(OUTREACH).await;
+    ask().await.refused(503, "policy-stale");
+    world.running().reload().await.unwrap();
+    ask().await.refused(503, "policy-stale");
+    Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_policies_come_from_cannot_change_while_the_gateway_runs() {
+    if !has_ssh_keygen() {
+        return;
+    }
+    let world = gateway().prepared(|root| govern(root, FAR)).start().await;
+    let config = world.root().join("consentry.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    for end in ["", ".sigs"] {
+        fs::copy(world.root().join(format!("active.bundle{end}")), world.root().join(format!("other.bundle{end}"))).unwrap();
+    }
+    let unsigned = text.replace("bundle = \"active.bundle\"\nallowed_signers = \"approvers\"", "folder = \"policies\"\nunsigned = true");
+    for other in [unsigned, text.replace("active.bundle", "other.bundle")] {
+        assert_ne!(other, text);
+        fs::write(&config, other).unwrap();
+        let error = world.running().reload().await.unwrap_err();
+        assert!(error.contains("the place of the policies cannot change while the gateway runs"), "{error}");
+        assert!(world.running().instance().bundle().is_some(), "the bundle decides");
+    }
+    fs::write(&config, text).unwrap();
+    world.running().reload().await.unwrap();
+    world.finish().await;
+
+    let world = gateway().start().await;
+    govern(world.root(), FAR);
+    let error = world.running().reload().await.unwrap_err();
+    assert!(error.contains("takes its policies from an unsigned folder"), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activation_that_cannot_be_kept_changes_nothing_and_may_be_asked_for_again() {
+    if !has_ssh_keygen() {
+        return;
+    }
+    let world = gateway().prepared(|root| govern(root, FAR)).start().await;
+    edit(&world, true);
+    let next = bundled(&world, "2", "kim@marketing", &[]);
+    assert_eq!(0, world.consentry(&["policy", "sign", &next, "--key", "max"]).0);
+    let read = |end: &str| fs::read(world.root().join(format!("{next}{end}"))).unwrap();
+    let (bundle, signatures) = (read(""), String::from_utf8(read(".sigs")).unwrap());
+    // As a request would; directly, since comparing two sets takes longer here than a request may.
+    let activate = async |world: &World| {
+        let (instance, bundle, signatures, key) = (world.running().instance(), bundle.clone(), signatures.clone(), key());
+        tokio::task::spawn_blocking(move || instance.activate_bundle(&bundle, &signatures, Some(&key)).map_err(|problem| problem.code)).await.unwrap()
+    };
+    let done = |world: &World| world.running().shared().ledger.done(&key()).unwrap().map(|done| done.detail.unwrap());
+    let version = |world: &World| world.running().instance().bundle().unwrap()["version"].clone();
+    // What cannot be written stands in the way of the new file.
+    let in_the_way = world.root().join("active.bundle.sigs.next");
+    fs::create_dir(&in_the_way).unwrap();
+    assert_eq!(activate(&world).await.unwrap_err(), Code::Unavailable);
+    assert_eq!((json!(1), None), (version(&world), done(&world)), "a repeat is not told that it was done");
+    // What the log says of it does not make the active one another's.
+    assert_eq!(of_kind(&world, "policy_activated").pop().unwrap()["version"], 2);
+    world.running().reload().await.unwrap();
+    let world = world.restarted().await;
+    assert_eq!(json!(1), version(&world));
+    fs::remove_dir(in_the_way).unwrap();
+    assert_eq!(activate(&world).await.unwrap()["version"], 2);
+    assert_eq!((json!(2), Some("2".to_owned())), (version(&world), done(&world)));
+    let world = world.restarted().await;
+    assert_eq!(json!(2), version(&world));
+    world.finish().await;
+}
+
+fn key() -> IdempotencyKey {
+    IdempotencyKey::new(&Capturer::Staff { pseudonym: "e_1".to_owned() }, "k-activate", [1; 32])
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::people::{ada, card, mina, pavel};
-use crate::harness::{World, entries, gateway};
+use crate::harness::{Gate, Plan, World, entries, gateway};
 use crate::process::{Ran, Site, run_in};
 
 const OUTREACH: &str = "sales.outreach";
@@ -296,4 +297,36 @@ async fn a_shadow_counts_what_the_candidate_would_say_and_changes_nothing() {
     assert_eq!(json!(2), steps.last().unwrap()["gains"]);
     assert_eq!("leads-health", steps.last().unwrap()["rows"][0]["policies"][0]);
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_anew_does_not_claim_the_grounds_of_its_head() {
+    const STOP: &str = "\n@id(\"stop\")\n@description(\"x\")\nforbid (principal, action, resource)\nwhen { context.purpose == Purpose::\"sales.outreach\" && context.customer.stage == Stage::\"customer\" };\n";
+    let world = Arc::new(gateway().start().await);
+    let gate = Gate::closed();
+    let mut asking = Vec::new();
+    for (id, body) in [("0031", ada()), ("0044", mina())] {
+        world.consent(&format!("crm:{id}"), OUTREACH, "given").await;
+        world.upstream.on(&format!("GET /customers/{id}"), Plan::json(&body).behind(&gate));
+        let (world, target) = (Arc::clone(&world), format!("/crm/customers/{id}"));
+        asking.push(tokio::spawn(async move { world.client("crm").get(&target).purpose(OUTREACH).await }));
+        gate.arrived().await;
+    }
+    world.add_policy(STOP).await;
+    gate.release();
+    gate.release();
+    for (asking, (status, kind)) in asking.into_iter().zip([(403, "deny"), (200, "part")]) {
+        let answer = asking.await.unwrap();
+        assert_eq!(status, answer.status.as_u16(), "{answer:?}");
+        let head: u64 = answer.decision().unwrap().rsplit_once('#').unwrap().1.parse().unwrap();
+        let groups = |wanted: &str, of: Option<u64>| {
+            let all = entries(&world.log_dir());
+            let found = all.iter().find(|e| e.kind() == wanted && e.value.get("of").and_then(Value::as_u64) == of && e.decision() == Some(head));
+            found.unwrap_or_else(|| panic!("no {wanted} of {head}")).resolved["groups"].to_string()
+        };
+        assert!(groups("permit", None).contains("\"grounds\""));
+        let anew = groups(kind, Some(head));
+        assert!(anew.contains("\"verdicts\"") && !anew.contains("\"grounds\""), "{anew}");
+    }
+    Arc::into_inner(world).unwrap().finish().await;
 }

@@ -196,3 +196,27 @@ fn settings_that_can_not_work_are_refused() {
     std::fs::write(setup.root.path().join("none"), "no key").unwrap();
     assert!(matches!(setup.try_open(), Err(AuditError::Key { .. })));
 }
+
+#[test]
+fn the_newest_entry_of_a_kind_is_found_from_the_end_and_damage_on_the_way_is_told() {
+    let setup = Setup::new();
+    assert!(matches!(newest(&setup.dir(), "deny"), Err(AuditError::NoLog { .. })));
+    let log = setup.open();
+    let mut found = vec![record(&log, deny(1)), record(&log, deny(2))];
+    let at = |kind: &str| newest(&setup.dir(), kind).map(|entry| entry.map(|entry| entry.index));
+    assert_eq!((at("deny").unwrap(), at("intent").unwrap()), (found.pop(), None));
+    let last = record(&log, deny(3));
+    while segment::list(&[setup.dir()]).unwrap().len() < 3 {
+        (0..200).map(|n| log.append(permit(n)).unwrap()).for_each(|pending| drop(pending.wait().unwrap()));
+    }
+    assert_eq!(at("deny").unwrap(), Some(last), "segments before the open one");
+    let newer = record(&log, deny(4));
+    assert_eq!(at("deny").unwrap(), Some(newer));
+    log.close();
+    let first = segment::list(&[setup.dir()]).unwrap().remove(0).path;
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[segment::HEADER_BYTES + 20] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+    assert_eq!(at("deny").unwrap(), Some(newer), "not read so far");
+    assert!(matches!(at("intent"), Err(AuditError::Damaged { .. })), "what may hide one is no log without one");
+}

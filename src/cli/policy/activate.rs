@@ -51,10 +51,10 @@ impl StatusArgs {
         let signed = Signed::read(file)?;
         let (difference, new) = compared(file, &signed, self.against.as_deref())?;
         let signers = Signers::load(signers).map_err(|findings| Failure::new(Exit::Invalid, findings.to_string()))?;
-        let now = SystemClock::shared().now();
-        let approvals = Approvals::of(&signed.bundle, &signed.signatures, &signers, now, &[new.vocabulary()]);
+        let (now, need) = (SystemClock::shared().now(), difference.need());
+        let approvals = Approvals::of(&signed.bundle, &signed.signatures, &signers, now, new.vocabulary(), &need);
         let approvals = approvals.map_err(|error| files::broken(file, &error))?;
-        let missing = approvals.missing(&difference.need(), self.departments_min);
+        let missing = approvals.missing(&need, self.departments_min);
         let (manifest, is_over) = (&signed.bundle.manifest, now >= signed.bundle.manifest.expires);
         if output.is_json() {
             output.json(&json!({

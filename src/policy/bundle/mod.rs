@@ -32,6 +32,8 @@ use archive::Files;
 
 pub use quorum::{Approvals, Ignored, Missing, Need};
 pub use signers::{Signer, Signers};
+#[cfg(test)]
+pub(crate) use sshsig::tests::Signer as Pen;
 pub use sshsig::{Key, Signature, SignatureFault};
 
 /// What signatures are made for: none of another use counts here.

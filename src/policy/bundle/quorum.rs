@@ -68,21 +68,30 @@ impl std::fmt::Display for Missing {
 }
 
 impl Approvals {
-    /// Judges signatures over a bundle. `known`: the catalogues in which a signer's department may stand.
+    /// Judges signatures over a bundle. A signer's department stands in the bundle's own catalogue, or is one that must approve: of
+    /// what is taken away, the owner so far. So that what counts at an activation counts at each start.
     ///
     /// # Errors
     /// When the text is no list of signatures.
-    pub fn of(bundle: &Bundle, signatures: &str, signers: &Signers, now: Timestamp, known: &[&Vocabulary]) -> Result<Self, BundleError> {
+    pub fn of(bundle: &Bundle, signatures: &str, signers: &Signers, now: Timestamp, next: &Vocabulary, need: &Need) -> Result<Self, BundleError> {
         let mut found = Self::default();
+        let is_known = |department: &Department| next.departments.contains_key(department) || need.departments.contains(department);
         for signature in Signature::read_all(signatures)? {
-            if let Err(why) = found.take(bundle, &signature, signers, now, known) {
+            if let Err(why) = found.take(bundle, &signature, signers, now, &is_known) {
                 found.ignored.push(Ignored { fingerprint: signature.key.fingerprint(), why });
             }
         }
         Ok(found)
     }
 
-    fn take(&mut self, bundle: &Bundle, signature: &Signature, signers: &Signers, now: Timestamp, known: &[&Vocabulary]) -> Result<(), &'static str> {
+    fn take(
+        &mut self,
+        bundle: &Bundle,
+        signature: &Signature,
+        signers: &Signers,
+        now: Timestamp,
+        is_known: &dyn Fn(&Department) -> bool,
+    ) -> Result<(), &'static str> {
         let signer = signers.of(&signature.key).ok_or("the key is not among the allowed signers")?;
         if let Some(why) = signer.refusal(now) {
             return Err(why);
@@ -95,8 +104,7 @@ impl Approvals {
             return Ok(());
         }
         let department = Name::known(&signer.department).map(Department);
-        let department = department.filter(|department| known.iter().any(|vocabulary| vocabulary.departments.contains_key(department)));
-        let department = department.ok_or("the signer's department is not in the catalogue")?;
+        let department = department.filter(is_known).ok_or("the signer's department is not in the catalogue")?;
         self.by.entry(department).or_default().insert(signer.who.clone());
         Ok(())
     }

@@ -203,7 +203,7 @@ fn fixed(signature: &[u8]) -> Option<[u8; 64]> {
 }
 
 #[cfg(test)]
-pub(in crate::policy) mod tests {
+pub(crate) mod tests {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
 
@@ -216,10 +216,10 @@ pub(in crate::policy) mod tests {
     }
 
     /// A person's key: the line of its public half, and what it signs.
-    pub(in crate::policy) struct Signer(Ed25519KeyPair);
+    pub(crate) struct Signer(Ed25519KeyPair);
 
     impl Signer {
-        pub(in crate::policy) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self(Ed25519KeyPair::generate().unwrap())
         }
 
@@ -227,11 +227,11 @@ pub(in crate::policy) mod tests {
             [string(b"ssh-ed25519"), string(self.0.public_key().as_ref())].concat()
         }
 
-        pub(in crate::policy) fn line(&self) -> String {
+        pub(crate) fn line(&self) -> String {
             format!("ssh-ed25519 {}", STANDARD.encode(self.blob()))
         }
 
-        pub(in crate::policy) fn sign(&self, message: &[u8], namespace: &str) -> String {
+        pub(crate) fn sign(&self, message: &[u8], namespace: &str) -> String {
             let head = [string(namespace.as_bytes()), string(b""), string(b"sha512")].concat();
             let signed = [MAGIC, &head, &string(digest(&SHA512, message).as_ref())].concat();
             let signature = [string(b"ssh-ed25519"), string(self.0.sign(&signed).as_ref())].concat();

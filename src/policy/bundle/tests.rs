@@ -1,7 +1,6 @@
 //! Bundles of the shipped folder: whole, broken, and signed by whom.
 
 use super::super::tests::shipped;
-use super::sshsig::tests::Signer as Pen;
 use super::*;
 use crate::model::Department;
 
@@ -101,17 +100,17 @@ impl House {
         Self { policies: bundle.policies().unwrap(), bundle, pens: names.map(|name| (name.to_owned(), Pen::new())).into() }
     }
 
-    fn judged(&self, who: &[&str]) -> Approvals {
+    fn judged(&self, who: &[&str], need: &Need) -> Approvals {
         let lines: String = self.pens.iter().map(|(name, pen)| format!("{name} {}\n", pen.line())).collect();
         let signers = Signers::parse(Path::new("signers"), &lines).unwrap();
         let signed = |name: &&str| self.pens.iter().find(|(other, _)| other == name).unwrap().1.sign(self.bundle.bytes(), NAMESPACE);
         let signatures: String = who.iter().map(signed).collect();
-        Approvals::of(&self.bundle, &signatures, &signers, "2026-06-01T00:00:00Z".parse().unwrap(), &[self.policies.vocabulary()]).unwrap()
+        Approvals::of(&self.bundle, &signatures, &signers, "2026-06-01T00:00:00Z".parse().unwrap(), self.policies.vocabulary(), need).unwrap()
     }
 
     fn missing(&self, who: &[&str], need: &[&str], only_narrows: bool, departments_min: usize) -> String {
         let need = Need { departments: need.iter().map(|name| Department::intern(name)).collect(), only_narrows };
-        self.judged(who).missing(&need, departments_min).to_string()
+        self.judged(who, &need).missing(&need, departments_min).to_string()
     }
 }
 
@@ -131,6 +130,11 @@ fn the_right_departments_must_sign() {
         (&["kim@marketing"], &both, true, 1, "one more department"),
         (&["kim@marketing", "zoe@nowhere"], &both, true, 1, "one more department"),
         (&["kim@marketing"], &[], false, 1, "one more department"),
+        // Of a department that the bundle takes away, as long as it must approve.
+        (&["kim@marketing", "lee@sales"], &["sales", "nowhere"], false, 1, "somebody of nowhere"),
+        (&["kim@marketing", "lee@sales", "zoe@nowhere"], &["sales", "nowhere"], false, 1, "nobody"),
+        (&["kim@marketing", "zoe@nowhere"], &["nowhere"], true, 1, "nobody"),
+        (&["kim@marketing", "lee@sales", "zoe@nowhere"], &["sales"], false, 2, "one more department"),
     ] {
         assert_eq!(house.missing(who, need, only_narrows, min), missing, "{who:?}");
     }
@@ -139,13 +143,29 @@ fn the_right_departments_must_sign() {
 #[test]
 fn signatures_that_do_not_count_say_why() {
     let house = House::new();
-    let judged = house.judged(&["zoe@nowhere"]);
+    let judged = house.judged(&["zoe@nowhere"], &Need::default());
     assert_eq!(judged.ignored[0].why, "the signer's department is not in the catalogue");
     let pen = &house.pens[2].1;
-    let signers = Signers::parse(Path::new("signers"), &format!("lee@sales {}\n", pen.line())).unwrap();
     let now = "2026-06-01T00:00:00Z".parse().unwrap();
-    let why = |signature: &str| Approvals::of(&house.bundle, signature, &signers, now, &[house.policies.vocabulary()]).unwrap().ignored[0].why;
+    let of = |options: &str, signature: &str| {
+        let signers = Signers::parse(Path::new("signers"), &format!("lee@sales {options}{}\n", pen.line())).unwrap();
+        Approvals::of(&house.bundle, signature, &signers, now, house.policies.vocabulary(), &Need::default()).unwrap()
+    };
+    let why = |signature: &str| of("", signature).ignored[0].why;
     assert_eq!(why(&pen.sign(b"another bundle", NAMESPACE)), "it is not of this bundle");
     assert_eq!(why(&pen.sign(house.bundle.bytes(), "git")), "it is not of this bundle");
     assert_eq!(why(&Pen::new().sign(house.bundle.bytes(), NAMESPACE)), "the key is not among the allowed signers");
+    let good = pen.sign(house.bundle.bytes(), NAMESPACE);
+    for (options, why) in [
+        ("valid-before=\"20260601Z\" ", Some("the key is no longer valid")),
+        ("valid-before=\"20260601000001Z\" ", None),
+        ("valid-after=\"20260601000001Z\" ", Some("the key is not valid yet")),
+        ("valid-after=\"20260601Z\" ", None),
+        ("namespaces=\"git\" ", Some("the key is for other uses (`namespaces`)")),
+        ("namespaces=\"git,consentry-policy-bundle\" ", None),
+    ] {
+        let judged = of(options, &good);
+        assert_eq!(judged.ignored.first().map(|ignored| ignored.why), why, "{options}");
+        assert_eq!(judged.by.contains_key(&Department::intern("sales")), why.is_none(), "{options}");
+    }
 }
