@@ -301,7 +301,7 @@ impl Store for MadeUp {
         parties.iter().try_for_each(|party| sink(self.make_up(party.0)))
     }
 
-    fn links_of(&self, _identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+    fn links_of(&self, _identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
         read_only()
     }
 

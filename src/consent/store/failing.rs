@@ -78,7 +78,7 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.dossiers_of(parties, sink)
     }
 
-    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
         self.gate()?;
         self.inner.links_of(identifier)
     }
