@@ -58,26 +58,28 @@ impl Ledger {
 
     /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
     /// already is not recorded twice. The answers are in the same order. What `beside` makes of them is stored in the same
-    /// transaction.
+    /// transaction. Whether it may be done at all is asked of `first` when nobody else writes any more.
     ///
     /// # Errors
-    /// When the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
+    /// What `first` refuses; when the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
     pub(super) fn record_many(
         &self,
         drawn: Vec<Drawn>,
+        first: impl FnOnce(&Writer) -> Result<(), ConsentError>,
         beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> (Vec<Document>, Option<Answered>),
-    ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
+    ) -> Result<Vec<Result<Acknowledged, ConsentError>>, ConsentError> {
         let start = self.clock.monotonic();
         let written = drawn.into_iter().map(|drawn| Written::of(drawn.event)).collect::<Result<Vec<_>, _>>()?;
-        let first = first_saying(&written);
+        let earlier = first_saying(&written);
         let mut writer = self.begin();
+        first(&writer)?;
         let stored = self.store.known(&written.iter().collect::<Vec<_>>())?;
         let mut batch = Batch::default();
         let mut answers: Vec<Result<Acknowledged, ConsentError>> = Vec::with_capacity(written.len());
         // Customers about whom something that opens stands before it in this batch.
         let mut opened: HashSet<PartyNo> = HashSet::new();
-        for ((written, stored), first) in written.into_iter().zip(stored).zip(first) {
-            let before = first.and_then(|at| answers.get(at)).and_then(|answer| answer.as_ref().ok()).map(|answer| answer.event);
+        for ((written, stored), earlier) in written.into_iter().zip(stored).zip(earlier) {
+            let before = earlier.and_then(|at| answers.get(at)).and_then(|answer| answer.as_ref().ok()).map(|answer| answer.event);
             let known = before.or(stored).filter(|known| self.counts_as_known(&written.event, *known, before.is_some(), &opened));
             if binding(&written.event.what) == Binding::OnlyIfStored {
                 opened.extend(self.reading().reached_by(&written.event.identifier));

@@ -600,6 +600,27 @@ fn a_piece_is_taken_once_and_in_its_turn() {
 }
 
 #[test]
+fn of_two_that_take_the_same_piece_at_once_one_is_refused() {
+    let bench = bench();
+    let file = b"id,state,purposes\ncrm:1,withdrawn,sales\n";
+    let piece = ImportPiece { key: KEY, line: 2, offset: 0, length: 40, bytes: file, is_array: false };
+    let (options, taken) = (ImportOptions::new(ImportFormat::Csv), std::sync::OnceLock::new());
+    // While the one is read, the other is taken.
+    let meanwhile = |space: &str, value: &str| {
+        taken.get_or_init(|| {
+            let around = Surroundings { activities: &[], normalise: &normalise };
+            bench.ledger.import_consents(&piece, &options, &around, &staff(), false).unwrap()
+        });
+        normalise(space, value)
+    };
+    let around = Surroundings { activities: &[], normalise: &meanwhile };
+    let result = bench.ledger.import_consents(&piece, &options, &around, &staff(), false);
+    assert!(matches!(result, Err(ConsentError::NotPermitted(_))), "{result:?}");
+    let report = taken.into_inner().unwrap();
+    assert_eq!((report.piece.closes, bench.ledger.import_progress(KEY).unwrap()), (1, Some(report.progress)), "counted once");
+}
+
+#[test]
 fn a_piece_is_not_noted_while_the_store_is_down() {
     let bench = bench();
     bench.switch.down();

@@ -8,6 +8,7 @@ mod import;
 mod judging;
 mod merge;
 mod notices;
+mod once;
 mod organisations;
 mod ranks;
 mod reference;

@@ -553,7 +553,7 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
     let record = |statements: Vec<Statement>| {
         let (adopted, at) = (bench.ledger.adopted().unwrap(), bench.ledger.record_time());
         let drawn = statements.into_iter().map(|statement| bench.ledger.draw_up(statement, &centre(), &adopted, at).unwrap()).collect();
-        let answers = bench.ledger.record_many(drawn, |_| (Vec::new(), None)).unwrap();
+        let answers = bench.ledger.record_many(drawn, |_| Ok(()), |_| (Vec::new(), None)).unwrap();
         answers.into_iter().map(|answer| answer.unwrap().known_before).collect::<Vec<_>>()
     };
     assert_eq!(record(vec![refusal()]), [false]);
