@@ -169,9 +169,11 @@ impl Ledger {
             let mut batch = Batch::default();
             for (id, identifier) in self.store.due(now, DUE_AT_ONCE)? {
                 batch.fired.push(id);
+                // What was handed in about an erased person held at no time.
+                let state = if self.reading().is_erased(&identifier) { State::Unknown } else { State::Expired };
                 self.change(&mut writer, &mut batch, now, ChangeKind::Expiry, &identifier, |change| {
                     change.event = Some(id);
-                    State::Expired.as_str().clone_into(&mut change.state);
+                    state.as_str().clone_into(&mut change.state);
                 });
             }
             for no in self.store.of_age(now, DUE_AT_ONCE)? {
@@ -334,7 +336,10 @@ impl Ledger {
         let (party, is_erased, kept_under) = {
             let projection = self.reading();
             let of = &event.identifier;
-            (projection.resolve(of), projection.is_erased(of), projection.kept_under(of))
+            let party = projection.resolve(of);
+            // Also by what stands before it in the batch.
+            let is_same = |(id, no): &(Identifier, Option<PartyNo>)| id == of || (no.is_some() && *no == party);
+            (party, projection.is_erased(of) || batch.forgotten.iter().any(is_same), projection.kept_under(of))
         };
         let is_no_party = party.is_none() && !is_erased && event.identifier.space == super::party_space();
         if let Some(kept_under) = kept_under {
@@ -360,7 +365,11 @@ impl Ledger {
             change.event = Some(EventId(change.revision.0));
             change.author = Some(event.author);
             (change.purposes, change.state) = match &event.what {
-                What::Consent(consent) => (consent.purposes.clone(), consent.state.to_string()),
+                What::Consent(consent) => {
+                    // What comes in about an erased person opens nothing: nobody is told that it does.
+                    let state = if is_erased && !consent.state.closes() { State::Unknown } else { consent.state };
+                    (consent.purposes.clone(), state.to_string())
+                }
                 What::Stop(stop) => (stop.purposes.clone(), stop.kind.to_string()),
                 What::Lift { stop, reason: _ } => (Vec::new(), stop.to_string()),
                 What::Delegation(delegation) => (delegation.purposes.clone(), delegation.holder.to_string()),

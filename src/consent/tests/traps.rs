@@ -571,6 +571,50 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
 }
 
 #[test]
+fn nobody_is_told_that_an_erased_person_has_granted_anything() {
+    let bench = bench();
+    bench.stop("crm:1", StopKind::Erasure);
+    bench.ledger.add_stop(StopDraft::new(id("crm:9"), StopKind::Erasure), &staff()).unwrap();
+    let before = bench.ledger.revision();
+    let mut told = Vec::new();
+    for who in ["crm:1", "crm:9"] {
+        for (state, tell) in [(State::Given, "unknown"), (State::Renewed, "unknown"), (State::Requested, "unknown"), (State::Withdrawn, "withdrawn")]
+        {
+            let mut draft = bench.draft(who, "marketing.email", state);
+            draft.expires = state.opens().then(|| bench.now() + seconds(30));
+            bench.record(draft).unwrap();
+            told.push((ChangeKind::Consent, tell.to_owned()));
+        }
+    }
+    bench.advance(60);
+    assert_eq!(bench.ledger.tick(bench.now()).unwrap(), 4);
+    told.extend((0..4).map(|_| (ChangeKind::Expiry, "unknown".to_owned())));
+    let changes = bench.ledger.changes(before, 100).unwrap();
+    assert_eq!(changes.into_iter().map(|change| (change.kind, change.state)).collect::<Vec<_>>(), told);
+}
+
+#[test]
+fn an_erasure_counts_for_what_stands_behind_it_in_one_piece() {
+    let bench = bench();
+    let statements = |who: &str| {
+        let grant = Statement::Consent(Box::new(bench.draft("email:ann@example.org", "marketing.email", State::Given)));
+        [Statement::Stop(Box::new(StopDraft::new(id(who), StopKind::Erasure))), grant]
+    };
+    let adopted = bench.ledger.adopted().unwrap();
+    let drawn = |caller: &Capturer| {
+        let draw = |statement| bench.ledger.draw_up(statement, caller, &adopted, bench.ledger.record_time()).unwrap();
+        statements("crm:1").into_iter().map(draw).collect::<Vec<_>>()
+    };
+    let before = bench.ledger.revision();
+    let answers =
+        bench.ledger.record_many(drawn(&centre()).into_iter().chain(drawn(&staff())).collect(), |_| Ok(()), |_| (Vec::new(), None)).unwrap();
+    assert_eq!(answers[3], Err(ConsentError::Erased), "the desk is told");
+    assert!(answers[1].is_ok(), "an app is not");
+    let changes = bench.ledger.changes(before, 100).unwrap();
+    assert_eq!(changes[1].state, "unknown");
+}
+
+#[test]
 fn a_merge_keeps_what_protects_either_side() {
     let bench = bench();
     bench.import("identifiers\ncrm:2\n");
