@@ -91,3 +91,29 @@ fn while_the_store_is_away_nothing_is_taken_to_be_new() {
         assert!(matches!(bench.ledger.done(&key(1)), Err(ConsentError::Unavailable(_))), "{name}");
     }
 }
+
+#[test]
+fn whoever_asks_what_was_done_waits_for_no_writer() {
+    let bench = bench();
+    bench.ledger.hold(&id("crm:1").into(), true, "claim", By { caller: &staff(), key: Some(&key(1)) }).unwrap();
+    let writer = bench.ledger.begin();
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| told.send(bench.ledger.done(&key(1))).unwrap());
+        let answer = tells.recv_timeout(Duration::from_secs(5));
+        drop(writer);
+        assert!(matches!(answer, Ok(Ok(Some(_)))), "{answer:?}");
+    });
+}
+
+#[test]
+fn while_a_stop_binds_that_is_not_stored_whoever_repeats_it_is_told_so() {
+    let bench = bench();
+    let draft = || StopDraft { idempotency_key: Some(key(1)), ..StopDraft::new(id("crm:1"), StopKind::Suppression) };
+    bench.switch.down();
+    let Err(ConsentError::AppliedNotStored { event }) = bench.ledger.add_stop(draft(), &staff()) else { panic!("it binds") };
+    assert_eq!(bench.ledger.done(&key(1)), Err(ConsentError::AppliedNotStored { event }));
+    assert_eq!(bench.ledger.done(&key(2)), Err(ConsentError::IdempotencyMismatch));
+    bench.switch.up();
+    assert_eq!(bench.ledger.done(&key(1)).unwrap().and_then(|done| done.event), Some(event));
+}
