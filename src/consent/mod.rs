@@ -52,7 +52,8 @@ mod write;
 mod tests;
 
 pub use break_glass::{
-    APPROVERS, Ended, Finding, Grant, GrantCounts, GrantDraft, GrantState, OPEN_MAX, Person, REVIEW_WITHIN, Review, Signed, Target, Wanted,
+    APPROVERS, Ended, Finding, Grant, GrantCounts, GrantDraft, GrantState, GrantStep, OPEN_MAX, Person, REVIEW_WITHIN, Review, Signed, Stepped,
+    Target, Wanted,
 };
 pub use conflicts::{Disagreement, Voice, Word};
 pub use contested::{ConflictFilter, ConflictPage, Contested};

@@ -148,6 +148,11 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.pending_changes(after, limit)
     }
 
+    fn logged(&self) -> Result<Revision, StoreError> {
+        self.gate()?;
+        self.inner.logged()
+    }
+
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {
         self.gate()?;
         self.inner.mark_logged(up_to)

@@ -149,7 +149,7 @@ pub struct Change {
     pub party: Option<PartyNo>,
     pub event: Option<EventId>,
     pub purposes: Vec<Purpose>,
-    /// The state, the stop's name, or empty.
+    /// The state, the stop's name, the step, or empty.
     pub state: String,
     pub author: Option<Author>,
 }
@@ -173,6 +173,8 @@ crate::model::closed! {
         Split = "split",
         Erasure = "erasure",
         Notice = "notice",
+        /// A step about a break-glass grant ([`super::Stepped`]).
+        BreakGlass = "break-glass",
     }
 }
 
@@ -424,6 +426,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// Up to which change the decision log has every one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn logged(&self) -> Result<Revision, StoreError>;
 
     /// The decision log has every change up to this one.
     ///

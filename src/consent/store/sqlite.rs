@@ -195,6 +195,10 @@ impl Store for SqliteStore {
         read::changes(&work.connection, after.max(logged), limit)
     }
 
+    fn logged(&self) -> Result<Revision, StoreError> {
+        read::logged(&self.work()?.connection)
+    }
+
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {
         write::mark_logged(&self.work()?.connection, up_to)
     }
