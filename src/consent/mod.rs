@@ -69,7 +69,7 @@ pub use ledger::{ChangeListener, Ledger, Standing};
 pub use notices::NoticeVersion;
 pub use once::{By, IdempotencyKey};
 pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, MergeView, PartyView};
-pub use preview::{Lacks, Opens};
+pub use preview::Lacks;
 pub use profile::{Position, Profile};
 pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};
 pub use states::{StateEvent, Transition, next};

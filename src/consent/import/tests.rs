@@ -8,8 +8,9 @@ use std::io::Read;
 use proptest::prelude::*;
 
 use super::*;
+use crate::consent::preview::Effect;
 use crate::consent::tests::{Bench, bench, empty_bench, evidence, id, normalise, purpose, staff, time};
-use crate::consent::{ConsentError, Document, EventDraft, Lacks, Method, Opens, State, StopKind, What};
+use crate::consent::{ConsentError, Document, EventDraft, Lacks, Method, State, StopKind, What};
 use crate::model::Author;
 
 const KEY: &str = "7d";
@@ -280,32 +281,32 @@ fn what_will_not_open_is_counted_by_what_it_lacks_and_nothing_is_raised() {
 }
 
 #[test]
-fn would_open_agrees_with_what_then_opens() {
+fn what_is_previewed_agrees_with_what_then_opens() {
     type Change = fn(&mut EventDraft);
-    let spoil: [(Change, Opens); 7] = [
-        (|_| {}, Opens::Yes),
-        (|draft| draft.event_time = None, Opens::No(Lacks::EventTime)),
-        (|draft| draft.evidence.clear(), Opens::No(Lacks::Evidence)),
-        (|draft| draft.method = Method::Implied, Opens::No(Lacks::Explicitness)),
-        (|draft| draft.claims = Author::System, Opens::No(Lacks::Person)),
-        (|draft| draft.expires = Some(time("2026-02-01T00:00:00Z")), Opens::No(Lacks::Time)),
-        (|draft| draft.state = State::Requested, Opens::NotAGrant),
+    let spoil: [(Change, Effect); 7] = [
+        (|_| {}, Effect::Opens),
+        (|draft| draft.event_time = None, Effect::OpensNot(Lacks::EventTime)),
+        (|draft| draft.evidence.clear(), Effect::OpensNot(Lacks::Evidence)),
+        (|draft| draft.method = Method::Implied, Effect::OpensNot(Lacks::Explicitness)),
+        (|draft| draft.claims = Author::System, Effect::OpensNot(Lacks::Person)),
+        (|draft| draft.expires = Some(time("2026-02-01T00:00:00Z")), Effect::OpensNot(Lacks::Time)),
+        (|draft| draft.state = State::Requested, Effect::Neither),
     ];
     for (change, wanted) in spoil {
         let bench = bench();
         let mut draft = bench.draft("crm:1", "sales", State::Given);
         draft.evidence = evidence();
         change(&mut draft);
-        assert_eq!(bench.ledger.would_open(&draft, &staff()).unwrap(), wanted);
+        assert_eq!(bench.preview(draft.clone(), &staff()).unwrap(), wanted);
         bench.ledger.record(draft, &staff()).unwrap();
         bench.ledger.tick(bench.now()).unwrap();
-        assert_eq!(bench.state("crm:1", "sales").opens(), wanted == Opens::Yes, "{wanted:?}");
+        assert_eq!(bench.state("crm:1", "sales").opens(), wanted == Effect::Opens, "{wanted:?}");
     }
     let bench = bench();
     let unknown = bench.draft("crm:9", "sales", State::Given);
-    assert_eq!(bench.ledger.would_open(&unknown, &staff()).unwrap(), Opens::No(Lacks::Customer));
+    assert_eq!(bench.preview(unknown, &staff()).unwrap(), Effect::OpensNot(Lacks::Customer));
     bench.stop("crm:1", StopKind::Erasure);
-    assert_eq!(bench.ledger.would_open(&bench.draft("crm:1", "sales", State::Given), &staff()), Err(ConsentError::Erased));
+    assert_eq!(bench.preview(bench.draft("crm:1", "sales", State::Given), &staff()), Err(ConsentError::Erased));
 }
 
 #[test]
