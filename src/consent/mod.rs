@@ -4,8 +4,8 @@
 //! The pure part is [`floor()`] and [`status()`]: no clock, no store. The acting part is [`Ledger`]: one writer at a time,
 //! stored durably, then applied in memory, then acknowledged; reads never wait for the database.
 //!
-//! **A stop is never refused because something is down**: it binds in memory and is answered with
-//! [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
+//! **A stop is never refused because something is down**: it binds, since nothing is released about anybody until it is stored,
+//! and is answered with [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
 //!
 //! Beside it stand the [`Grant`]s of break-glass: what two people lend a third one in an emergency.
 

@@ -112,8 +112,8 @@ impl Ledger {
         Ok(self.commit(writer, batch, Binding::OnlyIfStored)?)
     }
 
-    /// Puts and removes documents, as one transaction; durable on return. These have no revision: nothing that is decided depends
-    /// on them, as it does on break-glass grants. `detail` is told to whoever repeats the request.
+    /// Puts and removes documents, as one transaction; durable on return. They have no revision, so that nothing that is
+    /// decided may depend on them; a break-glass grant is stored with a change. `detail` is told to whoever repeats the request.
     ///
     /// # Errors
     /// When the same was done under the key before, or the store is away.
