@@ -66,6 +66,12 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with("revision", revision.0)
             .with("state", state)
             .with_some("purpose", purpose.map(|p| p.as_str())),
+        Entry::BreakGlass { grant, step, actor, party, revision } => head("break_glass", now)
+            .with("grant", token("grant", grant)?)
+            .with("step", step)
+            .with_some("actor", actor.map(|a| token("actor", a)).transpose()?)
+            .with_some("party", party.map(|p| p.0))
+            .with("revision", revision.0),
         Entry::PolicyLoaded { id, generation } => {
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }

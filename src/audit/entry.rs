@@ -183,6 +183,17 @@ pub enum Entry {
         state: &'static str,
         purpose: Option<Purpose>,
     },
+    /// A step about a break-glass grant.
+    BreakGlass {
+        grant: String,
+        /// `requested`, `approved`, `revoked`, `expired`, `reviewed`.
+        step: &'static str,
+        /// Keyed pseudonym; `None` where time was up.
+        actor: Option<String>,
+        /// `None` when it is for a route.
+        party: Option<PartyNo>,
+        revision: Revision,
+    },
     PolicyLoaded {
         /// Hash of the policy set.
         id: Arc<str>,

@@ -6,25 +6,30 @@
 //! request -> approve -> approve -> in force -> its time is up, or somebody revokes it -> review
 //! ```
 //!
+//! Each step is a change of the ledger, stored with the grant in one transaction, and reaches the decision log from the outbox.
+//!
 //! INVARIANT: a grant opens nothing before it is stored with two approvals, by people who are neither each other, nor who asked,
-//! nor whom it is for. It ends in memory first: a revocation binds also while the store is down.
+//! nor whom it is for, and before the log has each of these steps. A revocation binds also while the store is down.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
 
+use super::commit::{Binding, Writer};
 use super::error::{ConsentError, Unavailable};
 use super::ledger::Ledger;
 use super::once::IdempotencyKey;
-use super::store::Document;
-use crate::model::Emergency;
+use super::store::{Batch, Change, ChangeKind, Done};
+use super::write::cut;
+use crate::model::{Emergency, Revision};
 
 mod grant;
 mod wire;
 
-pub use grant::{APPROVERS, Ended, Finding, Grant, GrantState, Person, REVIEW_WITHIN, Review, Signed, Target};
+pub use grant::{APPROVERS, Ended, Finding, Grant, GrantState, GrantStep, Person, REVIEW_WITHIN, Review, Signed, Target};
 
 /// Grants that are not done with: asked for, in force, or waiting for a review.
 pub const OPEN_MAX: usize = 1_000;
@@ -72,15 +77,14 @@ pub struct GrantCounts {
 
 #[derive(Debug, Default)]
 struct Editing {
-    /// Over in memory and not in the store yet.
-    unstored: Vec<String>,
     /// The store has failed in a change: what it holds must be read before another one.
     in_doubt: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Grants {
-    all: RwLock<BTreeMap<String, Arc<Grant>>>,
+    /// Those that are not done with; of the others the store has the evidence.
+    open: RwLock<BTreeMap<String, Arc<Grant>>>,
     /// Held by whoever changes one.
     editing: Mutex<Editing>,
     /// The latest time that was seen: a clock that is set back prolongs nothing.
@@ -90,29 +94,47 @@ pub(super) struct Grants {
 impl Grants {
     /// One that cannot be read opens nothing.
     pub(super) fn of(documents: &[(String, String)]) -> Self {
-        let mut all = BTreeMap::new();
+        let grants = Self::default();
         for (id, body) in documents {
             match wire::read(id, body) {
-                Some(grant) => drop(all.insert(id.clone(), Arc::new(grant))),
+                Some(grant) => drop(grants.keep(grant)),
                 None => tracing::error!(grant = id, "a stored break-glass grant cannot be read and opens nothing"),
             }
         }
-        Self { all: RwLock::new(all), ..Self::default() }
+        grants
     }
 
     pub(super) const KIND: &str = wire::KIND;
 
+    fn reading(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Grant>>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn find(&self, id: &str) -> Option<Arc<Grant>> {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.reading().get(id).cloned()
     }
 
-    fn list(&self) -> Vec<Arc<Grant>> {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn those(&self, wanted: impl Fn(&Grant) -> bool) -> Vec<Arc<Grant>> {
+        self.reading().values().filter(|grant| wanted(grant)).cloned().collect()
     }
 
+    fn writing(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Grant>>> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what is stored.
     fn keep(&self, grant: Grant) -> Arc<Grant> {
+        if !grant.is_done_with() {
+            return self.hold(grant);
+        }
+        self.writing().remove(&grant.id);
+        Arc::new(grant)
+    }
+
+    /// Takes over what may not be stored, whatever it is: the store may hold something else.
+    fn hold(&self, grant: Grant) -> Arc<Grant> {
         let grant = Arc::new(grant);
-        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(grant.id.clone(), Arc::clone(&grant));
+        self.writing().insert(grant.id.clone(), Arc::clone(&grant));
         grant
     }
 
@@ -128,15 +150,41 @@ impl Grants {
     }
 }
 
+/// What a change says of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stepped<'a> {
+    pub grant: &'a str,
+    pub step: GrantStep,
+    /// A pseudonym; nobody's hand where time was up.
+    pub by: Option<&'a str>,
+}
+
+impl<'a> Stepped<'a> {
+    /// None of a change of another kind.
+    #[must_use]
+    pub fn read(change: &'a Change) -> Option<Self> {
+        let mut words = change.state.splitn(3, ' ');
+        let (grant, step, by) = (words.next()?, words.next().and_then(GrantStep::parse)?, words.next());
+        (change.kind == ChangeKind::BreakGlass).then_some(Self { grant, step, by })
+    }
+
+    fn text(&self) -> String {
+        let Self { grant, step, by } = self;
+        by.map_or_else(|| format!("{grant} {step}"), |by| format!("{grant} {step} {by}"))
+    }
+}
+
 impl Ledger {
-    fn emergency_time(&self) -> Timestamp {
-        self.grants.latest(self.clock.now())
+    /// The time by which states of grants are told; it never goes back.
+    #[must_use]
+    pub fn emergency_time(&self) -> Timestamp {
+        self.grants.latest(self.record_time())
     }
 
     /// The grants in force that are for this use, whichever customer it turns out to be about.
     #[must_use]
     pub fn grants_for(&self, wanted: &Wanted<'_>) -> Vec<Arc<Grant>> {
-        let now = self.emergency_time();
+        let (now, logged) = (self.emergency_time(), Revision(self.logged.load(Ordering::Acquire)));
         let is_for = |grant: &Grant| {
             let is_there = match &grant.target {
                 Target::Party(_) => true,
@@ -144,7 +192,7 @@ impl Ledger {
             };
             is_there && grant.app == wanted.app && grant.employee.pseudonym == wanted.employee && grant.purpose == wanted.purpose
         };
-        self.grants.list().into_iter().filter(|grant| is_for(grant) && grant.is_active(now)).collect()
+        self.grants.those(|grant| is_for(grant) && grant.is_active(now) && grant.revision <= logged)
     }
 
     /// Whether a grant is still what it was when somebody decided on it, and in force.
@@ -154,10 +202,19 @@ impl Ledger {
         self.grants.find(&grant.id).is_some_and(|known| known.version == grant.version && known.is_active(now))
     }
 
-    /// Every grant, with the time by which states are told.
-    #[must_use]
-    pub fn grants(&self) -> (Vec<Arc<Grant>>, Timestamp) {
-        (self.grants.list(), self.emergency_time())
+    /// Every grant, also those that are done with.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn grants(&self) -> Result<Vec<Arc<Grant>>, ConsentError> {
+        let stored = self.documents(Grants::KIND)?;
+        let mut all: BTreeMap<String, Arc<Grant>> =
+            stored.into_iter().filter_map(|(id, body)| wire::read(&id, &body).map(|grant| (id, Arc::new(grant)))).collect();
+        // A revocation may wait for the store, which may hold another step in its place.
+        for grant in self.grants.those(|grant| all.get(&grant.id).is_none_or(|stored| stored.version <= grant.version)) {
+            all.insert(grant.id.clone(), grant);
+        }
+        Ok(all.into_values().collect())
     }
 
     /// One grant, as it is stored.
@@ -170,7 +227,11 @@ impl Ledger {
     }
 
     fn known(&self, id: &str) -> Result<Arc<Grant>, ConsentError> {
-        self.grants.find(id).ok_or(ConsentError::NoSuchGrant)
+        if let Some(open) = self.grants.find(id) {
+            return Ok(open);
+        }
+        let stored = self.documents(Grants::KIND)?.into_iter().find(|(other, _)| other == id);
+        stored.and_then(|(id, body)| wire::read(&id, &body)).map(Arc::new).ok_or(ConsentError::NoSuchGrant)
     }
 
     /// Takes over what a change that failed has stored even so.
@@ -191,7 +252,7 @@ impl Ledger {
     #[must_use]
     pub fn grant_counts(&self) -> GrantCounts {
         let now = self.emergency_time();
-        self.grants.list().iter().fold(GrantCounts::default(), |counts, grant| match grant.state(now) {
+        self.grants.reading().values().fold(GrantCounts::default(), |counts, grant| match grant.state(now) {
             GrantState::Active => GrantCounts { active: counts.active + 1, ..counts },
             GrantState::Overdue => GrantCounts { overdue: counts.overdue + 1, ..counts },
             GrantState::Requested | GrantState::Lapsed | GrantState::ReviewDue | GrantState::Reviewed => counts,
@@ -218,29 +279,31 @@ impl Ledger {
             return Err(ConsentError::Invalid("`ticket` is no ticket; write it as the ticket system does, e.g. `INC-4471`".to_owned()));
         }
         let emergency = Emergency { ticket, justification: written("justification", &justification)? };
-        let open = |grant: &Arc<Grant>| !matches!(grant.state(now), GrantState::Lapsed | GrantState::Reviewed);
-        if self.grants.list().iter().filter(|grant| open(grant)).count() >= OPEN_MAX {
+        let open = |grant: &Grant| !matches!(grant.state(now), GrantState::Lapsed | GrantState::Reviewed);
+        if self.grants.reading().values().filter(|grant| open(grant)).count() >= OPEN_MAX {
             return Err(ConsentError::NotPermitted("too many grants are open; revoke or review some first"));
         }
         let grant = Grant {
             id: new_id()?,
-            version: 1,
+            version: 0,
+            revision: Revision(0),
             app,
             employee,
             target,
             purpose,
             emergency,
-            until,
+            until: cut(until),
             requested: Signed { by, at: now },
             approvals: Vec::new(),
             revoked: None,
             expired: false,
             review: None,
         };
-        self.store_grant(&mut editing, grant, key)
+        let by = grant.requested.by.pseudonym.clone();
+        self.take_step(&mut editing, grant, (GrantStep::Requested, &by), key)
     }
 
-    /// Approves a grant; with the second approval it is in force.
+    /// Approves a grant; with the second approval it is in force, once the decision log has it.
     ///
     /// # Errors
     /// For whoever has a part in it already, for what no longer waits, or when the store is away.
@@ -253,41 +316,49 @@ impl Ledger {
         if grant.state(now) != GrantState::Requested {
             return Err(ConsentError::NotPermitted("this grant does not wait for approval; ask for another"));
         }
-        let mut next = changed(&grant);
+        let mut next = Grant::clone(&grant);
+        let pseudonym = by.pseudonym.clone();
         next.approvals.push(Signed { by, at: now });
-        self.store_grant(&mut editing, next, key)
+        self.take_step(&mut editing, next, (GrantStep::Approved, &pseudonym), key)
     }
 
     /// Ends a grant; nothing is released on it from now on, whatever becomes of the store. Who ends one that is over changes
     /// nothing.
     ///
     /// # Errors
-    /// [`ConsentError::RevokedNotStored`] when it is in force until the next start only.
+    /// [`ConsentError::RevokedNotStored`] when that is so until the next start only. Where the key was used before, or there is no
+    /// such grant, nothing is changed.
     pub fn revoke_grant(&self, id: &str, by: &str, reason: &str, key: Option<&IdempotencyKey>) -> Result<Arc<Grant>, ConsentError> {
         let mut editing = self.grants.edit();
         if let Err(error) = self.settle(&mut editing) {
             tracing::error!(%error, "what is stored of break-glass grants is not known; what is known is revoked");
         }
+        let mut writer = self.begin();
+        match self.unless_done(&writer, key) {
+            // Twice is better than not at all.
+            Ok(()) | Err(ConsentError::Unavailable(_)) => {}
+            Err(error) => return Err(error),
+        }
         let now = self.emergency_time();
         let grant = self.known(id)?;
         let reason = written("reason", reason)?;
-        let next = if grant.is_over(now) {
-            grant
-        } else {
-            self.grants.keep(Grant { revoked: Some(Ended { by: by.to_owned(), at: now, reason }), ..changed(&grant) })
-        };
-        match self.put_documents(vec![wire::stored(&next)], key, Some(id.to_owned())) {
-            Ok(()) => {
-                editing.unstored.retain(|other| other != id);
-                Ok(next)
+        if grant.is_over(now) {
+            if grant.revoked.is_some() && writer.in_doubt {
+                return Err(ConsentError::RevokedNotStored);
             }
-            Err(ConsentError::Unavailable(error)) => {
-                tracing::error!(%error, grant = id, "a break-glass grant is revoked and that is not stored yet");
-                editing.unstored.push(id.to_owned());
-                Err(ConsentError::RevokedNotStored)
-            }
-            Err(error) => Err(error),
+            self.keep_done(&mut writer, key, done(&grant, now))?;
+            return Ok(grant);
         }
+        let revoked = Grant { revoked: Some(Ended { by: by.to_owned(), at: now, reason }), ..Grant::clone(&grant) };
+        let (mut batch, step) = (Batch::default(), Stepped { grant: id, step: GrantStep::Revoked, by: Some(by) });
+        let revoked = add_step(&mut writer, &mut batch, revoked, step, now);
+        batch.answered.extend(key.map(|key| key.answered(done(&revoked, now))));
+        if self.commit(&mut writer, batch, Binding::Anyway).is_err() {
+            self.grants.hold(revoked);
+            tracing::error!(grant = id, "a break-glass grant is revoked and that is not stored yet");
+            return Err(ConsentError::RevokedNotStored);
+        }
+        Ok(self.grants.keep(revoked))
     }
 
     /// Closes a grant that is over with what a look at its uses came to.
@@ -308,38 +379,77 @@ impl Ledger {
                 return Err(ConsentError::NotPermitted("this grant was never in force; there is nothing to review"));
             }
         }
+        let pseudonym = by.pseudonym.clone();
         let review = Review { signed: Signed { by, at: now }, finding, note: written("note", note)? };
-        self.store_grant(&mut editing, Grant { review: Some(review), ..changed(&grant) }, key)
+        let reviewed = Grant { review: Some(review), ..Grant::clone(&grant) };
+        self.take_step(&mut editing, reviewed, (GrantStep::Reviewed, &pseudonym), key)
     }
 
-    /// Writes down which grants have run out, and which were revoked while the store was down; each second.
+    /// Writes down which grants have run out; each second.
     ///
     /// # Errors
     /// When the store is away; they are over all the same.
     pub fn end_grants(&self) -> Result<(), ConsentError> {
         let mut editing = self.grants.edit();
-        let now = self.emergency_time();
-        let over = |grant: &Arc<Grant>| grant.is_over(now) && grant.revoked.is_none() && !grant.expired;
-        for grant in self.grants.list().iter().filter(|grant| over(grant)) {
-            self.grants.keep(Grant { expired: true, ..changed(grant) });
-            editing.unstored.push(grant.id.clone());
-        }
         self.settle(&mut editing)?;
-        if editing.unstored.is_empty() {
+        if !self.health.is_in_doubt() && self.grants.reading().values().any(|grant| grant.is_done_with()) {
+            // Revocations that waited for the store are stored.
+            self.grants.writing().retain(|_, grant| !grant.is_done_with());
+        }
+        let now = self.emergency_time();
+        let over = self.grants.those(|grant| grant.is_over(now) && grant.revoked.is_none() && !grant.expired);
+        if over.is_empty() {
             return Ok(());
         }
-        let documents: Vec<Document> = editing.unstored.iter().filter_map(|id| self.grants.find(id)).map(|grant| wire::stored(&grant)).collect();
-        self.put_documents(documents, None, None)?;
-        editing.unstored.clear();
+        let (mut writer, mut batch) = (self.begin(), Batch::default());
+        let mut expire = |grant: &Arc<Grant>| {
+            let step = Stepped { grant: &grant.id, step: GrantStep::Expired, by: None };
+            add_step(&mut writer, &mut batch, Grant { expired: true, ..Grant::clone(grant) }, step, now)
+        };
+        let over: Vec<Grant> = over.iter().map(&mut expire).collect();
+        let stored = self.commit(&mut writer, batch, Binding::OnlyIfStored);
+        editing.in_doubt |= stored.is_err();
+        stored?;
+        over.into_iter().for_each(|grant| drop(self.grants.keep(grant)));
         Ok(())
     }
 
-    /// Stored first, then in force.
-    fn store_grant(&self, editing: &mut Editing, grant: Grant, key: Option<&IdempotencyKey>) -> Result<Arc<Grant>, ConsentError> {
-        let stored = self.put_documents(vec![wire::stored(&grant)], key, Some(grant.id.clone()));
-        editing.in_doubt |= matches!(stored, Err(ConsentError::Unavailable(_)));
-        stored.map(|()| self.grants.keep(grant))
+    /// Stored first, then known here.
+    fn take_step(
+        &self,
+        editing: &mut Editing,
+        grant: Grant,
+        (step, by): (GrantStep, &str),
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Arc<Grant>, ConsentError> {
+        let mut writer = self.begin();
+        self.unless_done(&writer, key)?;
+        let (now, id, mut batch) = (self.emergency_time(), grant.id.clone(), Batch::default());
+        let grant = add_step(&mut writer, &mut batch, grant, Stepped { grant: &id, step, by: Some(by) }, now);
+        batch.answered.extend(key.map(|key| key.answered(done(&grant, now))));
+        let stored = self.commit(&mut writer, batch, Binding::OnlyIfStored);
+        editing.in_doubt |= stored.is_err();
+        stored?;
+        Ok(self.grants.keep(grant))
     }
+}
+
+/// Adds a step to a batch: the grant as it is after it, and the change that the decision log is told.
+fn add_step(writer: &mut Writer, batch: &mut Batch, grant: Grant, step: Stepped<'_>, at: Timestamp) -> Grant {
+    let revision = writer.next_revision();
+    let party = match grant.target {
+        Target::Party(party) => Some(party),
+        Target::Route { .. } => None,
+    };
+    let (kind, state) = (ChangeKind::BreakGlass, step.text());
+    batch.changes.push(Change { revision, at, kind, party, event: None, purposes: Vec::new(), state, author: None });
+    let grant = Grant { version: grant.version + 1, revision, ..grant };
+    batch.documents.push(wire::stored(&grant));
+    grant
+}
+
+fn done(grant: &Grant, at: Timestamp) -> Done {
+    Done { event: None, party: None, revision: grant.revision, author: None, detail: Some(grant.id.clone()), at }
 }
 
 const OF_ONE_ISSUER: &str = "people are told apart within one issuer only; sign in where the employee does";
@@ -350,10 +460,6 @@ fn stands_apart(grant: &Grant, by: &Person, refusal: &'static str) -> Result<(),
         return Err(ConsentError::NotPermitted(OF_ONE_ISSUER));
     }
     if grant.concerns(by) { Err(ConsentError::NotPermitted(refusal)) } else { Ok(()) }
-}
-
-fn changed(grant: &Grant) -> Grant {
-    Grant { version: grant.version + 1, ..grant.clone() }
 }
 
 fn written(field: &str, text: &str) -> Result<String, ConsentError> {

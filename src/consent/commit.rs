@@ -122,7 +122,7 @@ impl Ledger {
         let mut linked: HashSet<&Identifier> = batch.links.iter().map(|link| &link.identifier).collect();
         let mut own_ids = Vec::new();
         for event in batch.events.iter().map(|written| &written.event).filter(|event| event.identifier.space == super::party_space()) {
-            let stands = |link: &LinkRow| link.assurance != Assurance::Matched && link.to.is_none();
+            let stands = |(_, link): &(u64, LinkRow)| link.assurance != Assurance::Matched && link.to.is_none();
             if !linked.insert(&event.identifier) || self.store.links_of(&event.identifier)?.iter().any(stands) {
                 continue;
             }

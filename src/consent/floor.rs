@@ -38,7 +38,7 @@ pub fn floor(
     closing_stop(profile, &usage, basis).map_or(Ok(()), |stop| Err(stop.kind.stop_name()))
 }
 
-/// The lawful bases for which the floor is closed.
+/// The lawful bases for which the floor is closed, in their order, each with the name of the stop that [`floor`] gives.
 #[must_use]
 pub fn closed_for(
     profile: &Profile,
@@ -47,13 +47,20 @@ pub fn closed_for(
     purpose: Purpose,
     category: Category,
     channel: Channel,
-) -> Vec<LawfulBasis> {
-    // Most profiles have none.
-    if profile.stops.is_empty() {
-        return Vec::new();
+) -> Vec<(LawfulBasis, &'static str)> {
+    let usage = Use { vocabulary, rules, purpose, category, recipient: None, channel };
+    // Most profiles have no stops: then nothing is allocated.
+    let mut closed: Vec<(LawfulBasis, &'static str)> = Vec::new();
+    for stop in &profile.stops {
+        let is_open = |basis: &LawfulBasis| closed.iter().all(|(other, _)| other != basis);
+        let more: Vec<LawfulBasis> = LawfulBasis::ALL.iter().copied().filter(|basis| is_open(basis) && closes(stop, &usage, *basis)).collect();
+        // Whether a grant lifts it does not depend on the basis.
+        if !more.is_empty() && lifted_by(stop, &usage, profile).is_none() {
+            closed.extend(more.into_iter().map(|basis| (basis, stop.kind.stop_name())));
+        }
     }
-    let is_closed = |basis: &LawfulBasis| floor(profile, vocabulary, rules, purpose, *basis, category, channel).is_err();
-    LawfulBasis::ALL.iter().copied().filter(is_closed).collect()
+    closed.sort_unstable_by_key(|(basis, _)| *basis);
+    closed
 }
 
 /// The grants of limited uses without which a stop would close a use that is open.

@@ -59,6 +59,10 @@ impl Health {
         self.change(|state| state.doubt = Some(why.clone()));
     }
 
+    pub(super) fn is_in_doubt(&self) -> bool {
+        lock(&self.state).doubt.is_some()
+    }
+
     pub(super) fn settled(&self, now: Duration) {
         self.change(|state| *state = State { asked: now, answer: Ok(()), doubt: None });
     }

@@ -103,18 +103,18 @@ impl Ledger {
         }
         let revision = writer.next_revision();
         let mut batch = Batch::default();
-        for link in current(&leaving) {
-            let known = current(&staying).find(|other| other.identifier == link.identifier);
-            end(&mut batch, link, revision, at);
+        for (ident, link) in current(&leaving) {
+            let known = current(&staying).find(|(other, _)| other == ident);
+            end(&mut batch, *ident, link, revision, at);
             match known {
                 // A matched id of the one that is the other's own, or both are only matched.
-                Some(other) if other.assurance != Assurance::Matched || link.assurance == Assurance::Matched => continue,
-                Some(other) => end(&mut batch, other, revision, at),
+                Some((_, other)) if other.assurance != Assurance::Matched || link.assurance == Assurance::Matched => continue,
+                Some((_, other)) => end(&mut batch, *ident, other, revision, at),
                 None => {}
             }
             // What was granted on a device before anybody was known there is not this person's grant.
             let grants_after = if is_device(&leaving) && !is_device(&staying) { revision } else { link.grants_after };
-            batch.links.push(LinkRow { party: into, grants_after, ..moved(link, revision, at) });
+            batch.moved.push((*ident, LinkRow { party: into, grants_after, ..moved(link, revision, at) }));
         }
         carry_facts(&mut batch, &staying, &leaving, revision, "merge");
         let source = captured_by(caller);
@@ -145,48 +145,49 @@ impl Ledger {
             return Err(ConsentError::Erased);
         }
         let mut batch = Batch::default();
-        let (leaves, leaving, since, undone): (PartyNo, Vec<&LinkRow>, Timestamp, Option<Revision>) = match off {
+        let (leaves, leaving, since, undone): (PartyNo, Vec<&(u64, LinkRow)>, Timestamp, Option<Revision>) = match off {
             SplitOff::Merged(merged) => {
                 let from = self.reading().own_number(&merged.identifier()).or_else(|| self.group_of(&dossier, merged));
                 let merge = dossier.merges.iter().rev().find(|merge| Some(merge.from) == from && merge.into == stays && merge.undone.is_none());
                 let merge = merge.ok_or_else(|| invalid("this customer was not merged into that one; `consentry party show` lists its merges"))?;
                 let came = came_with(&dossier, merge.from, merge.revision);
                 let since = self.merged_at(merge)?;
-                (merge.from, current(&dossier).filter(|link| came.contains(&link.group)).collect(), since, Some(merge.revision))
+                (merge.from, current(&dossier).filter(|(_, link)| came.contains(&link.group)).collect(), since, Some(merge.revision))
             }
             SplitOff::Identifiers(identifiers) => {
                 let of = |identifier: &Identifier| {
-                    let mut links = current(&dossier).filter(|link| link.assurance != Assurance::Matched);
-                    links.find(|link| link.identifier == *identifier)
+                    let mut links = current(&dossier).filter(|(_, link)| link.assurance != Assurance::Matched);
+                    links.find(|(_, link)| link.identifier == *identifier)
                 };
-                let found: Option<Vec<&LinkRow>> = identifiers.iter().map(of).collect();
+                let found: Option<Vec<&(u64, LinkRow)>> = identifiers.iter().map(of).collect();
                 let found = found.ok_or_else(|| invalid("one of the ids is not this customer's; nothing was changed"))?;
-                let since = found.iter().map(|link| link.from_time).min().ok_or_else(|| invalid("name the ids that are split off"))?;
+                let since = found.iter().map(|(_, link)| link.from_time).min().ok_or_else(|| invalid("name the ids that are split off"))?;
                 (PartyNo(self.party_count() + 1), found, since, None)
             }
         };
         let revision = if undone.is_some() {
             writer.next_revision()
         } else {
-            let anybody_stays = current(&dossier).any(|link| link.assurance != Assurance::Matched && !leaving.contains(&link));
+            let anybody_stays = current(&dossier).any(|link| link.1.assurance != Assurance::Matched && !leaving.contains(&link));
             if !anybody_stays {
                 return Err(invalid("no id would stay with this customer"));
             }
             self.new_party(&mut writer, &mut batch, leaves, kind(&dossier, View::NOW), at)
         };
-        for link in leaving {
-            end(&mut batch, link, revision, at);
-            let (group, grants_after) = match undone {
-                // As it was before the merge, so that a device's grants are the device's again.
-                Some(merge) => (link.group, self.grants_before(link, leaves, merge)?),
-                None => (leaves, link.grants_after),
-            };
-            batch.links.push(LinkRow { party: leaves, group, grants_after, ..moved(link, revision, at) });
+        for (ident, link) in leaving {
+            end(&mut batch, *ident, link, revision, at);
+            let group = if undone.is_some() { link.group } else { leaves };
+            batch.moved.push((*ident, LinkRow { party: leaves, group, ..moved(link, revision, at) }));
         }
         match undone {
             Some(merge) => {
                 batch.splits.push((merge, revision));
                 let left = self.dossier_of(leaves)?;
+                // As it was before the merge, so that a device's grants are the device's again.
+                for (ident, link) in &mut batch.moved {
+                    let ended = |(of, old): &&(u64, LinkRow)| of == ident && old.to.is_some_and(|(to, _)| to == merge);
+                    link.grants_after = left.links.iter().find(ended).map_or(link.grants_after, |(_, old)| old.grants_after);
+                }
                 let (was, stayed) = (kind(&left, View::NOW), kind(&dossier, View::NOW));
                 if was == PartyKind::Organisation && stayed != was {
                     // They were taken for a person since, and may have spoken as one.
@@ -202,8 +203,8 @@ impl Ledger {
             }
             None => {
                 // Nor by which of the ids somebody was matched.
-                let matched = current(&dossier).filter(|link| link.assurance == Assurance::Matched);
-                batch.links.extend(matched.map(|link| LinkRow { party: leaves, group: leaves, ..moved(link, revision, at) }));
+                let matched = current(&dossier).filter(|(_, link)| link.assurance == Assurance::Matched);
+                batch.moved.extend(matched.map(|(ident, link)| (*ident, LinkRow { party: leaves, group: leaves, ..moved(link, revision, at) })));
                 let nobody = Dossier::new(PartyRow { no: leaves, ..dossier.party }, Vec::new(), Vec::new(), &[]);
                 carry_facts(&mut batch, &nobody, &dossier, revision, "split");
             }
@@ -246,7 +247,7 @@ impl Ledger {
     /// The merged customer whose an id was.
     fn group_of(&self, dossier: &Dossier, merged: &PartyRef) -> Option<PartyNo> {
         let identifier = merged.identifier();
-        current(dossier).find(|link| link.identifier == identifier).map(|link| link.group)
+        current(dossier).find(|(_, link)| link.identifier == identifier).map(|(_, link)| link.group)
     }
 
     /// When a merge was recorded: until then nothing went across it, however long they are said to have been one.
@@ -254,12 +255,6 @@ impl Ledger {
         let before = self.dossier_of(merge.from)?.links;
         let ended = before.into_iter().find_map(|(_, link)| link.to.filter(|(revision, _)| *revision == merge.revision));
         Ok(ended.map_or(merge.time, |(_, at)| at))
-    }
-
-    fn grants_before(&self, link: &LinkRow, leaves: PartyNo, merge: Revision) -> Result<Revision, ConsentError> {
-        let before = self.store.links_of(&link.identifier)?;
-        let ended = before.iter().find(|old| old.party == leaves && old.to.is_some_and(|(to, _)| to == merge));
-        Ok(ended.map_or(link.grants_after, |old| old.grants_after))
     }
 }
 
@@ -277,13 +272,13 @@ fn carry_facts(batch: &mut Batch, to: &Dossier, of: &Dossier, revision: Revision
 
 /// Matched ids that a merge had ended, since they became the customer's own: when it is taken back they carry their stops again.
 fn matched_again(batch: &mut Batch, of: &Dossier, merge: Revision, revision: Revision, at: Timestamp) {
-    let ended = |link: &&LinkRow| link.assurance == Assurance::Matched && link.to.is_some_and(|(to, _)| to == merge);
-    let goes = |link: &LinkRow| batch.unlinks.iter().any(|unlink| unlink.identifier == link.identifier && unlink.party == link.party);
-    let is_back = |id: &Identifier| batch.links.iter().any(|link| link.identifier == *id && link.party == of.party.no);
-    let stands = |id: &Identifier| is_back(id) || current(of).any(|link| link.identifier == *id && !goes(link));
-    let links = of.links.iter().map(|(_, link)| link).filter(ended).filter(|link| !link.identifier.value.is_empty() && !stands(&link.identifier));
-    let again: Vec<LinkRow> = links.map(|link| moved(link, revision, at)).collect();
-    batch.links.extend(again);
+    let ended = |(_, link): &&(u64, LinkRow)| link.assurance == Assurance::Matched && link.to.is_some_and(|(to, _)| to == merge);
+    let goes = |ident: u64| batch.unlinks.iter().any(|unlink| unlink.ident == ident && unlink.party == of.party.no);
+    let is_back = |ident: u64| batch.moved.iter().any(|(other, link)| *other == ident && link.party == of.party.no);
+    let stands = |ident: u64| is_back(ident) || (!goes(ident) && current(of).any(|(other, _)| *other == ident));
+    let links = of.links.iter().filter(ended).filter(|(ident, _)| !stands(*ident));
+    let again: Vec<(u64, LinkRow)> = links.map(|(ident, link)| (*ident, moved(link, revision, at))).collect();
+    batch.moved.extend(again);
 }
 
 /// The customer who was merged and those who had been merged into it before.
@@ -298,12 +293,12 @@ fn came_with(dossier: &Dossier, from: PartyNo, by: Revision) -> BTreeSet<PartyNo
     came
 }
 
-fn current(dossier: &Dossier) -> impl Iterator<Item = &LinkRow> {
-    dossier.links.iter().map(|(_, link)| link).filter(|link| stands(link, View::NOW.known))
+fn current(dossier: &Dossier) -> impl Iterator<Item = &(u64, LinkRow)> {
+    dossier.links.iter().filter(|(_, link)| stands(link, View::NOW.known))
 }
 
-fn end(batch: &mut Batch, link: &LinkRow, revision: Revision, time: Timestamp) {
-    batch.unlinks.push(Unlink { identifier: link.identifier.clone(), party: link.party, revision, time });
+fn end(batch: &mut Batch, ident: u64, link: &LinkRow, revision: Revision, time: Timestamp) {
+    batch.unlinks.push(Unlink { ident, party: link.party, revision, time });
 }
 
 fn moved(link: &LinkRow, from: Revision, from_time: Timestamp) -> LinkRow {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwapOption;
@@ -77,6 +78,8 @@ pub struct Ledger {
     pub(super) gaps: Gaps,
     pub(super) kept: Mutex<Kept>,
     pub(super) grants: Grants,
+    /// The decision log has every change up to this revision.
+    pub(super) logged: AtomicU64,
 }
 
 /// Called with each change, in order, once it is stored; must not write to the ledger itself.
@@ -128,7 +131,7 @@ impl Ledger {
             None => tracing::info!(customers, revision, took_ms, "the consent store was read in full"),
         }
         let kept = Kept::of(from);
-        let grants = Grants::of(&store.documents(Grants::KIND)?);
+        let (grants, logged) = (Grants::of(&store.documents(Grants::KIND)?), store.logged()?);
         let ledger = Self {
             store,
             writer: Mutex::new(Writer::after(head.revision)),
@@ -141,6 +144,7 @@ impl Ledger {
             gaps: Gaps::default(),
             kept: Mutex::new(kept),
             grants,
+            logged: AtomicU64::new(logged.0),
             clock,
         };
         // What ran out while nobody looked.
@@ -249,7 +253,9 @@ impl Ledger {
     /// # Errors
     /// When the store is away; the changes are then offered again.
     pub fn mark_logged(&self, up_to: Revision) -> Result<(), Unavailable> {
-        Ok(self.store.mark_logged(up_to)?)
+        self.store.mark_logged(up_to)?;
+        self.logged.fetch_max(up_to.0, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Every change after a revision, for feeds and webhooks.

@@ -4,8 +4,8 @@
 //! The pure part is [`floor()`] and [`status()`]: no clock, no store. The acting part is [`Ledger`]: one writer at a time,
 //! stored durably, then applied in memory, then acknowledged; reads never wait for the database.
 //!
-//! **A stop is never refused because something is down**: it binds in memory and is answered with
-//! [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
+//! **A stop is never refused because something is down**: it binds, since nothing is released about anybody until it is stored,
+//! and is answered with [`ConsentError::AppliedNotStored`], so that the caller repeats. A grant is refused.
 //!
 //! Beside it stand the [`Grant`]s of break-glass: what two people lend a third one in an emergency.
 
@@ -52,7 +52,8 @@ mod write;
 mod tests;
 
 pub use break_glass::{
-    APPROVERS, Ended, Finding, Grant, GrantCounts, GrantDraft, GrantState, OPEN_MAX, Person, REVIEW_WITHIN, Review, Signed, Target, Wanted,
+    APPROVERS, Ended, Finding, Grant, GrantCounts, GrantDraft, GrantState, GrantStep, OPEN_MAX, Person, REVIEW_WITHIN, Review, Signed, Stepped,
+    Target, Wanted,
 };
 pub use conflicts::{Disagreement, Voice, Word};
 pub use contested::{ConflictFilter, ConflictPage, Contested};
@@ -68,7 +69,7 @@ pub use ledger::{ChangeListener, Ledger, Standing};
 pub use notices::NoticeVersion;
 pub use once::{By, IdempotencyKey};
 pub use parties::{Fact, FactValue, FactsDraft, LinkView, Matched, MergeView, PartyView};
-pub use preview::{Lacks, Opens};
+pub use preview::Lacks;
 pub use profile::{Position, Profile};
 pub use report::{AsOf, Asked, EffectiveRow, Effectives, HistoryRow};
 pub use states::{StateEvent, Transition, next};

@@ -13,7 +13,7 @@ use super::commit::{Binding, Writer};
 use super::draft::Capturer;
 use super::error::{ConsentError, Unavailable};
 use super::ledger::Ledger;
-use super::store::{Answered, Batch, Document, Done};
+use super::store::{Answered, Batch, Document, Done, StoreError};
 
 /// What a caller names a request by, and a hash of what was asked: the same key may not stand for something else.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,13 +75,21 @@ impl Ledger {
     /// # Errors
     /// When the key was used with another body, when what was done binds but is not stored yet, or the store is away.
     pub fn done(&self, key: &IdempotencyKey) -> Result<Option<Done>, ConsentError> {
-        let writer = self.begin();
-        match self.first_answer(&writer, key, self.record_time(), Binding::OnlyIfStored)? {
+        let now = self.record_time();
+        // Whoever then does it asks again under the writer. Here nobody waits for it, but while something may bind that is not stored.
+        let first = if self.health.is_in_doubt() {
+            self.first_answer(&self.begin(), key, now, Binding::OnlyIfStored)?
+        } else {
+            self.stored_answer(key, now).map_err(Unavailable::from)?
+        };
+        match first {
             None => Ok(None),
             Some(First { answered, .. }) if answered.body != key.body => Err(ConsentError::IdempotencyMismatch),
             Some(First { answered: Answered { done: Done { event: Some(event), .. }, .. }, stored: false }) => {
                 Err(ConsentError::AppliedNotStored { event })
             }
+            // What binds without an event is the end of a break-glass grant.
+            Some(First { stored: false, .. }) => Err(ConsentError::RevokedNotStored),
             Some(First { answered, .. }) => Ok(Some(answered.done)),
         }
     }
@@ -104,8 +112,8 @@ impl Ledger {
         Ok(self.commit(writer, batch, Binding::OnlyIfStored)?)
     }
 
-    /// Puts and removes documents, as one transaction; durable on return. They have no revision: nothing that is decided depends
-    /// on them. `detail` is told to whoever repeats the request.
+    /// Puts and removes documents, as one transaction; durable on return. They have no revision, so that nothing that is
+    /// decided may depend on them; a break-glass grant is stored with a change. `detail` is told to whoever repeats the request.
     ///
     /// # Errors
     /// When the same was done under the key before, or the store is away.
@@ -124,18 +132,22 @@ impl Ledger {
         now: Timestamp,
         binding: Binding,
     ) -> Result<Option<First>, ConsentError> {
-        let IdempotencyKey { caller, key, .. } = key;
-        let waiting = writer.unstored.iter().flat_map(|batch| &batch.answered);
-        if let Some(answered) = waiting.into_iter().find(|a| a.caller == *caller && a.key == *key).cloned() {
+        let mut waiting = writer.unstored.iter().flat_map(|batch| &batch.answered);
+        if let Some(answered) = waiting.find(|a| a.caller == key.caller && a.key == key.key).cloned() {
             return Ok(Some(First { answered, stored: false }));
         }
-        let day_ago = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
-        match self.store.answered(caller, key, day_ago) {
-            Ok(found) => Ok(found.map(|answered| First { answered, stored: true })),
+        match self.stored_answer(key, now) {
+            Ok(found) => Ok(found),
             // Twice is better than not at all, for a stop.
             Err(_) if binding == Binding::Anyway => Ok(None),
             Err(error) => Err(Unavailable::from(error).into()),
         }
+    }
+
+    fn stored_answer(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<First>, StoreError> {
+        let day_ago = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+        let found = self.store.answered(&key.caller, &key.key, day_ago)?;
+        Ok(found.map(|answered| First { answered, stored: true }))
     }
 }
 

@@ -253,10 +253,10 @@ impl Ledger {
         self.unless_done(&writer, key)?;
         let no = self.find(party)?;
         let links = self.store.links_of(identifier)?;
-        let standing = links.iter().find(|link| link.party == no && stands(link, View::NOW.known));
+        let standing = links.iter().find(|(_, link)| link.party == no && stands(link, View::NOW.known));
         self.check_linkable(identifier, no, assurance)?;
         let mut batch = Batch::default();
-        if let Some(link) = standing {
+        if let Some((_, link)) = standing {
             if link.assurance == assurance {
                 let revision = self.party_revision(no).ok_or(ConsentError::NotFound)?;
                 self.keep_done(&mut writer, key, Done::to(no, revision, at))?;
@@ -266,15 +266,15 @@ impl Ledger {
                 return Err(invalid("the id is this customer's already; split it off to take that back"));
             }
         }
-        let is_new = standing.is_none_or(|link| link.assurance == Assurance::Matched) && assurance != Assurance::Matched;
+        let is_new = standing.is_none_or(|(_, link)| link.assurance == Assurance::Matched) && assurance != Assurance::Matched;
         if is_new && self.is_organisation(no) && self.has_a_person_spoken(std::slice::from_ref(identifier))? {
             return Err(ConsentError::NotPermitted(A_PERSON_SPOKE));
         }
         let revision = writer.next_revision();
         // A matched id that is verified now carries grants that are recorded from now on; a surer link of the same id changes none.
-        let keeps = standing.filter(|link| link.assurance != Assurance::Matched).map(|link| (link.grants_after, link.group));
-        if standing.is_some() {
-            batch.unlinks.push(Unlink { identifier: identifier.clone(), party: no, revision, time: at });
+        let keeps = standing.filter(|(_, link)| link.assurance != Assurance::Matched).map(|(_, link)| (link.grants_after, link.group));
+        if let Some((ident, _)) = standing {
+            batch.unlinks.push(Unlink { ident: *ident, party: no, revision, time: at });
         }
         let (grants_after, group) = keeps.unwrap_or((revision, no));
         let link = link_row(identifier.clone(), no, assurance, at, &captured_by(caller), revision);
@@ -333,43 +333,58 @@ impl Ledger {
             (projection.resolve(created), matches.iter().filter_map(|m| projection.resolve(m)).collect())
         };
         let mut matched: BTreeSet<Identifier> = matches.iter().cloned().collect();
+        // Those of erased people by number.
+        let mut nameless: BTreeMap<u64, Identifier> = BTreeMap::new();
         // Stops may stand under any id of the person who was found.
         for no in found.into_iter().filter(|no| Some(*no) != known) {
             let links = self.store.dossier(no)?.map(|dossier| dossier.links).unwrap_or_default();
-            matched.extend(links.into_iter().map(|(_, link)| link).filter(|link| stands(link, View::NOW.known)).map(|link| link.identifier));
+            for (ident, LinkRow { identifier, .. }) in links.into_iter().filter(|(_, link)| stands(link, View::NOW.known)) {
+                if identifier.value.is_empty() {
+                    nameless.insert(ident, identifier);
+                } else {
+                    matched.insert(identifier);
+                }
+            }
             matched.insert(PartyRef::Party(self.party_id(no)).identifier());
         }
         // The id itself is the new customer's own, even if it was matched to another before.
         matched.remove(created);
         if let Some(no) = known {
-            return self.match_to(&mut writer, no, matched, at);
+            return self.match_to(&mut writer, no, matched, nameless, at);
         }
         let no = PartyNo(self.party_count() + 1);
         let mut batch = Batch::default();
         let revision = self.new_party(&mut writer, &mut batch, no, PartyKind::Person, at);
         batch.links.push(link_row(created.clone(), no, Assurance::Asserted, at, "upstream", revision));
-        for identifier in matched {
-            batch.links.push(link_row(identifier, no, Assurance::Matched, at, "match", revision));
-        }
+        let link = |identifier| link_row(identifier, no, Assurance::Matched, at, "match", revision);
+        batch.links.extend(matched.into_iter().map(link));
+        batch.moved.extend(nameless.into_iter().map(|(ident, identifier)| (ident, link(identifier))));
         self.commit(&mut writer, batch, Binding::OnlyIfStored)?;
         Ok(no)
     }
 
     /// What stands under the ids of the person who was found reaches a customer who was known already, too.
-    fn match_to(&self, writer: &mut Writer, no: PartyNo, matched: BTreeSet<Identifier>, at: Timestamp) -> Result<PartyNo, ConsentError> {
-        let mut new = Vec::new();
-        for identifier in matched {
-            let links = self.store.links_of(&identifier)?;
-            if !links.iter().any(|link| link.party == no && stands(link, View::NOW.known)) {
-                new.push(identifier);
-            }
+    fn match_to(
+        &self,
+        writer: &mut Writer,
+        no: PartyNo,
+        mut matched: BTreeSet<Identifier>,
+        mut nameless: BTreeMap<u64, Identifier>,
+        at: Timestamp,
+    ) -> Result<PartyNo, ConsentError> {
+        let links = self.dossier_of(no)?.links;
+        for (ident, link) in links.iter().filter(|(_, link)| stands(link, View::NOW.known)) {
+            matched.remove(&link.identifier);
+            nameless.remove(ident);
         }
-        if new.is_empty() {
+        if matched.is_empty() && nameless.is_empty() {
             return Ok(no);
         }
         let mut batch = Batch::default();
         let revision = writer.next_revision();
-        batch.links.extend(new.into_iter().map(|identifier| link_row(identifier, no, Assurance::Matched, at, "match", revision)));
+        let link = |identifier| link_row(identifier, no, Assurance::Matched, at, "match", revision);
+        batch.links.extend(matched.into_iter().map(link));
+        batch.moved.extend(nameless.into_iter().map(|(ident, identifier)| (ident, link(identifier))));
         touch(&mut batch, no, revision, at, ChangeKind::Link);
         self.commit(writer, batch, Binding::OnlyIfStored)?;
         Ok(no)

@@ -2,22 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::draft::{Capturer, EventDraft, Statement};
+use super::draft::{Capturer, Statement};
 use super::error::ConsentError;
 use super::event::{Event, Method, StopKind, What};
 use super::ledger::{Adopted, Ledger};
 use super::write::Drawn;
 use crate::model::{Author, Identifier, PartyNo};
-
-/// What a consent event would do to the gate by itself; a hard stop or a later refusal may keep it shut even so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opens {
-    Yes,
-    /// It is a grant and stays without effect.
-    No(Lacks),
-    /// It is no grant.
-    NotAGrant,
-}
 
 crate::model::closed! {
     /// Why a grant opens nothing.
@@ -35,7 +25,7 @@ crate::model::closed! {
     }
 }
 
-/// What a statement would do.
+/// What a statement would do by itself; a hard stop or a later refusal may keep the gate shut even so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Preview {
     pub(super) effect: Effect,
@@ -54,21 +44,10 @@ pub(super) enum Effect {
 }
 
 impl Ledger {
-    /// What an event would do to the gate.
+    /// The event that a statement makes, and what it would do.
     ///
     /// # Errors
     /// What [`Ledger::record`] would refuse it for, but for what the store alone knows.
-    pub fn would_open(&self, draft: &EventDraft, caller: &Capturer) -> Result<Opens, ConsentError> {
-        let (adopted, at) = (self.adopted()?, self.record_time());
-        let (_, preview) = self.preview(Statement::Consent(Box::new(draft.clone())), caller, &adopted, at)?;
-        Ok(match preview.effect {
-            Effect::Opens => Opens::Yes,
-            Effect::OpensNot(lacks) => Opens::No(lacks),
-            Effect::Closes | Effect::Stops(_) | Effect::Neither => Opens::NotAGrant,
-        })
-    }
-
-    /// The event that a statement makes, and what it would do.
     pub(super) fn preview(
         &self,
         statement: Statement,

@@ -283,6 +283,8 @@ struct Around<'a> {
     reaching: &'a [Reaching<'a>],
     circumstances: &'a Circumstances<'a>,
     times: Vec<Timestamp>,
+    /// What closes, by id: the earliest time at which it or a later one was recorded.
+    closed_from: Vec<(EventId, Timestamp)>,
     /// Grants of which another record says that they never were valid.
     invalid: HashSet<EventId>,
     /// When the person was erased.
@@ -301,8 +303,9 @@ impl<'a> Around<'a> {
         }
         let joined = if groups.len() > 1 { joined_at(circumstances.joined) } else { HashMap::new() };
         let times = reaching.iter().map(|r| r.record.time()).collect();
+        let closed_from = earliest_from(reaching.iter().map(|r| r.record).filter(|record| record.closes()));
         let erased = reaching.iter().filter(|r| r.record.stop_kind() == Some(StopKind::Erasure)).map(|r| r.record.id).min();
-        let mut around = Self { reaching, circumstances, times, invalid: HashSet::new(), erased, groups, joined };
+        let mut around = Self { reaching, circumstances, times, closed_from, invalid: HashSet::new(), erased, groups, joined };
         let is_grant = |id: &EventId| around.find(*id).is_some_and(|r| matches!(r.record.form.matter, Matter::Said { state, .. } if state.opens()));
         let invalid = reaching.iter().filter_map(|r| invalidated_by(r.record)).filter(is_grant).collect();
         around.invalid = invalid;
@@ -338,8 +341,12 @@ impl<'a> Around<'a> {
     /// The first no that was recorded after this, by a clock that was set back to before it: then times say nothing, and what was
     /// recorded later is later. As long as our clock goes forward there is none, since no event is taken that lies farther ahead.
     fn set_back_at(&self, record: &Record) -> usize {
-        let ahead = |r: &Reaching<'_>| r.record.record_time.checked_add(FUTURE_MAX).is_ok_and(|latest| latest < record.time());
-        let is_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && ahead(r);
+        let is_ahead_of = |recorded: Timestamp| recorded.checked_add(FUTURE_MAX).is_ok_and(|latest| latest < record.time());
+        let later = self.closed_from.partition_point(|(id, _)| *id <= record.id);
+        if self.closed_from.get(later).is_none_or(|(_, earliest)| !is_ahead_of(*earliest)) {
+            return usize::MAX;
+        }
+        let is_later = |r: &Reaching<'_>| r.record.id > record.id && r.record.closes() && is_ahead_of(r.record.record_time);
         self.reaching.iter().position(is_later).unwrap_or(usize::MAX)
     }
 
@@ -419,6 +426,18 @@ pub(super) fn invalidated_by(record: &Record) -> Option<EventId> {
         Matter::Said { state: State::Invalidated, .. } => record.about,
         Matter::Said { .. } | Matter::Stop { .. } | Matter::Lift | Matter::Delegation { .. } | Matter::Occurrence(_) => None,
     }
+}
+
+/// By id, with the earliest time at which one was recorded from there on.
+fn earliest_from<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(EventId, Timestamp)> {
+    let mut found: Vec<(EventId, Timestamp)> = records.map(|record| (record.id, record.record_time)).collect();
+    found.sort_unstable_by_key(|(id, _)| *id);
+    let mut earliest = Timestamp::MAX;
+    for (_, time) in found.iter_mut().rev() {
+        earliest = earliest.min(*time);
+        *time = earliest;
+    }
+    found
 }
 
 /// When any two groups became one customer, each pair in both directions. Through others: when the last step of the earliest

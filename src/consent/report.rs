@@ -178,8 +178,8 @@ impl Ledger {
         let own = self.reading().own_number(identifier).filter(|_| identifier.space == super::party_space());
         let Some(mut no) = own else {
             let links = self.store.links_of(identifier)?;
-            let link = links.iter().find(|link| stands(link, known) && link.assurance != super::Assurance::Matched);
-            return link.map(|link| link.party).ok_or(ConsentError::NotFound);
+            let link = links.iter().find(|(_, link)| stands(link, known) && link.assurance != super::Assurance::Matched);
+            return link.map(|(_, link)| link.party).ok_or(ConsentError::NotFound);
         };
         // Into whom it had been merged by then.
         loop {

@@ -58,26 +58,28 @@ impl Ledger {
 
     /// Records many statements as one transaction, in order; one that is refused does not hold up the others, one that is known
     /// already is not recorded twice. The answers are in the same order. What `beside` makes of them is stored in the same
-    /// transaction.
+    /// transaction. Whether it may be done at all is asked of `first` when nobody else writes any more.
     ///
     /// # Errors
-    /// When the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
+    /// What `first` refuses; when the store is away: nothing of it was taken, and repeating the whole changes nothing twice.
     pub(super) fn record_many(
         &self,
         drawn: Vec<Drawn>,
+        first: impl FnOnce(&Writer) -> Result<(), ConsentError>,
         beside: impl FnOnce(&[Result<Acknowledged, ConsentError>]) -> (Vec<Document>, Option<Answered>),
-    ) -> Result<Vec<Result<Acknowledged, ConsentError>>, Unavailable> {
+    ) -> Result<Vec<Result<Acknowledged, ConsentError>>, ConsentError> {
         let start = self.clock.monotonic();
         let written = drawn.into_iter().map(|drawn| Written::of(drawn.event)).collect::<Result<Vec<_>, _>>()?;
-        let first = first_saying(&written);
+        let earlier = first_saying(&written);
         let mut writer = self.begin();
+        first(&writer)?;
         let stored = self.store.known(&written.iter().collect::<Vec<_>>())?;
         let mut batch = Batch::default();
         let mut answers: Vec<Result<Acknowledged, ConsentError>> = Vec::with_capacity(written.len());
         // Customers about whom something that opens stands before it in this batch.
         let mut opened: HashSet<PartyNo> = HashSet::new();
-        for ((written, stored), first) in written.into_iter().zip(stored).zip(first) {
-            let before = first.and_then(|at| answers.get(at)).and_then(|answer| answer.as_ref().ok()).map(|answer| answer.event);
+        for ((written, stored), earlier) in written.into_iter().zip(stored).zip(earlier) {
+            let before = earlier.and_then(|at| answers.get(at)).and_then(|answer| answer.as_ref().ok()).map(|answer| answer.event);
             let known = before.or(stored).filter(|known| self.counts_as_known(&written.event, *known, before.is_some(), &opened));
             if binding(&written.event.what) == Binding::OnlyIfStored {
                 opened.extend(self.reading().reached_by(&written.event.identifier));
@@ -167,9 +169,11 @@ impl Ledger {
             let mut batch = Batch::default();
             for (id, identifier) in self.store.due(now, DUE_AT_ONCE)? {
                 batch.fired.push(id);
+                // What was handed in about an erased person held at no time.
+                let state = if self.reading().is_erased(&identifier) { State::Unknown } else { State::Expired };
                 self.change(&mut writer, &mut batch, now, ChangeKind::Expiry, &identifier, |change| {
                     change.event = Some(id);
-                    State::Expired.as_str().clone_into(&mut change.state);
+                    state.as_str().clone_into(&mut change.state);
                 });
             }
             for no in self.store.of_age(now, DUE_AT_ONCE)? {
@@ -332,7 +336,10 @@ impl Ledger {
         let (party, is_erased, kept_under) = {
             let projection = self.reading();
             let of = &event.identifier;
-            (projection.resolve(of), projection.is_erased(of), projection.kept_under(of))
+            let party = projection.resolve(of);
+            // Also by what stands before it in the batch.
+            let is_same = |(id, no): &(Identifier, Option<PartyNo>)| id == of || (no.is_some() && *no == party);
+            (party, projection.is_erased(of) || batch.forgotten.iter().any(is_same), projection.kept_under(of))
         };
         let is_no_party = party.is_none() && !is_erased && event.identifier.space == super::party_space();
         if let Some(kept_under) = kept_under {
@@ -358,7 +365,11 @@ impl Ledger {
             change.event = Some(EventId(change.revision.0));
             change.author = Some(event.author);
             (change.purposes, change.state) = match &event.what {
-                What::Consent(consent) => (consent.purposes.clone(), consent.state.to_string()),
+                What::Consent(consent) => {
+                    // What comes in about an erased person opens nothing: nobody is told that it does.
+                    let state = if is_erased && !consent.state.closes() { State::Unknown } else { consent.state };
+                    (consent.purposes.clone(), state.to_string())
+                }
                 What::Stop(stop) => (stop.purposes.clone(), stop.kind.to_string()),
                 What::Lift { stop, reason: _ } => (Vec::new(), stop.to_string()),
                 What::Delegation(delegation) => (delegation.purposes.clone(), delegation.holder.to_string()),

@@ -169,7 +169,8 @@ fn review(call: &Call) -> Result<Reply, Problem> {
 fn list(call: &Call) -> Result<Reply, Problem> {
     let words: Vec<&str> = GrantState::ALL.iter().map(|state| state.as_str()).collect();
     let wanted = word("state", call.query.get("state"), GrantState::parse, &words)?;
-    let (mut grants, now) = call.state.ledger.grants();
+    let mut grants = call.state.ledger.grants().map_err(|error| consent_problem(&error))?;
+    let now = call.state.ledger.emergency_time();
     grants.retain(|grant| wanted.is_none_or(|wanted| grant.state(now) == wanted));
     grants.sort_by(|a, b| b.requested.at.cmp(&a.requested.at).then_with(|| a.id.cmp(&b.id)));
     let (page, next) = consents::page(call, &grants, |grant| grant_json(call, grant, now))?;
@@ -219,9 +220,8 @@ fn told(call: &Call, grant: &Grant, weight: Weight, status: StatusCode) -> Resul
         Target::Party(number) => Some(number),
         Target::Route { .. } => None,
     };
-    call.record_write(weight, party, None, status)?;
-    let (_, now) = call.state.ledger.grants();
-    Ok(Reply::json(status, &grant_json(call, grant, now)))
+    call.record_write(weight, party, Some(grant.revision), status)?;
+    Ok(Reply::json(status, &grant_json(call, grant, call.state.ledger.emergency_time())))
 }
 
 fn grant_json(call: &Call, grant: &Grant, now: Timestamp) -> Value {

@@ -10,7 +10,7 @@ use super::AdminState;
 use super::dispatch::Call;
 use super::problem::{Code, Problem};
 use crate::audit::{AuditError, Entry, Log};
-use crate::consent::{Change, ChangeKind, ConsentError, Ledger, PartyKind, State, StopKind};
+use crate::consent::{Change, ChangeKind, ConsentError, Ledger, PartyKind, State, Stepped, StopKind};
 use crate::model::{PartyNo, Revision};
 
 /// Changes taken from the outbox at a time.
@@ -56,6 +56,10 @@ impl Outbox {
 }
 
 fn entry_of(change: &Change) -> Entry {
+    if let Some(Stepped { grant, step, by }) = Stepped::read(change) {
+        let (grant, step, actor) = (grant.to_owned(), step.as_str(), by.map(str::to_owned));
+        return Entry::BreakGlass { grant, step, actor, party: change.party, revision: change.revision };
+    }
     Entry::ConsentChanged {
         event: change.event,
         party: change.party,
@@ -80,7 +84,8 @@ pub(super) fn state_word(change: &Change) -> &'static str {
         | ChangeKind::Split
         | ChangeKind::UsedUp
         | ChangeKind::Erasure
-        | ChangeKind::Notice => change.kind.as_str(),
+        | ChangeKind::Notice
+        | ChangeKind::BreakGlass => change.kind.as_str(),
     }
 }
 

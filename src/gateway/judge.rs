@@ -13,8 +13,8 @@ use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
 use crate::filter;
 use crate::model::{
-    Action, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Grounds, Identifier, Judged, LawfulBasis, Particulars,
-    PartyFacts, PartyNo, PolicyName, Purpose, Question, Release, Revision, Space, Verdicts, Whom, Why,
+    Action, Activity, Caller, Category, CategoryVerdict, Channel, ConsentStatus, Environment, EventId, Grounds, Identifier, Judged, LawfulBasis,
+    Particulars, PartyFacts, PartyNo, PolicyName, Purpose, Question, Release, Revision, Space, Verdicts, Whom, Why,
 };
 use crate::policy::{self, Policies, Use};
 
@@ -41,12 +41,13 @@ impl Asked {
         Self { action, ..self.clone() }
     }
 
-    /// Of the activity, unless it is an emergency.
-    fn basis(&self, policies: &Policies, category: Category) -> LawfulBasis {
+    /// The activity, unless it is an emergency, and the basis that follows.
+    fn activity<'p>(&self, policies: &'p Policies, category: Category) -> (Option<&'p Activity>, LawfulBasis) {
         if self.premises.grant.is_some() {
-            return LawfulBasis::VitalInterest;
+            return (None, LawfulBasis::VitalInterest);
         }
-        policies.activity(self.caller.department, self.purpose, category).map_or(LawfulBasis::None, |a| a.basis)
+        let found = policies.activity(self.caller.department, self.purpose, category);
+        (found, found.map_or(LawfulBasis::None, |activity| activity.basis))
     }
 
     /// Whether any customer's state could permit the category.
@@ -56,7 +57,7 @@ impl Asked {
             action: self.action,
             category,
             purpose: self.purpose,
-            basis: self.basis(policies, category),
+            basis: self.activity(policies, category).1,
             environment: self.environment,
             gpc: self.gpc,
             records: self.records,
@@ -192,8 +193,7 @@ pub(super) fn explained(
 pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, category: Category, masked: bool) -> (CategoryVerdict, Vec<Position>) {
     let vocabulary = policies.vocabulary();
     let rules = policies.consent_rules();
-    let basis = asked.basis(policies, category);
-    let activity = policies.activity(asked.caller.department, asked.purpose, category).filter(|_| asked.premises.grant.is_none());
+    let (activity, basis) = asked.activity(policies, category);
     let nobody = Profile::default();
     let (profile, facts): (&Profile, PartyFacts) = match about {
         About::Known(standing) => (&standing.profile, standing.facts),
@@ -208,7 +208,8 @@ pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, catego
         About::Known(standing) => standing.event_id(at),
         About::Unknown | About::New => None,
     };
-    let stop = consent::floor(profile, vocabulary, rules, asked.purpose, basis, category, asked.channel).err();
+    let stops = consent::closed_for(profile, vocabulary, rules, asked.purpose, category, asked.channel);
+    let stop = stops.iter().find(|(closed, _)| *closed == basis).map(|(_, name)| *name);
     let seen = Seen { status: effective.status, explicit: effective.explicit, facts, gpc: profile.has_gpc(), party: about.party() };
     let question = asked.question(category, basis, &seen);
     let reserved = matches!(about, About::Unknown) && !policies.is_steward(&asked.caller);
@@ -243,7 +244,7 @@ pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, catego
             gpc: question.gpc,
             records: question.records,
             masked,
-            closed_for: consent::closed_for(profile, vocabulary, rules, asked.purpose, category, asked.channel),
+            closed_for: stops.into_iter().map(|(basis, _)| basis).collect(),
             reading: policies.reading(asked.purpose, category),
             task: question.particulars.task,
             for_customer: question.particulars.for_customer,

@@ -301,7 +301,7 @@ impl Store for MadeUp {
         parties.iter().try_for_each(|party| sink(self.make_up(party.0)))
     }
 
-    fn links_of(&self, _identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+    fn links_of(&self, _identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
         read_only()
     }
 
@@ -359,6 +359,10 @@ impl Store for MadeUp {
 
     fn pending_changes(&self, _after: Revision, _limit: usize) -> Result<Vec<Change>, StoreError> {
         Ok(vec![])
+    }
+
+    fn logged(&self) -> Result<Revision, StoreError> {
+        Ok(self.revision())
     }
 
     fn mark_logged(&self, _up_to: Revision) -> Result<(), StoreError> {

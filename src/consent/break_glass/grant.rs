@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Emergency, PartyNo, closed};
+use crate::model::{Emergency, PartyNo, Revision, closed};
 
 /// Approvals without which a grant opens nothing.
 pub const APPROVERS: usize = 2;
@@ -26,6 +26,15 @@ closed! {
         /// Was in force and has ended: by its time or by somebody.
         ReviewDue = "review-due",
         Overdue = "review-overdue",
+        Reviewed = "reviewed",
+    }
+    /// What is done about a grant.
+    GrantStep {
+        Requested = "requested",
+        Approved = "approved",
+        Revoked = "revoked",
+        /// Its time was up.
+        Expired = "expired",
         Reviewed = "reviewed",
     }
 }
@@ -79,6 +88,8 @@ pub struct Grant {
     pub id: String,
     /// Counts its changes; what was decided on one version does not hold on the next.
     pub version: u64,
+    /// Of the ledger, when it was last changed: it opens nothing before the decision log is as far.
+    pub revision: Revision,
     pub app: String,
     pub employee: Person,
     pub target: Target,
@@ -106,7 +117,7 @@ impl Grant {
         self.approvals.len() >= APPROVERS
     }
 
-    /// Whether it opens anything.
+    /// Whether it opens anything, as soon as the log has it.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.is_approved() && !self.is_over(now)
@@ -115,6 +126,11 @@ impl Grant {
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.revoked.is_some() || self.expired || now >= self.until
+    }
+
+    /// Whether nothing can be done about it any more.
+    pub(super) fn is_done_with(&self) -> bool {
+        self.review.is_some() || (!self.is_approved() && (self.revoked.is_some() || self.expired))
     }
 
     /// Until when somebody must have looked at what was done with it; `None` when nothing could be, or is not yet over.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grant::{Ended, Finding, Grant, Person, Review, Signed, Target};
 use crate::consent::store::Document;
-use crate::model::{Emergency, PartyNo};
+use crate::model::{Emergency, PartyNo, Revision};
 
 /// Documents of this kind, by the grant's id.
 pub(super) const KIND: &str = "break-glass";
@@ -16,6 +16,9 @@ const FORMAT: u32 = 1;
 struct Stored {
     format: u32,
     version: u64,
+    /// Of earlier versions none; their steps are in the log.
+    #[serde(default)]
+    revision: u64,
     app: String,
     employee: StoredPerson,
     party: Option<u64>,
@@ -117,6 +120,7 @@ pub(super) fn stored(grant: &Grant) -> Document {
     let body = Stored {
         format: FORMAT,
         version: grant.version,
+        revision: grant.revision.0,
         app: grant.app.clone(),
         employee: (&grant.employee).into(),
         party,
@@ -154,6 +158,7 @@ pub(super) fn read(id: &str, body: &str) -> Option<Grant> {
     Some(Grant {
         id: id.to_owned(),
         version: stored.version,
+        revision: Revision(stored.revision),
         app: stored.app,
         employee: stored.employee.into(),
         target,

@@ -11,6 +11,7 @@ use super::reader::{Record, Records, Shape, cells, header, json_error};
 use super::tally::{Progress, Tally};
 use super::{ImportError, kept, read_kept};
 use super::{csv, jsonld, kantara, opt_outs, salesforce};
+use crate::consent::commit::Writer;
 use crate::consent::draft::{Acknowledged, Statement};
 use crate::consent::error::ConsentError;
 use crate::consent::event::Normalise;
@@ -93,7 +94,7 @@ impl Ledger {
         let By { caller, key } = by.into();
         let before = self.import_progress(piece.key)?.filter(|_| !dry_run);
         if before.as_ref().is_some_and(|before| before.offset != piece.offset) {
-            return Err(ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on"));
+            return Err(NOT_THE_NEXT);
         }
         let adopted = self.adopted()?;
         let context = Context {
@@ -117,7 +118,7 @@ impl Ledger {
                 Err(error) => read.errors.push(ImportError { line, message: error.to_string() }),
             }
         }
-        let mut done = before.map(|before| before.done).unwrap_or_default();
+        let mut done = before.as_ref().map(|before| before.done.clone()).unwrap_or_default();
         let mut errors = read.errors;
         let finish = move |answers: &[Result<Acknowledged, ConsentError>]| {
             let mut answers = answers.iter();
@@ -139,7 +140,12 @@ impl Ledger {
         }
         // What is done and how far that is are one transaction: an import that was interrupted goes on without loss or doubling.
         let mut report = Err(ConsentError::NotPermitted("the piece was not recorded"));
-        self.record_many(drawn, |answers| {
+        let is_next = |writer: &Writer| {
+            self.unless_done(writer, key)?;
+            // Another one with the same piece may have come first since.
+            if self.import_progress(piece.key)? == before { Ok(()) } else { Err(NOT_THE_NEXT) }
+        };
+        self.record_many(drawn, is_next, |answers| {
             let done = finish(answers);
             let document = done.progress.document(piece.key);
             let revision = answers.iter().flatten().map(|acknowledged| acknowledged.revision).max().unwrap_or(self.revision());
@@ -150,6 +156,8 @@ impl Ledger {
         report
     }
 }
+
+const NOT_THE_NEXT: ConsentError = ConsentError::NotPermitted("the piece is not the next one of this import; ask `/v1/imports/{key}` where to go on");
 
 struct ReadPiece {
     /// Records that were understood, with their statements.

@@ -8,8 +8,9 @@ use std::io::Read;
 use proptest::prelude::*;
 
 use super::*;
+use crate::consent::preview::Effect;
 use crate::consent::tests::{Bench, bench, empty_bench, evidence, id, normalise, purpose, staff, time};
-use crate::consent::{ConsentError, Document, EventDraft, Lacks, Method, Opens, State, StopKind, What};
+use crate::consent::{ConsentError, Document, EventDraft, Lacks, Method, State, StopKind, What};
 use crate::model::Author;
 
 const KEY: &str = "7d";
@@ -280,32 +281,32 @@ fn what_will_not_open_is_counted_by_what_it_lacks_and_nothing_is_raised() {
 }
 
 #[test]
-fn would_open_agrees_with_what_then_opens() {
+fn what_is_previewed_agrees_with_what_then_opens() {
     type Change = fn(&mut EventDraft);
-    let spoil: [(Change, Opens); 7] = [
-        (|_| {}, Opens::Yes),
-        (|draft| draft.event_time = None, Opens::No(Lacks::EventTime)),
-        (|draft| draft.evidence.clear(), Opens::No(Lacks::Evidence)),
-        (|draft| draft.method = Method::Implied, Opens::No(Lacks::Explicitness)),
-        (|draft| draft.claims = Author::System, Opens::No(Lacks::Person)),
-        (|draft| draft.expires = Some(time("2026-02-01T00:00:00Z")), Opens::No(Lacks::Time)),
-        (|draft| draft.state = State::Requested, Opens::NotAGrant),
+    let spoil: [(Change, Effect); 7] = [
+        (|_| {}, Effect::Opens),
+        (|draft| draft.event_time = None, Effect::OpensNot(Lacks::EventTime)),
+        (|draft| draft.evidence.clear(), Effect::OpensNot(Lacks::Evidence)),
+        (|draft| draft.method = Method::Implied, Effect::OpensNot(Lacks::Explicitness)),
+        (|draft| draft.claims = Author::System, Effect::OpensNot(Lacks::Person)),
+        (|draft| draft.expires = Some(time("2026-02-01T00:00:00Z")), Effect::OpensNot(Lacks::Time)),
+        (|draft| draft.state = State::Requested, Effect::Neither),
     ];
     for (change, wanted) in spoil {
         let bench = bench();
         let mut draft = bench.draft("crm:1", "sales", State::Given);
         draft.evidence = evidence();
         change(&mut draft);
-        assert_eq!(bench.ledger.would_open(&draft, &staff()).unwrap(), wanted);
+        assert_eq!(bench.preview(draft.clone(), &staff()).unwrap(), wanted);
         bench.ledger.record(draft, &staff()).unwrap();
         bench.ledger.tick(bench.now()).unwrap();
-        assert_eq!(bench.state("crm:1", "sales").opens(), wanted == Opens::Yes, "{wanted:?}");
+        assert_eq!(bench.state("crm:1", "sales").opens(), wanted == Effect::Opens, "{wanted:?}");
     }
     let bench = bench();
     let unknown = bench.draft("crm:9", "sales", State::Given);
-    assert_eq!(bench.ledger.would_open(&unknown, &staff()).unwrap(), Opens::No(Lacks::Customer));
+    assert_eq!(bench.preview(unknown, &staff()).unwrap(), Effect::OpensNot(Lacks::Customer));
     bench.stop("crm:1", StopKind::Erasure);
-    assert_eq!(bench.ledger.would_open(&bench.draft("crm:1", "sales", State::Given), &staff()), Err(ConsentError::Erased));
+    assert_eq!(bench.preview(bench.draft("crm:1", "sales", State::Given), &staff()), Err(ConsentError::Erased));
 }
 
 #[test]
@@ -597,6 +598,27 @@ fn a_piece_is_taken_once_and_in_its_turn() {
     assert_eq!((second.progress.offset, second.progress.done.closes), (22, 5));
     assert_eq!(bench.ledger.import_progress(KEY).unwrap(), Some(second.progress));
     assert_eq!(bench.ledger.import_progress("another").unwrap(), None);
+}
+
+#[test]
+fn of_two_that_take_the_same_piece_at_once_one_is_refused() {
+    let bench = bench();
+    let file = b"id,state,purposes\ncrm:1,withdrawn,sales\n";
+    let piece = ImportPiece { key: KEY, line: 2, offset: 0, length: 40, bytes: file, is_array: false };
+    let (options, taken) = (ImportOptions::new(ImportFormat::Csv), std::sync::OnceLock::new());
+    // While the one is read, the other is taken.
+    let meanwhile = |space: &str, value: &str| {
+        taken.get_or_init(|| {
+            let around = Surroundings { activities: &[], normalise: &normalise };
+            bench.ledger.import_consents(&piece, &options, &around, &staff(), false).unwrap()
+        });
+        normalise(space, value)
+    };
+    let around = Surroundings { activities: &[], normalise: &meanwhile };
+    let result = bench.ledger.import_consents(&piece, &options, &around, &staff(), false);
+    assert!(matches!(result, Err(ConsentError::NotPermitted(_))), "{result:?}");
+    let report = taken.into_inner().unwrap();
+    assert_eq!((report.piece.closes, bench.ledger.import_progress(KEY).unwrap()), (1, Some(report.progress)), "counted once");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.dossiers_of(parties, sink)
     }
 
-    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
         self.gate()?;
         self.inner.links_of(identifier)
     }
@@ -146,6 +146,11 @@ impl<S: Store> Store for FailingStore<S> {
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
         self.gate()?;
         self.inner.pending_changes(after, limit)
+    }
+
+    fn logged(&self) -> Result<Revision, StoreError> {
+        self.gate()?;
+        self.inner.logged()
     }
 
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {

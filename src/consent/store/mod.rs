@@ -73,7 +73,8 @@ pub struct LinkRow {
 /// The end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlink {
-    pub identifier: Identifier,
+    /// The number under which the store keeps the id.
+    pub ident: u64,
     pub party: PartyNo,
     pub revision: Revision,
     pub time: Timestamp,
@@ -148,7 +149,7 @@ pub struct Change {
     pub party: Option<PartyNo>,
     pub event: Option<EventId>,
     pub purposes: Vec<Purpose>,
-    /// The state, the stop's name, or empty.
+    /// The state, the stop's name, the step, or empty.
     pub state: String,
     pub author: Option<Author>,
 }
@@ -172,6 +173,8 @@ crate::model::closed! {
         Split = "split",
         Erasure = "erasure",
         Notice = "notice",
+        /// A step about a break-glass grant ([`super::Stepped`]).
+        BreakGlass = "break-glass",
     }
 }
 
@@ -231,6 +234,8 @@ pub struct Batch {
     pub parties: Vec<PartyRow>,
     pub unlinks: Vec<Unlink>,
     pub links: Vec<LinkRow>,
+    /// Links of ids that the store has, by its number for them: an erased one has no value any more, and stops under it bind on.
+    pub moved: Vec<(u64, LinkRow)>,
     pub facts: Vec<FactRow>,
     pub events: Vec<Written>,
     /// What has run out.
@@ -333,11 +338,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         Ok(found)
     }
 
-    /// Whose an id is and was.
+    /// Whose an id is and was, with the number under which it is kept.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError>;
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError>;
 
     /// Into whom a customer had been merged when this was the last revision.
     ///
@@ -421,6 +426,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn pending_changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// Up to which change the decision log has every one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn logged(&self) -> Result<Revision, StoreError>;
 
     /// The decision log has every change up to this one.
     ///

@@ -80,7 +80,8 @@ pub(super) fn registers(connection: &Connection, erased_after: Revision) -> Resu
     Ok(Registers {
         matched: list(
             connection,
-            "SELECT i.space, i.value, l.party FROM link l JOIN identifier i ON i.no = l.ident WHERE l.assurance = 'matched' AND l.to_rev IS NULL",
+            "SELECT i.space, i.value, l.party FROM link l JOIN identifier i ON i.no = l.ident WHERE l.assurance = 'matched' AND l.to_rev IS NULL \
+             AND i.value IS NOT NULL",
             [],
             |row| Ok((identifier(row, 0)?, party_no(row.get(2)?)?)),
         )?,
@@ -111,7 +112,7 @@ pub(super) fn dossier(connection: &Connection, forms: &mut Forms, no: PartyNo) -
         "SELECT i.space, i.value, l.party, l.grp, l.assurance, l.grants_after, l.source, l.from_rev, l.from_time, l.to_rev, l.to_time, l.ident \
          FROM link l JOIN identifier i ON i.no = l.ident WHERE l.party = ?1",
         params![signed(no.0)?],
-        |row| Ok((unsigned(row.get(11)?)?, link(row)?)),
+        link,
     )?;
     let facts = list(
         connection,
@@ -183,10 +184,10 @@ fn merges_of(connection: &Connection, no: PartyNo, links: &[(u64, LinkRow)]) -> 
     Ok(found)
 }
 
-pub(super) fn links_of(connection: &Connection, of: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+pub(super) fn links_of(connection: &Connection, of: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
     list(
         connection,
-        "SELECT i.space, i.value, l.party, l.grp, l.assurance, l.grants_after, l.source, l.from_rev, l.from_time, l.to_rev, l.to_time \
+        "SELECT i.space, i.value, l.party, l.grp, l.assurance, l.grants_after, l.source, l.from_rev, l.from_time, l.to_rev, l.to_time, l.ident \
          FROM link l JOIN identifier i ON i.no = l.ident WHERE i.space = ?1 AND i.value = ?2 ORDER BY l.from_rev",
         params![of.space.as_str(), of.value],
         link,
@@ -379,9 +380,9 @@ fn own(row: &Row<'_>) -> Result<Own, StoreError> {
     })
 }
 
-fn link(row: &Row<'_>) -> Result<LinkRow, StoreError> {
+fn link(row: &Row<'_>) -> Result<(u64, LinkRow), StoreError> {
     let to: Option<(i64, i64)> = row.get::<_, Option<i64>>(9)?.zip(row.get::<_, Option<i64>>(10)?);
-    Ok(LinkRow {
+    let link = LinkRow {
         identifier: identifier(row, 0)?,
         party: party_no(row.get(2)?)?,
         group: party_no(row.get(3)?)?,
@@ -391,7 +392,8 @@ fn link(row: &Row<'_>) -> Result<LinkRow, StoreError> {
         from: Revision(unsigned(row.get(7)?)?),
         from_time: time(row.get(8)?)?,
         to: to.map(|(revision, at)| Ok::<_, StoreError>((Revision(unsigned(revision)?), time(at)?))).transpose()?,
-    })
+    };
+    Ok((unsigned(row.get(11)?)?, link))
 }
 
 fn fact(row: &Row<'_>, party: PartyNo) -> Result<FactRow, StoreError> {

@@ -112,7 +112,7 @@ impl Store for SqliteStore {
         parties.iter().try_for_each(|no| read::dossier(&transaction, forms, *no)?.map_or(Ok(()), &mut *sink))
     }
 
-    fn links_of(&self, identifier: &Identifier) -> Result<Vec<LinkRow>, StoreError> {
+    fn links_of(&self, identifier: &Identifier) -> Result<Vec<(u64, LinkRow)>, StoreError> {
         read::links_of(&self.work()?.connection, identifier)
     }
 
@@ -193,6 +193,10 @@ impl Store for SqliteStore {
         let work = self.work()?;
         let logged = read::logged(&work.connection)?;
         read::changes(&work.connection, after.max(logged), limit)
+    }
+
+    fn logged(&self) -> Result<Revision, StoreError> {
+        read::logged(&self.work()?.connection)
     }
 
     fn mark_logged(&self, up_to: Revision) -> Result<(), StoreError> {

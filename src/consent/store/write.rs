@@ -66,15 +66,18 @@ pub(super) fn mark_logged(connection: &Connection, up_to: Revision) -> Result<()
 
 fn links<'b>(transaction: &Connection, batch: &'b Batch, idents: &mut Idents<'b>) -> Result<(), StoreError> {
     for unlink in &batch.unlinks {
-        let ident = idents.number(transaction, &unlink.identifier)?;
         run(
             transaction,
             "UPDATE link SET to_rev = ?3, to_time = ?4 WHERE ident = ?1 AND party = ?2 AND to_rev IS NULL",
-            params![ident, signed(unlink.party.0)?, signed(unlink.revision.0)?, micros(unlink.time)],
+            params![signed(unlink.ident)?, signed(unlink.party.0)?, signed(unlink.revision.0)?, micros(unlink.time)],
         )?;
     }
-    for link in &batch.links {
-        let ident = idents.number(transaction, &link.identifier)?;
+    let named = batch.links.iter().map(|link| (None, link));
+    for (ident, link) in named.chain(batch.moved.iter().map(|(ident, link)| (Some(*ident), link))) {
+        let ident = match ident {
+            Some(ident) => signed(ident)?,
+            None => idents.number(transaction, &link.identifier)?,
+        };
         run(
             transaction,
             "INSERT INTO link(ident, party, from_rev, grp, assurance, grants_after, source, from_time) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

@@ -195,6 +195,8 @@ proptest! {
                 prop_assert_eq!(expected.lapsed.unwrap_or(found.state), found.state, "{}", about);
             }
             prop_assert_eq!(found.conflict, expected.conflict && !needs_none, "{}: {:?}", about, found);
+            let closed: Vec<_> = LawfulBasis::ALL.iter().filter_map(|basis| Some((*basis, tale.floor(about, *basis).err()?))).collect();
+            prop_assert_eq!(tale.closed_for(about), closed, "{}", about);
             for basis in BASES {
                 prop_assert_eq!(tale.floor(about, basis).err(), reading(&tale, about).floor(basis), "{} {}", about, basis);
             }

@@ -8,6 +8,7 @@ mod import;
 mod judging;
 mod merge;
 mod notices;
+mod once;
 mod organisations;
 mod ranks;
 mod reference;
@@ -35,6 +36,7 @@ use crate::model::{
     LawfulBasis, Purpose, PurposeInfo, Segment, Sensitivity, Space, Term, Vocabulary,
 };
 
+use super::preview::Effect;
 use super::store::failing::{FailingStore, Switch};
 use super::*;
 
@@ -192,6 +194,12 @@ impl Bench {
 
     pub(super) fn record(&self, draft: EventDraft) -> Result<Acknowledged, ConsentError> {
         self.ledger.record(draft, &centre())
+    }
+
+    /// What an event would do to the gate.
+    pub(super) fn preview(&self, draft: EventDraft, caller: &Capturer) -> Result<Effect, ConsentError> {
+        let (adopted, at) = (self.ledger.adopted()?, self.ledger.record_time());
+        Ok(self.ledger.preview(Statement::Consent(Box::new(draft)), caller, &adopted, at)?.1.effect)
     }
 
     pub(super) fn stop(&self, who: &str, kind: StopKind) -> Acknowledged {

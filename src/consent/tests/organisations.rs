@@ -292,6 +292,6 @@ fn whose_upstream_created_them_is_a_person_until_the_desk_says_otherwise() {
 #[test]
 fn a_grant_of_an_organisation_is_said_to_open_nothing() {
     let bench = accounts();
-    assert_eq!(bench.ledger.would_open(&bench.draft("crm:10", "marketing", State::Given), &centre()).unwrap(), Opens::No(Lacks::Subject));
-    assert_eq!(bench.ledger.would_open(&bench.draft("crm:1", "marketing", State::Given), &centre()).unwrap(), Opens::Yes);
+    assert_eq!(bench.preview(bench.draft("crm:10", "marketing", State::Given), &centre()).unwrap(), Effect::OpensNot(Lacks::Subject));
+    assert_eq!(bench.preview(bench.draft("crm:1", "marketing", State::Given), &centre()).unwrap(), Effect::Opens);
 }

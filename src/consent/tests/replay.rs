@@ -170,7 +170,7 @@ fn take(bench: &Bench, step: &Step, told: &mut Told) {
 }
 
 /// All that the request path can see of everybody.
-fn everything(ledger: &Ledger) -> Vec<String> {
+pub(super) fn everything(ledger: &Ledger) -> Vec<String> {
     let projection = ledger.reading();
     let party = |no: u64| {
         let seen = projection.seen(PartyNo(no)).unwrap();

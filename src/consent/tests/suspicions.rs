@@ -1,7 +1,9 @@
 //! Ways in which a stop could get lost, or something could open that should not, each tried over the ledger.
 
+use crate::consent::snapshot;
 use crate::model::{Age, LawfulBasis};
 
+use super::replay::everything;
 use super::*;
 
 const MAIL: &str = "marketing.email";
@@ -48,6 +50,87 @@ fn a_stop_that_reached_by_a_match_still_does_after_a_merge_with_whom_it_came_fro
         bench.stop("email:ann@example.org", StopKind::Restriction);
         assert_eq!(bench.floor("crm:8", "sales", LawfulBasis::Contract), Err("restriction"), "what is said later, too");
     }
+}
+
+/// Customer `crm:8`, matched to two who object, of the same id space, and have been erased since.
+fn matched_to_erased() -> Bench {
+    let bench = bench();
+    bench.import("identifiers\ncrm:2\ncrm:8\ncrm:5 email:zoe@example.org\n");
+    for (who, email) in [("crm:1", "email:ann@example.org"), ("crm:5", "email:zoe@example.org")] {
+        bench.stop(email, StopKind::ObjectionMarketing);
+        bench.ledger.link(&id("crm:8").into(), &id(email), Assurance::Matched, &staff()).unwrap();
+        bench.stop(who, StopKind::Erasure);
+    }
+    snapshot::write(&bench.dir.path().join("consent.db.snapshot"), &bench.ledger).unwrap();
+    assert!(is_stopped(&bench, "crm:8"));
+    bench
+}
+
+/// As kept, as rebuilt, and as read from the snapshot before what was done since.
+fn each_way(mut bench: Bench, check: impl Fn(&Bench)) {
+    let kept = everything(&bench.ledger);
+    check(&bench);
+    bench.ledger = bench.reopened();
+    assert_eq!(everything(&bench.ledger), kept);
+    check(&bench);
+    bench.ledger = Ledger::open(&bench.dir.path().join("consent.db"), Arc::clone(&bench.clock) as Arc<dyn Clock>).unwrap();
+    bench.ledger.adopt(vocabulary(), rules(), captures()).unwrap();
+    assert_eq!(everything(&bench.ledger), kept);
+    assert!(bench.ledger.snapshot_revision() > crate::model::Revision(0), "it was of use");
+    check(&bench);
+}
+
+#[test]
+fn a_stop_under_an_id_that_was_erased_since_binds_after_a_merge() {
+    for (into, from) in [("crm:2", "crm:8"), ("crm:8", "crm:2")] {
+        let bench = matched_to_erased();
+        merge(&bench, into, from);
+        each_way(bench, |bench| assert!(is_stopped(bench, "crm:2") && is_stopped(bench, "crm:8"), "into {into}"));
+    }
+}
+
+#[test]
+fn a_stop_under_an_id_that_was_erased_since_binds_after_a_merge_was_taken_back() {
+    for (into, from) in [("crm:2", "crm:8"), ("crm:8", "crm:2")] {
+        let bench = matched_to_erased();
+        merge(&bench, into, from);
+        split(&bench, into, &SplitOff::Merged(id(from).into()));
+        each_way(bench, |bench| assert!(is_stopped(bench, "crm:8") && !is_stopped(bench, "crm:2"), "into {into}"));
+    }
+}
+
+#[test]
+fn a_stop_under_an_id_that_was_erased_since_follows_ids_that_are_split_off() {
+    let bench = matched_to_erased();
+    bench.ledger.link(&id("crm:8").into(), &id("crm:9"), Assurance::Verified, &staff()).unwrap();
+    split(&bench, "crm:8", &SplitOff::Identifiers(vec![id("crm:9")]));
+    each_way(bench, |bench| assert!(is_stopped(bench, "crm:8") && is_stopped(bench, "crm:9")));
+}
+
+#[test]
+fn a_stop_under_an_id_that_was_erased_since_reaches_who_is_matched_later() {
+    let bench = matched_to_erased();
+    bench.ledger.link_created(&id("crm:9"), &[id("crm:8")]).unwrap();
+    bench.ledger.link_created(&id("crm:2"), &[id("crm:8")]).unwrap();
+    let revision = bench.ledger.revision();
+    bench.ledger.link_created(&id("crm:2"), &[id("crm:8")]).unwrap();
+    assert_eq!(bench.ledger.revision(), revision, "nothing is new");
+    each_way(bench, |bench| assert!(is_stopped(bench, "crm:9") && is_stopped(bench, "crm:2")));
+}
+
+#[test]
+fn a_match_that_a_merge_ended_is_back_though_its_id_was_split_off_and_erased_since() {
+    let bench = bench();
+    bench.import("identifiers\ncrm:8\n");
+    bench.stop("email:ann@example.org", StopKind::ObjectionMarketing);
+    bench.ledger.link(&id("crm:8").into(), &id("email:ann@example.org"), Assurance::Matched, &staff()).unwrap();
+    merge(&bench, "crm:1", "crm:8");
+    split(&bench, "crm:1", &SplitOff::Identifiers(vec![id("email:ann@example.org")]));
+    bench.stop("email:ann@example.org", StopKind::Restriction);
+    bench.ledger.add_stop(StopDraft::new(id("email:ann@example.org"), StopKind::Erasure), &staff()).unwrap();
+    snapshot::write(&bench.dir.path().join("consent.db.snapshot"), &bench.ledger).unwrap();
+    split(&bench, "crm:1", &SplitOff::Merged(id("crm:8").into()));
+    each_way(bench, |bench| assert!(bench.floor("crm:8", MAIL, LawfulBasis::LegitimateInterest).is_err()));
 }
 
 #[test]

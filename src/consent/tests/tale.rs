@@ -171,4 +171,9 @@ impl Tale {
         let channel = self.vocabulary.channel(purpose(about));
         floor(&self.build().0, &self.vocabulary, &self.rules, purpose(about), basis, category("contact"), channel)
     }
+
+    pub(super) fn closed_for(&self, about: &str) -> Vec<(LawfulBasis, &'static str)> {
+        let channel = self.vocabulary.channel(purpose(about));
+        closed_for(&self.build().0, &self.vocabulary, &self.rules, purpose(about), category("contact"), channel)
+    }
 }

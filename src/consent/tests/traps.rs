@@ -553,7 +553,7 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
     let record = |statements: Vec<Statement>| {
         let (adopted, at) = (bench.ledger.adopted().unwrap(), bench.ledger.record_time());
         let drawn = statements.into_iter().map(|statement| bench.ledger.draw_up(statement, &centre(), &adopted, at).unwrap()).collect();
-        let answers = bench.ledger.record_many(drawn, |_| (Vec::new(), None)).unwrap();
+        let answers = bench.ledger.record_many(drawn, |_| Ok(()), |_| (Vec::new(), None)).unwrap();
         answers.into_iter().map(|answer| answer.unwrap().known_before).collect::<Vec<_>>()
     };
     assert_eq!(record(vec![refusal()]), [false]);
@@ -568,6 +568,50 @@ fn an_untimed_refusal_that_comes_again_after_a_grant_under_another_id_closes_aga
     let mut again = bench.draft("email:ann@example.org", "marketing.email", State::Given);
     again.event_time = Some(bench.now() - seconds(1));
     assert_eq!(record(vec![Statement::Consent(Box::new(again)), refusal()]), [false, false], "also within one piece");
+}
+
+#[test]
+fn nobody_is_told_that_an_erased_person_has_granted_anything() {
+    let bench = bench();
+    bench.stop("crm:1", StopKind::Erasure);
+    bench.ledger.add_stop(StopDraft::new(id("crm:9"), StopKind::Erasure), &staff()).unwrap();
+    let before = bench.ledger.revision();
+    let mut told = Vec::new();
+    for who in ["crm:1", "crm:9"] {
+        for (state, tell) in [(State::Given, "unknown"), (State::Renewed, "unknown"), (State::Requested, "unknown"), (State::Withdrawn, "withdrawn")]
+        {
+            let mut draft = bench.draft(who, "marketing.email", state);
+            draft.expires = state.opens().then(|| bench.now() + seconds(30));
+            bench.record(draft).unwrap();
+            told.push((ChangeKind::Consent, tell.to_owned()));
+        }
+    }
+    bench.advance(60);
+    assert_eq!(bench.ledger.tick(bench.now()).unwrap(), 4);
+    told.extend((0..4).map(|_| (ChangeKind::Expiry, "unknown".to_owned())));
+    let changes = bench.ledger.changes(before, 100).unwrap();
+    assert_eq!(changes.into_iter().map(|change| (change.kind, change.state)).collect::<Vec<_>>(), told);
+}
+
+#[test]
+fn an_erasure_counts_for_what_stands_behind_it_in_one_piece() {
+    let bench = bench();
+    let statements = |who: &str| {
+        let grant = Statement::Consent(Box::new(bench.draft("email:ann@example.org", "marketing.email", State::Given)));
+        [Statement::Stop(Box::new(StopDraft::new(id(who), StopKind::Erasure))), grant]
+    };
+    let adopted = bench.ledger.adopted().unwrap();
+    let drawn = |caller: &Capturer| {
+        let draw = |statement| bench.ledger.draw_up(statement, caller, &adopted, bench.ledger.record_time()).unwrap();
+        statements("crm:1").into_iter().map(draw).collect::<Vec<_>>()
+    };
+    let before = bench.ledger.revision();
+    let answers =
+        bench.ledger.record_many(drawn(&centre()).into_iter().chain(drawn(&staff())).collect(), |_| Ok(()), |_| (Vec::new(), None)).unwrap();
+    assert_eq!(answers[3], Err(ConsentError::Erased), "the desk is told");
+    assert!(answers[1].is_ok(), "an app is not");
+    let changes = bench.ledger.changes(before, 100).unwrap();
+    assert_eq!(changes[1].state, "unknown");
 }
 
 #[test]

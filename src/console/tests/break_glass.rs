@@ -57,7 +57,21 @@ fn only_people_who_can_be_told_apart_take_part() {
         desk.entries().into_iter().filter(|entry| entry["operation"].as_str().unwrap_or_default().starts_with("break-glass")).collect();
     let done = |operation: &str| entries.iter().filter(|entry| entry["operation"] == operation && entry["status"].as_u64() < Some(300)).count();
     assert_eq!((done("break-glass.request"), done("break-glass.approve"), done("break-glass.revoke"), done("break-glass.review")), (1, 2, 1, 1));
-    assert!(!json!(entries).to_string().contains("ambulance"));
+    // And of which grant it was, by whom and about whom.
+    let steps: Vec<Value> = desk.entries().into_iter().filter(|entry| entry["kind"] == "break_glass").collect();
+    let told: Vec<_> = steps.iter().map(|entry| (entry["step"].as_str().unwrap(), entry["actor"].as_str().unwrap())).collect();
+    let revoker = entries.iter().find(|entry| entry["operation"] == "break-glass.revoke").unwrap()["actor"].as_str().unwrap();
+    let by = |name: &'static str| format!("emp_{name}");
+    let wanted =
+        [("requested", by("asks")), ("approved", by("one")), ("approved", by("two")), ("revoked", revoker.to_owned()), ("reviewed", by("auditor"))];
+    assert_eq!(told, wanted.iter().map(|(step, by)| (*step, by.as_str())).collect::<Vec<_>>());
+    for step in &steps {
+        assert!(step["grant"] == json!(id) && step["party"].is_u64(), "{step}");
+        // The administrator's entry of the same step.
+        let same = |entry: &&Value| entry["revision"] == step["revision"] && entry["party"] == step["party"];
+        assert_eq!(entries.iter().filter(same).count(), 1, "{step}");
+    }
+    assert!(!json!([entries, steps]).to_string().contains("ambulance"));
 }
 
 #[test]

@@ -141,6 +141,12 @@ fn what_an_app_hands_in_about_an_erased_person_opens_nothing_and_the_desk_sees_i
         let (_, history) = desk.get(&staff, &format!("/v1/consents/{id}/history"));
         let event = history["events"].as_array().unwrap().iter().find(|event| event["event"] == answer["event"]).unwrap();
         assert!(event["identifier"].as_str().unwrap().starts_with("party:"), "the id is not written down again: {event}");
+        // Neither feed and webhooks nor the log say that it opens anything.
+        let (_, _, bytes) = desk.fetch(&role(AdminRole::Auditor), "/v1/changes?limit=1000");
+        let lines: Vec<Value> = std::str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told = lines.iter().find(|line| line["event"] == answer["event"]).unwrap();
+        let logged = desk.entries().into_iter().find(|entry| entry["kind"] == "consent_changed" && entry["event"] == answer["event"]).unwrap();
+        assert_eq!((&told["state"], &logged["state"]), (&json!("unknown"), &json!("unknown")), "{told} {logged}");
         // The desk is told, and is refused.
         let (status, problem) = desk.post(&staff, "/v1/consents", &grant(&desk, id, "given"));
         assert_eq!(status, StatusCode::CONFLICT);

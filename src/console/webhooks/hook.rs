@@ -43,7 +43,8 @@ impl Hook {
     /// of interest; so is what was said of a purpose above or below.
     pub(super) fn wants(&self, change: &Change, vocabulary: &Vocabulary) -> bool {
         let of_purpose = |told: &Purpose| self.purposes.iter().any(|wanted| are_related(vocabulary, *told, wanted));
-        (self.kinds.is_empty() || self.kinds.contains(&change.kind))
+        change.kind != ChangeKind::BreakGlass
+            && (self.kinds.is_empty() || self.kinds.contains(&change.kind))
             && (self.purposes.is_empty() || change.purposes.is_empty() || change.purposes.iter().any(of_purpose))
     }
 }

@@ -159,8 +159,11 @@ fn wanted(call: &Call, body: &WebhookBody) -> Result<Hook, Problem> {
         return Err(Problem::value("`url` leads to a host that is not listed", "ask the operator to add host and port to `[webhooks] hosts`"));
     }
     let kind = |text: &String| {
-        let known: Vec<&str> = ChangeKind::ALL.iter().map(|kind| kind.as_str()).collect();
-        ChangeKind::parse(text).ok_or_else(|| Problem::value("`kinds` holds an unknown word", format!("use {}", known.join(", "))))
+        // Emergencies are no receiver's.
+        let told = |kind: &ChangeKind| *kind != ChangeKind::BreakGlass;
+        let known: Vec<&str> = ChangeKind::ALL.iter().filter(|kind| told(kind)).map(|kind| kind.as_str()).collect();
+        let found = ChangeKind::parse(text).filter(told);
+        found.ok_or_else(|| Problem::value("`kinds` holds an unknown word", format!("use {}", known.join(", "))))
     };
     let purposes = consents::purposes(&call.state.instance.vocabulary(), body.purposes.clone())?;
     let randomness = || Problem::new(Code::Unavailable, "repeat").detail("the machine gives no randomness");
