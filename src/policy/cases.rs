@@ -403,7 +403,7 @@ impl Expect {
 
 fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because: Option<Vec<&str>>) -> Option<Failed> {
     let decided = policies.decide(question);
-    let entitled = policies.entitled(&Use::of(question), question.channel);
+    let entitled = policies.could_permit(&Use::of(question));
     let got = match (decided.allow(), entitled) {
         (true, true) => Expect::Allow,
         // The request level must never close what a decision opens.
