@@ -39,7 +39,7 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
         if !registered.is_some_and(|(_, purposes)| purposes.contains(&question.purpose)) {
             return refuse(Code::PurposeNotRegistered, "use a purpose that this app is registered for", head.as_ref());
         }
-        let (categories, closed) = categories(&snapshot, &asked, question.category);
+        let [categories, closed] = categories(&snapshot, &asked, question.category);
         if categories.is_empty() {
             let problem = Problem::new(Code::NotEntitled, "no consent changes this: ask the owner of the data for a policy");
             return Err(denied(shared, &facts, head.as_ref(), nobody(&snapshot.policies, &asked, &closed), problem));
@@ -116,13 +116,13 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
 }
 
 /// The category asked about, or every one that could be permitted at all; beside it what could not.
-fn categories(snapshot: &Snapshot, asked: &Asked, wanted: Option<Category>) -> (Vec<(Category, bool)>, Vec<(Category, bool)>) {
+fn categories(snapshot: &Snapshot, asked: &Asked, wanted: Option<Category>) -> [Vec<(Category, bool)>; 2] {
     let all = snapshot.policies.vocabulary().categories.keys().copied();
     let named = all.filter(|category| wanted.is_none_or(|wanted| wanted == *category));
     let (open, mut closed): (Vec<_>, Vec<_>) =
         named.map(|category| (category, false)).partition(|(category, _)| asked.could_permit(&snapshot.policies, *category, false));
     closed.truncate(CLOSED_MAX);
-    (open, closed)
+    [open, closed]
 }
 
 /// A judged list.
