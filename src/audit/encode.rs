@@ -75,7 +75,7 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
         Entry::PolicyLoaded { id, generation } => {
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }
-        Entry::Shadow { step, candidate, judged, failed, gains, loses, rows, left_out } => {
+        Entry::Shadow { step, candidate, judged, failed, gains, loses, more, rows, left_out } => {
             let rows: Vec<Json> = rows.into_iter().map(|row| shadow_row(&row).into()).collect();
             head("shadow", now)
                 .with("step", step)
@@ -84,6 +84,7 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
                 .with("failed", failed)
                 .with("gains", gains)
                 .with("loses", loses)
+                .with_some("more", Some(more).filter(|&n| n > 0))
                 .with_some("rows", Some(rows).filter(|rows| !rows.is_empty()))
                 .with_some("left_out", Some(left_out).filter(|&n| n > 0))
         }
@@ -294,7 +295,7 @@ fn grounds(p: &Grounds) -> Object {
 
 /// Counts up with every fact that policies can read and grounds gain: a replay takes no older ones, since it would have to
 /// guess what is not in them.
-pub(super) const GROUNDS_VERSION: u64 = 1;
+pub(super) const GROUNDS_VERSION: u64 = 2;
 
 fn shadow_row(row: &ShadowRow) -> Object {
     let policies: Vec<Json> = row.policies.iter().map(|p| p.as_str().into()).collect();

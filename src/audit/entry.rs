@@ -227,6 +227,8 @@ pub enum Entry {
         failed: u64,
         gains: u64,
         loses: u64,
+        /// Differences of very long answers that were not told apart: neither gains nor losses, and at most twice each.
+        more: u64,
         rows: Vec<ShadowRow>,
         /// Kinds of differences that are not among `rows`.
         left_out: u64,

@@ -69,8 +69,6 @@ pub struct PastGroup<'a> {
     pub verdicts: usize,
     /// Customers in it, known or not; 1 where it is about nobody in particular.
     pub customers: u64,
-    /// Refused before any customer was looked at: no consent could have opened any of these categories.
-    pub not_entitled: bool,
     parties: Option<&'a str>,
 }
 
@@ -265,10 +263,7 @@ impl Past {
                 continue;
             }
             let item = match (head.caller, verdicts) {
-                (Ok(caller), Ok(verdicts)) => {
-                    let not_entitled = line.kind == Kind::Deny && line.code.as_deref() == Some("not-entitled");
-                    Item::Group(PastGroup { decision, now: head.now, caller, verdicts, customers, not_entitled, parties: known })
-                }
+                (Ok(caller), Ok(verdicts)) => Item::Group(PastGroup { decision, now: head.now, caller, verdicts, customers, parties: known }),
                 (Err(why), _) | (Ok(_), Err(why)) => Item::Gap { why, decision, customers },
             };
             each(self, item);
@@ -345,8 +340,6 @@ struct Line<'a> {
     department: Option<Cow<'a, str>>,
     #[serde(default)]
     actor: Option<serde::de::IgnoredAny>,
-    #[serde(borrow, default)]
-    code: Option<Cow<'a, str>>,
     #[serde(default)]
     facts: Option<Reference>,
     #[serde(borrow, default)]

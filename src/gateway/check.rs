@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::answer::{portions, without_grounds};
 use super::judge::{Asked, Basis, Judging, log_groups};
+use super::permit::nobody;
 use super::premises::Premises;
 use super::route::mandate;
 use super::state::{Shared, Snapshot};
@@ -21,6 +22,8 @@ const ATTEMPTS_MAX: usize = 8;
 /// The place of these decisions in the log: no API of the configuration can have this name.
 const API: &str = "-";
 const ROUTE: &str = "POST /v1/check";
+/// Categories named in a refusal that no consent changes, so that its entry stays within what the log takes.
+const CLOSED_MAX: usize = 128;
 
 /// Answers in the order of the question; recorded when this returns. Blocks on the disk.
 pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked, Problem> {
@@ -29,7 +32,7 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = shared.snapshot();
         let (asked, facts) = asked(shared, &snapshot, question)?;
-        let refuse = |code, remedy: &str, head: Option<&Recorded>| Err(denied(shared, &facts, head, Problem::new(code, remedy)));
+        let refuse = |code, remedy: &str, head: Option<&Recorded>| Err(denied(shared, &facts, head, Vec::new(), Problem::new(code, remedy)));
         if snapshot.has_run_out(asked.now) {
             return refuse(Code::PolicyStale, "repeat once `/readyz` says ready", head.as_ref());
         }
@@ -37,9 +40,10 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
         if !registered.is_some_and(|(_, purposes)| purposes.contains(&question.purpose)) {
             return refuse(Code::PurposeNotRegistered, "use a purpose that this app is registered for", head.as_ref());
         }
-        let categories = categories(&snapshot, &asked, question.category);
+        let [categories, closed] = categories(&snapshot, &asked, question.category);
         if categories.is_empty() {
-            return refuse(Code::NotEntitled, "no consent changes this: ask the owner of the data for a policy", head.as_ref());
+            let problem = Problem::new(Code::NotEntitled, "no consent changes this: ask the owner of the data for a policy");
+            return Err(denied(shared, &facts, head.as_ref(), nobody(&snapshot.policies, &asked, &closed), problem));
         }
         let head = match &head {
             Some(known) => known,
@@ -63,7 +67,7 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
     }
     tracing::warn!("a list was decided anew too often");
     let (_, facts) = asked(shared, &shared.snapshot(), question)?;
-    Err(denied(shared, &facts, head.as_ref(), Problem::new(Code::ConsentUnavailable, "repeat in a few seconds")))
+    Err(denied(shared, &facts, head.as_ref(), Vec::new(), Problem::new(Code::ConsentUnavailable, "repeat in a few seconds")))
 }
 
 /// The question as policies see it, and what its head entry says.
@@ -116,11 +120,14 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
     Ok((asked, Arc::new(facts)))
 }
 
-/// The category asked about, or every one that could be permitted at all.
-fn categories(snapshot: &Snapshot, asked: &Asked, wanted: Option<Category>) -> Vec<(Category, bool)> {
+/// The category asked about, or every one that could be permitted at all; beside it what could not.
+fn categories(snapshot: &Snapshot, asked: &Asked, wanted: Option<Category>) -> [Vec<(Category, bool)>; 2] {
     let all = snapshot.policies.vocabulary().categories.keys().copied();
     let named = all.filter(|category| wanted.is_none_or(|wanted| wanted == *category));
-    named.filter(|category| asked.could_permit(&snapshot.policies, *category, false)).map(|category| (category, false)).collect()
+    let (open, mut closed): (Vec<_>, Vec<_>) =
+        named.map(|category| (category, false)).partition(|(category, _)| asked.could_permit(&snapshot.policies, *category, false));
+    closed.truncate(CLOSED_MAX);
+    [open, closed]
 }
 
 /// A judged list.
@@ -197,10 +204,10 @@ fn written(shared: &Shared, entry: Entry) -> Result<Recorded, Problem> {
 }
 
 /// A refusal of the whole list, with its entry.
-fn denied(shared: &Shared, facts: &Arc<DecisionFacts>, head: Option<&Recorded>, mut problem: Problem) -> Problem {
+fn denied(shared: &Shared, facts: &Arc<DecisionFacts>, head: Option<&Recorded>, groups: Vec<crate::audit::Group>, mut problem: Problem) -> Problem {
     let (status, code) = (problem.code.status().as_u16(), problem.code.as_str());
     let of = head.map(Recorded::index);
-    match written(shared, Entry::Deny { facts: Arc::clone(facts), of, status, code, groups: Vec::new(), paths: Vec::new() }) {
+    match written(shared, Entry::Deny { facts: Arc::clone(facts), of, status, code, groups, paths: Vec::new() }) {
         Ok(recorded) => {
             shared.metrics.decided("deny");
             problem.decision = Some(head.unwrap_or(&recorded).decision_id().to_string());

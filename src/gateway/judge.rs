@@ -58,19 +58,14 @@ impl Asked {
             category,
             purpose: self.purpose,
             basis: self.activity(policies, category).1,
+            channel: self.channel,
             environment: self.environment,
             gpc: self.gpc,
             records: self.records,
             now: self.now,
             particulars: self.premises.about(None),
         };
-        // Whether it turns out to be about the customer for whom an agent calls, or another one.
-        let own = usage.particulars.for_customer.map(|_| Particulars { for_customer: Some(true), ..usage.particulars });
-        let ask = |action| {
-            policies.could_permit(&Use { action, ..usage })
-                || own.is_some_and(|particulars| policies.could_permit(&Use { action, particulars, ..usage }))
-        };
-        ask(self.action) || (masked && self.action == Action::Read && ask(Action::ReadReduced))
+        could_permit(policies, &usage, masked)
     }
 
     fn question(&self, category: Category, basis: LawfulBasis, seen: &Seen) -> Question<'_> {
@@ -111,19 +106,21 @@ pub(super) enum About<'a> {
     Unknown,
     /// A customer who is just being created: no consent, no stops, judged as they are.
     New,
+    /// Nobody in particular, of whom nothing is known either: why a use is closed that no customer's state could open.
+    Anybody,
 }
 
 impl About<'_> {
     const fn party(self) -> Option<PartyNo> {
         match self {
             Self::Known(standing) => Some(standing.party),
-            Self::Unknown | Self::New => None,
+            Self::Unknown | Self::New | Self::Anybody => None,
         }
     }
 
     /// Whether what is asked may be told of them, if it is an emergency: each grant says of whom.
     fn is_granted(self, asked: &Asked) -> bool {
-        matches!(self, Self::New) || asked.premises.grant.as_ref().is_none_or(|grant| grant.covers(self.party()))
+        matches!(self, Self::New | Self::Anybody) || asked.premises.grant.as_ref().is_none_or(|grant| grant.covers(self.party()))
     }
 }
 
@@ -131,11 +128,7 @@ impl About<'_> {
 pub(super) fn verdicts(policies: &Policies, asked: &Asked, about: About<'_>, categories: &[(Category, bool)]) -> Verdicts {
     let made = counted_verdicts(policies, asked, about, categories);
     if let Some(watch) = &asked.shadow {
-        let party = match about {
-            About::Known(standing) => Some(standing.party),
-            About::Unknown | About::New => None,
-        };
-        watch.count(party, &made.differences);
+        watch.count(about.party(), &made.differences);
     }
     made.verdicts
 }
@@ -157,7 +150,7 @@ fn counted_verdicts(policies: &Policies, asked: &Asked, about: About<'_>, catego
         if verdict.why == Why::PolicyError {
             tracing::error!(policy.ids = ?verdict.policies, "a policy erred; the category is refused");
         }
-        differences.extend(asked.shadow.as_ref().and_then(|watch| watch.compare(asked, about, *category, *masked, &verdict)));
+        differences.extend(asked.shadow.as_ref().and_then(|watch| watch.compare(policies, asked, about, (*category, *masked), &verdict)));
         counted.extend(relied);
         verdict
     });
@@ -175,14 +168,14 @@ pub(super) fn explained(
     let (verdict, _) = judge(policies, asked, about, category, masked);
     let (facts, gpc) = match about {
         About::Known(standing) => (standing.facts, standing.profile.has_gpc()),
-        About::Unknown | About::New => (PartyFacts::unknown(policies.consent_rules().default_segment), false),
+        About::Unknown | About::New | About::Anybody => (PartyFacts::unknown(policies.consent_rules().default_segment), false),
     };
     let explicit = match about {
         About::Known(standing) => {
             let (vocabulary, rules) = (policies.vocabulary(), policies.consent_rules());
             standing.status(vocabulary, rules, asked.purpose, category, asked.caller.department, asked.channel).explicit
         }
-        About::Unknown | About::New => false,
+        About::Unknown | About::New | About::Anybody => false,
     };
     let seen = Seen { status: verdict.status, explicit, facts, gpc, party: about.party() };
     let explanation = policies.explain(&asked.question(category, verdict.basis, &seen));
@@ -197,16 +190,16 @@ pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, catego
     let nobody = Profile::default();
     let (profile, facts): (&Profile, PartyFacts) = match about {
         About::Known(standing) => (&standing.profile, standing.facts),
-        About::Unknown | About::New => (&nobody, PartyFacts::unknown(rules.default_segment)),
+        About::Unknown | About::New | About::Anybody => (&nobody, PartyFacts::unknown(rules.default_segment)),
     };
     let (recipient, channel) = (asked.caller.department, asked.channel);
     let effective = match about {
         About::Known(standing) => consent::status(&standing.profile, vocabulary, rules, asked.purpose, category, recipient, channel),
-        About::Unknown | About::New => Effective::unknown(consent::rule_for(vocabulary, rules, asked.purpose)),
+        About::Unknown | About::New | About::Anybody => Effective::unknown(consent::rule_for(vocabulary, rules, asked.purpose)),
     };
     let event_id = |at: Position| match about {
         About::Known(standing) => standing.event_id(at),
-        About::Unknown | About::New => None,
+        About::Unknown | About::New | About::Anybody => None,
     };
     let stops = consent::closed_for(profile, vocabulary, rules, asked.purpose, category, asked.channel);
     let stop = stops.iter().find(|(closed, _)| *closed == basis).map(|(_, name)| *name);
@@ -238,6 +231,7 @@ pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, catego
                 About::Known(_) => Whom::Known,
                 About::Unknown => Whom::Unknown,
                 About::New => Whom::New,
+                About::Anybody => Whom::Anybody,
             },
             action: asked.action,
             explicit: question.explicit,
@@ -265,6 +259,17 @@ pub(super) fn judge(policies: &Policies, asked: &Asked, about: About<'_>, catego
         counted.extend(effective.limited);
     }
     (answer, counted)
+}
+
+/// INVARIANT: the one answer to whether any customer's state could permit a use, at the request level and in a replay of it.
+pub(super) fn could_permit(policies: &Policies, usage: &Use<'_>, masked: bool) -> bool {
+    // Whether it turns out to be about the customer for whom an agent calls, or another one.
+    let own = usage.particulars.for_customer.map(|_| Particulars { for_customer: Some(true), ..usage.particulars });
+    let ask = |action| {
+        policies.could_permit(&Use { action, ..*usage })
+            || own.is_some_and(|particulars| policies.could_permit(&Use { action, particulars, ..*usage }))
+    };
+    ask(usage.action) || (masked && usage.action == Action::Read && ask(Action::ReadReduced))
 }
 
 /// What comes of a question.

@@ -59,7 +59,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         }),
     };
     if let Some(watch) = &asked.shadow {
-        watch.compare_nobody(asked, &verdict);
+        watch.compare_nobody(policies, asked, &verdict);
     }
     let outcome = if permitted.is_some() { Outcome::Permit } else { Outcome::Deny };
     let group = Group { parties: Vec::new(), unknown: 0, outcome, verdicts: Arc::new(Verdicts::new(vec![verdict])), facts: None };

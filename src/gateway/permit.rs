@@ -10,7 +10,7 @@ use super::route::Routed;
 use crate::audit::{Group, Outcome};
 use crate::filter::Writable;
 use crate::model::{Action, Category, Field, FieldRule, OnDeny, Release, Shape, Verdicts};
-use crate::policy::Decided;
+use crate::policy::{Decided, Policies};
 
 /// A request that may be sent to its upstream.
 #[derive(Debug)]
@@ -77,9 +77,6 @@ pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> 
     if categories.iter().any(|(c, with_mask)| asked.could_permit(policies, *c, *with_mask)) {
         return Ok(Entitled(()));
     }
-    if let Some(watch) = &asked.shadow {
-        watch.compare_entitlement(asked, &categories);
-    }
     let vocabulary = policies.vocabulary();
     let owners = categories.iter().filter_map(|(c, _)| vocabulary.categories.get(c)).map(|info| info.owner.as_str());
     let owners: Vec<&str> = owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
@@ -89,7 +86,7 @@ pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> 
         remedy: Some(format!("no consent changes this: use another purpose, or ask the owner ({}) for a policy", owners.join(", "))),
         ..Details::default()
     };
-    Err(Halt::refuse_groups(&routed.facts, Problem::with(Code::NotEntitled, details), vec![nobody(routed, &categories)]))
+    Err(Halt::refuse_groups(&routed.facts, Problem::with(Code::NotEntitled, details), nobody(policies, asked, &categories)))
 }
 
 /// Who may never see a category may not filter or sort by it, whoever the rows are about.
@@ -105,13 +102,17 @@ pub(super) fn selectable(routed: &Routed, shape: &Shape) -> Result<(), Halt> {
     let is_refused = |field: &&Field| matches!(&field.rule, FieldRule::Category { category, .. } if refused.iter().any(|(c, _)| c == category));
     let fields = shape.fields.iter().filter(is_refused).map(|field| field.path.to_string()).collect();
     let problem = Problem::with(Code::FieldNotPermitted, Details { fields, ..Details::default() });
-    Err(Halt::refuse_groups(&routed.facts, problem, vec![nobody(routed, &refused)]))
+    Err(Halt::refuse_groups(&routed.facts, problem, nobody(&routed.snapshot.policies, &routed.asked, &refused)))
 }
 
-/// The verdicts that nobody in particular gets: why a request is refused whoever it is about.
-pub(super) fn nobody(routed: &Routed, categories: &[(Category, bool)]) -> Group {
-    let judged = verdicts(&routed.snapshot.policies, &routed.asked, About::New, categories);
-    Group { parties: Vec::new(), unknown: 0, outcome: Outcome::Deny, verdicts: Arc::new(judged), facts: None }
+/// Why a request is refused whoever it is about. `closed`: categories that no customer's state could open; a replay asks about
+/// each of them whether one could.
+pub(super) fn nobody(policies: &Policies, asked: &Asked, closed: &[(Category, bool)]) -> Vec<Group> {
+    if closed.is_empty() {
+        return Vec::new();
+    }
+    let judged = verdicts(policies, asked, About::Anybody, closed);
+    vec![Group { parties: Vec::new(), unknown: 0, outcome: Outcome::Deny, verdicts: Arc::new(judged), facts: None }]
 }
 
 /// Whether the shape has a masked form for a category, so that `read-reduced` is worth asking.

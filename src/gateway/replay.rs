@@ -9,11 +9,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::judge::weigh;
+use super::judge::{could_permit, weigh};
 use crate::audit::{AuditError, Gap, Item, Past, PastCaller, PastGroup, PastVerdict};
 use crate::model::{
-    Action, Caller, Category, Department, Employee, LawfulBasis, NO_CUSTOMER_BASIS, Particulars, PartyFacts, PartyNo, Purpose, Question, Release,
-    Whom, Why,
+    Action, Caller, Category, Channel, Department, Employee, LawfulBasis, NO_CUSTOMER_BASIS, Particulars, PartyFacts, PartyNo, Purpose, Question,
+    Release, Whom, Why,
 };
 use crate::policy::{Policies, Use};
 
@@ -140,7 +140,7 @@ pub fn replay(
 struct Replay<'a> {
     candidate: &'a Policies,
     active: Option<&'a Policies>,
-    memo: HashMap<(usize, usize, bool), Remembered>,
+    memo: HashMap<(usize, usize), Remembered>,
     told_apart: usize,
     out: Replayed,
 }
@@ -172,7 +172,7 @@ impl Replay<'_> {
     }
 
     fn group(&mut self, past: &Past, group: &PastGroup<'_>) {
-        let key = (group.caller, group.verdicts, group.not_entitled);
+        let key = (group.caller, group.verdicts);
         if let Some(Remembered::Always(known)) = self.memo.get(&key) {
             // Nearly all come here, and change nothing.
             if known.differences.is_empty() && known.skipped.is_empty() && known.own == known.reproduced {
@@ -238,8 +238,8 @@ impl Replay<'_> {
         let mut outcome = Outcome::default();
         let mut is_timed = false;
         for verdict in &known.verdicts {
-            let again = Again { caller, verdict, facts: known.facts, now: group.now, not_entitled: group.not_entitled };
-            let before = again.before();
+            let again = Again { caller, verdict, facts: known.facts, now: group.now };
+            let before = verdict.release;
             match again.judge(self.candidate) {
                 Ok(answer) => {
                     outcome.judged += 1;
@@ -265,7 +265,6 @@ struct Again<'a> {
     verdict: &'a PastVerdict,
     facts: Option<PartyFacts>,
     now: Timestamp,
-    not_entitled: bool,
 }
 
 struct Answer {
@@ -282,15 +281,6 @@ struct Named {
 }
 
 impl Again<'_> {
-    /// Where no consent could have opened it, nothing was judged of any customer, and nothing went out.
-    fn before(&self) -> Release {
-        if self.is_about_anybody() { Release::Withheld } else { self.verdict.release }
-    }
-
-    fn is_about_anybody(&self) -> bool {
-        self.not_entitled && self.verdict.grounds.whom == Whom::New
-    }
-
     fn difference(&self, before: Release, after: Answer) -> Option<Difference> {
         let direction = Direction::of(before, after.release)?;
         let policies = if after.policies.is_empty() { self.verdict.policies.clone() } else { after.policies };
@@ -309,19 +299,19 @@ impl Again<'_> {
             return Err(Skipped::Emergency);
         }
         let Named { caller, purpose, category } = &named;
-        let is_read_alike = policies.reading(*purpose, *category) == grounds.reading && caller.department.as_str() == self.caller.department;
-        if grounds.whom == Whom::Known && !is_read_alike {
+        let is_read_alike = policies.reading(*purpose, *category) == grounds.reading;
+        if grounds.whom == Whom::Known && !(is_read_alike && caller.department.as_str() == self.caller.department) {
             return Err(Skipped::ConsentReadOtherwise);
         }
         let activity = policies.activity(caller.department, *purpose, *category);
         let basis = match grounds.whom {
             Whom::Nobody => NO_CUSTOMER_BASIS,
-            Whom::Known | Whom::Unknown | Whom::New => activity.map_or(LawfulBasis::None, |activity| activity.basis),
+            Whom::Known | Whom::Unknown | Whom::New | Whom::Anybody => activity.map_or(LawfulBasis::None, |activity| activity.basis),
         };
         let party = match (grounds.whom, self.facts) {
             (Whom::Known, Some(facts)) => facts,
             (Whom::Known, None) => return Err(Skipped::Record(Gap::Unreadable)),
-            (Whom::Unknown | Whom::New | Whom::Nobody, _) => PartyFacts::unknown(policies.consent_rules().default_segment),
+            (Whom::Unknown | Whom::New | Whom::Anybody | Whom::Nobody, _) => PartyFacts::unknown(policies.consent_rules().default_segment),
         };
         let question = Question {
             caller,
@@ -332,7 +322,7 @@ impl Again<'_> {
             status: self.verdict.status,
             explicit: grounds.explicit,
             party,
-            channel: self.caller.channel,
+            channel: self.channel(policies, *purpose, is_read_alike)?,
             environment: self.caller.environment,
             gpc: grounds.gpc,
             records: grounds.records,
@@ -341,9 +331,8 @@ impl Again<'_> {
         };
         let reduced = Question { action: Action::ReadReduced, ..question.clone() };
         let is_timed = policies.reads_time(&question) || (grounds.masked && policies.reads_time(&reduced));
-        if self.is_about_anybody() {
-            let could = policies.could_permit(&Use::of(&question)) || (grounds.masked && policies.could_permit(&Use::of(&reduced)));
-            let release = if could { Release::Full } else { Release::Withheld };
+        if grounds.whom == Whom::Anybody {
+            let release = if could_permit(policies, &Use::of(&question), grounds.masked) { Release::Full } else { Release::Withheld };
             return Ok(Answer { release, policies: vec![ENTITLEMENT.to_owned()], is_timed });
         }
         let is_reserved = grounds.whom == Whom::Unknown && !policies.is_steward(caller);
@@ -358,6 +347,18 @@ impl Again<'_> {
             Why::Permitted | Why::Forbidden | Why::NoPermit | Why::PolicyError => weighed.policies.iter().map(ToString::to_string).collect(),
         };
         Ok(Answer { release: weighed.release, policies, is_timed })
+    }
+
+    /// That of the purpose; the record's where the purpose has none, there and here.
+    fn channel(&self, policies: &Policies, purpose: Purpose, is_read_alike: bool) -> Result<Channel, Skipped> {
+        let own = policies.vocabulary().purposes.get(&purpose).and_then(|info| info.channel);
+        match (own, self.caller.channel) {
+            (Some(own), _) => Ok(own),
+            (None, Channel::System) => Ok(Channel::System),
+            (None, other) if is_read_alike => Ok(other),
+            // Whether it was the purpose's own or the caller's word is not in the record.
+            (None, _) => Err(Skipped::ConsentReadOtherwise),
+        }
     }
 
     fn named(&self, policies: &Policies) -> Option<Named> {
@@ -393,10 +394,16 @@ mod tests {
 
     /// The shipped folder with one text replaced.
     fn with(file: &str, from: &str, to: &str) -> Policies {
+        changed(&[(file, from, to)])
+    }
+
+    fn changed(changes: &[(&str, &str, &str)]) -> Policies {
         let mut files = crate::policy::files(Path::new("policies")).unwrap();
-        let text = files.get_mut(file).unwrap();
-        assert!(text.contains(from), "{file} has no `{from}`");
-        *text = text.replacen(from, to, 1);
+        for (file, from, to) in changes {
+            let text = files.get_mut(*file).unwrap();
+            assert!(text.contains(from), "{file} has no `{from}`");
+            *text = text.replacen(from, to, 1);
+        }
         Policies::of_files(&files).unwrap_or_else(|findings| panic!("{findings}"))
     }
 
@@ -442,52 +449,52 @@ mod tests {
         }
     }
 
-    fn judge(policies: &Policies, caller: &PastCaller, verdict: &PastVerdict, not_entitled: bool) -> Result<Release, Skipped> {
+    fn judge(policies: &Policies, caller: &PastCaller, verdict: &PastVerdict) -> Result<Release, Skipped> {
         let facts = PartyFacts { stage: Stage::Lead, segment: Segment::Standard, age: Age::Adult, legal_hold: false };
         let now = Timestamp::from_second(1_780_000_000).unwrap();
-        Again { caller, verdict, facts: Some(facts), now, not_entitled }.judge(policies).map(|answer| answer.release)
+        Again { caller, verdict, facts: Some(facts), now }.judge(policies).map(|answer| answer.release)
     }
 
     #[test]
     fn each_fact_of_the_record_counts() {
         let policies = shipped();
         let base = verdict();
-        assert_eq!(Ok(Release::Full), judge(&policies, &caller(), &base, false));
+        assert_eq!(Ok(Release::Full), judge(&policies, &caller(), &base));
         let but = |change: &dyn Fn(&mut PastVerdict)| {
             let mut other = base.clone();
             change(&mut other);
-            judge(&policies, &caller(), &other, false)
+            judge(&policies, &caller(), &other)
         };
         assert_eq!(Ok(Release::Withheld), but(&|v| v.status = ConsentStatus::Withdrawn));
         assert_eq!(Ok(Release::Withheld), but(&|v| v.grounds.closed_for = vec![LawfulBasis::Consent]));
         assert_eq!(Ok(Release::Full), but(&|v| v.grounds.closed_for = vec![LawfulBasis::LegitimateInterest]), "a stop for another basis");
         assert_eq!(Ok(Release::Withheld), but(&|v| v.grounds.whom = Whom::Unknown), "not the steward");
         let test = PastCaller { environment: Environment::Test, ..caller() };
-        assert_eq!(Ok(Release::Withheld), judge(&policies, &test, &base, false));
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &test, &base));
     }
 
     #[test]
     fn what_the_candidate_does_not_know_is_refused_there() {
         let policies = shipped();
         let app = PastCaller { app: "gone".to_owned(), ..caller() };
-        assert_eq!(Ok(Release::Withheld), judge(&policies, &app, &verdict(), false));
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &app, &verdict()));
         let purpose = PastCaller { purpose: "sales.gone".to_owned(), ..caller() };
-        assert_eq!(Ok(Release::Withheld), judge(&policies, &purpose, &verdict(), false));
+        assert_eq!(Ok(Release::Withheld), judge(&policies, &purpose, &verdict()));
     }
 
     #[test]
     fn consent_that_would_be_read_otherwise_is_passed_over() {
         let mut other = verdict();
         other.grounds.reading ^= 1;
-        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &caller(), &other, false));
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &caller(), &other));
         let moved = PastCaller { department: "service".to_owned(), ..caller() };
-        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &moved, &verdict(), false));
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&shipped(), &moved, &verdict()));
         let stricter = with("consent.toml", "customer-last-word/v1", "most-restrictive/v1");
-        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&stricter, &caller(), &verdict(), false));
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&stricter, &caller(), &verdict()));
         // Of somebody unknown nothing was said that could be read otherwise.
         let mut unknown = verdict();
         unknown.grounds.whom = Whom::Unknown;
-        assert_eq!(Ok(Release::Withheld), judge(&stricter, &caller(), &unknown, false));
+        assert_eq!(Ok(Release::Withheld), judge(&stricter, &caller(), &unknown));
     }
 
     #[test]
@@ -498,21 +505,66 @@ mod tests {
         own.category = "opportunity".to_owned();
         own.grounds.reading = shipped().reading(Purpose::intern("sales.outreach"), Category::intern("opportunity"));
         own.status = ConsentStatus::Unknown;
-        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &own, false), "rests on consent");
-        assert_eq!(Ok(Release::Full), judge(&interest, &caller(), &own, false), "rests on an interest");
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &own), "rests on consent");
+        assert_eq!(Ok(Release::Full), judge(&interest, &caller(), &own), "rests on an interest");
         own.grounds.closed_for = vec![LawfulBasis::LegitimateInterest];
-        assert_eq!(Ok(Release::Withheld), judge(&interest, &caller(), &own, false), "to which the customer objected");
+        assert_eq!(Ok(Release::Withheld), judge(&interest, &caller(), &own), "to which the customer objected");
     }
 
     #[test]
     fn who_was_refused_for_everybody_is_asked_for_everybody_again() {
-        let mut nobody = verdict();
-        nobody.release = Release::Withheld;
-        nobody.grounds.whom = Whom::New;
-        nobody.status = ConsentStatus::Unknown;
-        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &nobody, false), "nobody in particular has agreed");
-        assert_eq!(Ok(Release::Full), judge(&shipped(), &caller(), &nobody, true), "but somebody could have");
-        nobody.category = "health".to_owned();
-        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &nobody, true));
+        let mut anybody = verdict();
+        anybody.release = Release::Withheld;
+        anybody.grounds.whom = Whom::New;
+        anybody.status = ConsentStatus::Unknown;
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &anybody), "who is just being created has not agreed");
+        anybody.grounds.whom = Whom::Anybody;
+        assert_eq!(Ok(Release::Full), judge(&shipped(), &caller(), &anybody), "but somebody could have");
+        anybody.category = "health".to_owned();
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &caller(), &anybody));
+    }
+
+    #[test]
+    fn an_agent_that_acts_for_a_customer_could_have_asked_about_that_one() {
+        let copilot = PastCaller { app: "sales-copilot".to_owned(), ..caller() };
+        let mut anybody = verdict();
+        (anybody.release, anybody.grounds.whom, anybody.grounds.for_customer) = (Release::Withheld, Whom::Anybody, Some(false));
+        assert_eq!(Ok(Release::Full), judge(&shipped(), &copilot, &anybody));
+        anybody.grounds.whom = Whom::New;
+        assert_eq!(Ok(Release::Withheld), judge(&shipped(), &copilot, &anybody), "not about another one");
+    }
+
+    #[test]
+    fn a_masked_form_counts_for_reading_only() {
+        let masked_only = "\n@id(\"masked-only\")\nforbid (principal, action == Action::\"read\", resource == Category::\"contact\")\nwhen { context.purpose in Purpose::\"sales\" };\n@id(\"legal-hold\")";
+        let planted = with("40-prohibitions.cedar", "@id(\"legal-hold\")", masked_only);
+        let opens = |action, masked| {
+            let mut anybody = verdict();
+            anybody.grounds = Grounds { whom: Whom::Anybody, action, masked, ..anybody.grounds };
+            judge(&planted, &caller(), &anybody)
+        };
+        assert_eq!((Ok(Release::Withheld), Ok(Release::Full)), (opens(Action::Read, false), opens(Action::Read, true)));
+        assert_eq!(Ok(Release::Withheld), opens(Action::Delete, true), "a masked form is for no writer");
+    }
+
+    #[test]
+    fn the_channel_is_that_of_the_candidates_purpose() {
+        let mut anybody = verdict();
+        anybody.grounds.whom = Whom::Anybody;
+        let to_post = ("\"label\":\"Contact by sales\"", "\"channel\":{\"type\":\"Channel\",\"id\":\"post\"},\"label\":\"Contact by sales\"");
+        let no_post = (
+            "@id(\"legal-hold\")",
+            "@id(\"no-post\")\nforbid (principal, action, resource)\nwhen { context.channel == Channel::\"post\" };\n\n@id(\"legal-hold\")",
+        );
+        let (catalogue, prohibitions) = ("catalogue.cedarentities.json", "40-prohibitions.cedar");
+        let by_post = changed(&[(catalogue, to_post.0, to_post.1), (prohibitions, no_post.0, no_post.1)]);
+        let forbidden = changed(&[(prohibitions, no_post.0, no_post.1)]);
+        assert_eq!(Ok(Release::Withheld), judge(&by_post, &caller(), &anybody));
+        assert_eq!(Ok(Release::Full), judge(&forbidden, &caller(), &anybody));
+        // A caller may have named it, or the purpose have had it: where nothing else changed it was the caller.
+        let posted = PastCaller { channel: Channel::Post, ..caller() };
+        assert_eq!(Ok(Release::Withheld), judge(&forbidden, &posted, &anybody));
+        anybody.grounds.reading ^= 1;
+        assert_eq!(Err(Skipped::ConsentReadOtherwise), judge(&forbidden, &posted, &anybody));
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::judge::{About, Asked, judge};
 use super::replay::Direction;
 use crate::audit::{Entry, ShadowRow};
-use crate::model::{Action, Caller, Category, CategoryVerdict, Employee, PartyNo, PolicyName, Purpose, Release, Why};
+use crate::model::{Action, Caller, Category, CategoryVerdict, Channel, Employee, PartyNo, PolicyName, Purpose, Release, Why};
 use crate::policy::Policies;
 use crate::telemetry::Metrics;
 
@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 const ROWS_MAX: usize = 1_024;
 /// Of these, as many stand in an entry of the log: the most frequent.
 const LOGGED_ROWS_MAX: usize = 64;
-/// Customers whose differences one request tells apart.
+/// Customers and categories whose differences one request tells apart; beyond, each is counted as one more.
 const SEEN_MAX: usize = 16_384;
 /// The log is told of new differences not more often than this, seconds.
 const TELL_EVERY_S: i64 = 60;
@@ -54,8 +54,16 @@ struct Counts {
     loses: u64,
     /// Answers whose kind had no row left.
     further: u64,
+    /// Answers beyond the customers that one request tells apart: not among the others, and at most twice each.
+    more: u64,
     /// When the log was last told, and of how many.
     told: Option<(Timestamp, u64)>,
+}
+
+impl Counts {
+    fn all(&self) -> u64 {
+        self.gains + self.loses + self.more
+    }
 }
 
 /// One kind of difference.
@@ -134,10 +142,16 @@ impl Shadow {
         }
     }
 
+    /// A difference that may have been counted in the same request already.
+    fn count_more(&self) {
+        self.metrics.shadowed("more");
+        self.counts().more += 1;
+    }
+
     /// What the log is told, at a step of the shadow.
     pub(super) fn entry(&self, step: &'static str, now: Timestamp) -> Entry {
         let mut counts = self.counts();
-        counts.told = Some((now, counts.gains + counts.loses));
+        counts.told = Some((now, counts.all()));
         let mut rows: Vec<(&Difference, u64)> = counts.rows.iter().map(|(difference, answers)| (difference, *answers)).collect();
         rows.sort_by_key(|(difference, answers)| (std::cmp::Reverse(*answers), *difference));
         let row = |(difference, answers): (&Difference, u64)| ShadowRow {
@@ -158,6 +172,7 @@ impl Shadow {
             failed: self.failed.load(Ordering::Relaxed),
             gains: counts.gains,
             loses: counts.loses,
+            more: counts.more,
             rows: rows.into_iter().take(LOGGED_ROWS_MAX).map(row).collect(),
             left_out,
         }
@@ -167,7 +182,7 @@ impl Shadow {
     pub(super) fn news(&self, now: Timestamp) -> Option<Entry> {
         let is_due = {
             let counts = self.counts();
-            counts.told.is_none_or(|(at, of)| counts.gains + counts.loses > of && now.as_second() >= at.as_second() + TELL_EVERY_S)
+            counts.told.is_none_or(|(at, of)| counts.all() > of && now.as_second() >= at.as_second() + TELL_EVERY_S)
         };
         is_due.then(|| self.entry("counted", now))
     }
@@ -188,7 +203,7 @@ impl Shadow {
         json!({
             "candidate": &*self.id, "since": self.since.to_string(), "judged": self.judged.load(Ordering::Relaxed),
             "failed": self.failed.load(Ordering::Relaxed), "broken": self.is_broken.load(Ordering::Relaxed),
-            "gains": counts.gains, "loses": counts.loses, "further": counts.further,
+            "gains": counts.gains, "loses": counts.loses, "further": counts.further, "more": counts.more,
             "differences": rows.into_iter().map(row).collect::<Vec<_>>(),
         })
     }
@@ -217,16 +232,21 @@ impl Watch {
         Arc::new(Self { shadow, caller: OnceLock::new(), seen: Mutex::default() })
     }
 
-    /// How the candidate's verdict differs from the one that is enforced.
+    /// How the candidate's verdict differs from the one that `active` has enforced; `true` beside the category: a masked form
+    /// exists. Of a use that no consent could open: whether one could, by the candidate.
     pub(super) fn compare(
         &self,
+        active: &Policies,
         asked: &Asked,
         about: About<'_>,
-        category: Category,
-        masked: bool,
+        (category, masked): (Category, bool),
         enforced: &CategoryVerdict,
     ) -> Option<Difference> {
-        let (release, policies) = self.shadow.guarded(|candidate| match self.asked(candidate, asked, category) {
+        let (release, policies) = self.shadow.guarded(|candidate| match self.asked(candidate, active, asked, category) {
+            Some(other) if matches!(about, About::Anybody) => {
+                let release = if other.could_permit(candidate, category, masked) { Release::Full } else { Release::Withheld };
+                (release, vec![PolicyName::intern(ENTITLEMENT)])
+            }
             Some(other) => {
                 let (verdict, _) = judge(candidate, &other, about, category, masked);
                 if verdict.why == Why::PolicyError {
@@ -246,23 +266,11 @@ impl Watch {
         Some(self.difference(direction, asked, category, policies))
     }
 
-    /// A use that no consent could open: whether one could, by the candidate.
-    pub(super) fn compare_entitlement(&self, asked: &Asked, categories: &[(Category, bool)]) {
-        for (category, masked) in categories {
-            let could =
-                |candidate: &Policies| self.asked(candidate, asked, *category).is_some_and(|other| other.could_permit(candidate, *category, *masked));
-            if self.shadow.guarded(could) == Some(true) {
-                let difference = self.difference(Direction::Gains, asked, *category, vec![PolicyName::intern(ENTITLEMENT)]);
-                self.count(None, &[difference]);
-            }
-        }
-    }
-
     /// A route without customer data.
-    pub(super) fn compare_nobody(&self, asked: &Asked, enforced: &CategoryVerdict) {
+    pub(super) fn compare_nobody(&self, active: &Policies, asked: &Asked, enforced: &CategoryVerdict) {
         let category = enforced.category;
         let judged = self.shadow.guarded(|candidate| {
-            let Some(other) = self.asked(candidate, asked, category) else { return (false, vec![PolicyName::intern(NOT_IN_CATALOGUE)]) };
+            let Some(other) = self.asked(candidate, active, asked, category) else { return (false, vec![PolicyName::intern(NOT_IN_CATALOGUE)]) };
             let decided = candidate.decide(&super::none::question(candidate, &other, category));
             (decided.allow(), decided.policies())
         });
@@ -277,8 +285,13 @@ impl Watch {
     pub(super) fn count(&self, party: Option<PartyNo>, differences: &[Difference]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for difference in differences {
-            if seen.len() < SEEN_MAX && seen.insert((party, difference.category, difference.action)) {
-                self.shadow.count(difference);
+            let key = (party, difference.category, difference.action);
+            if seen.len() < SEEN_MAX {
+                if seen.insert(key) {
+                    self.shadow.count(difference);
+                }
+            } else if !seen.contains(&key) {
+                self.shadow.count_more();
             }
         }
     }
@@ -289,7 +302,7 @@ impl Watch {
     }
 
     /// The question in the candidate's words: `None` when its catalogue lacks one of them, which the gateway would refuse.
-    fn asked(&self, candidate: &Policies, asked: &Asked, category: Category) -> Option<Asked> {
+    fn asked(&self, candidate: &Policies, active: &Policies, asked: &Asked, category: Category) -> Option<Asked> {
         let vocabulary = candidate.vocabulary();
         let caller = self.caller.get_or_init(|| {
             let info = vocabulary.clients.get(&asked.caller.client)?;
@@ -304,7 +317,14 @@ impl Watch {
             return None;
         }
         let caller = caller.clone()?;
-        Some(Asked { caller, shadow: None, ..asked.clone() })
+        let channel = |policies: &Policies| policies.vocabulary().purposes.get(&asked.purpose).and_then(|info| info.channel);
+        let channel = match (channel(candidate), channel(active)) {
+            (Some(own), _) => own,
+            // What was asked was the purpose's own.
+            (None, Some(_)) => Channel::System,
+            (None, None) => asked.channel,
+        };
+        Some(Asked { caller, channel, shadow: None, ..asked.clone() })
     }
 }
 
@@ -378,5 +398,60 @@ mod tests {
         }
         Watch::new(Arc::clone(&shadow)).count(Some(PartyNo(1)), &[difference("contact")]);
         assert_eq!(json!(4), shadow.report()["gains"]);
+    }
+
+    #[test]
+    fn what_a_request_cannot_tell_apart_is_counted_apart() {
+        let shadow = Arc::new(shadow());
+        let watch = Watch::new(Arc::clone(&shadow));
+        let told = u64::try_from(SEEN_MAX).unwrap();
+        for party in (0..told + 3).chain([0, told + 2]) {
+            watch.count(Some(PartyNo(party)), &[difference("contact")]);
+        }
+        let report = shadow.report();
+        assert_eq!((json!(told), json!(4)), (report["gains"].clone(), report["more"].clone()), "the last one perhaps twice, the first one never");
+        let Entry::Shadow { more, .. } = shadow.entry("counted", Timestamp::UNIX_EPOCH) else { panic!() };
+        assert_eq!(4, more);
+        watch.count(Some(PartyNo(told + 9)), &[difference("contact")]);
+        assert!(shadow.news(Timestamp::from_second(60).unwrap()).is_some(), "the log is told of these, too");
+    }
+
+    #[test]
+    fn the_channel_is_that_of_the_candidates_purpose() {
+        let by_post = || {
+            let mut files = crate::policy::files(Path::new("policies")).unwrap();
+            let catalogue = files.get_mut("catalogue.cedarentities.json").unwrap();
+            let label = "\"label\":\"Contact by sales\"";
+            assert!(catalogue.contains(label));
+            *catalogue = catalogue.replacen(label, &format!("\"channel\":{{\"type\":\"Channel\",\"id\":\"post\"}},{label}"), 1);
+            Policies::of_files(&files).unwrap_or_else(|findings| panic!("{findings}"))
+        };
+        let shipped = || Policies::load(Path::new("policies")).unwrap();
+        let asked = |channel| {
+            let (client, info) =
+                shipped().vocabulary().clients.get_key_value(&Client::intern("crm")).map(|(client, info)| (*client, info.clone())).unwrap();
+            Asked {
+                caller: Caller { client, kind: info.kind, department: info.department, employee: None },
+                action: Action::Read,
+                purpose: Purpose::intern("sales.outreach"),
+                channel,
+                environment: crate::model::Environment::Production,
+                gpc: false,
+                records: None,
+                now: Timestamp::UNIX_EPOCH,
+                premises: super::super::premises::Premises::default(),
+                shadow: None,
+            }
+        };
+        for (active, channel, candidate, expected) in [
+            (shipped(), Channel::System, by_post(), Channel::Post),
+            (by_post(), Channel::Post, shipped(), Channel::System),
+            // A caller named it, where the purpose has none.
+            (shipped(), Channel::Phone, shipped(), Channel::Phone),
+        ] {
+            let watch = Watch::new(Arc::new(Shadow::new(shipped(), Timestamp::UNIX_EPOCH, Metrics::new())));
+            let other = watch.asked(&candidate, &active, &asked(channel), Category::intern("contact")).unwrap();
+            assert_eq!(expected, other.channel);
+        }
     }
 }

@@ -73,8 +73,9 @@ fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, repla
     let possible = assumed(&plan.shape, could);
     let readable = assumed(&plan.shape, |_| Release::Full);
     written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| {
-        let categories: Vec<(Category, bool)> = plan.shape.categories().into_iter().map(|c| (c, false)).collect();
-        write_refused(routed, &plan.shape, &refused, vec![nobody(routed, &categories)])
+        let closed = |c: &Category| possible.release(*c) == Release::Withheld;
+        let closed: Vec<(Category, bool)> = plan.shape.categories().into_iter().filter(closed).map(|c| (c, false)).collect();
+        write_refused(routed, &plan.shape, &refused, nobody(policies, &routed.asked, &closed))
     })
 }
 

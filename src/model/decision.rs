@@ -164,8 +164,10 @@ closed! {
         Known = "known",
         /// An id that the crosswalk lacks.
         Unknown = "unknown",
-        /// A customer who is just being created, or anybody at all.
+        /// A customer who is just being created.
         New = "new",
+        /// Nobody in particular: refused before any customer was looked at, since no customer's state could open it.
+        Anybody = "anybody",
         /// A route without customer data.
         Nobody = "nobody",
     }

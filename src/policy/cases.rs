@@ -273,6 +273,19 @@ impl Facts {
         self.roles.clone().or_else(|| (self.behalf == Some(Behalf::Employee)).then(Vec::new))
     }
 
+    /// Facts that are not told of such a principal, or that no request can have together.
+    fn contradiction(&self, kind: ClientKind) -> Option<&'static str> {
+        match (kind, self.behalf) {
+            (ClientKind::Application, Some(_)) => Some("`behalf` is told of agents only"),
+            (ClientKind::Application, None) if self.task.is_some() => Some("`task` is told of agents only"),
+            (ClientKind::Agent, Some(Behalf::Nobody)) if self.roles.is_some() => Some("who calls on behalf of nobody has no employee with `roles`"),
+            (ClientKind::Agent, Some(Behalf::Customer | Behalf::OtherCustomer)) if self.roles.is_some() => {
+                Some("who calls on behalf of a customer has no employee with `roles`")
+            }
+            (ClientKind::Application | ClientKind::Agent, _) => None,
+        }
+    }
+
     fn particulars(&self) -> Particulars<'_> {
         let for_customer = match self.behalf {
             Some(Behalf::Customer) => Some(true),
@@ -330,10 +343,13 @@ fn toml_case(mut section: Section<'_>, policies: &Policies, given: &Facts, findi
     let principal = match (app, agent) {
         (Some(one), None) | (None, Some(one)) => Some(one),
         (None, None) | (Some(_), Some(_)) => {
-            findings.push(source.finding(span, "a case names one principal").help("write `app = …` or `agent = …`"));
+            findings.push(source.finding(span.clone(), "a case names one principal").help("write `app = …` or `agent = …`"));
             None
         }
     };
+    if let Some(message) = principal.as_ref().and_then(|(kind, _)| facts.contradiction(*kind)) {
+        findings.push(source.finding(span, message).help("leave out what is not so: no gateway puts such a question"));
+    }
     let caller = principal.and_then(|(kind, word)| caller(policies, source, kind, &word, facts.roles(), findings));
     let actions = || Action::ALL.iter().map(|action| action.as_str()).collect();
     let action = action.and_then(|word| one(source, &word, "action", Action::parse, actions, findings));
@@ -403,7 +419,7 @@ impl Expect {
 
 fn failure(policies: &Policies, question: &Question<'_>, expect: Expect, because: Option<Vec<&str>>) -> Option<Failed> {
     let decided = policies.decide(question);
-    let entitled = policies.entitled(&Use::of(question), question.channel);
+    let entitled = policies.could_permit(&Use::of(question));
     let got = match (decided.allow(), entitled) {
         (true, true) => Expect::Allow,
         // The request level must never close what a decision opens.
@@ -468,13 +484,24 @@ fn asked(q: &Question<'_>) -> String {
     let employee =
         q.caller.employee.as_ref().map(|_| format!("for an employee with {}", if roles.is_empty() { "no role".to_owned() } else { ticked(&roles) }));
     let records = q.records.filter(|_| q.action == Action::Export).map(|records| format!("{records} records"));
+    let behalf = (q.caller.kind == ClientKind::Agent && q.behalf() != Behalf::Employee).then(|| format!("on behalf of {}", q.behalf()));
+    let Particulars { task, customers, emergency, .. } = q.particulars;
+    let customers = match customers {
+        None => Some("any number of customers".to_owned()),
+        Some(1) => None,
+        Some(number) => Some(format!("{number} customers")),
+    };
     let rest = [
         Some(format!("{head}; {stage}, {segment}, {age}")),
         legal_hold.then(|| "legal hold".to_owned()),
         q.gpc.then(|| "Global Privacy Control".to_owned()),
         (q.environment != Environment::Production).then(|| q.environment.to_string()),
         records,
+        customers,
         employee,
+        behalf,
+        task.map(|task| format!("task {task}")),
+        emergency.map(|emergency| format!("emergency {}", emergency.ticket)),
     ];
     rest.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Channel, ConsentStatus, PartyFacts, Question};
+use crate::model::{ConsentStatus, PartyFacts, Question};
 
 use super::request::all_facts;
 use super::rules::Rule;
@@ -24,14 +24,17 @@ enum Outcome {
 }
 
 impl Policies {
-    pub(super) fn entitled(&self, wanted: &Use<'_>, channel: Channel) -> bool {
-        let question = wanted.question(channel, (ConsentStatus::Unknown, false, PartyFacts::unknown(self.consent_rules.default_segment)));
+    /// Whether any consent, stage, segment, age and hold of any customer could open this category for this use. Looks at
+    /// no customer, so that the answer may be told to the caller.
+    #[must_use]
+    pub fn could_permit(&self, wanted: &Use<'_>) -> bool {
+        let question = wanted.question((ConsentStatus::Unknown, false, PartyFacts::unknown(self.consent_rules.default_segment)));
         let Some(seen) = self.slices.index.see(&question) else { return false };
         let answer = self.code(&seen).and_then(|code| code.any_customer(&seen));
-        answer.unwrap_or_else(|| self.any_customer(wanted, channel, self.in_scope(&seen)))
+        answer.unwrap_or_else(|| self.any_customer(wanted, self.in_scope(&seen)))
     }
 
-    fn any_customer<'r>(&self, wanted: &Use<'_>, channel: Channel, rules: impl Iterator<Item = &'r Rule>) -> bool {
+    fn any_customer<'r>(&self, wanted: &Use<'_>, rules: impl Iterator<Item = &'r Rule>) -> bool {
         let consents = || ConsentStatus::ALL.iter().flat_map(|status| [(*status, false), (*status, true)]);
         let customers: Vec<Customer> = consents().flat_map(|(status, explicit)| all_facts().map(move |facts| (status, explicit, facts))).collect();
         let mut permitted = vec![false; customers.len()];
@@ -40,7 +43,7 @@ impl Policies {
             let mut seen: HashMap<Customer, Outcome> = HashMap::new();
             for (at, customer) in customers.iter().enumerate() {
                 let outcome = *seen.entry(as_read(&rule.reads, *customer)).or_insert_with(|| {
-                    let question = wanted.question(channel, *customer);
+                    let question = wanted.question(*customer);
                     self.requests.build(&question).map_or(Outcome::Errs, |request| self.outcome(rule, &request))
                 });
                 let marks = match (outcome, rule.effect) {
@@ -80,7 +83,7 @@ fn as_read(reads: &super::reads::Reads, (status, explicit, facts): Customer) -> 
 }
 
 impl<'a> Use<'a> {
-    fn question(&self, channel: Channel, (status, explicit, party): Customer) -> Question<'a> {
+    fn question(&self, (status, explicit, party): Customer) -> Question<'a> {
         Question {
             caller: self.caller,
             action: self.action,
@@ -90,7 +93,7 @@ impl<'a> Use<'a> {
             status,
             explicit,
             party,
-            channel,
+            channel: self.channel,
             environment: self.environment,
             gpc: self.gpc,
             records: self.records,

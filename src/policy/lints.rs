@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     Action, Age, Caller, Category, Channel, Client, ConsentStatus, Employee, Environment, Findings, LawfulBasis, Particulars, PartyFacts, PolicyName,
-    Purpose, Question, Role, Segment, Stage,
+    Purpose, Question, Role, Segment, Stage, Task,
 };
 
 use super::reads::Reads;
@@ -119,7 +119,10 @@ enum Value {
     Environment(Environment),
     Gpc(bool),
     Employee(Option<Vec<Role>>),
+    ForCustomer(Option<bool>),
+    Task(Option<Task>),
     Records(u32),
+    Customers(Option<u32>),
 }
 
 /// Conditions that have facts in common, and every value of those facts.
@@ -155,7 +158,9 @@ impl Search<'_> {
 
     fn can_hold(&mut self, at: usize, group: &Group, (client, action, category): Place) -> bool {
         let by_action = group.reads("action") || group.reads(RECORDS);
-        let key = (at, group.reads("principal").then_some(client), by_action.then_some(action), group.reads("resource").then_some(category));
+        // Apps are told neither.
+        let by_client = group.reads("principal") || group.reads(BEHALF) || group.reads(TASK);
+        let key = (at, by_client.then_some(client), by_action.then_some(action), group.reads("resource").then_some(category));
         if let Some(known) = self.known.get(&key) {
             return *known;
         }
@@ -244,11 +249,13 @@ impl Search<'_> {
                 return None;
             }
         }
-        let read: Vec<_> = all.into_iter().filter(|(path, _)| reads.reads(path)).collect();
+        // For whom an agent calls is said by the employee, too.
+        let is_read = |path: &str| reads.reads(path) || (path == EMPLOYEE && reads.reads(BEHALF));
+        let read: Vec<_> = all.into_iter().filter(|(path, _)| is_read(path)).collect();
         read.iter().all(|(_, values)| !values.is_empty()).then_some(read)
     }
 
-    fn all(&self, text: &str) -> [(&'static str, Vec<Value>); 13] {
+    fn all(&self, text: &str) -> [(&'static str, Vec<Value>); 16] {
         fn each<T: Copy>(all: &[T], value: fn(T) -> Value) -> Vec<Value> {
             all.iter().map(|one| value(*one)).collect()
         }
@@ -265,8 +272,11 @@ impl Search<'_> {
             ("context.channel", each(Channel::ALL, Value::Channel)),
             ("context.environment", each(Environment::ALL, Value::Environment)),
             ("context.gpc", each(&BOTH, Value::Gpc)),
-            ("context.employee", self.employees(text)),
-            (RECORDS, records(text)),
+            (EMPLOYEE, self.employees(text)),
+            (BEHALF, each(&[None, Some(true), Some(false)], Value::ForCustomer)),
+            (TASK, std::iter::once(None).chain(self.policies.vocabulary.tasks.keys().copied().map(Some)).map(Value::Task).collect()),
+            (RECORDS, numbers(text).into_iter().map(Value::Records).collect()),
+            (CUSTOMERS, customers(text)),
         ]
     }
 
@@ -283,13 +293,24 @@ impl Search<'_> {
 }
 
 const RECORDS: &str = "context.records";
+const CUSTOMERS: &str = "context.customers";
+const EMPLOYEE: &str = "context.employee";
+const BEHALF: &str = "context.behalf";
+const TASK: &str = "context.task";
+
+/// None, and the numbers that the policy names; nothing when it looks at budgets, whose numbers stand elsewhere.
+fn customers(text: &str) -> Vec<Value> {
+    if text.contains("budget") {
+        return Vec::new();
+    }
+    std::iter::once(None).chain(numbers(text).into_iter().map(Some)).map(Value::Customers).collect()
+}
 
 /// The numbers that the policy names, and those beside them.
-fn records(text: &str) -> Vec<Value> {
+fn numbers(text: &str) -> BTreeSet<u32> {
     let named = tokens(text).into_iter().filter(|token| token.kind == Kind::Word).filter_map(|token| token.text.parse::<u32>().ok());
     let near = named.flat_map(|n| [n.saturating_sub(1), n, n.saturating_add(1)]);
-    let all: BTreeSet<u32> = near.chain([0, 1, u32::MAX]).collect();
-    all.into_iter().map(Value::Records).collect()
+    near.chain([0, 1, u32::MAX]).collect()
 }
 
 fn put(value: &Value, question: &mut Question<'_>, caller: &mut Caller) {
@@ -306,7 +327,10 @@ fn put(value: &Value, question: &mut Question<'_>, caller: &mut Caller) {
         Value::Environment(environment) => question.environment = *environment,
         Value::Gpc(gpc) => question.gpc = *gpc,
         Value::Employee(roles) => caller.employee = roles.clone().map(|roles| Employee { pseudonym: String::new(), roles }),
+        Value::ForCustomer(for_customer) => question.particulars.for_customer = *for_customer,
+        Value::Task(task) => question.particulars.task = *task,
         Value::Records(records) => question.records = Some(*records),
+        Value::Customers(customers) => question.particulars.customers = *customers,
     }
 }
 
@@ -373,6 +397,26 @@ mod tests {
         let export = |when: &str| of(&format!("@id(\"x\")\nforbid (principal, action == Action::\"export\", resource)\nwhen {{ {when} }};"));
         assert_eq!(export("context.records > 100 && context.records < 101"), [facts]);
         assert_eq!(export("context.records > 100 && context.records < 102"), Vec::<String>::new());
+        let agents = |when: &str| of(&format!("@id(\"x\")\nforbid (principal is Agent, action, resource)\nwhen {{ {when} }};"));
+        for never in [
+            "context has behalf && context.behalf == Behalf::\"customer\" && context.behalf == Behalf::\"nobody\"",
+            "context has behalf && context.behalf == Behalf::\"nobody\" && context has employee && context.employee.roles.contains(Role::\"on-call\")",
+            "context has task && context.task == Task::\"prepare-call\" && context.task == Task::\"answer-case\"",
+            "context has customers && context.customers > 10 && context.customers < 11",
+            "!(context has behalf)",
+        ] {
+            assert_eq!(agents(never), [facts], "{never}");
+        }
+        for possible in [
+            "context has behalf && context.behalf == Behalf::\"employee\" && context has employee && context.employee.roles.contains(Role::\"on-call\")",
+            "context has task && context.purpose in context.task.purposes",
+            "!(context has customers) && !(context has task)",
+            "context has customers && context.customers > 10 && context.customers < 12",
+            "context has customers && principal has budget && context.customers > principal.budget.customers && context.customers < 52",
+        ] {
+            assert_eq!(agents(possible), Vec::<String>::new(), "{possible}");
+        }
+        assert_eq!(forbid("when { principal is Application && context has behalf }"), [facts], "apps act for nobody");
         for possible in [
             "when { context.purpose in Purpose::\"marketing\" && context.purpose in Purpose::\"profiling\" }",
             "when { context has emergency && context.emergency.ticket == \"x\" }",

@@ -475,6 +475,24 @@ fn a_case_that_fails_says_so_and_a_broken_case_file_is_a_finding() {
     write(&format!("{case}expect = \"allow\"\nstatus = \"given\"\nbecause = [\"owner-acess\"]\nstage = \"customers\"\n"));
     let found = cases::run(dir.path()).unwrap_err();
     assert_eq!(found.0.len(), 3, "{found}");
+    let agent = case.replace("app = \"crm\"", "agent = \"sales-copilot\"") + "consent = \"given\"\nstage = \"lead\"\n";
+    for (case, says) in [
+        (format!("{case}behalf = \"employee\"\n"), "`behalf` is told of agents only"),
+        (format!("{case}task = \"prepare-call\"\n"), "`task` is told of agents only"),
+        (format!("{agent}behalf = \"nobody\"\nroles = []\n"), "who calls on behalf of nobody has no employee with `roles`"),
+        (format!("{agent}behalf = \"other-customer\"\nroles = [\"on-call\"]\n"), "who calls on behalf of a customer has no employee with `roles`"),
+    ] {
+        write(&format!("{case}expect = \"deny\"\n"));
+        let found = cases::run(dir.path()).unwrap_err();
+        assert!(found.0.len() == 1 && found.0[0].message == says, "{found}");
+    }
+    write(&format!("{agent}behalf = \"other-customer\"\ntask = \"prepare-call\"\ncustomers = 51\nemergency = \"INC-1\"\nexpect = \"allow\"\n"));
+    let report = cases::run(dir.path()).unwrap();
+    assert!(
+        report.cases[0].details[0]
+            .ends_with("; lead, standard, unknown, 51 customers, on behalf of other-customer, task prepare-call, emergency INC-1"),
+        "{report:?}"
+    );
     let json = "[{\"name\":\"x\",\"request\":{\"principal\":\"Application::\\\"crm\\\"\",\"action\":\"Action::\\\"read\\\"\",\"resource\":\"Category::\\\"order\\\"\",\"context\":{}},\"entities\":\"catalogue.cedarentities.json\",\"decision\":\"allow\",\"reason\":[],\"num_errors\":0}]";
     fs::write(dir.path().join("tests/x.toml"), "").unwrap();
     fs::write(dir.path().join("tests/x.json"), json).unwrap();

@@ -25,8 +25,8 @@ use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, PolicyId,
 use jiff::Timestamp;
 
 use crate::model::{
-    Action, Activity, Caller, Capture, Category, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, Particulars, PolicyName,
-    Purpose, Question, Vocabulary,
+    Action, Activity, Caller, Capture, Category, Channel, ConsentRules, Department, Environment, Finding, Findings, LawfulBasis, Particulars,
+    PolicyName, Purpose, Question, Vocabulary,
 };
 
 use compiled::{Answer, Seen};
@@ -454,13 +454,6 @@ impl Policies {
         self.slices.code(slice?, self.source())
     }
 
-    /// Whether any consent, stage, segment, age and hold of any customer could open this category for this use. Looks at
-    /// no customer, so that the answer may be told to the caller.
-    #[must_use]
-    pub fn could_permit(&self, wanted: &Use<'_>) -> bool {
-        self.entitled(wanted, self.vocabulary.channel(wanted.purpose))
-    }
-
     fn slice(&self, seen: &Seen) -> Option<&Slice> {
         self.slices.find(seen.cell, self.source())
     }
@@ -488,6 +481,7 @@ pub struct Use<'a> {
     pub purpose: Purpose,
     /// Of the activity; [`LawfulBasis::None`] when there is none.
     pub basis: LawfulBasis,
+    pub channel: Channel,
     pub environment: Environment,
     pub gpc: bool,
     /// Row ceiling; only for [`Action::Export`].
@@ -500,7 +494,7 @@ impl<'a> Use<'a> {
     /// The use that a question is about, without the customer.
     #[must_use]
     pub fn of(question: &Question<'a>) -> Self {
-        let Question { caller, action, category, purpose, basis, environment, gpc, records, now, particulars, .. } = *question;
-        Self { caller, action, category, purpose, basis, environment, gpc, records, now, particulars }
+        let Question { caller, action, category, purpose, basis, channel, environment, gpc, records, now, particulars, .. } = *question;
+        Self { caller, action, category, purpose, basis, channel, environment, gpc, records, now, particulars }
     }
 }

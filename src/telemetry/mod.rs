@@ -118,7 +118,7 @@ impl Metrics {
         registry.register("webhooks_behind", "Revisions that the slowest webhook is behind the ledger", metrics.webhooks_behind.clone());
         registry.register(
             "shadow_differences",
-            "Answers that a shadow's policies would give otherwise, and questions they failed on",
+            "Answers that a shadow's policies would give otherwise, in very long answers perhaps twice (`more`), and questions they failed on",
             metrics.shadow.clone(),
         );
         Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
@@ -156,7 +156,7 @@ impl Metrics {
         self.unlinked.inc();
     }
 
-    /// `gains`, `loses` or `failed`.
+    /// `gains`, `loses`, `more` or `failed`.
     pub fn shadowed(&self, direction: &'static str) {
         self.shadow.get_or_create(&DirectionLabel { direction }).inc();
     }

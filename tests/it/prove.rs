@@ -175,6 +175,31 @@ when
     let (ran, rows, _) = proved(&dir, &equivalent);
     assert_eq!((ran.exit, &rows[1]["verdict"], &rows[1]["holds_for"]), (0, &Value::from("proved"), &Value::from("every catalogue")), "{rows:#?}");
 
+    let beside = |rows: &[Value]| rows[2..].iter().map(|row| (row["verdict"].as_str() == Some("proved"), row["why"].clone())).collect::<Vec<_>>();
+    assert_eq!(beside(&rows), vec![(true, Value::Null); 3]);
+
+    // The same policies, with another owner, basis and rule.
+    let mut before = Vec::new();
+    for (file, from, to) in [
+        ("catalogue.cedarentities.json", "\"label\":\"Billing\"", "\"label\":\"Bills\""),
+        ("activities.toml", "basis = \"contract\"", "basis = \"legitimate-interest\""),
+        ("consent.toml", "clock_skew_s = 60", "clock_skew_s = 61"),
+    ] {
+        let text = fs::read_to_string(theirs.join(file)).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        fs::write(theirs.join(file), text.replacen(from, to, 1)).unwrap();
+        before.push((file, text));
+    }
+    let (ran, rows, last) = proved(&dir, &equivalent);
+    assert_eq!((ran.exit, &rows[1]["verdict"], &last["ok"]), (1, &Value::from("proved"), &Value::from(false)), "{rows:#?}");
+    let told = beside(&rows);
+    assert_eq!(told[0], (false, Value::from("different: Category::\"billing\"")));
+    assert!(told[1].1.as_str().unwrap().starts_with("different: billing for service-provision.support by service, "), "{told:?}");
+    assert_eq!(told[2], (false, Value::from("different: consent.toml")));
+    for (file, text) in before {
+        fs::write(theirs.join(file), text).unwrap();
+    }
+
     append(&other, "20-sharing.cedar", LEADS);
     let (ran, rows, _) = proved(&dir, &equivalent);
     assert_eq!((ran.exit, &rows[1]["verdict"]), (1, &Value::from("refuted")), "{rows:#?}");
@@ -185,6 +210,30 @@ when
     fs::write(theirs.join("consentry.cedarschema"), fs::read_to_string(theirs.join("consentry.cedarschema")).unwrap() + "\n// other\n").unwrap();
     let ran = run_in(dir.path(), &[&["policy", "prove"], &equivalent[..]].concat());
     assert_eq!(ran.exit, 64, "{ran:?}");
+}
+
+/// What only agents can say is part of the catalogue's condition: the solver names a request that can really come.
+#[test]
+fn holes_in_the_limits_of_agents_are_refuted() {
+    if !has_solver() {
+        return;
+    }
+    let dir = policies_to_change();
+    let path = dir.path().join("policies/50-agents.cedar");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [
+        ("\n   Behalf::\"customer\"].contains(", "\n   Behalf::\"customer\",\n   Behalf::\"other-customer\"].contains("),
+        ("principal.tasks.contains(context.task) &&\n  context.purpose in context.task.purposes", "principal.tasks.contains(context.task)"),
+    ] {
+        assert!(text.contains(from), "`{from}`");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let (ran, rows, _) = proved(&dir, &[]);
+        assert_eq!(ran.exit, 1, "{ran:?}");
+        let open: Vec<&Value> = rows.iter().filter(|row| row["verdict"] != "proved").collect();
+        assert!(open.len() == 1 && open[0]["verdict"] == "refuted", "{open:#?}");
+        let facts = open[0]["counterexample"]["facts"].to_string();
+        assert!(facts.contains("on behalf of other-customer") || facts.contains("task "), "{facts}");
+    }
 }
 
 // ------------------------------------------------------------------ solvers that fail

@@ -67,7 +67,28 @@ async fn busy() -> World {
     let list = json!({ "purpose": EMAIL, "ids": ["crm:0031", "crm:0044", "crm:9999", "crm:0058"] });
     let checked = world.capture("campaign-manager").post("/v1/check", &list.to_string()).await;
     assert!(checked.status.is_success(), "{checked:?}");
+    refused_for_everybody(&world).await;
     world
+}
+
+/// What no customer's consent could open: parameters, members of a write, lists, an agent that acts for a customer.
+async fn refused_for_everybody(world: &World) {
+    let helpdesk = world.client("helpdesk");
+    helpdesk.get("/crm/customers?min_score=50").purpose(SUPPORT).await.refused(403, "field-not-permitted");
+    for body in [r#"{"phone":"1","leadScore":1}"#, r#"{"phone":"1","role":"admin"}"#] {
+        helpdesk.ask(Method::PATCH, "/crm/customers/0031").purpose(SUPPORT).json(body).await.refused(403, "field-not-permitted");
+    }
+    let crm = world.client("crm");
+    // Only somebody who is being created is refused here: others may have agreed.
+    crm.post("/crm/customers", r#"{"name":"N","email":"n@example.net"}"#).purpose(OUTREACH).await.refused(403, "denied");
+    crm.post("/crm/customers", r#"{"name":"N","leadScore":1}"#).purpose("service-provision").await.refused(403, "field-not-permitted");
+    let list = json!({ "purpose": EMAIL, "category": "billing", "ids": ["crm:0031"] });
+    let checked = world.capture("campaign-manager").post("/v1/check", &list.to_string()).await;
+    assert_eq!((403, "not-entitled"), (checked.status.as_u16(), checked.json()["code"].as_str().unwrap()), "{checked:?}");
+    for (target, purpose) in [("/crm/customers/0031", OUTREACH), ("/crm/customers/0044", OUTREACH), ("/sales/invoices/R-8", OUTREACH)] {
+        let claims = json!({ "sub": "emp-1", "act": { "sub": "sales-copilot" }, "customer": "crm:0031" });
+        drop(world.client("sales-copilot").token(world.token("sales-copilot", &claims)).get(target).purpose(purpose).await);
+    }
 }
 
 /// The gateway's own folder, and a copy to change.
@@ -133,6 +154,53 @@ async fn the_log_reproduces_itself_and_the_same_folder_changes_nothing() {
     assert_eq!(found["answers"], found["unchanged"]);
     assert_eq!((&found["answers"], &found["answers"]), (&found["reproduced"]["of"], &found["reproduced"]["answers"]));
     assert_eq!((&json!([]), &json!([])), (&found["differences"], &found["skipped"]));
+    let anybody: Vec<String> = entries(&world.log_dir()).iter().filter(|entry| entry.kind() == "deny").filter_map(about_anybody).collect();
+    for code in ["not-entitled", "field-not-permitted"] {
+        assert!(anybody.iter().filter(|found| *found == code).count() >= 3, "{anybody:?}");
+    }
+    world.finish().await;
+}
+
+/// The code of a refusal that is about nobody in particular.
+fn about_anybody(entry: &consentry::audit::Logged) -> Option<String> {
+    let verdict = &entry.resolved["groups"][0]["verdicts"]["verdicts"][0];
+    (verdict["grounds"]["whom"] == "anybody").then(|| entry.resolved["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_for_everybody_is_found_where_the_candidate_would_open_it_for_somebody() {
+    let world = gateway().start().await;
+    refused_for_everybody(&world).await;
+    let root = tempfile::tempdir().unwrap();
+    let (_, next) = folders(&world, root.path());
+    // The help desk may see behaviour, marketing billing, each with consent.
+    change(
+        &next,
+        "activities.toml",
+        "categories = [\"identity\", \"contact\", \"order\", \"case\", \"billing\", \"free-text\"]",
+        "categories = [\"identity\", \"contact\", \"order\", \"case\", \"billing\", \"free-text\", \"behaviour\"]",
+    );
+    change(
+        &next,
+        "activities.toml",
+        "categories = [\"identity\", \"contact\", \"behaviour\"]\nbasis = \"consent\"",
+        "categories = [\"identity\", \"contact\", \"behaviour\", \"billing\"]\nbasis = \"consent\"",
+    );
+    let planted = "\n@id(\"with-consent\")\n@description(\"Planted.\")\npermit (\n  principal,\n  action == Action::\"read\",\n  resource\n)\nwhen\n{\n  context.consent.status == ConsentStatus::\"given\" &&\n  context.purpose in principal.registered_purposes\n};\n";
+    let path = next.join("20-sharing.cedar");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(path, text + planted).unwrap();
+    let found = as_json(&replay(root.path(), &world, &next, &["--format", "json"]));
+    let gains: Vec<[&str; 3]> = found["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| ["app", "category", "direction"].map(|member| row[member].as_str().unwrap()))
+        .collect();
+    for gain in [["campaign-manager", "billing", "gains"], ["helpdesk", "behaviour", "gains"]] {
+        assert!(gains.contains(&gain), "{gain:?} is not in {gains:?}: {found:#}");
+    }
+    assert_eq!(found["reproduced"]["of"], found["reproduced"]["answers"]);
     world.finish().await;
 }
 
@@ -146,13 +214,13 @@ async fn a_planted_widening_ends_with_1_until_it_is_named() {
     assert_eq!(1, ran.exit, "{ran:?}");
     let shown = ran.stdout.lines().skip(1).map(mask).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(shown, @r"
-    reproduced 120 of 120 with the folder that decided
+    reproduced 135 of 135 with the folder that decided
 
            answers  customers  app               dept       purpose          category  policy
     gains        2          1  campaign-manager  marketing  marketing.email  health    leads-health share-with-consent
 
     2 answers would gain health
-    unchanged 118 · owners of what changes: service
+    unchanged 133 · owners of what changes: service
     2 answers widen without being named: #, # · look: consentry explain --decision
     ");
     let found = as_json(&replay(root.path(), &world, &next, &["--format", "json"]));

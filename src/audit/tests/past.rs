@@ -5,7 +5,7 @@ use crate::audit::{Gap, Item, Past};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
-    Group { decision: u64, customers: u64, parties: Vec<u64>, not_entitled: bool },
+    Group { decision: u64, customers: u64, parties: Vec<u64>, anybody: bool },
     Gap(Gap, u64),
 }
 
@@ -15,13 +15,13 @@ fn past(setup: &Setup, since: Option<Timestamp>) -> (Past, Vec<Told>) {
         &setup.dir(),
         since,
         |_, _| {},
-        |_, item| {
+        |past, item| {
             told.push(match item {
                 Item::Group(group) => Told::Group {
                     decision: group.decision,
                     customers: group.customers,
                     parties: group.parties().iter().map(|party| party.0).collect(),
-                    not_entitled: group.not_entitled,
+                    anybody: past.verdicts[group.verdicts].verdicts.iter().all(|verdict| verdict.grounds.whom == Whom::Anybody),
                 },
                 Item::Gap { why, customers, .. } => Told::Gap(why, customers),
             });
@@ -31,7 +31,7 @@ fn past(setup: &Setup, since: Option<Timestamp>) -> (Past, Vec<Told>) {
 }
 
 fn known(decision: u64, parties: &[u64]) -> Told {
-    Told::Group { decision, customers: parties.len() as u64, parties: parties.to_vec(), not_entitled: false }
+    Told::Group { decision, customers: parties.len() as u64, parties: parties.to_vec(), anybody: false }
 }
 
 #[test]
@@ -103,13 +103,17 @@ fn a_part_is_about_what_its_head_asked_and_repeats_nothing() {
 fn what_is_about_nobody_counts_once_and_a_refusal_of_everybody_is_told() {
     let setup = Setup::new();
     let log = setup.open();
-    let nobody = Group { facts: None, ..group(&[], Outcome::Deny, vec![judged("contact", Release::Withheld)]) };
-    let unknown = Group { unknown: 3, ..nobody.clone() };
+    let about = |whom| {
+        let mut verdict = judged("contact", Release::Withheld);
+        verdict.grounds.as_mut().unwrap().whom = whom;
+        Group { facts: None, ..group(&[], Outcome::Deny, vec![verdict]) }
+    };
+    let unknown = Group { unknown: 3, ..about(Whom::Unknown) };
     let deny = |code, group| Entry::Deny { facts: facts(), of: None, status: 403, code, groups: vec![group], paths: Vec::new() };
-    let first = record(&log, deny("not-entitled", nobody));
+    let first = record(&log, deny("field-not-permitted", about(Whom::Anybody)));
     let second = record(&log, deny("denied", unknown));
     log.close();
-    let told = |decision, customers, not_entitled| Told::Group { decision, customers, parties: Vec::new(), not_entitled };
+    let told = |decision, customers, anybody| Told::Group { decision, customers, parties: Vec::new(), anybody };
     assert_eq!([told(first, 1, true), told(second, 3, false)], &past(&setup, None).1[..]);
 }
 

@@ -19,7 +19,7 @@ use crate::consent::{StopKind, floor_gap};
 use crate::model::{Findings, LawfulBasis, PolicyName};
 use crate::policy::Policies;
 use crate::policy::invariants::{self, Claim, Invariant};
-use crate::policy::prove::{Health, Prover, Reach, Trouble, Verdict, Witness};
+use crate::policy::prove::{Beside, Health, Prover, Reach, Trouble, Verdict, Witness};
 
 /// Proves the folder's invariants, and finds policies that say nothing.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,8 @@ pub(in crate::cli) struct ProveArgs {
     /// As if this ownership model were in force (`consentry policy model` lists them).
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Also ask whether another folder answers every request alike.
+    /// Also ask whether another folder's policies answer every request alike, and compare what else answers hang on: catalogue, lawful bases,
+    /// rules of consent.
     #[arg(long, value_name = "DIR")]
     equivalent: Option<PathBuf>,
     /// How long the solver may think about one question.
@@ -60,7 +61,8 @@ impl ProveArgs {
         let broken = |trouble: Trouble| Failure::new(Exit::Internal, trouble.to_string());
         let prover = Prover::new(&policies, &invariants).map_err(broken)?;
         let other = other.as_ref().map(|other| Prover::new(other, &invariants)).transpose().map_err(broken)?;
-        let jobs = jobs(&policies, &invariants, other.as_ref());
+        let beside = other.as_ref().map(|other| prover.beside(other)).unwrap_or_default();
+        let jobs = jobs(&policies, &invariants, other.as_ref(), &beside);
         let bar = bar(output, jobs.len());
         let run = Run { prover: &prover, engine: &engine, jobs: &jobs, next: AtomicUsize::new(0), bar: &bar };
         let answers = run.all();
@@ -106,11 +108,14 @@ enum Job<'a> {
     Invariant(&'a Invariant),
     Policy(PolicyName),
     Equivalent(&'a Prover<'a>),
+    /// Compared already.
+    Beside(&'a Beside),
 }
 
 enum Answer {
     Verdict(Result<Verdict, Trouble>),
     Floor(Floor),
+    Beside,
     Health(Result<Health, Trouble>),
 }
 
@@ -120,9 +125,10 @@ struct Floor {
     gap: Option<String>,
 }
 
-fn jobs<'a>(policies: &'a Policies, invariants: &'a [Invariant], other: Option<&'a Prover<'a>>) -> Vec<Job<'a>> {
+fn jobs<'a>(policies: &'a Policies, invariants: &'a [Invariant], other: Option<&'a Prover<'a>>, beside: &'a [Beside]) -> Vec<Job<'a>> {
     let invariants = invariants.iter().map(Job::Invariant);
-    invariants.chain(policies.policies().iter().map(|info| Job::Policy(info.name))).chain(other.map(Job::Equivalent)).collect()
+    let equal = other.map(Job::Equivalent).into_iter().chain(beside.iter().map(Job::Beside));
+    invariants.chain(policies.policies().iter().map(|info| Job::Policy(info.name))).chain(equal).collect()
 }
 
 fn bar(output: &Output, jobs: usize) -> ProgressBar {
@@ -186,6 +192,7 @@ impl Run<'_> {
         let claim = match job {
             Job::Invariant(Invariant { claim: Claim::Floor { stop, leaves }, .. }) => return Answer::Floor(self.floor(stop, leaves)),
             Job::Invariant(Invariant { claim: Claim::Policies(condition), .. }) => Some(condition),
+            Job::Beside(_) => return Answer::Beside,
             Job::Policy(_) | Job::Equivalent(_) => None,
         };
         let mut started = match solver.take().map_or_else(|| self.engine.start(), Ok) {
@@ -200,7 +207,9 @@ impl Run<'_> {
                 let is_usable = health.is_ok();
                 (Answer::Health(health), is_usable)
             }
-            (Job::Invariant(_), None) => return Answer::Verdict(Err(Trouble::Broken("an invariant without a condition".to_owned()))),
+            (Job::Invariant(_) | Job::Beside(_), None) => {
+                return Answer::Verdict(Err(Trouble::Broken("an invariant without a condition".to_owned())));
+            }
         };
         *solver = Some(started).filter(|_| is_usable);
         answer
@@ -241,7 +250,7 @@ struct Report {
 #[derive(Debug)]
 struct Row {
     title: String,
-    /// `None` for the question whether two folders are equal.
+    /// `None` for the questions whether two folders are equal.
     place: Option<(String, usize)>,
     verdict: &'static str,
     reach: String,
@@ -255,9 +264,11 @@ const REFUTED: &str = "REFUTED";
 
 impl Report {
     fn take(&mut self, job: &Job<'_>, answer: Answer, policies: &Policies, other: Option<&PathBuf>) {
+        let dir = other.map(|dir| dir.display().to_string()).unwrap_or_default();
         let (title, place) = match job {
             Job::Invariant(invariant) => (invariant.title.clone(), Some((invariant.file.display().to_string(), invariant.line))),
-            Job::Equivalent(_) => (format!("answers every request as {} does", other.map(|dir| dir.display().to_string()).unwrap_or_default()), None),
+            Job::Equivalent(_) => (format!("the policies answer every request as those of {dir} do"), None),
+            Job::Beside(beside) => (format!("has the {} of {dir}", beside.what), None),
             Job::Policy(name) => return self.health(*name, answer),
         };
         let row =
@@ -275,6 +286,11 @@ impl Report {
             Answer::Verdict(Err(trouble)) | Answer::Health(Err(trouble)) => Row { why: Some(trouble.to_string()), ..row("unknown", "–") },
             Answer::Floor(Floor { tried, gap: None }) => row(PROVED, &format!("{tried} uses")),
             Answer::Floor(Floor { gap, .. }) => Row { why: gap, ..row(REFUTED, "built-in floor") },
+            Answer::Beside => match job {
+                Job::Beside(Beside { differing, .. }) if differing.is_empty() => row(PROVED, "compared"),
+                Job::Beside(Beside { differing, .. }) => Row { why: Some(different(differing)), ..row(REFUTED, "compared") },
+                Job::Invariant(_) | Job::Policy(_) | Job::Equivalent(_) => return,
+            },
             Answer::Health(Ok(_)) => return,
         };
         self.rows.push(row);
@@ -294,7 +310,7 @@ impl Report {
                 note(health.is_redundant, |r| &mut r.redundant, name.to_string());
             }
             Answer::Health(Err(trouble)) | Answer::Verdict(Err(trouble)) => note(true, |r| &mut r.undecided, format!("{name}: {trouble}")),
-            Answer::Verdict(Ok(_)) | Answer::Floor(_) => {}
+            Answer::Verdict(Ok(_)) | Answer::Floor(_) | Answer::Beside => {}
         }
     }
 
@@ -380,6 +396,16 @@ impl Row {
             "counterexample": witness,
         })
     }
+}
+
+/// What differs between two folders, named in one line.
+const DIFFERING_MAX: usize = 8;
+
+fn different(differing: &[String]) -> String {
+    let more = differing.len().saturating_sub(DIFFERING_MAX);
+    let named: Vec<&str> = differing.iter().take(DIFFERING_MAX).map(String::as_str).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("different: {}{more}", named.join(", "))
 }
 
 /// With the two columns before it, a line has at most 120 characters.

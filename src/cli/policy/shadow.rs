@@ -114,6 +114,10 @@ fn render(report: &Value) -> String {
     if further > 0 {
         lines.push(format!("{} of kinds that had no row left", counted(further, "answer")));
     }
+    let more = number(report, "more");
+    if more > 0 {
+        lines.push(format!("and {} more in very long answers, not told apart: gains or losses, some of them counted twice", grouped(more)));
+    }
     let failed = number(report, "failed");
     if failed > 0 {
         lines.push(format!("{} failed in the candidate and counted as refused", counted(failed, "question")));
@@ -133,13 +137,14 @@ mod tests {
         let row = json!({ "direction": "gains", "answers": 1204, "app": "campaign-manager", "department": "marketing", "action": "read",
             "purpose": "marketing.email", "category": "health", "policies": ["leads-health"] });
         let report = json!({ "candidate": "81c07d55aa", "since": "2026-07-24T10:02:15.123Z", "judged": 9120, "failed": 1, "broken": false,
-            "gains": 1204, "loses": 0, "further": 2, "differences": [row] });
+            "gains": 1204, "loses": 0, "further": 2, "more": 7000, "differences": [row] });
         assert_eq!(
             render(&report),
             "81c07d since 2026-07-24 10:02:15 UTC · 9,120 questions · 1,204 answers would gain, 0 would lose\n\n\
              \u{20}      answers  app               dept       action  purpose          category  policy\n\
              gains    1,204  campaign-manager  marketing  read    marketing.email  health    leads-health\n\
              2 answers of kinds that had no row left\n\
+             and 7,000 more in very long answers, not told apart: gains or losses, some of them counted twice\n\
              1 question failed in the candidate and counted as refused"
         );
     }

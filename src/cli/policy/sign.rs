@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::check::short;
 use super::files::{self, Signed};
+use super::replay::Shown;
 use super::{Exit, Failure, Output, diff};
 use crate::policy::Difference;
 
@@ -49,7 +50,7 @@ pub(in crate::cli) struct ApproveArgs {
     /// The active set, a folder or a bundle; only for the first bundle there is none.
     #[arg(long, value_name = "OLD")]
     against: Option<PathBuf>,
-    /// The result of `consentry policy replay --format json`, to be shown.
+    /// The result of `consentry policy replay --format json` for this bundle's set, to be shown.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// Sign without asking.
@@ -61,11 +62,11 @@ impl ApproveArgs {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         let mut signed = Signed::read(&self.file)?;
         let (difference, new) = compared(&self.file, &signed, self.against.as_deref())?;
-        let replay = self.replay.as_deref().map(read_json).transpose()?;
+        let replay = self.replay.as_deref().map(|file| read_replay(file, new.id())).transpose()?;
         let manifest = &signed.bundle.manifest;
         if output.is_json() {
             output.json(
-                &json!({ "version": manifest.version, "author": manifest.author, "difference": diff::document(&difference), "replay": replay }),
+                &json!({ "version": manifest.version, "author": manifest.author, "difference": diff::document(&difference), "replay": replay.map(|(document, _)| document) }),
             )?;
         } else {
             output.line(format!(
@@ -76,8 +77,8 @@ impl ApproveArgs {
                 short(&manifest.set)
             ))?;
             output.line(diff::text(&difference, &new))?;
-            for line in replay.iter().flatten() {
-                output.line(format!("replay   {line}"))?;
+            if let Some((_, shown)) = &replay {
+                output.line(format!("\n{}", shown.text(manifest.replaces.as_deref())))?;
             }
         }
         if !self.yes && !agreed(output)? {
@@ -120,9 +121,11 @@ fn agreed(output: &Output) -> Result<bool, Failure> {
     Ok(line.trim() == "yes")
 }
 
-/// One document, or one a line.
-fn read_json(file: &Path) -> Result<Vec<Value>, Failure> {
+/// A replay of the set `candidate`, as it was written and as it is shown.
+fn read_replay(file: &Path, candidate: &str) -> Result<(Value, Shown), Failure> {
     let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", file.display())))?;
-    let documents: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&text).into_iter().collect();
-    documents.map_err(|error| Failure::new(Exit::Invalid, format!("`{}` is not JSON: {error}", file.display())))
+    let refuse = |why: String| Failure::new(Exit::Invalid, format!("`{}` {why}; nothing was signed", file.display()));
+    let document = serde_json::from_str(&text).map_err(|error| refuse(format!("is not one JSON document: {error}")))?;
+    let shown = Shown::read(&document, candidate).map_err(refuse)?;
+    Ok((document, shown))
 }

@@ -8,7 +8,7 @@
 //! The principal says who it is and, behind the `@`, for which department of the catalogue the person signs. One person
 //! stands for one department; a person may have several keys, a key has one person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -145,8 +145,12 @@ impl<'t> Reader<'t> {
 
     fn options(&mut self, place: &Range<usize>, text: &str) -> Option<Options> {
         let mut found = Options::default();
+        let mut named = BTreeSet::new();
         for option in split_outside_quotes(text) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            if !named.insert(name) {
+                return self.wrong(place, format!("the option `{name}` stands here twice"), "write each option once");
+            }
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
             match (name, value) {
                 ("namespaces", Some(value)) => found.is_for_others = value.split(',').all(|namespace| namespace != NAMESPACE),
@@ -251,6 +255,11 @@ mod tests {
             ),
             (format!("kim@it cert-authority {line}"), "1:8 the option `cert-authority` is not known here | known here: `namespaces="),
             (format!("kim@it valid-before=\"20270101\" {line}"), "1:8 `20270101` is not a time in UTC"),
+            (
+                format!("kim@it valid-before=\"20270101Z\",valid-before=\"20990101Z\" {line}"),
+                "1:8 the option `valid-before` stands here twice | write each option once",
+            ),
+            (format!("kim@it namespaces=\"git\",namespaces=\"consentry-policy-bundle\" {line}"), "1:8 the option `namespaces` stands here twice"),
             ("kim@it".to_owned(), "1:1 the key is missing"),
             ("kim@it ssh-rsa AAAA".to_owned(), "1:8 `ssh-rsa` keys are not taken"),
             ("kim@it ssh-ed25519 AAAA".to_owned(), "1:20 this is not such a key"),

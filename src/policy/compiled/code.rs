@@ -19,7 +19,7 @@ use super::cover::{Cover, Term};
 use super::facts::{CUSTOMER, Fact, Field, Index, Seen};
 use super::lower::Lowered;
 
-/// Fields that one slice can look at: all facts and numbers, and 17 roles. A slice that looks at more is left to plain Cedar.
+/// Fields that one slice can look at: all facts and numbers, and 14 roles. A slice that looks at more is left to plain Cedar.
 const FIELDS_MAX: usize = 32;
 
 const BITS: usize = 64;

@@ -10,14 +10,15 @@
 //!
 //! [`world`]: self::world
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use cedar_policy::{PolicySet, RequestEnv};
+use cedar_policy::{Entity, EntityUid, PolicySet, RequestEnv};
 use cedar_policy_symcc::err::Error;
 use cedar_policy_symcc::solver::Solver;
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy, CompiledPolicySet};
 
-use crate::model::{ConsentRules, PolicyName, Vocabulary};
+use crate::model::{ConsentRules, LawfulBasis, PolicyName, Vocabulary};
 
 use super::Policies;
 use super::invariants::{Claim, Condition, Invariant};
@@ -79,6 +80,14 @@ pub struct Health {
     pub may_err: bool,
     /// It may be taken away and no answer changes.
     pub is_redundant: bool,
+}
+
+/// What else two folders answer by, beside their policies: compared as it is written, without a solver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    pub what: &'static str,
+    /// What is not the same, as people name it, sorted.
+    pub differing: Vec<String>,
 }
 
 /// One folder, made ready for the solver.
@@ -150,8 +159,8 @@ impl<'a> Prover<'a> {
         Ok(Verdict::Proved(reach))
     }
 
-    /// Whether this folder and another one with the same schema answer every request alike. A request that they answer
-    /// differently is one of this folder's catalogue.
+    /// Whether the policies of this folder and of another one with the same schema answer every request alike. A request that
+    /// they answer differently is one of this folder's catalogue; whether the other has the same says [`Prover::beside`].
     ///
     /// # Errors
     /// As [`Prover::invariant`].
@@ -170,6 +179,30 @@ impl<'a> Prover<'a> {
             }
         }
         Ok(Verdict::Proved(reach))
+    }
+
+    /// Whether who and what is there, the lawful basis of each use, and what customers' statements count for are the same.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Vec<Beside> {
+        let sides = [self.policies, other.policies];
+        let uids: BTreeSet<EntityUid> = sides.iter().flat_map(|side| side.entities.iter().map(Entity::uid)).collect();
+        let is_same = |uid: &EntityUid| match sides.map(|side| side.entities.get(uid)) {
+            [Some(one), Some(two)] => one.deep_eq(two),
+            [None | Some(_), _] => false,
+        };
+        let catalogue = uids.iter().filter(|uid| !is_same(uid)).map(ToString::to_string).collect();
+        let [ours, theirs] = sides.map(bases);
+        let uses: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let bases = uses.into_iter().filter(|named| ours.get(*named) != theirs.get(*named)).cloned().collect();
+        let rules = sides.map(|side| &side.consent_rules);
+        let captures = sides.map(|side| &side.captures);
+        let consent = [(rules[0] != rules[1], "consent.toml"), (captures[0] != captures[1], "captures.toml")];
+        let consent = consent.into_iter().filter(|(differs, _)| *differs).map(|(_, file)| file.to_owned()).collect();
+        vec![
+            Beside { what: "catalogue", differing: catalogue },
+            Beside { what: "lawful bases", differing: bases },
+            Beside { what: "rules of consent", differing: consent },
+        ]
     }
 
     /// Whether a policy ever says anything, may err, or says what others say.
@@ -247,6 +280,18 @@ impl Kind {
         let anywhere = CompiledPolicySet::compile(set, &env, &policies.schema)?;
         Ok(Self { env, anywhere, within: OnceLock::new() })
     }
+}
+
+/// The lawful basis of each use that an active activity covers, by its name.
+fn bases(policies: &Policies) -> BTreeMap<String, LawfulBasis> {
+    let mut bases = BTreeMap::new();
+    for activity in policies.activities() {
+        for purpose in &activity.purposes {
+            let uses = activity.categories.iter().map(|category| format!("{category} for {purpose} by {}", activity.department));
+            bases.extend(uses.map(|named| (named, activity.basis)));
+        }
+    }
+    bases
 }
 
 /// Deny: what the policies permit is among what the bound permits. Allow: what the bound permits, the policies permit.

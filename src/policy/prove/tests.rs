@@ -24,7 +24,12 @@ when { context.customer.stage == Stage::"lead" && context.purpose in Purpose::"m
 
 /// What marketing must not do, in a folder where it may.
 fn planted() -> (tempfile::TempDir, Policies, Condition) {
-    let dir = folder(&[("20-sharing.cedar", "", LEADS)]);
+    let in_emergencies = (
+        "60-break-glass.cedar",
+        "context has emergency && context.purpose in Purpose::\"marketing\"",
+        "context has emergency && context.purpose in Purpose::\"sales\"",
+    );
+    let dir = folder(&[("20-sharing.cedar", "", LEADS), in_emergencies]);
     let policies = Policies::load(dir.path()).map_err(|findings| findings.to_string()).unwrap();
     fs::create_dir(dir.path().join("invariants")).unwrap();
     let text = r#"
@@ -42,6 +47,10 @@ expect = "deny"
 
 /// A request as a solver would find it, with much that does not matter.
 fn found(policies: &Policies, client: &str, changes: &[(&str, serde_json::Value)]) -> Request {
+    found_of(policies, &format!("Application::\"{client}\""), changes)
+}
+
+fn found_of(policies: &Policies, principal: &str, changes: &[(&str, serde_json::Value)]) -> Request {
     let entity = |kind: &str, id: &str| json!({ "__entity": { "type": kind, "id": id } });
     let mut context = json!({
         "purpose": entity("Purpose", "marketing.email"),
@@ -63,7 +72,7 @@ fn found(policies: &Policies, client: &str, changes: &[(&str, serde_json::Value)
     let uid = |text: &str| text.parse::<EntityUid>().unwrap();
     let action = uid("Action::\"read\"");
     let context = Context::from_json_value(context, Some((&policies.schema, &action))).unwrap();
-    Request::new(uid(&format!("Application::\"{client}\"")), action, uid("Category::\"health\""), context, Some(&policies.schema)).unwrap()
+    Request::new(uid(principal), action, uid("Category::\"health\""), context, Some(&policies.schema)).unwrap()
 }
 
 #[test]
@@ -149,6 +158,25 @@ fn every_models_catalogue_meets_its_condition_and_strangers_do_not() {
         assert_eq!(ask(&found(&policies, "crm", &[("purpose", strange)])), 0);
         let role = json!({ "roles": [{ "__entity": { "type": "Role", "id": "stranger" } }] });
         assert_eq!(ask(&found(&policies, "crm", &[("employee", role)])), 0);
+        let entity = |kind: &str, id: &str| json!({ "__entity": { "type": kind, "id": id } });
+        assert_eq!(ask(&found(&policies, "crm", &[("behalf", entity("Behalf", "employee"))])), 0, "not told of apps");
+        assert_eq!(ask(&found(&policies, "crm", &[("customers", json!(-1))])), 0);
+        assert_eq!(ask(&found(&policies, "crm", &[("customers", json!(7))])), 1);
+        let agents = prover.world.within(&"permit (principal, action, resource);".parse().unwrap(), &"Agent".parse().unwrap()).unwrap();
+        // An employee is there.
+        for (task, behalf, expected) in [
+            (None, Some("employee"), 1),
+            (Some("prepare-call"), Some("employee"), 1),
+            (Some("prepare-call"), Some("other-customer"), 1),
+            (Some("answer-case"), Some("employee"), 0),
+            (None, Some("nobody"), 0),
+            (None, None, 0),
+        ] {
+            let facts = task.map(|task| ("task", entity("Task", task))).into_iter().chain(behalf.map(|behalf| ("behalf", entity("Behalf", behalf))));
+            let request = found_of(&policies, "Agent::\"sales-copilot\"", &facts.collect::<Vec<_>>());
+            let allows = |within: &&PolicySet| Authorizer::new().is_authorized(&request, within, &policies.entities).decision() == Decision::Allow;
+            assert_eq!(agents.iter().filter(allows).count(), expected, "{task:?} {behalf:?}");
+        }
     }
 }
 

@@ -264,7 +264,8 @@ impl Witness {
     /// for a fact of it; [`Witness::json_case`] has.
     #[must_use]
     pub fn case(&self, name: &str) -> Option<String> {
-        if self.facts.emergency.is_some() || self.facts.rest.customers.is_none() {
+        let Facts { caller, rest, emergency } = &self.facts;
+        if emergency.is_some() || rest.customers.is_none() || (rest.for_customer.is_some() && caller.employee.is_some()) {
             return None;
         }
         let Rest { action, category, purpose, basis, .. } = self.facts.rest;

@@ -1,5 +1,5 @@
 //! The catalogue as a Cedar condition: who is there, in which department and role, which category is whose, which purpose
-//! stands below which. The solver knows no entities of its own accord; with this condition it speaks of those that are.
+//! stands below which, which agent may be sent to do what. The solver knows no entities of its own accord; with this condition it speaks of those that are.
 //!
 //! INVARIANT: every loaded entity meets the condition, so that nothing that can happen is left out. [`World::of`] has
 //! Cedar itself judge it; a condition that said less than the catalogue would only make the solver's counterexamples
@@ -19,6 +19,16 @@ pub(super) struct World(Vec<(EntityUid, Policy)>);
 
 const NAME: &str = "consentry-world";
 
+/// Of agents it is always said for whom they call, and for an employee is said by the employee.
+const BEHALF: &str = r#"context has behalf &&
+(if context.behalf == Behalf::"employee" then context has employee else true) &&
+(if context.behalf == Behalf::"nobody" then !(context has employee) else true)"#;
+
+/// What the gateway counts with.
+fn counted(number: &str) -> String {
+    format!("0 <= context.{number} && context.{number} <= {}", u32::MAX)
+}
+
 impl World {
     /// `read` are the policies that are asked about: attributes that none of them names are left out.
     pub(super) fn of(policies: &Policies, read: &str, sample: &Request) -> Result<Self, Trouble> {
@@ -27,10 +37,18 @@ impl World {
         let purposes = rows.any_of("context.purpose", &["Purpose"]);
         let roles: Vec<String> = rows.of_type("Role").map(|role| role.to_string()).collect();
         let staff = format!("(if context has employee then [{}].containsAll(context.employee.roles) else true)", roles.join(", "));
-        rows.check(&principals, &resources, &purposes, sample)?;
-        let others = if roles.is_empty() { vec![resources, purposes] } else { vec![resources, purposes, staff] }.join(" && ");
+        let tasks = rows.any_of("context.task", &["Task"]);
+        rows.check(&principals, &resources, &purposes, &tasks, sample)?;
+        let numbers = ["records", "customers"].map(|number| format!("(if context has {number} then {} else true)", counted(number)));
+        let others = [vec![resources, purposes], if roles.is_empty() { Vec::new() } else { vec![staff] }, numbers.to_vec()].concat().join(" && ");
+        let has_tasks = rows.of_type("Task").next().is_some();
+        let mandate = |uid: &EntityUid| match (uid.type_name().to_string() == "Agent", has_tasks) {
+            (true, true) => format!("{BEHALF} && (if context has task then principal.tasks.contains(context.task) && {tasks} else true)"),
+            (true, false) => format!("{BEHALF} && !(context has task)"),
+            (false, _) => "!(context has behalf) && !(context has task)".to_owned(),
+        };
         let alone = |uid: EntityUid| {
-            let text = format!("forbid (principal, action, resource) unless {{ {} && {others} }};", rows.row("principal", &uid));
+            let text = format!("forbid (principal, action, resource) unless {{ {} && {} && {others} }};", rows.row("principal", &uid), mandate(&uid));
             let policy = Policy::parse(Some(PolicyId::new(NAME)), text).map_err(|e| Trouble::broken("the catalogue as a condition", &e))?;
             Ok((uid, policy))
         };
@@ -77,7 +95,8 @@ impl Rows<'_> {
         let kinds: &[&str] = match variable {
             "principal" => &["Department", "Role"],
             "resource" => &["CategoryGroup"],
-            _ => &["Purpose"],
+            "context.purpose" => &["Purpose"],
+            _ => &[],
         };
         let is_in = |group: EntityUid| {
             let is_in = self.policies.entities.is_ancestor_of(&group, uid);
@@ -100,7 +119,7 @@ impl Rows<'_> {
     }
 
     /// Every entity is put into the place of its variable, and its part of the condition must hold.
-    fn check(&self, principals: &str, resources: &str, purposes: &str, sample: &Request) -> Result<(), Trouble> {
+    fn check(&self, principals: &str, resources: &str, purposes: &str, tasks: &str, sample: &Request) -> Result<(), Trouble> {
         let expression = |text: &str| text.parse::<Expression>().map_err(|e| Trouble::broken("the catalogue as a condition", &e));
         let parts = [expression(principals)?, expression(resources)?, expression(&purposes.replace("context.purpose", "resource"))?];
         let [principals, resources, purposes] = parts;
@@ -124,6 +143,9 @@ impl Rows<'_> {
         }
         for purpose in self.of_type("Purpose") {
             ask(principal, &purpose, &purposes)?;
+        }
+        for task in self.of_type("Task") {
+            ask(principal, &task, &expression(&tasks.replace("context.task", "resource"))?)?;
         }
         Ok(())
     }
