@@ -90,6 +90,11 @@ fn a_planted_permit_is_refuted_by_a_request_that_reads_well_and_fails_as_a_case(
     let table = ran.stdout.lines().take_while(|line| !line.is_empty());
     assert!(table.filter(|line| line.chars().count() > 120).count() == 0, "{}", ran.stdout);
 
+    // No case has ever looked at it.
+    let covered = run_in(dir.path(), &["policy", "test", "--coverage"]);
+    let line = covered.stdout.lines().find(|line| line.starts_with("leads-health")).unwrap();
+    assert!(line.ends_with("in scope of no case"), "{line}");
+
     // The case that it gives fails as long as the permit stands.
     let case = shown.split_once("    [[case]]").unwrap().1;
     fs::write(dir.path().join("policies/tests/found.toml"), format!("[[case]]{case}")).unwrap();
