@@ -182,7 +182,7 @@ pub(super) struct Cutter<'c, 'p, 'j, 't> {
 
 impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     /// Writes what may go out of an object; nothing unless it is released.
-    pub(super) fn object(&mut self, value: &'t Value<'_>, shape: &'c Compiled<'p>, whose: &Whose, prefix: &str, out: &mut String) -> Outcome {
+    pub(super) fn object(&mut self, value: Value<'t>, shape: &'c Compiled<'p>, whose: &Whose, prefix: &str, out: &mut String) -> Outcome {
         let judged = match self.subject(value, shape, whose) {
             Ok(judged) => judged,
             Err(outcome) => return outcome,
@@ -213,7 +213,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// The customers who judge the object as a whole.
-    fn subject(&mut self, value: &Value<'_>, shape: &Compiled<'_>, whose: &Whose) -> Result<Vec<Judged>, Outcome> {
+    fn subject(&mut self, value: Value<'_>, shape: &Compiled<'_>, whose: &Whose) -> Result<Vec<Judged>, Outcome> {
         let main = match shape.shape.several {
             Several::Each => shape.shape.customer.get(..1).unwrap_or_default(),
             Several::All => shape.shape.customer.as_slice(),
@@ -237,7 +237,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// That the object was found by a category tells something of everybody in it.
-    fn selection_is_permitted(&mut self, value: &Value<'_>, shape: &Compiled<'_>, scope: &Scope) -> bool {
+    fn selection_is_permitted(&mut self, value: Value<'_>, shape: &Compiled<'_>, scope: &Scope) -> bool {
         if self.selected_by.is_empty() {
             return true;
         }
@@ -254,7 +254,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// Writes what may go out of a value; true when something was written.
-    fn value(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
+    fn value(&mut self, value: Value<'t>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
         let entered: Vec<_> = here.zones.iter().filter(|zone| zone.names(here.depth)).collect();
         let Some(space) = here.shape.shape.ids.filter(|_| !entered.is_empty()) else {
             return entered.is_empty() && self.inner(value, here, scope, out);
@@ -283,13 +283,13 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         released
     }
 
-    fn inner(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
+    fn inner(&mut self, value: Value<'t>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
         let rule = speaking(here.alive, here.depth).map(|p| p.rule);
-        let is_container = matches!(value.kind, Kind::Array(_) | Kind::Object(_));
+        let is_container = value.is_container();
         match rule {
             Some(Rule::Embed(name)) => self.embedded(value, name, here, scope, out),
             Some(Rule::Open) if !is_container || value.is_void() => {
-                out.push_str(value.raw);
+                out.push_str(value.raw());
                 true
             }
             Some(Rule::Category { category, on_deny }) if !is_container || value.is_void() => self.leaf(value, category, on_deny, scope, out),
@@ -300,7 +300,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
                     Rule::Embed(_) => false,
                 });
                 if permitted {
-                    out.push_str(value.raw);
+                    out.push_str(value.raw());
                 }
                 permitted
             }
@@ -315,7 +315,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         }
     }
 
-    fn members(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
+    fn members(&mut self, value: Value<'t>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
         let positional = here.alive.iter().any(|p| p.is_positional(here.depth));
         emit(value, positional, out, |place, child, out| {
             let alive = through(here.alive, here.depth, place);
@@ -327,10 +327,10 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         })
     }
 
-    fn leaf(&mut self, value: &Value<'_>, category: Category, on_deny: OnDeny, scope: &mut Scope, out: &mut String) -> bool {
+    fn leaf(&mut self, value: Value<'_>, category: Category, on_deny: OnDeny, scope: &mut Scope, out: &mut String) -> bool {
         match (scope.release(category), on_deny) {
             (Release::Full, _) => {
-                out.push_str(value.raw);
+                out.push_str(value.raw());
                 scope.personal = true;
                 true
             }
@@ -355,23 +355,23 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// An object of another customer, or an array of such.
-    fn embedded(&mut self, value: &'t Value<'_>, name: ShapeName, here: Here<'c, '_, 'p>, scope: &Scope, out: &mut String) -> bool {
+    fn embedded(&mut self, value: Value<'t>, name: ShapeName, here: Here<'c, '_, 'p>, scope: &Scope, out: &mut String) -> bool {
         let shapes = self.shapes;
         let (Some(shape), Some(pattern)) = (shapes.get(&name), speaking(here.alive, here.depth)) else {
             return false;
         };
         let prefix = format!("{}{}.", scope.prefix, PathPattern(pattern.steps.to_vec()));
-        let one = |cutter: &mut Self, value: &'t Value<'_>, out: &mut String| {
-            matches!(value.kind, Kind::Object(_)) && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
+        let one = |cutter: &mut Self, value: Value<'t>, out: &mut String| {
+            value.kind() == Kind::Object && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
         };
-        match value.kind {
-            Kind::Array(_) => emit(value, false, out, |place, child, out| {
+        match value.kind() {
+            Kind::Array => emit(value, false, out, |place, child, out| {
                 self.trail.places.push(place);
                 let kept = one(self, child, out);
                 self.trail.places.pop();
                 kept
             }),
-            Kind::Object(_) => one(self, value, out),
+            Kind::Object => one(self, value, out),
             Kind::Null | Kind::Bool | Kind::Number | Kind::String => false,
         }
     }
@@ -383,15 +383,15 @@ pub(super) struct Unidentified;
 
 /// The ids at a customer path. A place that is not there (or `null`) names nobody; an object that stands there
 /// without its id is somebody who cannot be judged.
-pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
+pub(super) fn collect_ids<'v>(value: Value<'v>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
     let Some((step, rest)) = steps.split_first() else {
         ids.push(value.id().ok_or(Unidentified)?);
         return Ok(());
     };
-    let next = match (step, &value.kind) {
-        (Step::Items, Kind::Array(items)) => return items.iter().try_for_each(|item| collect_ids(item, rest, false, ids)),
-        (Step::Member(name), Kind::Object(_)) => value.member(name),
-        (Step::Index(index), Kind::Array(items)) => usize::try_from(*index).ok().and_then(|i| items.get(i)),
+    let next = match (step, value.kind()) {
+        (Step::Items, Kind::Array) => return value.items().try_for_each(|item| collect_ids(item, rest, false, ids)),
+        (Step::Member(name), Kind::Object) => value.member(name),
+        (Step::Index(index), Kind::Array) => value.items().nth(*index as usize),
         (Step::Member(_) | Step::Items | Step::Index(_) | Step::Rest, _) => return Err(Unidentified),
     };
     match next.filter(|v| !v.is_null()) {

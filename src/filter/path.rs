@@ -82,40 +82,40 @@ pub(super) fn speaking<'c, 'p, R>(alive: &[&'c Pattern<'p, R>], depth: usize) ->
 }
 
 /// All values at a path without `**`, in the order of the body.
-pub(super) fn find<'t, 'v>(value: &'t Value<'v>, steps: &[Step]) -> Vec<&'t Value<'v>> {
+pub(super) fn find<'t>(value: Value<'t>, steps: &[Step]) -> Vec<Value<'t>> {
+    let mut found = Vec::new();
+    collect(value, steps, &mut found);
+    found
+}
+
+fn collect<'t>(value: Value<'t>, steps: &[Step], found: &mut Vec<Value<'t>>) {
     let Some((step, rest)) = steps.split_first() else {
-        return vec![value];
+        found.push(value);
+        return;
     };
-    match (step, &value.kind) {
-        (Step::Member(name), Kind::Object(_)) => value.member(name).map(|v| find(v, rest)).unwrap_or_default(),
-        (Step::Items, Kind::Array(items)) => items.iter().flat_map(|v| find(v, rest)).collect(),
-        (Step::Index(index), Kind::Array(items)) => {
-            usize::try_from(*index).ok().and_then(|i| items.get(i)).map(|v| find(v, rest)).unwrap_or_default()
-        }
-        (Step::Member(_) | Step::Items | Step::Index(_) | Step::Rest, _) => Vec::new(),
+    match step {
+        Step::Member(name) => value.member(name).into_iter().for_each(|value| collect(value, rest, found)),
+        Step::Items => value.items().for_each(|value| collect(value, rest, found)),
+        Step::Index(index) => value.items().skip(*index as usize).take(1).for_each(|value| collect(value, rest, found)),
+        Step::Rest => {}
     }
 }
 
 /// Writes an object or array with the members that `keep` wrote; false when nothing is left. In a `positional` array a withheld
 /// element becomes `null`. A scalar is never written.
-pub(super) fn emit<'t, 'v>(
-    value: &'t Value<'v>,
-    positional: bool,
-    out: &mut String,
-    mut keep: impl FnMut(Place<'t>, &'t Value<'v>, &mut String) -> bool,
-) -> bool {
+pub(super) fn emit<'t>(value: Value<'t>, positional: bool, out: &mut String, mut keep: impl FnMut(Place<'t>, Value<'t>, &mut String) -> bool) -> bool {
     let mut kept = false;
-    match &value.kind {
-        Kind::Object(members) => {
+    match value.kind() {
+        Kind::Object => {
             out.push('{');
-            for member in members {
+            for member in value.members() {
                 let mark = out.len();
                 if kept {
                     out.push(',');
                 }
                 out.push_str(member.raw_name);
                 out.push(':');
-                if keep(Place::Member(&member.name), &member.value, out) {
+                if keep(Place::Member(member.name), member.value, out) {
                     kept = true;
                 } else {
                     out.truncate(mark);
@@ -123,10 +123,10 @@ pub(super) fn emit<'t, 'v>(
             }
             out.push('}');
         }
-        Kind::Array(items) => {
+        Kind::Array => {
             out.push('[');
             let mut written = false;
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in value.items().enumerate() {
                 let mark = out.len();
                 if written {
                     out.push(',');
