@@ -149,7 +149,7 @@ async fn what_ends_while_the_api_is_slow_is_not_released() {
         };
         gate.arrived().await;
         if end == "its time is up" {
-            clock.advance(Duration::from_secs(100));
+            world.pass(&clock, Duration::from_secs(100)).await;
         } else {
             world.revoke(&id).await;
         }
@@ -220,7 +220,7 @@ async fn somebody_else_reviews_what_the_log_shows_and_an_overdue_review_is_seen(
         async move { auditor.get(&format!("/v1/break-glass?state={state}")).await.json() }
     };
     assert_eq!((json!(0), 1), (overdue("review-due").await["overdue"].clone(), overdue("review-due").await["grants"].as_array().unwrap().len()));
-    clock.advance(Duration::from_secs(24 * 3_600));
+    world.pass(&clock, Duration::from_secs(24 * 3_600)).await;
     let world = world.restarted().await;
     let auditor = world.person("emp-audits", "auditors");
     let found = auditor.get("/v1/break-glass?state=review-overdue").await.json();

@@ -277,7 +277,7 @@ async fn a_bundle_that_has_run_out_decides_nothing() {
     world.consent("crm:0031", OUTREACH, "given").await;
     let crm = world.client("crm");
     assert_eq!(crm.get("/crm/customers/0031").purpose(OUTREACH).await.status, 200);
-    clock.advance(Duration::from_secs(3_601));
+    world.pass(&clock, Duration::from_secs(3_601)).await;
     crm.get("/crm/customers/0031").purpose(OUTREACH).await.refused(503, "policy-stale");
     let ready = world.running().instance().readiness();
     assert!(
@@ -343,7 +343,7 @@ async fn nothing_is_released_or_sent_once_the_bundle_has_run_out_on_the_way() {
     let slow = world.client("crm").http2();
     let mut stream = slow.get("/crm/customers/0058").purpose(OUTREACH).begin().await;
     let mut came = soon("the first piece", stream.frame()).await.unwrap().unwrap().into_data().unwrap().len();
-    clock.advance(Duration::from_secs(3_600));
+    world.pass(&clock, Duration::from_secs(3_600)).await;
     for _ in 0..4 {
         gate.release();
     }

@@ -183,7 +183,7 @@ async fn what_ran_out_stays_run_out_when_the_clock_is_set_back_or_the_gateway_st
         if steps {
             clock.step_to(hours(2));
         } else {
-            clock.advance(Duration::from_secs(2 * 3_600));
+            world.pass(&clock, Duration::from_secs(2 * 3_600)).await;
         }
         let expired = async {
             while world.client("crm").get(ADA).purpose(OUTREACH).await.status == 200 {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use consentry::audit::{self, Logged, Reader};
 use consentry::cli::certs::{self, DevCerts, DevNames};
-use consentry::clock::{Clock, SystemClock};
+use consentry::clock::{Clock, ManualClock, SystemClock};
 use consentry::gateway::{self, Running};
 use consentry::identity::{PeerCertificate, TokenSigner};
 use http::Method;
@@ -195,6 +195,18 @@ impl World {
         let done = command.env("CONSENTRY_CERT", &pair.chain).env("CONSENTRY_KEY", &pair.key).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         (done.status.code().unwrap(), text)
+    }
+
+    /// Lets time pass, once the log has nothing in hand: else its disk would seem not to answer for so long.
+    pub(crate) async fn pass(&self, clock: &ManualClock, by: Duration) {
+        let log = &self.running().shared().log;
+        let written = || (log.metrics().entries, log.metrics().syncs);
+        let mut quiet = (written(), 0);
+        while quiet.1 < 5 || log.metrics().queue_depth > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            quiet = if written() == quiet.0 { (quiet.0, quiet.1 + 1) } else { (written(), 0) };
+        }
+        clock.advance(by);
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {
