@@ -362,9 +362,10 @@ impl Reader<'_> {
                 let mut seen = HashSet::with_capacity(names.len());
                 !names.iter().all(|(_, place)| seen.insert(name(*place).to_lowercase()))
             }
-            Sender::Upstream if names.len() <= FEW_NAMES => names.iter().enumerate().any(|(n, (hash, place))| {
-                names.iter().take(n).any(|(other, before)| hash == other && name(*place) == name(*before))
-            }),
+            Sender::Upstream if names.len() <= FEW_NAMES => names
+                .iter()
+                .enumerate()
+                .any(|(n, (hash, place))| names.iter().take(n).any(|(other, before)| hash == other && name(*place) == name(*before))),
             Sender::Upstream => {
                 names.sort_unstable();
                 // Names made to have equal hashes must not cost more than others.

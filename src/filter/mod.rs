@@ -38,6 +38,7 @@ use crate::model::{Judged, ResponsePlan, Space};
 pub use cut::{Cut, CutError, cut};
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
+pub use object::Cutters;
 pub use report::{Group, Report};
 pub use write::{Writable, WriteRefused, Written, find_id, judge_delete, read_write};
 

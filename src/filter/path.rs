@@ -1,7 +1,9 @@
 //! Which mapped path speaks for a place in a body. The longest one wins: more fixed steps first, then a path that ends here before
 //! `**`, then `[2]` before `[]`, then the one listed first (rooms list closed rules before open ones).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::json::{Kind, Value};
 use crate::model::Step;
@@ -9,7 +11,7 @@ use crate::model::Step;
 /// A mapped path and what it means.
 #[derive(Debug)]
 pub(super) struct Pattern<'p, R> {
-    pub(super) steps: &'p [Step],
+    pub(super) steps: Cow<'p, [Step]>,
     pub(super) rule: R,
 }
 
@@ -39,6 +41,11 @@ impl<R> Pattern<'_, R> {
             (Some(Step::Member(_) | Step::Items | Step::Index(_)), _) => false,
             (None, _) => self.has_rest(),
         }
+    }
+
+    /// The same for a member of which no path says the name.
+    fn leads_anywhere(&self, depth: usize) -> bool {
+        matches!(self.steps.get(depth), Some(Step::Rest)) || (depth >= self.steps.len() && self.has_rest())
     }
 
     /// Whether the path names the value at `depth` itself; `a.**` names `a` too.
@@ -81,6 +88,113 @@ pub(super) fn speaking<'c, 'p, R>(alive: &[&'c Pattern<'p, R>], depth: usize) ->
     named.reduce(|best, next| if next.precedence(best) == Ordering::Greater { next } else { best })
 }
 
+/// A place among the [`Ways`] of some patterns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At(u32);
+
+/// Patterns worked out beforehand: which of them lead on from a place, and which speaks there, is looked up, not searched for.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    /// The first is where all begin.
+    ways: Vec<Way>,
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    /// The patterns that lead here, by their number; those that name this place; the one that speaks for it.
+    alive: Vec<usize>,
+    names: Vec<usize>,
+    speaks: Option<usize>,
+    leads_deeper: bool,
+    is_positional: bool,
+    /// By name, by position, and all others.
+    members: Vec<(String, At)>,
+    any_member: At,
+    positions: Vec<(usize, At)>,
+    any_position: At,
+}
+
+impl Ways {
+    pub(super) fn new<R>(patterns: &[Pattern<'_, R>]) -> Self {
+        // Beyond the longest path all depths are alike.
+        let deepest = patterns.iter().map(|p| p.steps.len()).max().unwrap_or_default() + 1;
+        let mut known: BTreeMap<(Vec<usize>, usize), At> = BTreeMap::new();
+        let mut open = vec![((0..patterns.len()).collect::<Vec<_>>(), 0)];
+        known.extend(open.iter().cloned().map(|key| (key, At(0))));
+        let mut found = Self::default();
+        let mut done = 0;
+        while let Some((alive, depth)) = open.get(done).cloned() {
+            done += 1;
+            let here: Vec<(usize, &Pattern<'_, R>)> = alive.iter().filter_map(|n| Some((*n, patterns.get(*n)?))).collect();
+            let mut to = |leads: &dyn Fn(&Pattern<'_, R>) -> bool| {
+                let alive = here.iter().filter(|(_, p)| leads(p)).map(|(n, _)| *n).collect();
+                let next = known.len();
+                *known.entry((alive, (depth + 1).min(deepest))).or_insert_with_key(|key| {
+                    open.push(key.clone());
+                    At(u32::try_from(next).unwrap_or_default())
+                })
+            };
+            let named = |step: &Step| if let Step::Member(name) = step { Some(name.clone()) } else { None };
+            let names: BTreeSet<String> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(named)).collect();
+            let numbered = |step: &Step| if let Step::Index(index) = step { Some(*index as usize) } else { None };
+            let positions: BTreeSet<usize> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(numbered)).collect();
+            let members = names.into_iter().map(|name| (to(&|p| p.leads_through(depth, Place::Member(&name))), name)).map(|(at, name)| (name, at));
+            let members = members.collect();
+            let any_member = to(&|p| p.leads_anywhere(depth));
+            let positions = positions.into_iter().map(|index| (index, to(&|p| p.leads_through(depth, Place::Item(index))))).collect();
+            let any_position = to(&|p| p.leads_through(depth, Place::Item(usize::MAX)));
+            let named = here.iter().filter(|(_, p)| p.names(depth));
+            let best = named.clone().copied().reduce(|best, next| if next.1.precedence(best.1) == Ordering::Greater { next } else { best });
+            found.ways.push(Way {
+                names: named.map(|(n, _)| *n).collect(),
+                speaks: best.map(|(n, _)| n),
+                leads_deeper: here.iter().any(|(_, p)| p.leads_deeper(depth)),
+                is_positional: here.iter().any(|(_, p)| p.is_positional(depth)),
+                members,
+                any_member,
+                positions,
+                any_position,
+                alive,
+            });
+        }
+        found
+    }
+
+    fn way(&self, at: At) -> Option<&Way> {
+        self.ways.get(at.0 as usize)
+    }
+
+    pub(super) fn through(&self, at: At, place: Place<'_>) -> At {
+        let Some(way) = self.way(at) else { return at };
+        match place {
+            Place::Member(name) => way.members.iter().find(|(known, _)| known == name).map_or(way.any_member, |(_, at)| *at),
+            Place::Item(index) => way.positions.iter().find(|(known, _)| *known == index).map_or(way.any_position, |(_, at)| *at),
+        }
+    }
+
+    pub(super) fn speaks(&self, at: At) -> Option<usize> {
+        self.way(at)?.speaks
+    }
+
+    /// The patterns that name the place itself.
+    pub(super) fn names(&self, at: At) -> &[usize] {
+        self.way(at).map_or(&[], |way| &way.names)
+    }
+
+    /// The patterns that lead to the place.
+    pub(super) fn alive(&self, at: At) -> &[usize] {
+        self.way(at).map_or(&[], |way| &way.alive)
+    }
+
+    pub(super) fn leads_deeper(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.leads_deeper)
+    }
+
+    pub(super) fn is_positional(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.is_positional)
+    }
+}
+
 /// All values at a path without `**`, in the order of the body.
 pub(super) fn find<'t>(value: Value<'t>, steps: &[Step]) -> Vec<Value<'t>> {
     let mut found = Vec::new();
@@ -103,7 +217,12 @@ fn collect<'t>(value: Value<'t>, steps: &[Step], found: &mut Vec<Value<'t>>) {
 
 /// Writes an object or array with the members that `keep` wrote; false when nothing is left. In a `positional` array a withheld
 /// element becomes `null`. A scalar is never written.
-pub(super) fn emit<'t>(value: Value<'t>, positional: bool, out: &mut String, mut keep: impl FnMut(Place<'t>, Value<'t>, &mut String) -> bool) -> bool {
+pub(super) fn emit<'t>(
+    value: Value<'t>,
+    positional: bool,
+    out: &mut String,
+    mut keep: impl FnMut(Place<'t>, Value<'t>, &mut String) -> bool,
+) -> bool {
     let mut kept = false;
     match value.kind() {
         Kind::Object => {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::Limits;
 use super::json::{Kind, Sender, Unreadable, Value, parse};
 use super::mask::is_masked_form;
-use super::object::{Compiled, Rule, collect_ids, unique};
+use super::object::{Rule, collect_ids, patterns, unique};
 use super::path::{Pattern, Place, Trail, emit, find, speaking, through};
 use crate::model::{Category, FieldRule, OnDeny, PathPattern, Release, RequestPlan, Shape, Space, Step, Verdicts};
 
@@ -88,7 +88,7 @@ impl Written {
         if replace {
             refuse_unless_all(&self.shape, verdicts, true)?;
         }
-        let compiled = Compiled::new(&self.shape);
+        let patterns = patterns(&self.shape);
         // It was read before by the same rules.
         let unreadable = |_read_before| WriteRefused { paths: Vec::new(), masked: false };
         let tape = parse(&self.body, &self.limits, Sender::Caller).map_err(unreadable)?;
@@ -107,9 +107,13 @@ impl Written {
         if self.references.len() > 1 {
             walk.forbidden.extend(self.shape.customer.iter().map(PathPattern::to_string));
         }
-        let references: Vec<_> = self.shape.customer.iter().map(|path| Pattern { steps: path.0.as_slice(), rule: () }).collect();
+        let references: Vec<_> = self.shape.customer.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: () }).collect();
         let mut out = String::with_capacity(self.body.len());
-        walk.members(root, &Here { alive: &compiled.alive(), references: &references.iter().collect::<Vec<_>>(), depth: 0 }, &mut out);
+        walk.members(
+            root,
+            &Here { alive: &patterns.iter().collect::<Vec<_>>(), references: &references.iter().collect::<Vec<_>>(), depth: 0 },
+            &mut out,
+        );
         if !walk.permitted {
             walk.forbidden.append(&mut walk.open);
         }
