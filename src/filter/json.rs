@@ -72,7 +72,7 @@ struct Node {
     /// Where it stands in the body.
     start: u32,
     end: u32,
-    /// What follows it on the tape; of a name, its value.
+    /// What follows it on the tape; of a member name, which its value follows, its hash.
     next: u32,
     kind: Kind,
     /// A string with escapes.
@@ -100,8 +100,15 @@ pub(super) struct Value<'t> {
 pub(super) struct Member<'t> {
     /// As it stands in the body, with its quotation marks.
     pub(super) raw_name: &'t str,
-    pub(super) name: &'t str,
+    pub(super) name: Name<'t>,
     pub(super) value: Value<'t>,
+}
+
+/// An unescaped member name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'t> {
+    pub(super) text: &'t str,
+    pub(super) hash: u32,
 }
 
 impl<'a> Tape<'a> {
@@ -158,7 +165,7 @@ impl<'t> Value<'t> {
     }
 
     pub(super) fn member(&self, name: &str) -> Option<Self> {
-        self.members().find(|member| member.name == name).map(|member| member.value)
+        self.members().find(|member| member.name.text == name).map(|member| member.value)
     }
 
     /// Of an object; of anything else none.
@@ -167,7 +174,7 @@ impl<'t> Value<'t> {
         std::iter::from_fn(move || {
             let name = tape.nodes.get(at).filter(|_| at < end)?;
             let value = tape.value(at + 1)?;
-            let member = Member { raw_name: tape.raw(name), name: tape.name(at, name), value };
+            let member = Member { raw_name: tape.raw(name), name: Name { text: tape.name(at, name), hash: name.next }, value };
             at = value.node.next as usize;
             Some(member)
         })
@@ -234,8 +241,8 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     open: Vec<Open>,
-    /// Names of all open objects: a hash, and the place on the tape.
-    names: Vec<(u64, usize)>,
+    /// Names of all open objects: the hash, and the place on the tape.
+    names: Vec<(u32, usize)>,
     depth_max: usize,
     from: Sender,
 }
@@ -333,13 +340,18 @@ impl Reader<'_> {
         let (start, place) = (self.at, self.tape.nodes.len());
         let escaped = self.string(true)?;
         let name = self.tape.text.get(start + 1..self.at - 1).unwrap_or_default();
-        if escaped {
+        let hash = if escaped {
             let raw = self.tape.text.get(start..self.at).unwrap_or_default();
             let name = unescape(raw).ok_or(Unreadable::Escape { at: self.at })?.into_owned();
-            self.names.push((hash(name.as_bytes()), place));
+            let hash = name_hash(&name);
             self.tape.unescaped.push((place, name));
+            hash
         } else {
-            self.names.push((hash(name.as_bytes()), place));
+            name_hash(name)
+        };
+        self.names.push((hash, place));
+        if let Some(node) = self.tape.nodes.get_mut(place) {
+            node.next = hash;
         }
         self.space();
         if !self.eat(b':') {
@@ -501,9 +513,10 @@ fn plain(bytes: &[u8]) -> usize {
 
 /// Names that differ mostly have another one.
 #[inline]
-fn hash(name: &[u8]) -> u64 {
+pub(super) fn name_hash(name: &str) -> u32 {
     let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0xf135_7aea_2e62_a9c5).rotate_left(26);
-    let (words, rest) = name.as_chunks::<8>();
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
     let hash = words.iter().fold(name.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
+    let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    u32::try_from(mix(hash, last) >> 32).unwrap_or_default()
 }

@@ -129,7 +129,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 struct Scope {
     judged: Vec<Judged>,
-    /// Those of `judged`, equal ones once: a row may name thousands of customers, and every member asks.
+    /// Of several customers their verdicts, equal ones once: a row may name thousands, and every member asks.
     distinct: Vec<Arc<Verdicts>>,
     prefix: String,
     /// A member of a category of these customers goes out.
@@ -140,14 +140,19 @@ struct Scope {
 
 impl Scope {
     fn new(judged: Vec<Judged>, prefix: String) -> Self {
-        let each = judged.iter().map(|j| Arc::clone(&j.verdicts));
         // Most rows name one customer, and comparing verdicts by their content costs more than reading them.
-        let distinct = if judged.len() > 1 { each.collect::<HashSet<_>>().into_iter().collect() } else { each.collect() };
+        let distinct = match &judged[..] {
+            [] | [_] => Vec::new(),
+            several => several.iter().map(|j| Arc::clone(&j.verdicts)).collect::<HashSet<_>>().into_iter().collect(),
+        };
         Self { judged, distinct, prefix, personal: false, error: false }
     }
 
     fn release(&self, category: Category) -> Release {
-        self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld)
+        match &self.judged[..] {
+            [one] => one.verdicts.release(category),
+            _ => self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld),
+        }
     }
 
     fn is_full(&self, category: Category) -> bool {
@@ -400,7 +405,9 @@ pub(super) fn collect_ids<'v>(value: Value<'v>, steps: &[Step], at_root: bool, i
 
 /// Each id once, in the order of the body.
 pub(super) fn unique(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
-    let mut seen = HashSet::with_capacity(ids.len());
-    ids.retain(|id| seen.insert(id.clone()));
+    if ids.len() > 1 {
+        let mut seen = HashSet::with_capacity(ids.len());
+        ids.retain(|id| seen.insert(id.clone()));
+    }
     ids
 }

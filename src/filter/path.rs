@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::json::{Kind, Value};
+use super::json::{Kind, Name, Value, name_hash};
 use crate::model::Step;
 
 /// A mapped path and what it means.
@@ -18,7 +18,7 @@ pub(super) struct Pattern<'p, R> {
 /// One step into a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'v> {
-    Member(&'v str),
+    Member(Name<'v>),
     Item(usize),
 }
 
@@ -35,7 +35,7 @@ impl<R> Pattern<'_, R> {
     /// Whether the path leads on from `depth` through `place`.
     fn leads_through(&self, depth: usize, place: Place<'_>) -> bool {
         match (self.steps.get(depth), place) {
-            (Some(Step::Member(name)), Place::Member(member)) => name == member,
+            (Some(Step::Member(name)), Place::Member(member)) => name == member.text,
             (Some(Step::Items), Place::Item(_)) | (Some(Step::Rest), _) => true,
             (Some(Step::Index(index)), Place::Item(item)) => usize::try_from(*index) == Ok(item),
             (Some(Step::Member(_) | Step::Items | Step::Index(_)), _) => false,
@@ -108,7 +108,7 @@ struct Way {
     leads_deeper: bool,
     is_positional: bool,
     /// By name, by position, and all others.
-    members: Vec<(String, At)>,
+    members: Vec<(u32, String, At)>,
     any_member: At,
     positions: Vec<(usize, At)>,
     any_position: At,
@@ -138,8 +138,12 @@ impl Ways {
             let names: BTreeSet<String> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(named)).collect();
             let numbered = |step: &Step| if let Step::Index(index) = step { Some(*index as usize) } else { None };
             let positions: BTreeSet<usize> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(numbered)).collect();
-            let members = names.into_iter().map(|name| (to(&|p| p.leads_through(depth, Place::Member(&name))), name)).map(|(at, name)| (name, at));
-            let members = members.collect();
+            let member = |text: String| {
+                let name = Name { text: &text, hash: name_hash(&text) };
+                let at = to(&|p| p.leads_through(depth, Place::Member(name)));
+                (name.hash, text, at)
+            };
+            let members = names.into_iter().map(member).collect();
             let any_member = to(&|p| p.leads_anywhere(depth));
             let positions = positions.into_iter().map(|index| (index, to(&|p| p.leads_through(depth, Place::Item(index))))).collect();
             let any_position = to(&|p| p.leads_through(depth, Place::Item(usize::MAX)));
@@ -167,7 +171,9 @@ impl Ways {
     pub(super) fn through(&self, at: At, place: Place<'_>) -> At {
         let Some(way) = self.way(at) else { return at };
         match place {
-            Place::Member(name) => way.members.iter().find(|(known, _)| known == name).map_or(way.any_member, |(_, at)| *at),
+            Place::Member(Name { text, hash }) => {
+                way.members.iter().find(|(known, name, _)| *known == hash && name == text).map_or(way.any_member, |(.., at)| *at)
+            }
             Place::Item(index) => way.positions.iter().find(|(known, _)| *known == index).map_or(way.any_position, |(_, at)| *at),
         }
     }
@@ -286,7 +292,7 @@ impl Trail<'_> {
                     if !path.is_empty() {
                         path.push('.');
                     }
-                    path.push_str(if looks_like_a_name(name) { name } else { "*" });
+                    path.push_str(if looks_like_a_name(name.text) { name.text } else { "*" });
                 }
                 Place::Item(_) => path.push_str("[]"),
             }

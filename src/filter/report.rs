@@ -87,15 +87,18 @@ impl Notes<'_> {
     pub(super) fn into_report(self) -> Report {
         let mut report = Report { drift: self.drift.into_iter().collect(), ..Report::default() };
         let mut groups: HashMap<(bool, Arc<Verdicts>), usize> = HashMap::new();
+        // Most rows share their verdicts with others, and comparing those by their content costs more than cutting a row.
+        let mut by_address: HashMap<(bool, *const Verdicts), usize> = HashMap::new();
         let mut told: HashSet<(usize, ShapeName, Option<usize>, &str)> = HashSet::new();
         let mut withheld = BTreeSet::new();
         for note in &self.notes {
             let verdicts = &note.judged.verdicts;
-            let next = report.groups.len();
-            let index = *groups.entry((note.released, Arc::clone(verdicts))).or_insert(next);
-            if index == next {
-                report.groups.push(Group { parties: Vec::new(), unknown: 0, released: note.released, verdicts: Arc::clone(verdicts) });
-            }
+            let index = *by_address.entry((note.released, Arc::as_ptr(verdicts))).or_insert_with(|| {
+                *groups.entry((note.released, Arc::clone(verdicts))).or_insert_with(|| {
+                    report.groups.push(Group { parties: Vec::new(), unknown: 0, released: note.released, verdicts: Arc::clone(verdicts) });
+                    report.groups.len() - 1
+                })
+            });
             if let Some(group) = report.groups.get_mut(index) {
                 match note.judged.party {
                     Some(party) => group.parties.push(party),
