@@ -3,7 +3,7 @@
 //! (in written bodies also in other letter case, and without NUL), no byte order mark, no lone surrogates, bounded depth and size.
 //!
 //! One pass writes a *tape*: 16 bytes for each value and each member name, in the order of the body; a container says where what
-//! follows it begins. So at worst, `[0,0,0,…]`, some eight times the body; the size limit bounds it.
+//! follows it begins. So at worst, `[0,0,0,…]`, some eight times the body, and twice that while it grows; the size limit bounds it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
