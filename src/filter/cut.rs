@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::json::{Kind, Sender, Value, parse};
-use super::object::{Cutter, Outcome, Whose, compile_all};
+use super::object::{Cutter, Cutters, Outcome, Whose};
 use super::path::{Pattern, Trail, emit, find, speaking, through};
 use super::report::Notes;
 use super::{Filtered, Judge, Limits, Report, Unreadable};
-use crate::model::{Category, CountRule, PathPattern, ResponsePlan, Shape, Shapes, Step, Subject};
+use crate::model::{Category, CountRule, PathPattern, ResponsePlan, Shape, Step, Subject};
 
 /// What goes out, and what was decided.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub enum CutError {
 pub fn cut(
     body: &Bytes,
     plan: &ResponsePlan,
-    shapes: &Shapes,
+    shapes: &Cutters,
     limits: &Limits,
     selected_by: &[Category],
     judge: &mut dyn Judge,
@@ -50,32 +50,28 @@ pub fn cut(
     let (text, report) = match plan {
         ResponsePlan::Empty => return Ok(Cut { filtered: Filtered::empty(), report: Report::default() }),
         ResponsePlan::Free { .. } => return Err(Unreadable::ContentType.into()),
-        ResponsePlan::Open { open } => cut_open(&parse(body, limits, Sender::Upstream)?, open)?,
+        ResponsePlan::Open { open } => cut_open(parse(body, limits, Sender::Upstream)?.root()?, open)?,
         ResponsePlan::Object { at, shape, subject } => {
-            let root = parse(body, limits, Sender::Upstream)?;
-            let compiled = compile_all(shape, shapes);
-            let cutter =
-                Cutter { shapes: &compiled, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false };
-            cut_object(&root, at, shape, *subject, cutter)?
+            let tape = parse(body, limits, Sender::Upstream)?;
+            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false };
+            cut_object(tape.root()?, at, shape, *subject, cutter)?
         }
         ResponsePlan::Rows { rows, shape, counts, open, rows_max } => {
-            let root = parse(body, limits, Sender::Upstream)?;
-            let compiled = compile_all(shape, shapes);
-            let cutter =
-                Cutter { shapes: &compiled, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: false, error: false };
-            cut_rows(&root, &RowsPlan { rows, shape, counts, open, rows_max: *rows_max }, cutter)?
+            let tape = parse(body, limits, Sender::Upstream)?;
+            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: false, error: false };
+            cut_rows(tape.root()?, &RowsPlan { rows, shape, counts, open, rows_max: *rows_max }, cutter)?
         }
     };
     Ok(Cut { filtered: Filtered(Bytes::from(text)), report })
 }
 
-fn cut_open(root: &Value<'_>, open: &[PathPattern]) -> Result<(String, Report), CutError> {
-    let nothing = match root.kind {
-        Kind::Object(_) => "{}",
-        Kind::Array(_) => "[]",
+fn cut_open(root: Value<'_>, open: &[PathPattern]) -> Result<(String, Report), CutError> {
+    let nothing = match root.kind() {
+        Kind::Object => "{}",
+        Kind::Array => "[]",
         Kind::Null | Kind::Bool | Kind::Number | Kind::String => return Err(Unreadable::TopLevel.into()),
     };
-    let patterns: Vec<_> = open.iter().map(|path| Pattern { steps: path.0.as_slice(), rule: Outer::Open }).collect();
+    let patterns: Vec<_> = open.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Outer::Open }).collect();
     let mut envelope = Envelope::default();
     let mut out = String::new();
     if !envelope.value(root, &patterns.iter().collect::<Vec<_>>(), 0, &mut out) {
@@ -85,26 +81,26 @@ fn cut_open(root: &Value<'_>, open: &[PathPattern]) -> Result<(String, Report), 
 }
 
 fn cut_object<'t>(
-    root: &'t Value<'_>,
+    root: Value<'t>,
     at: &PathPattern,
     shape: &Shape,
     subject: Subject,
-    mut cutter: Cutter<'_, '_, '_, 't>,
+    mut cutter: Cutter<'_, '_, 't>,
 ) -> Result<(String, Report), CutError> {
     let found = find(root, &at.0);
-    let [value] = found.as_slice() else {
+    let [value] = found[..] else {
         return Err(Unreadable::TopLevel.into());
     };
-    if !matches!(value.kind, Kind::Object(_)) {
+    if value.kind() != Kind::Object {
         return Err(Unreadable::TopLevel.into());
     }
     let whose = match subject {
         Subject::Answer => Whose::Named,
         Subject::Request => Whose::Requested(cutter.judge.requested().ok_or(CutError::SubjectAbsent)?),
     };
-    let compiled = cutter.shapes.get(&shape.name).ok_or(Unreadable::TopLevel)?;
+    let compiled = cutter.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?;
     cutter.trail.base = at.to_string();
-    let mut text = String::with_capacity(value.raw.len());
+    let mut text = String::with_capacity(value.raw().len());
     let outcome = cutter.object(value, compiled, &whose, "", &mut text);
     let error = cutter.error;
     if error {
@@ -112,7 +108,7 @@ fn cut_object<'t>(
     }
     let mut envelope = Envelope { notes: cutter.notes, parts: VecDeque::from([text]), ..Envelope::default() };
     let mut out = String::new();
-    envelope.value(root, &[&Pattern { steps: at.0.as_slice(), rule: Outer::Part }], 0, &mut out);
+    envelope.value(root, &[&Pattern { steps: at.0.as_slice().into(), rule: Outer::Part }], 0, &mut out);
     let mut report = envelope.notes.into_report();
     match outcome {
         Outcome::NoSubject => Err(CutError::SubjectAbsent),
@@ -134,7 +130,7 @@ struct RowsPlan<'p> {
     rows_max: Option<u32>,
 }
 
-fn cut_rows<'t>(root: &'t Value<'_>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_, '_, '_, 't>) -> Result<(String, Report), CutError> {
+fn cut_rows<'t>(root: Value<'t>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_, '_, 't>) -> Result<(String, Report), CutError> {
     let Some((Step::Items, list)) = plan.rows.0.split_last() else {
         return Err(Unreadable::NoRows.into());
     };
@@ -142,21 +138,19 @@ fn cut_rows<'t>(root: &'t Value<'_>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_,
     if lists.is_empty() && !leads_to_empty_array(root, list) {
         return Err(Unreadable::NoRows.into());
     }
-    let compiled = cutter.shapes.get(&plan.shape.name).ok_or(Unreadable::TopLevel)?;
+    let compiled = cutter.shapes.get(plan.shape.name).ok_or(Unreadable::TopLevel)?;
     cutter.trail.base = plan.rows.to_string();
     let rows_max = plan.rows_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let (mut seen, mut released) = (0_usize, 0_usize);
     let mut parts = VecDeque::new();
     for list in lists {
-        if !matches!(list.kind, Kind::Array(_)) {
+        if list.kind() != Kind::Array {
             return Err(Unreadable::NoRows.into());
         }
         let mut part = String::new();
         emit(list, false, &mut part, |_place, row, out| {
             seen += 1;
-            let goes = seen <= rows_max
-                && matches!(row.kind, Kind::Object(_) | Kind::Array(_))
-                && cutter.object(row, compiled, &Whose::Named, "", out) == Outcome::Released;
+            let goes = seen <= rows_max && row.is_container() && cutter.object(row, compiled, &Whose::Named, "", out) == Outcome::Released;
             released += usize::from(goes);
             goes
         });
@@ -167,12 +161,12 @@ fn cut_rows<'t>(root: &'t Value<'_>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_,
         let dropped = u32::try_from(seen).unwrap_or(u32::MAX);
         return Err(CutError::OnDenyError(Report { dropped, ..cutter.notes.into_report() }));
     }
-    let counted = plan.counts.iter().map(|(path, rule)| Pattern { steps: path.0.as_slice(), rule: Outer::Count(*rule) });
-    let open = plan.open.iter().map(|path| Pattern { steps: path.0.as_slice(), rule: Outer::Open });
-    let patterns: Vec<_> = std::iter::once(Pattern { steps: list, rule: Outer::Part }).chain(counted).chain(open).collect();
+    let counted = plan.counts.iter().map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule: Outer::Count(*rule) });
+    let open = plan.open.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Outer::Open });
+    let patterns: Vec<_> = std::iter::once(Pattern { steps: list.into(), rule: Outer::Part }).chain(counted).chain(open).collect();
     let whole = holds_the_whole_list(root, plan.counts, seen) && seen <= rows_max;
     let mut envelope = Envelope { notes: cutter.notes, parts, count: whole.then_some(released), ..Envelope::default() };
-    let mut out = String::with_capacity(root.raw.len());
+    let mut out = String::with_capacity(root.raw().len());
     envelope.value(root, &patterns.iter().collect::<Vec<_>>(), 0, &mut out);
     let mut report = envelope.notes.into_report();
     report.rows = u32::try_from(released).unwrap_or(u32::MAX);
@@ -183,19 +177,19 @@ fn cut_rows<'t>(root: &'t Value<'_>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_,
 }
 
 /// `groups[].rows[]` with `{"groups": []}`: the list is there, it is empty.
-fn leads_to_empty_array(root: &Value<'_>, list: &[Step]) -> bool {
+fn leads_to_empty_array(root: Value<'_>, list: &[Step]) -> bool {
     let outer = list.iter().position(|step| *step == Step::Items).and_then(|first| list.get(..first));
-    outer.is_some_and(|outer| find(root, outer).iter().any(|v| matches!(&v.kind, Kind::Array(items) if items.is_empty())))
+    outer.is_some_and(|outer| find(root, outer).iter().any(|v| v.kind() == Kind::Array && v.is_void()))
 }
 
 /// Every count equals the number of rows, and nothing that is removed could point to another page.
-fn holds_the_whole_list(root: &Value<'_>, counts: &[(PathPattern, CountRule)], rows: usize) -> bool {
+fn holds_the_whole_list(root: Value<'_>, counts: &[(PathPattern, CountRule)], rows: usize) -> bool {
     let rows = rows.to_string();
     counts.iter().all(|(path, rule)| {
         let steps = path.0.strip_suffix(&[Step::Rest]).unwrap_or(&path.0);
         find(root, steps).iter().all(|v| match rule {
-            CountRule::Rows => v.raw == rows,
-            CountRule::Remove => v.is_void() || v.raw == "false" || v.raw == "\"\"",
+            CountRule::Rows => v.raw() == rows,
+            CountRule::Remove => v.is_void() || v.raw() == "false" || v.raw() == "\"\"",
             CountRule::Free => true,
         })
     })
@@ -212,8 +206,8 @@ enum Outer {
 
 /// Writes the envelope.
 #[derive(Default)]
-struct Envelope<'c, 'p, 't> {
-    notes: Notes<'c, 'p>,
+struct Envelope<'c, 't> {
+    notes: Notes<'c>,
     trail: Trail<'t>,
     /// In the order of the body.
     parts: VecDeque<String>,
@@ -223,9 +217,9 @@ struct Envelope<'c, 'p, 't> {
     corrected: bool,
 }
 
-impl<'t> Envelope<'_, '_, 't> {
-    fn value(&mut self, value: &'t Value<'_>, alive: &[&Pattern<'_, Outer>], depth: usize, out: &mut String) -> bool {
-        let is_container = matches!(value.kind, Kind::Array(_) | Kind::Object(_));
+impl<'t> Envelope<'_, 't> {
+    fn value(&mut self, value: Value<'t>, alive: &[&Pattern<'_, Outer>], depth: usize, out: &mut String) -> bool {
+        let is_container = value.is_container();
         // Nothing declared beside the rows may speak for them or for what holds them.
         let rule = match alive.iter().find(|p| matches!(p.rule, Outer::Part)) {
             Some(part) => part.names(depth).then_some(Outer::Part),
@@ -238,13 +232,13 @@ impl<'t> Envelope<'_, '_, 't> {
             }
             Some(Outer::Count(rule)) => self.count(value, rule, out),
             Some(Outer::Open) if !is_container || value.is_void() => {
-                out.push_str(value.raw);
+                out.push_str(value.raw());
                 true
             }
             None if value.is_void() && !alive.is_empty() => {
                 let harmless = alive.iter().all(|p| matches!(p.rule, Outer::Open | Outer::Part | Outer::Count(CountRule::Free)));
                 if harmless {
-                    out.push_str(value.raw);
+                    out.push_str(value.raw());
                 }
                 harmless
             }
@@ -265,16 +259,16 @@ impl<'t> Envelope<'_, '_, 't> {
         }
     }
 
-    fn count(&mut self, value: &Value<'_>, rule: CountRule, out: &mut String) -> bool {
+    fn count(&mut self, value: Value<'_>, rule: CountRule, out: &mut String) -> bool {
         let text = match (rule, self.count) {
-            (CountRule::Free, _) => value.raw.to_owned(),
+            (CountRule::Free, _) => value.raw().to_owned(),
             (CountRule::Rows, Some(count)) => count.to_string(),
             (CountRule::Rows, None) | (CountRule::Remove, _) => {
                 self.removed = true;
                 return false;
             }
         };
-        self.corrected |= text != value.raw;
+        self.corrected |= text != value.raw();
         out.push_str(&text);
         true
     }

@@ -2,7 +2,7 @@
 //! One part holds the whole body here; this code is the reference for the streaming cutter. Rules: the design's filter.md,
 //! "When is something released?". What that text leaves open is decided so, always to the closed side:
 //!
-//! - **Parser.** An own strict one-pass tree of spans (`json.rs`), serde_json only for strings with escapes. serde_json alone
+//! - **Parser.** An own strict one-pass tape of spans (`json.rs`), serde_json only for strings with escapes. serde_json alone
 //!   either loses the spelling of members and numbers or, with `RawValue` level by level, scans a body once per depth and lets lone
 //!   surrogates pass. That both agree on what is JSON is held by the `JSONTestSuite` corpus and by a property test.
 //! - **Present.** A category is present when a member mapped to it is there, whatever its value. A masked form that went
@@ -38,6 +38,7 @@ use crate::model::{Judged, ResponsePlan, Space};
 pub use cut::{Cut, CutError, cut};
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
+pub use object::Cutters;
 pub use report::{Group, Report};
 pub use write::{Writable, WriteRefused, Written, find_id, judge_delete, read_write};
 

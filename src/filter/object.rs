@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Judge;
 use super::json::{Kind, Value};
 use super::mask::masked;
-use super::path::{Pattern, Trail, emit, find, speaking, through};
+use super::path::{At, Pattern, Trail, Ways, emit, find};
 use super::report::{Note, Notes};
 use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Release, Several, Shape, ShapeName, Shapes, Step, Verdicts};
 
@@ -21,9 +21,9 @@ pub(super) enum Rule {
 
 /// The part of an object that one of several customers judges alone.
 #[derive(Debug)]
-pub(super) struct Zone<'p> {
+pub(super) struct Zone {
     /// Where the id stands in it; empty: it is the id.
-    id: &'p [Step],
+    id: Vec<Step>,
     /// Whether this customer also judges the object as a whole.
     main: bool,
     number: usize,
@@ -31,73 +31,69 @@ pub(super) struct Zone<'p> {
 
 /// A shape made ready for matching.
 #[derive(Debug)]
-pub(super) struct Compiled<'p> {
-    pub(super) shape: &'p Shape,
-    patterns: Vec<Pattern<'p, Rule>>,
+pub(super) struct Compiled {
+    pub(super) shape: Arc<Shape>,
+    patterns: Vec<Pattern<'static, Rule>>,
+    ways: Ways,
     /// Only with `several = "each"`.
-    zones: Vec<Pattern<'p, Zone<'p>>>,
+    zones: Vec<Pattern<'static, Zone>>,
+    zone_ways: Ways,
 }
 
-pub(super) type CompiledShapes<'p> = BTreeMap<ShapeName, Compiled<'p>>;
+/// All shapes of a configuration, made ready once.
+#[derive(Debug, Default)]
+pub struct Cutters(BTreeMap<ShapeName, Compiled>);
 
-/// All shapes that `shape` can lead to.
-pub(super) fn compile_all<'p>(shape: &'p Shape, shapes: &'p Shapes) -> CompiledShapes<'p> {
-    let mut ready = BTreeMap::new();
-    let mut open = vec![shape];
-    while let Some(next) = open.pop() {
-        if ready.contains_key(&next.name) {
-            continue;
-        }
-        let embedded = next.fields.iter().filter_map(|field| match field.rule {
-            FieldRule::Embed(name) => shapes.get(&name).map(AsRef::as_ref),
-            FieldRule::Category { .. } => None,
-        });
-        open.extend(embedded);
-        ready.insert(next.name, Compiled::new(next));
+impl Cutters {
+    #[must_use]
+    pub fn new(shapes: &Shapes) -> Self {
+        Self(shapes.iter().map(|(name, shape)| (*name, Compiled::new(Arc::clone(shape)))).collect())
     }
-    ready
+
+    pub(super) fn get(&self, name: ShapeName) -> Option<&Compiled> {
+        self.0.get(&name)
+    }
 }
 
-impl<'p> Compiled<'p> {
-    pub(super) fn new(shape: &'p Shape) -> Self {
-        let fields = shape.fields.iter().map(|field| {
-            let rule = match field.rule {
-                FieldRule::Category { category, on_deny } => Rule::Category { category, on_deny },
-                FieldRule::Embed(name) => Rule::Embed(name),
-            };
-            Pattern { steps: field.path.0.as_slice(), rule }
-        });
-        let open = shape.open.iter().map(|path| Pattern { steps: path.0.as_slice(), rule: Rule::Open });
-        let mut patterns: Vec<_> = fields.chain(open).collect();
-        // The customer's id goes with the object, unless the shape says that it is of a category.
-        let ids: Vec<_> = shape
-            .customer
-            .iter()
-            .filter(|path| !patterns.iter().any(|p| p.covers(&path.0)))
-            .map(|path| Pattern { steps: path.0.as_slice(), rule: Rule::Open })
-            .collect();
-        patterns.extend(ids);
-        Self { shape, patterns, zones: if shape.several == Several::Each { zones(shape) } else { Vec::new() } }
-    }
-
-    pub(super) fn alive(&self) -> Vec<&Pattern<'p, Rule>> {
-        self.patterns.iter().collect()
+impl Compiled {
+    fn new(shape: Arc<Shape>) -> Self {
+        let patterns = patterns(&shape);
+        let zones = if shape.several == Several::Each { zones(&shape) } else { Vec::new() };
+        Self { ways: Ways::new(&patterns), zone_ways: Ways::new(&zones), patterns, zones, shape }
     }
 
     /// The shape's fields, each with the zone in which it stands.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'p Field, Option<usize>)> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&Field, Option<usize>)> {
         self.shape.fields.iter().map(|field| {
-            let around = self.zones.iter().filter(|zone| field.path.0.starts_with(zone.steps));
+            let around = self.zones.iter().filter(|zone| field.path.0.starts_with(&zone.steps));
             (field, around.max_by_key(|zone| zone.steps.len()).filter(|zone| !zone.rule.main).map(|zone| zone.rule.number))
         })
     }
 }
 
-fn zones(shape: &Shape) -> Vec<Pattern<'_, Zone<'_>>> {
+/// What each mapped path of a shape means.
+pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'static, Rule>> {
+    let fields = shape.fields.iter().map(|field| {
+        let rule = match field.rule {
+            FieldRule::Category { category, on_deny } => Rule::Category { category, on_deny },
+            FieldRule::Embed(name) => Rule::Embed(name),
+        };
+        (&field.path, rule)
+    });
+    let open = shape.open.iter().map(|path| (path, Rule::Open));
+    let pattern = |(path, rule): (&PathPattern, Rule)| Pattern { steps: path.0.clone().into(), rule };
+    let mut patterns: Vec<Pattern<'static, Rule>> = fields.chain(open).map(pattern).collect();
+    // The customer's id goes with the object, unless the shape says that it is of a category.
+    let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
+    patterns.extend(ids.into_iter().map(|path| pattern((path, Rule::Open))));
+    patterns
+}
+
+fn zones(shape: &Shape) -> Vec<Pattern<'static, Zone>> {
     shape.customer.iter().enumerate().filter_map(|(number, path)| zone(number, path)).collect()
 }
 
-fn zone(number: usize, path: &PathPattern) -> Option<Pattern<'_, Zone<'_>>> {
+fn zone(number: usize, path: &PathPattern) -> Option<Pattern<'static, Zone>> {
     let main = number == 0;
     let length = match path.0.iter().rposition(|step| *step == Step::Items) {
         Some(last) => last + 1,
@@ -107,7 +103,7 @@ fn zone(number: usize, path: &PathPattern) -> Option<Pattern<'_, Zone<'_>>> {
         None => path.0.len(),
     };
     let (steps, id) = path.0.split_at_checked(length)?;
-    Some(Pattern { steps, rule: Zone { id, main, number } })
+    Some(Pattern { steps: steps.to_vec().into(), rule: Zone { id: id.to_vec(), main, number } })
 }
 
 /// Whose an object has to be.
@@ -133,7 +129,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 struct Scope {
     judged: Vec<Judged>,
-    /// Those of `judged`, equal ones once: a row may name thousands of customers, and every member asks.
+    /// Of several customers their verdicts, equal ones once: a row may name thousands, and every member asks.
     distinct: Vec<Arc<Verdicts>>,
     prefix: String,
     /// A member of a category of these customers goes out.
@@ -144,14 +140,19 @@ struct Scope {
 
 impl Scope {
     fn new(judged: Vec<Judged>, prefix: String) -> Self {
-        let each = judged.iter().map(|j| Arc::clone(&j.verdicts));
         // Most rows name one customer, and comparing verdicts by their content costs more than reading them.
-        let distinct = if judged.len() > 1 { each.collect::<HashSet<_>>().into_iter().collect() } else { each.collect() };
+        let distinct = match &judged[..] {
+            [] | [_] => Vec::new(),
+            several => several.iter().map(|j| Arc::clone(&j.verdicts)).collect::<HashSet<_>>().into_iter().collect(),
+        };
         Self { judged, distinct, prefix, personal: false, error: false }
     }
 
     fn release(&self, category: Category) -> Release {
-        self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld)
+        match &self.judged[..] {
+            [one] => one.verdicts.release(category),
+            _ => self.distinct.iter().map(|verdicts| verdicts.release(category)).min().unwrap_or(Release::Withheld),
+        }
     }
 
     fn is_full(&self, category: Category) -> bool {
@@ -159,20 +160,19 @@ impl Scope {
     }
 }
 
-/// A place in the walk: the patterns that lead there, and how far.
+/// A place in the walk.
 #[derive(Clone, Copy, Debug)]
-struct Here<'c, 'h, 'p> {
-    shape: &'c Compiled<'p>,
-    alive: &'h [&'c Pattern<'p, Rule>],
-    zones: &'h [&'c Pattern<'p, Zone<'p>>],
-    depth: usize,
+struct Here<'c> {
+    shape: &'c Compiled,
+    at: At,
+    zone: At,
 }
 
-pub(super) struct Cutter<'c, 'p, 'j, 't> {
-    pub(super) shapes: &'c CompiledShapes<'p>,
+pub(super) struct Cutter<'c, 'j, 't> {
+    pub(super) shapes: &'c Cutters,
     pub(super) judge: &'j mut dyn Judge,
     pub(super) selected_by: &'c [Category],
-    pub(super) notes: Notes<'c, 'p>,
+    pub(super) notes: Notes<'c>,
     pub(super) trail: Trail<'t>,
     /// Cuts the single object of an answer, not rows.
     pub(super) single: bool,
@@ -180,9 +180,9 @@ pub(super) struct Cutter<'c, 'p, 'j, 't> {
     pub(super) error: bool,
 }
 
-impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
+impl<'c, 't> Cutter<'c, '_, 't> {
     /// Writes what may go out of an object; nothing unless it is released.
-    pub(super) fn object(&mut self, value: &'t Value<'_>, shape: &'c Compiled<'p>, whose: &Whose, prefix: &str, out: &mut String) -> Outcome {
+    pub(super) fn object(&mut self, value: Value<'t>, shape: &'c Compiled, whose: &Whose, prefix: &str, out: &mut String) -> Outcome {
         let judged = match self.subject(value, shape, whose) {
             Ok(judged) => judged,
             Err(outcome) => return outcome,
@@ -191,8 +191,8 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         let (start, mark, error) = (out.len(), self.notes.notes.len(), self.error);
         let wanted = shape.shape.needs.iter().all(|c| scope.is_full(*c))
             && (matches!(whose, Whose::Embedded) || self.selection_is_permitted(value, shape, &scope));
-        let (alive, zones): (Vec<_>, Vec<_>) = (shape.alive(), shape.zones.iter().collect());
-        let released = wanted && self.value(value, Here { shape, alive: &alive, zones: &zones, depth: 0 }, &mut scope, out) && scope.personal;
+        let here = Here { shape, at: At::default(), zone: At::default() };
+        let released = wanted && self.value(value, here, &mut scope, out) && scope.personal;
         if released {
             self.error |= scope.error;
         } else {
@@ -206,14 +206,14 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         if released { Outcome::Released } else { Outcome::Refused }
     }
 
-    fn note(&mut self, scope: Scope, released: bool, told: bool, shape: &'c Compiled<'p>, zone: Option<usize>) {
+    fn note(&mut self, scope: Scope, released: bool, told: bool, shape: &'c Compiled, zone: Option<usize>) {
         for judged in scope.judged {
             self.notes.notes.push(Note { judged, released, told, shape, zone, prefix: scope.prefix.clone() });
         }
     }
 
     /// The customers who judge the object as a whole.
-    fn subject(&mut self, value: &Value<'_>, shape: &Compiled<'_>, whose: &Whose) -> Result<Vec<Judged>, Outcome> {
+    fn subject(&mut self, value: Value<'_>, shape: &Compiled, whose: &Whose) -> Result<Vec<Judged>, Outcome> {
         let main = match shape.shape.several {
             Several::Each => shape.shape.customer.get(..1).unwrap_or_default(),
             Several::All => shape.shape.customer.as_slice(),
@@ -237,7 +237,7 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// That the object was found by a category tells something of everybody in it.
-    fn selection_is_permitted(&mut self, value: &Value<'_>, shape: &Compiled<'_>, scope: &Scope) -> bool {
+    fn selection_is_permitted(&mut self, value: Value<'_>, shape: &Compiled, scope: &Scope) -> bool {
         if self.selected_by.is_empty() {
             return true;
         }
@@ -254,18 +254,19 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// Writes what may go out of a value; true when something was written.
-    fn value(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
-        let entered: Vec<_> = here.zones.iter().filter(|zone| zone.names(here.depth)).collect();
+    fn value(&mut self, value: Value<'t>, here: Here<'c>, scope: &mut Scope, out: &mut String) -> bool {
+        let entered = here.shape.zone_ways.names(here.zone);
         let Some(space) = here.shape.shape.ids.filter(|_| !entered.is_empty()) else {
             return entered.is_empty() && self.inner(value, here, scope, out);
         };
-        let ids: Option<Vec<Cow<'_, str>>> = entered.iter().map(|zone| find(value, zone.rule.id).first().and_then(|id| id.id())).collect();
+        let entered: Vec<&Zone> = entered.iter().filter_map(|number| here.shape.zones.get(*number)).map(|zone| &zone.rule).collect();
+        let ids: Option<Vec<Cow<'_, str>>> = entered.iter().map(|zone| find(value, &zone.id).first().and_then(|id| id.id())).collect();
         // Somebody without an id is nobody who could permit anything.
         let Some(ids) = ids else {
             return false;
         };
         let judged = ids.iter().map(|id| self.judge.judge(space, id)).collect();
-        let main = entered.iter().any(|zone| zone.rule.main);
+        let main = entered.iter().any(|zone| zone.main);
         let (mark, error) = (self.notes.notes.len(), self.error);
         let mut own = Scope::new(judged, scope.prefix.clone());
         let released = self.inner(value, here, &mut own, out) && own.personal;
@@ -277,35 +278,36 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
             self.error = error;
         }
         if !main {
-            let number = entered.first().map(|zone| zone.rule.number);
+            let number = entered.first().map(|zone| zone.number);
             self.note(own, released, true, here.shape, number);
         }
         released
     }
 
-    fn inner(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
-        let rule = speaking(here.alive, here.depth).map(|p| p.rule);
-        let is_container = matches!(value.kind, Kind::Array(_) | Kind::Object(_));
+    fn inner(&mut self, value: Value<'t>, here: Here<'c>, scope: &mut Scope, out: &mut String) -> bool {
+        let Compiled { ways, patterns, .. } = here.shape;
+        let rule = ways.speaks(here.at).and_then(|speaks| patterns.get(speaks)).map(|p| p.rule);
+        let is_container = value.is_container();
         match rule {
             Some(Rule::Embed(name)) => self.embedded(value, name, here, scope, out),
             Some(Rule::Open) if !is_container || value.is_void() => {
-                out.push_str(value.raw);
+                out.push_str(value.raw());
                 true
             }
             Some(Rule::Category { category, on_deny }) if !is_container || value.is_void() => self.leaf(value, category, on_deny, scope, out),
-            None if value.is_void() && !here.alive.is_empty() => {
-                let permitted = here.alive.iter().all(|p| match p.rule {
+            None if value.is_void() && !ways.alive(here.at).is_empty() => {
+                let permitted = ways.alive(here.at).iter().filter_map(|alive| patterns.get(*alive)).all(|p| match p.rule {
                     Rule::Category { category, .. } => scope.is_full(category),
                     Rule::Open => true,
                     Rule::Embed(_) => false,
                 });
                 if permitted {
-                    out.push_str(value.raw);
+                    out.push_str(value.raw());
                 }
                 permitted
             }
             Some(Rule::Open | Rule::Category { .. }) | None => {
-                if !is_container || !here.alive.iter().any(|p| p.leads_deeper(here.depth)) {
+                if !is_container || !ways.leads_deeper(here.at) {
                     let Self { notes, trail, .. } = self;
                     notes.drift(|| trail.render());
                     return false;
@@ -315,22 +317,21 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
         }
     }
 
-    fn members(&mut self, value: &'t Value<'_>, here: Here<'c, '_, 'p>, scope: &mut Scope, out: &mut String) -> bool {
-        let positional = here.alive.iter().any(|p| p.is_positional(here.depth));
-        emit(value, positional, out, |place, child, out| {
-            let alive = through(here.alive, here.depth, place);
-            let zones = through(here.zones, here.depth, place);
+    fn members(&mut self, value: Value<'t>, here: Here<'c>, scope: &mut Scope, out: &mut String) -> bool {
+        let Compiled { ways, zone_ways, .. } = here.shape;
+        emit(value, ways.is_positional(here.at), out, |place, child, out| {
             self.trail.places.push(place);
-            let kept = self.value(child, Here { alive: &alive, zones: &zones, depth: here.depth + 1, ..here }, scope, out);
+            let next = Here { at: ways.through(here.at, place), zone: zone_ways.through(here.zone, place), ..here };
+            let kept = self.value(child, next, scope, out);
             self.trail.places.pop();
             kept
         })
     }
 
-    fn leaf(&mut self, value: &Value<'_>, category: Category, on_deny: OnDeny, scope: &mut Scope, out: &mut String) -> bool {
+    fn leaf(&mut self, value: Value<'_>, category: Category, on_deny: OnDeny, scope: &mut Scope, out: &mut String) -> bool {
         match (scope.release(category), on_deny) {
             (Release::Full, _) => {
-                out.push_str(value.raw);
+                out.push_str(value.raw());
                 scope.personal = true;
                 true
             }
@@ -355,23 +356,24 @@ impl<'c, 'p, 't> Cutter<'c, 'p, '_, 't> {
     }
 
     /// An object of another customer, or an array of such.
-    fn embedded(&mut self, value: &'t Value<'_>, name: ShapeName, here: Here<'c, '_, 'p>, scope: &Scope, out: &mut String) -> bool {
+    fn embedded(&mut self, value: Value<'t>, name: ShapeName, here: Here<'c>, scope: &Scope, out: &mut String) -> bool {
         let shapes = self.shapes;
-        let (Some(shape), Some(pattern)) = (shapes.get(&name), speaking(here.alive, here.depth)) else {
+        let pattern = here.shape.ways.speaks(here.at).and_then(|speaks| here.shape.patterns.get(speaks));
+        let (Some(shape), Some(pattern)) = (shapes.get(name), pattern) else {
             return false;
         };
         let prefix = format!("{}{}.", scope.prefix, PathPattern(pattern.steps.to_vec()));
-        let one = |cutter: &mut Self, value: &'t Value<'_>, out: &mut String| {
-            matches!(value.kind, Kind::Object(_)) && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
+        let one = |cutter: &mut Self, value: Value<'t>, out: &mut String| {
+            value.kind() == Kind::Object && cutter.object(value, shape, &Whose::Embedded, &prefix, out) == Outcome::Released
         };
-        match value.kind {
-            Kind::Array(_) => emit(value, false, out, |place, child, out| {
+        match value.kind() {
+            Kind::Array => emit(value, false, out, |place, child, out| {
                 self.trail.places.push(place);
                 let kept = one(self, child, out);
                 self.trail.places.pop();
                 kept
             }),
-            Kind::Object(_) => one(self, value, out),
+            Kind::Object => one(self, value, out),
             Kind::Null | Kind::Bool | Kind::Number | Kind::String => false,
         }
     }
@@ -383,15 +385,15 @@ pub(super) struct Unidentified;
 
 /// The ids at a customer path. A place that is not there (or `null`) names nobody; an object that stands there
 /// without its id is somebody who cannot be judged.
-pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
+pub(super) fn collect_ids<'v>(value: Value<'v>, steps: &[Step], at_root: bool, ids: &mut Vec<Cow<'v, str>>) -> Result<(), Unidentified> {
     let Some((step, rest)) = steps.split_first() else {
         ids.push(value.id().ok_or(Unidentified)?);
         return Ok(());
     };
-    let next = match (step, &value.kind) {
-        (Step::Items, Kind::Array(items)) => return items.iter().try_for_each(|item| collect_ids(item, rest, false, ids)),
-        (Step::Member(name), Kind::Object(_)) => value.member(name),
-        (Step::Index(index), Kind::Array(items)) => usize::try_from(*index).ok().and_then(|i| items.get(i)),
+    let next = match (step, value.kind()) {
+        (Step::Items, Kind::Array) => return value.items().try_for_each(|item| collect_ids(item, rest, false, ids)),
+        (Step::Member(name), Kind::Object) => value.member(name),
+        (Step::Index(index), Kind::Array) => value.items().nth(*index as usize),
         (Step::Member(_) | Step::Items | Step::Index(_) | Step::Rest, _) => return Err(Unidentified),
     };
     match next.filter(|v| !v.is_null()) {
@@ -403,7 +405,9 @@ pub(super) fn collect_ids<'v>(value: &'v Value<'_>, steps: &[Step], at_root: boo
 
 /// Each id once, in the order of the body.
 pub(super) fn unique(mut ids: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
-    let mut seen = HashSet::with_capacity(ids.len());
-    ids.retain(|id| seen.insert(id.clone()));
+    if ids.len() > 1 {
+        let mut seen = HashSet::with_capacity(ids.len());
+        ids.retain(|id| seen.insert(id.clone()));
+    }
     ids
 }

@@ -1,22 +1,24 @@
 //! Which mapped path speaks for a place in a body. The longest one wins: more fixed steps first, then a path that ends here before
 //! `**`, then `[2]` before `[]`, then the one listed first (rooms list closed rules before open ones).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::json::{Kind, Value};
+use super::json::{Kind, Name, Value, name_hash};
 use crate::model::Step;
 
 /// A mapped path and what it means.
 #[derive(Debug)]
 pub(super) struct Pattern<'p, R> {
-    pub(super) steps: &'p [Step],
+    pub(super) steps: Cow<'p, [Step]>,
     pub(super) rule: R,
 }
 
 /// One step into a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'v> {
-    Member(&'v str),
+    Member(Name<'v>),
     Item(usize),
 }
 
@@ -33,12 +35,17 @@ impl<R> Pattern<'_, R> {
     /// Whether the path leads on from `depth` through `place`.
     fn leads_through(&self, depth: usize, place: Place<'_>) -> bool {
         match (self.steps.get(depth), place) {
-            (Some(Step::Member(name)), Place::Member(member)) => name == member,
+            (Some(Step::Member(name)), Place::Member(member)) => name == member.text,
             (Some(Step::Items), Place::Item(_)) | (Some(Step::Rest), _) => true,
             (Some(Step::Index(index)), Place::Item(item)) => usize::try_from(*index) == Ok(item),
             (Some(Step::Member(_) | Step::Items | Step::Index(_)), _) => false,
             (None, _) => self.has_rest(),
         }
+    }
+
+    /// The same for a member of which no path says the name.
+    fn leads_anywhere(&self, depth: usize) -> bool {
+        matches!(self.steps.get(depth), Some(Step::Rest)) || (depth >= self.steps.len() && self.has_rest())
     }
 
     /// Whether the path names the value at `depth` itself; `a.**` names `a` too.
@@ -81,41 +88,159 @@ pub(super) fn speaking<'c, 'p, R>(alive: &[&'c Pattern<'p, R>], depth: usize) ->
     named.reduce(|best, next| if next.precedence(best) == Ordering::Greater { next } else { best })
 }
 
-/// All values at a path without `**`, in the order of the body.
-pub(super) fn find<'t, 'v>(value: &'t Value<'v>, steps: &[Step]) -> Vec<&'t Value<'v>> {
-    let Some((step, rest)) = steps.split_first() else {
-        return vec![value];
-    };
-    match (step, &value.kind) {
-        (Step::Member(name), Kind::Object(_)) => value.member(name).map(|v| find(v, rest)).unwrap_or_default(),
-        (Step::Items, Kind::Array(items)) => items.iter().flat_map(|v| find(v, rest)).collect(),
-        (Step::Index(index), Kind::Array(items)) => {
-            usize::try_from(*index).ok().and_then(|i| items.get(i)).map(|v| find(v, rest)).unwrap_or_default()
+/// A place among the [`Ways`] of some patterns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At(u32);
+
+/// Patterns worked out beforehand: which of them lead on from a place, and which speaks there, is looked up, not searched for.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    /// The first is where all begin.
+    ways: Vec<Way>,
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    /// The patterns that lead here, by their number; those that name this place; the one that speaks for it.
+    alive: Vec<usize>,
+    names: Vec<usize>,
+    speaks: Option<usize>,
+    leads_deeper: bool,
+    is_positional: bool,
+    /// By name, by position, and all others.
+    members: Vec<(u32, String, At)>,
+    any_member: At,
+    positions: Vec<(usize, At)>,
+    any_position: At,
+}
+
+impl Ways {
+    pub(super) fn new<R>(patterns: &[Pattern<'_, R>]) -> Self {
+        // Beyond the longest path all depths are alike.
+        let deepest = patterns.iter().map(|p| p.steps.len()).max().unwrap_or_default() + 1;
+        let mut known: BTreeMap<(Vec<usize>, usize), At> = BTreeMap::new();
+        let mut open = vec![((0..patterns.len()).collect::<Vec<_>>(), 0)];
+        known.extend(open.iter().cloned().map(|key| (key, At(0))));
+        let mut found = Self::default();
+        let mut done = 0;
+        while let Some((alive, depth)) = open.get(done).cloned() {
+            done += 1;
+            let here: Vec<(usize, &Pattern<'_, R>)> = alive.iter().filter_map(|n| Some((*n, patterns.get(*n)?))).collect();
+            let mut to = |leads: &dyn Fn(&Pattern<'_, R>) -> bool| {
+                let alive = here.iter().filter(|(_, p)| leads(p)).map(|(n, _)| *n).collect();
+                let next = known.len();
+                *known.entry((alive, (depth + 1).min(deepest))).or_insert_with_key(|key| {
+                    open.push(key.clone());
+                    At(u32::try_from(next).unwrap_or_default())
+                })
+            };
+            let named = |step: &Step| if let Step::Member(name) = step { Some(name.clone()) } else { None };
+            let names: BTreeSet<String> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(named)).collect();
+            let numbered = |step: &Step| if let Step::Index(index) = step { Some(*index as usize) } else { None };
+            let positions: BTreeSet<usize> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(numbered)).collect();
+            let member = |text: String| {
+                let name = Name { text: &text, hash: name_hash(&text) };
+                let at = to(&|p| p.leads_through(depth, Place::Member(name)));
+                (name.hash, text, at)
+            };
+            let members = names.into_iter().map(member).collect();
+            let any_member = to(&|p| p.leads_anywhere(depth));
+            let positions = positions.into_iter().map(|index| (index, to(&|p| p.leads_through(depth, Place::Item(index))))).collect();
+            let any_position = to(&|p| p.leads_through(depth, Place::Item(usize::MAX)));
+            let named = here.iter().filter(|(_, p)| p.names(depth));
+            let best = named.clone().copied().reduce(|best, next| if next.1.precedence(best.1) == Ordering::Greater { next } else { best });
+            found.ways.push(Way {
+                names: named.map(|(n, _)| *n).collect(),
+                speaks: best.map(|(n, _)| n),
+                leads_deeper: here.iter().any(|(_, p)| p.leads_deeper(depth)),
+                is_positional: here.iter().any(|(_, p)| p.is_positional(depth)),
+                members,
+                any_member,
+                positions,
+                any_position,
+                alive,
+            });
         }
-        (Step::Member(_) | Step::Items | Step::Index(_) | Step::Rest, _) => Vec::new(),
+        found
+    }
+
+    fn way(&self, at: At) -> Option<&Way> {
+        self.ways.get(at.0 as usize)
+    }
+
+    pub(super) fn through(&self, at: At, place: Place<'_>) -> At {
+        let Some(way) = self.way(at) else { return at };
+        match place {
+            Place::Member(Name { text, hash }) => {
+                way.members.iter().find(|(known, name, _)| *known == hash && name == text).map_or(way.any_member, |(.., at)| *at)
+            }
+            Place::Item(index) => way.positions.iter().find(|(known, _)| *known == index).map_or(way.any_position, |(_, at)| *at),
+        }
+    }
+
+    pub(super) fn speaks(&self, at: At) -> Option<usize> {
+        self.way(at)?.speaks
+    }
+
+    /// The patterns that name the place itself.
+    pub(super) fn names(&self, at: At) -> &[usize] {
+        self.way(at).map_or(&[], |way| &way.names)
+    }
+
+    /// The patterns that lead to the place.
+    pub(super) fn alive(&self, at: At) -> &[usize] {
+        self.way(at).map_or(&[], |way| &way.alive)
+    }
+
+    pub(super) fn leads_deeper(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.leads_deeper)
+    }
+
+    pub(super) fn is_positional(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.is_positional)
+    }
+}
+
+/// All values at a path without `**`, in the order of the body.
+pub(super) fn find<'t>(value: Value<'t>, steps: &[Step]) -> Vec<Value<'t>> {
+    let mut found = Vec::new();
+    collect(value, steps, &mut found);
+    found
+}
+
+fn collect<'t>(value: Value<'t>, steps: &[Step], found: &mut Vec<Value<'t>>) {
+    let Some((step, rest)) = steps.split_first() else {
+        found.push(value);
+        return;
+    };
+    match step {
+        Step::Member(name) => value.member(name).into_iter().for_each(|value| collect(value, rest, found)),
+        Step::Items => value.items().for_each(|value| collect(value, rest, found)),
+        Step::Index(index) => value.items().skip(*index as usize).take(1).for_each(|value| collect(value, rest, found)),
+        Step::Rest => {}
     }
 }
 
 /// Writes an object or array with the members that `keep` wrote; false when nothing is left. In a `positional` array a withheld
 /// element becomes `null`. A scalar is never written.
-pub(super) fn emit<'t, 'v>(
-    value: &'t Value<'v>,
+pub(super) fn emit<'t>(
+    value: Value<'t>,
     positional: bool,
     out: &mut String,
-    mut keep: impl FnMut(Place<'t>, &'t Value<'v>, &mut String) -> bool,
+    mut keep: impl FnMut(Place<'t>, Value<'t>, &mut String) -> bool,
 ) -> bool {
     let mut kept = false;
-    match &value.kind {
-        Kind::Object(members) => {
+    match value.kind() {
+        Kind::Object => {
             out.push('{');
-            for member in members {
+            for member in value.members() {
                 let mark = out.len();
                 if kept {
                     out.push(',');
                 }
                 out.push_str(member.raw_name);
                 out.push(':');
-                if keep(Place::Member(&member.name), &member.value, out) {
+                if keep(Place::Member(member.name), member.value, out) {
                     kept = true;
                 } else {
                     out.truncate(mark);
@@ -123,10 +248,10 @@ pub(super) fn emit<'t, 'v>(
             }
             out.push('}');
         }
-        Kind::Array(items) => {
+        Kind::Array => {
             out.push('[');
             let mut written = false;
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in value.items().enumerate() {
                 let mark = out.len();
                 if written {
                     out.push(',');
@@ -167,7 +292,7 @@ impl Trail<'_> {
                     if !path.is_empty() {
                         path.push('.');
                     }
-                    path.push_str(if looks_like_a_name(name) { name } else { "*" });
+                    path.push_str(if looks_like_a_name(name.text) { name.text } else { "*" });
                 }
                 Place::Item(_) => path.push_str("[]"),
             }

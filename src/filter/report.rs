@@ -42,12 +42,12 @@ pub struct Group {
 
 /// One customer's outcome at one place.
 #[derive(Debug)]
-pub(super) struct Note<'c, 'p> {
+pub(super) struct Note<'c> {
     pub(super) judged: Judged,
     pub(super) released: bool,
     /// Stands in something that goes out (or is the object that was asked for), so its withheld paths are told.
     pub(super) told: bool,
-    pub(super) shape: &'c Compiled<'p>,
+    pub(super) shape: &'c Compiled,
     /// Which of the shape's zones the verdicts are about; `None` = what the main customers judge.
     pub(super) zone: Option<usize>,
     /// Path of the embedding member with its dot, or empty.
@@ -56,12 +56,12 @@ pub(super) struct Note<'c, 'p> {
 
 /// Collects while a body is cut.
 #[derive(Debug, Default)]
-pub(super) struct Notes<'c, 'p> {
-    pub(super) notes: Vec<Note<'c, 'p>>,
+pub(super) struct Notes<'c> {
+    pub(super) notes: Vec<Note<'c>>,
     pub(super) drift: BTreeSet<String>,
 }
 
-impl Notes<'_, '_> {
+impl Notes<'_> {
     /// Notes a member that no path knows; `path` is made only while there is room.
     pub(super) fn drift(&mut self, path: impl FnOnce() -> String) {
         if self.drift.len() < DRIFT_MAX {
@@ -87,15 +87,18 @@ impl Notes<'_, '_> {
     pub(super) fn into_report(self) -> Report {
         let mut report = Report { drift: self.drift.into_iter().collect(), ..Report::default() };
         let mut groups: HashMap<(bool, Arc<Verdicts>), usize> = HashMap::new();
+        // Most rows share their verdicts with others, and comparing those by their content costs more than cutting a row.
+        let mut by_address: HashMap<(bool, *const Verdicts), usize> = HashMap::new();
         let mut told: HashSet<(usize, ShapeName, Option<usize>, &str)> = HashSet::new();
         let mut withheld = BTreeSet::new();
         for note in &self.notes {
             let verdicts = &note.judged.verdicts;
-            let next = report.groups.len();
-            let index = *groups.entry((note.released, Arc::clone(verdicts))).or_insert(next);
-            if index == next {
-                report.groups.push(Group { parties: Vec::new(), unknown: 0, released: note.released, verdicts: Arc::clone(verdicts) });
-            }
+            let index = *by_address.entry((note.released, Arc::as_ptr(verdicts))).or_insert_with(|| {
+                *groups.entry((note.released, Arc::clone(verdicts))).or_insert_with(|| {
+                    report.groups.push(Group { parties: Vec::new(), unknown: 0, released: note.released, verdicts: Arc::clone(verdicts) });
+                    report.groups.len() - 1
+                })
+            });
             if let Some(group) = report.groups.get_mut(index) {
                 match note.judged.party {
                     Some(party) => group.parties.push(party),
@@ -116,7 +119,7 @@ impl Notes<'_, '_> {
 }
 
 /// By the verdicts alone, not by what was found in the data: the number of paths goes out in a header.
-fn withheld_paths<'n>(note: &'n Note<'_, '_>) -> impl Iterator<Item = String> + 'n {
+fn withheld_paths<'n>(note: &'n Note<'_>) -> impl Iterator<Item = String> + 'n {
     note.shape.fields().filter_map(move |(field, zone)| {
         let FieldRule::Category { category, on_deny } = field.rule else {
             return None;

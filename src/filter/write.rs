@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::Limits;
 use super::json::{Kind, Sender, Unreadable, Value, parse};
 use super::mask::is_masked_form;
-use super::object::{Compiled, Rule, collect_ids, unique};
+use super::object::{Rule, collect_ids, patterns, unique};
 use super::path::{Pattern, Place, Trail, emit, find, speaking, through};
 use crate::model::{Category, FieldRule, OnDeny, PathPattern, Release, RequestPlan, Shape, Space, Step, Verdicts};
 
@@ -44,21 +44,22 @@ pub struct WriteRefused {
 /// # Errors
 /// [`Unreadable`]: not strict JSON, not an object, or a customer stands in it without a readable id.
 pub fn read_write(body: &Bytes, plan: &RequestPlan, limits: &Limits) -> Result<Written, Unreadable> {
-    let root = parse(body, limits, Sender::Caller)?;
-    if !matches!(root.kind, Kind::Object(_)) {
+    let tape = parse(body, limits, Sender::Caller)?;
+    let root = tape.root()?;
+    if root.kind() != Kind::Object {
         return Err(Unreadable::TopLevel);
     }
     let mut ids = Vec::new();
     match plan.shape.customer.as_slice() {
         // A partial write about the customer of the request may leave the id out, and nobody else can stand there.
         [path] if !path.0.contains(&Step::Items) => {
-            for value in find(&root, &path.0) {
+            for value in find(root, &path.0) {
                 ids.push(value.id().ok_or(Unreadable::Id)?);
             }
         }
         paths => {
             for path in paths {
-                collect_ids(&root, &path.0, true, &mut ids).map_err(|_unidentified| Unreadable::Id)?;
+                collect_ids(root, &path.0, true, &mut ids).map_err(|_unidentified| Unreadable::Id)?;
             }
         }
     }
@@ -87,9 +88,11 @@ impl Written {
         if replace {
             refuse_unless_all(&self.shape, verdicts, true)?;
         }
-        let compiled = Compiled::new(&self.shape);
+        let patterns = patterns(&self.shape);
         // It was read before by the same rules.
-        let root = parse(&self.body, &self.limits, Sender::Caller).map_err(|_read_before| WriteRefused { paths: Vec::new(), masked: false })?;
+        let unreadable = |_read_before| WriteRefused { paths: Vec::new(), masked: false };
+        let tape = parse(&self.body, &self.limits, Sender::Caller).map_err(unreadable)?;
+        let root = tape.root().map_err(unreadable)?;
         let mut walk = Walk {
             verdicts,
             readable,
@@ -104,9 +107,13 @@ impl Written {
         if self.references.len() > 1 {
             walk.forbidden.extend(self.shape.customer.iter().map(PathPattern::to_string));
         }
-        let references: Vec<_> = self.shape.customer.iter().map(|path| Pattern { steps: path.0.as_slice(), rule: () }).collect();
+        let references: Vec<_> = self.shape.customer.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: () }).collect();
         let mut out = String::with_capacity(self.body.len());
-        walk.members(&root, &Here { alive: &compiled.alive(), references: &references.iter().collect::<Vec<_>>(), depth: 0 }, &mut out);
+        walk.members(
+            root,
+            &Here { alive: &patterns.iter().collect::<Vec<_>>(), references: &references.iter().collect::<Vec<_>>(), depth: 0 },
+            &mut out,
+        );
         if !walk.permitted {
             walk.forbidden.append(&mut walk.open);
         }
@@ -149,7 +156,7 @@ struct Walk<'w, 't> {
 }
 
 impl<'t> Walk<'_, 't> {
-    fn members(&mut self, value: &'t Value<'_>, here: &Here<'_, '_>, out: &mut String) -> bool {
+    fn members(&mut self, value: Value<'t>, here: &Here<'_, '_>, out: &mut String) -> bool {
         emit(value, false, out, |place, child, out| {
             let alive = through(here.alive, here.depth, place);
             let references = through(here.references, here.depth, place);
@@ -161,8 +168,8 @@ impl<'t> Walk<'_, 't> {
     }
 
     /// Judges a value and writes it; false when it is left out.
-    fn value(&mut self, value: &'t Value<'_>, here: &Here<'_, '_>, out: &mut String) -> bool {
-        let is_leaf = !matches!(value.kind, Kind::Array(_) | Kind::Object(_)) || value.is_void();
+    fn value(&mut self, value: Value<'t>, here: &Here<'_, '_>, out: &mut String) -> bool {
+        let is_leaf = !value.is_container() || value.is_void();
         let speaking = speaking(here.alive, here.depth);
         let path = || speaking.map_or_else(|| self.trail.render(), |p| PathPattern(p.steps.to_vec()).to_string());
         match speaking.map(|p| p.rule) {
@@ -205,7 +212,7 @@ impl<'t> Walk<'_, 't> {
                 return kept;
             }
         }
-        out.push_str(value.raw);
+        out.push_str(value.raw());
         true
     }
 
@@ -226,7 +233,7 @@ impl<'t> Walk<'_, 't> {
     }
 
     /// Whether the value is what the caller was shown in the place of one that was withheld.
-    fn comes_back_masked(&self, value: &Value<'_>, category: Category, on_deny: OnDeny) -> bool {
+    fn comes_back_masked(&self, value: Value<'_>, category: Category, on_deny: OnDeny) -> bool {
         let readable = self.readable.release(category) == Release::Full;
         match on_deny {
             OnDeny::Mask(mask) => value.text().is_some_and(|text| is_masked_form(mask, &text, !readable)),
@@ -263,11 +270,11 @@ fn refuse_unless_all(shape: &Shape, verdicts: &Verdicts, replace: bool) -> Resul
 /// # Errors
 /// [`Unreadable`]: not strict JSON, or not exactly one string or integer there.
 pub fn find_id(body: &Bytes, path: &PathPattern, limits: &Limits, sender: Sender) -> Result<Option<String>, Unreadable> {
-    let root = parse(body, limits, sender)?;
+    let tape = parse(body, limits, sender)?;
     if path.0.contains(&Step::Rest) {
         return Err(Unreadable::Id);
     }
-    match find(&root, &path.0).as_slice() {
+    match find(tape.root()?, &path.0).as_slice() {
         [] => Ok(None),
         [one] => one.id().map(|id| Some(id.into_owned())).ok_or(Unreadable::Id),
         [_, ..] => Err(Unreadable::Id),

@@ -18,6 +18,7 @@ use super::tls::{self, TlsError};
 use crate::clock::Clock;
 use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
+use crate::filter::Cutters;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
 use crate::model::{Environment, Finding, Findings};
 use crate::policy::Policies;
@@ -115,6 +116,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         folder_id: policies.id().into(),
         policies: Arc::clone(policies),
         catalog: config.catalog.clone(),
+        cutters: Cutters::new(&config.catalog.shapes),
         authenticator,
         upstreams,
         environment: config.gateway.environment,

@@ -251,7 +251,7 @@ fn cut(
     let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
-    let result = filter::cut(&unfiltered.body, &plan, &snapshot.catalog.shapes, &limits, &routed.selected_by, &mut judging);
+    let result = filter::cut(&unfiltered.body, &plan, &snapshot.cutters, &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     let mut groups = match &result {
         Ok(cut) => log_groups(&cut.report.groups, &basis.facts),

@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
 use crate::consent::Ledger;
+use crate::filter::Cutters;
 use crate::identity::Authenticator;
 use crate::model::{Environment, UpstreamName};
 use crate::policy::Policies;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub folder_id: Arc<str>,
     pub policies: Arc<Policies>,
     pub catalog: Catalog,
+    /// By the catalog's shapes.
+    pub cutters: Cutters,
     pub authenticator: Authenticator,
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     pub environment: Environment,

@@ -375,7 +375,7 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &reading, &categories, requested, &shared.pseudonym_key);
-    let result = filter::cut(&unfiltered.body, plan, &snapshot.catalog.shapes, &limits(routed), &[], &mut judging);
+    let result = filter::cut(&unfiltered.body, plan, &snapshot.cutters, &limits(routed), &[], &mut judging);
     let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
         Ok(cut) => {

@@ -14,7 +14,7 @@ use crate::cli::demo::sample_apis::{API_KEY_HEADER, SampleApis};
 use crate::cli::demo::tour::{Act, BEFORE, STEPS, Step};
 use crate::config::{Config, PolicySource};
 use crate::consent::{Capturer, EventDraft, Ledger, MergeDraft, Method, PartyRef, SplitOff, State};
-use crate::filter::{Cut, CutError, Judge, Limits, cut};
+use crate::filter::{Cut, CutError, Cutters, Judge, Limits, cut};
 use crate::model::{
     Action, Age, Author, Caller, Category, CategoryVerdict, Channel, ConflictRule, ConsentStatus, Environment, Judged, LawfulBasis, PartyFacts,
     PartyNo, Question, Release, Segment, Space, Stage, Verdicts, Vocabulary, Why,
@@ -167,7 +167,7 @@ impl World {
         let body = self.fetch(&found).await;
         let limits = Limits { body_bytes_max: 1 << 20, depth_max: 64 };
         let mut asked = Asked { world: self, step, found: &found, known: crosswalk() };
-        cut(&body, &found.route.response, &self.config.catalog.shapes, &limits, &[], &mut asked)
+        cut(&body, &found.route.response, &Cutters::new(&self.config.catalog.shapes), &limits, &[], &mut asked)
     }
 }
 

@@ -56,6 +56,39 @@ fn depth_and_size_are_bounded() {
     assert_eq!(find_id(&nested(129).into_bytes().into(), &PathPattern::default(), &wide, Sender::Caller), Err(Unreadable::TooDeep { max: 128 }));
 }
 
+#[test]
+fn what_ends_or_spoils_a_string_is_found_wherever_it_stands() {
+    for before in 0..40 {
+        for filling in ["a", "\u{7f}", "é", "\u{10ffff}"] {
+            let text = filling.repeat(before);
+            for spoilt in 0..=0x1f_u8 {
+                let body = format!("\"{text}{}bcdefghijk\"", char::from(spoilt));
+                assert_eq!(read(body.as_bytes()), Err(Unreadable::Syntax { at: 1 + text.len() }), "{before} {filling:?} {spoilt}");
+            }
+            assert_eq!(read(format!("[\"{text}\",\"{text}\\n{text}\",0]").as_bytes()), Ok(()));
+            assert_eq!(read(format!("\"{text}\\\"").as_bytes()), Err(Unreadable::Syntax { at: 3 + text.len() }));
+        }
+    }
+}
+
+#[test]
+fn equal_names_are_found_among_few_and_many_and_however_they_are_written() {
+    for count in [2, 5, 16, 17, 40, 300] {
+        let object = |twice: &str| {
+            let members: Vec<String> = (0..count - 1).map(|n| format!("\"member{n}\":{{\"member{n}\":[]}}")).collect();
+            format!("{{{},{twice}:0}}", members.join(","))
+        };
+        assert_eq!(read(object("\"other\"").as_bytes()), Ok(()), "{count}");
+        for twice in ["\"member0\"", "\"m\\u0065mber0\""] {
+            let body = object(twice);
+            assert_eq!(read(body.as_bytes()), Err(Unreadable::DuplicateName { at: body.len() }), "{count} {twice}");
+        }
+        let folded = object("\"MEMBER0\"");
+        assert_eq!(read(folded.as_bytes()), Ok(()), "an upstream may tell them apart");
+        assert!(parse(folded.as_bytes(), &LIMITS, Sender::Caller).is_err(), "a caller may not");
+    }
+}
+
 /// What serde_json says, apart from what this reader adds: unique names.
 fn serde_accepts(text: &str) -> bool {
     match serde_json::from_str::<serde_json::Value>(text) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cut, CutError, Judge, Limits, cut};
+use super::{Cut, CutError, Cutters, Judge, Limits, cut};
 use crate::model::{
     Category, CategoryVerdict, ConflictRule, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, Mask, OnDeny, PartyNo, PathPattern,
     Release, ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
@@ -134,6 +134,12 @@ fn shapes(all: &[&Shape]) -> Shapes {
     all.iter().map(|shape| (shape.name, Arc::new((*shape).clone()))).collect()
 }
 
+/// The plan's own shape and others.
+fn cutters(plan: &ResponsePlan, others: &[&Shape]) -> Cutters {
+    let own = plan.shape().map(AsRef::as_ref);
+    Cutters::new(&shapes(&own.into_iter().chain(others.iter().copied()).collect::<Vec<_>>()))
+}
+
 fn object_plan(shape: &Shape) -> ResponsePlan {
     ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer }
 }
@@ -149,7 +155,7 @@ fn rows_plan(rows: &str, shape: &Shape, counts: &[(&str, CountRule)], open: &[&s
 }
 
 fn run(body: &str, plan: &ResponsePlan, others: &[&Shape], judge: &mut Customers) -> Result<Cut, CutError> {
-    cut(&Bytes::copy_from_slice(body.as_bytes()), plan, &shapes(others), &LIMITS, &[], judge)
+    cut(&Bytes::copy_from_slice(body.as_bytes()), plan, &cutters(plan, others), &LIMITS, &[], judge)
 }
 
 /// The bytes that go out, or the name of the refusal.

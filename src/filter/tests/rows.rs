@@ -121,10 +121,10 @@ fn rows_found_by_a_category_need_it_for_their_customer() {
     let body = Bytes::from_static(br#"[{"id":1,"name":"A"},{"id":2,"name":"B"},{"id":5,"name":"C"}]"#);
     let plan = rows_plan("[]", &row(), &[], &[]);
     let mut judge = customers(&[("1", "identity+ contact+"), ("2", "identity+"), ("5", "identity+ contact~")]);
-    let result = cut(&body, &plan, &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    let result = cut(&body, &plan, &cutters(&plan, &[]), &LIMITS, &[category("contact")], &mut judge);
     assert_eq!(outcome(result), r#"[{"id":1,"name":"A"}]"#);
     let single = object_plan(&row());
-    let result = cut(&Bytes::from_static(br#"{"id":2,"name":"B"}"#), &single, &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    let result = cut(&Bytes::from_static(br#"{"id":2,"name":"B"}"#), &single, &cutters(&single, &[]), &LIMITS, &[category("contact")], &mut judge);
     assert_eq!(outcome(result), "denied");
 }
 
@@ -135,7 +135,7 @@ fn being_found_tells_of_copied_persons_too() {
     let body =
         Bytes::from_static(br#"[{"by":"1","subject":"s","cc":[{"mail":"2"}]},{"by":"1","subject":"t"},{"by":"1","subject":"u","cc":[{"n":1}]}]"#);
     let mut judge = customers(&[("1", "case+ contact+"), ("2", "case+")]);
-    let result = cut(&body, &rows_plan("[]", &ticket, &[], &[]), &Shapes::new(), &LIMITS, &[category("contact")], &mut judge);
+    let result = cut(&body, &rows_plan("[]", &ticket, &[], &[]), &Cutters::new(&shapes(&[&ticket])), &LIMITS, &[category("contact")], &mut judge);
     assert_eq!(outcome(result), r#"[{"by":"1","subject":"t"}]"#);
 }
 
