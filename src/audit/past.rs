@@ -172,35 +172,43 @@ impl Past {
         let mut at = HEADER_BYTES;
         let mut dictionary = Dictionary::default();
         let since = since.map(|since| since.as_microsecond());
+        let mut entries = Vec::new();
+        let mut damage = None;
         while limit != Some(index) {
             match segment::frame_at(&data, at, index) {
                 Frame::Entry { entry, end } => {
-                    self.entries += 1;
-                    self.entry(index, entry, since, &mut dictionary, each);
+                    entries.push((index, entry));
                     at = end;
                     index += 1;
                 }
                 Frame::None if limit.is_none() => break,
-                Frame::None => return Err(AuditError::Damaged { what: format!("entry {index} is missing or changed") }),
+                Frame::None => {
+                    damage = Some(AuditError::Damaged { what: format!("entry {index} is missing or changed") });
+                    break;
+                }
             }
         }
-        Ok(())
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        for some in entries.chunks(workers * ENTRIES_AT_ONCE) {
+            for (index, line) in some.iter().map(|(index, _)| *index).zip(lines(some)) {
+                self.entries += 1;
+                if let Some(line) = line {
+                    self.entry(index, &line, since, &mut dictionary, each);
+                }
+            }
+        }
+        damage.map_or(Ok(()), Err)
     }
 
-    fn entry(&mut self, index: u64, entry: &[u8], since: Option<i64>, dictionary: &mut Dictionary, each: &mut impl FnMut(&Self, Item<'_>)) {
-        // Entries of other versions and kinds are no decisions that this version could judge.
-        let Ok(line) = serde_json::from_slice::<Line<'_>>(entry) else { return };
-        if line.v != 1 {
-            return;
-        }
+    fn entry(&mut self, index: u64, line: &Line<'_>, since: Option<i64>, dictionary: &mut Dictionary, each: &mut impl FnMut(&Self, Item<'_>)) {
         match line.kind {
-            Kind::Dict => self.learn(index, &line, dictionary),
+            Kind::Dict => self.learn(index, line, dictionary),
             Kind::End => {
                 if let Some(of) = line.of {
                     self.open.remove(&of);
                 }
             }
-            Kind::Deny | Kind::Permit | Kind::Intent | Kind::Part => self.decision(index, &line, since, dictionary, each),
+            Kind::Deny | Kind::Permit | Kind::Intent | Kind::Part => self.decision(index, line, since, dictionary, each),
             Kind::Other => {}
         }
     }
@@ -348,6 +356,18 @@ struct Line<'a> {
     class: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     value: Option<&'a serde_json::value::RawValue>,
+}
+
+/// Entries that one thread reads before they are looked at in their order: reading takes most of the time.
+const ENTRIES_AT_ONCE: usize = 2_048;
+
+/// `None`: of another version or kind, no decision that this version could judge.
+fn lines<'a>(entries: &[(u64, &'a [u8])]) -> Vec<Option<Line<'a>>> {
+    let read = |(_, entry): &(u64, &'a [u8])| serde_json::from_slice::<Line<'a>>(entry).ok().filter(|line| line.v == 1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = entries.chunks(ENTRIES_AT_ONCE).map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
