@@ -8,7 +8,7 @@
 //! dictionary entries is counted and passed over ([`Gap`]).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -189,14 +189,21 @@ impl Past {
             }
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        for some in entries.chunks(workers * ENTRIES_AT_ONCE) {
-            for (index, line) in some.iter().map(|(index, _)| *index).zip(lines(some)) {
-                self.entries += 1;
-                if let Some(line) = line {
-                    self.entry(index, &line, since, &mut dictionary, each);
+        std::thread::scope(|scope| {
+            let mut parts = entries.chunks(ENTRIES_AT_ONCE).map(|part| scope.spawn(move || part.iter().map(read_line).collect::<Vec<_>>()));
+            // While one part is looked at, the next ones are read.
+            let mut ahead: VecDeque<_> = parts.by_ref().take(workers).collect();
+            while let Some(part) = ahead.pop_front() {
+                let lines = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                ahead.extend(parts.next());
+                for (index, line) in lines {
+                    self.entries += 1;
+                    if let Some(line) = line {
+                        self.entry(index, &line, since, &mut dictionary, each);
+                    }
                 }
             }
-        }
+        });
         damage.map_or(Ok(()), Err)
     }
 
@@ -358,16 +365,12 @@ struct Line<'a> {
     value: Option<&'a serde_json::value::RawValue>,
 }
 
-/// Entries that one thread reads before they are looked at in their order: reading takes most of the time.
+/// Entries that one thread reads in one go; they are looked at in their order. Reading takes most of the time.
 const ENTRIES_AT_ONCE: usize = 2_048;
 
 /// `None`: of another version or kind, no decision that this version could judge.
-fn lines<'a>(entries: &[(u64, &'a [u8])]) -> Vec<Option<Line<'a>>> {
-    let read = |(_, entry): &(u64, &'a [u8])| serde_json::from_slice::<Line<'a>>(entry).ok().filter(|line| line.v == 1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = entries.chunks(ENTRIES_AT_ONCE).map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<_>>())).collect();
-        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
+fn read_line<'a>((index, entry): &(u64, &'a [u8])) -> (u64, Option<Line<'a>>) {
+    (*index, serde_json::from_slice::<Line<'a>>(entry).ok().filter(|line| line.v == 1))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
