@@ -17,7 +17,7 @@ use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
-use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Release, Why};
+use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Why};
 
 /// The entry with holes for its dictionary entries, and the decision it must belong to.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
@@ -244,11 +244,6 @@ fn verdict_class(group: &Group) -> Class {
 }
 
 fn verdict(v: &CategoryVerdict) -> Object {
-    let release = match v.release {
-        Release::Withheld => "withheld",
-        Release::Reduced => "reduced",
-        Release::Full => "full",
-    };
     let (why, stop) = match v.why {
         Why::Permitted => ("permitted", None),
         Why::UnknownParty => ("unknown-party", None),
@@ -261,7 +256,7 @@ fn verdict(v: &CategoryVerdict) -> Object {
     let policies: Vec<Json> = v.policies.iter().map(|p| p.as_str().into()).collect();
     Object::default()
         .with("category", v.category.as_str())
-        .with("release", release)
+        .with("release", v.release.as_str())
         .with("why", why)
         .with_some("stop", stop)
         .with_some("policies", Some(policies).filter(|p| !p.is_empty()))

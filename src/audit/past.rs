@@ -481,12 +481,7 @@ fn read_verdicts(text: &str) -> Result<PastVerdicts, Gap> {
 
 fn read_verdict(line: VerdictLine) -> Result<PastVerdict, Gap> {
     let grounds = line.grounds.filter(|grounds| grounds.v == GROUNDS_VERSION).ok_or(Gap::OtherVersion)?;
-    let release = match line.release.as_str() {
-        "withheld" => Release::Withheld,
-        "reduced" => Release::Reduced,
-        "full" => Release::Full,
-        _ => return Err(Gap::Unreadable),
-    };
+    let release = Release::parse(&line.release).ok_or(Gap::Unreadable)?;
     let words = || {
         Some(Grounds {
             whom: Whom::parse(&grounds.whom)?,

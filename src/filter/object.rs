@@ -57,7 +57,7 @@ impl Cutters {
 
 impl Compiled {
     fn new(shape: Arc<Shape>) -> Self {
-        let patterns = patterns(&shape);
+        let patterns: Vec<_> = patterns(&shape).into_iter().map(Pattern::into_owned).collect();
         let zones = if shape.several == Several::Each { zones(&shape) } else { Vec::new() };
         Self { ways: Ways::new(&patterns), zone_ways: Ways::new(&zones), patterns, zones, shape }
     }
@@ -72,7 +72,7 @@ impl Compiled {
 }
 
 /// What each mapped path of a shape means.
-pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'static, Rule>> {
+pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
     let fields = shape.fields.iter().map(|field| {
         let rule = match field.rule {
             FieldRule::Category { category, on_deny } => Rule::Category { category, on_deny },
@@ -81,11 +81,10 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'static, Rule>> {
         (&field.path, rule)
     });
     let open = shape.open.iter().map(|path| (path, Rule::Open));
-    let pattern = |(path, rule): (&PathPattern, Rule)| Pattern { steps: path.0.clone().into(), rule };
-    let mut patterns: Vec<Pattern<'static, Rule>> = fields.chain(open).map(pattern).collect();
+    let mut patterns: Vec<Pattern<'_, Rule>> = fields.chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
-    patterns.extend(ids.into_iter().map(|path| pattern((path, Rule::Open))));
+    patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
     patterns
 }
 

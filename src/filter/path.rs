@@ -23,6 +23,10 @@ pub(super) enum Place<'v> {
 }
 
 impl<R> Pattern<'_, R> {
+    pub(super) fn into_owned(self) -> Pattern<'static, R> {
+        Pattern { steps: self.steps.into_owned().into(), rule: self.rule }
+    }
+
     fn has_rest(&self) -> bool {
         self.steps.last() == Some(&Step::Rest)
     }

@@ -323,7 +323,7 @@ fn changes(text: &mut String, told: &[(CategoryVerdict, policy::Explanation)], p
 fn verdict_json(verdict: &CategoryVerdict, explanation: &policy::Explanation) -> Value {
     json!({
         "category": verdict.category.to_string(),
-        "release": match verdict.release { Release::Full => "full", Release::Reduced => "reduced", Release::Withheld => "withheld" },
+        "release": verdict.release.as_str(),
         "policies": verdict.policies.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "basis": verdict.basis.as_str(),
         "status": verdict.status.as_str(),

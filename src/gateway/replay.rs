@@ -13,7 +13,7 @@ use super::judge::{could_permit, weigh};
 use crate::audit::{AuditError, Gap, Item, Past, PastCaller, PastGroup, PastVerdict};
 use crate::model::{
     Action, Caller, Category, Channel, Department, Employee, LawfulBasis, NO_CUSTOMER_BASIS, Particulars, PartyFacts, PartyNo, Purpose, Question,
-    Release, Whom, Why,
+    Release, Whom, Why, closed,
 };
 use crate::policy::{Policies, Use};
 
@@ -28,22 +28,15 @@ const NOT_IN_FOLDER: &str = "not in the catalogue";
 /// Stands for a policy where no customer's consent could open a category, or now could.
 const ENTITLEMENT: &str = "any customer's consent";
 
-/// Towards more or towards less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    Loses,
-    Gains,
+closed! {
+    /// Towards more or towards less.
+    Direction {
+        Loses = "loses",
+        Gains = "gains",
+    }
 }
 
 impl Direction {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Loses => "loses",
-            Self::Gains => "gains",
-        }
-    }
-
     pub(super) fn of(before: Release, after: Release) -> Option<Self> {
         match after.cmp(&before) {
             std::cmp::Ordering::Less => Some(Self::Loses),

@@ -107,13 +107,14 @@ impl Question<'_> {
     }
 }
 
-/// How much of a category goes out for one customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Release {
-    Withheld,
-    /// Masked forms only.
-    Reduced,
-    Full,
+closed! {
+    /// How much of a category goes out for one customer.
+    Release {
+        Withheld = "withheld",
+        /// Masked forms only.
+        Reduced = "reduced",
+        Full = "full",
+    }
 }
 
 /// Why a category is released or withheld, in the order in which the reasons are looked at.

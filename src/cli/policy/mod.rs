@@ -11,6 +11,7 @@ mod model;
 mod prove;
 mod replay;
 mod shadow;
+mod shown;
 mod sign;
 mod solver;
 mod test;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::check::short;
 use super::files::{self, Signed};
-use super::replay::Shown;
+use super::shown::Shown;
 use super::{Exit, Failure, Output, diff};
 use crate::policy::Difference;
 
