@@ -1,8 +1,7 @@
 //! The cutter: what of an answer goes out, and whether a written body may go in. Pure: no clock, no environment, no socket.
-//! One part holds the whole body here; this code is the reference for the streaming cutter. Rules: the design's filter.md,
-//! "When is something released?". What that text leaves open is decided so, always to the closed side:
+//! Rules: the design's filter.md, "When is something released?". What that text leaves open is decided so, always to the closed side:
 //!
-//! - **Parser.** An own strict one-pass tape of spans (`json.rs`), serde_json only for strings with escapes. serde_json alone
+//! - **Parser.** An own strict reader of spans (`reader.rs`), serde_json only for strings with escapes. serde_json alone
 //!   either loses the spelling of members and numbers or, with `RawValue` level by level, scans a body once per depth and lets lone
 //!   surrogates pass. That both agree on what is JSON is held by the `JSONTestSuite` corpus and by a property test.
 //! - **Present.** A category is present when a member mapped to it is there, whatever its value. A masked form that went
@@ -19,10 +18,14 @@
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.
 
 mod cut;
+mod envelope;
+mod flow;
 mod json;
 mod mask;
 mod object;
+mod out;
 mod path;
+mod reader;
 mod report;
 mod write;
 
@@ -36,6 +39,7 @@ use bytes::Bytes;
 use crate::model::{Judged, ResponsePlan, Space};
 
 pub use cut::{Cut, CutError, cut};
+pub use flow::Flow;
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
 pub use object::Cutters;

@@ -8,11 +8,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::forward::{ForwardError, Unfiltered};
-use super::pipeline::{Halt, record};
+use super::pipeline::Halt;
 use super::problem::{Code, Problem};
 use super::route::Routed;
 use super::state::Shared;
-use crate::audit::{Entry, GROUP_PARTIES_MAX, Group, Recorded};
+use crate::audit::{AuditError, Entry, GROUP_PARTIES_MAX, Group, Pending, Recorded};
 use crate::filter::{CutError, Limits, Report};
 use crate::model::{CategoryVerdict, PartyFacts, PartyNo, ResponsePlan, Verdicts};
 
@@ -22,11 +22,7 @@ use crate::model::{CategoryVerdict, PartyFacts, PartyNo, ResponsePlan, Verdicts}
 /// The problem that stands in place of the answer. `hide_404`: a missing or deleted record must look like a denial, because
 /// the request does not name its customer.
 pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) -> Result<Unfiltered, Problem> {
-    let answer = result.map_err(|error| match error {
-        ForwardError::Timeout => Code::UpstreamTimeout,
-        ForwardError::Unavailable => Code::UpstreamUnavailable,
-        ForwardError::Broken | ForwardError::TooLarge => Code::UpstreamUnreadable,
-    })?;
+    let answer = result.map_err(forward_problem)?;
     let status = answer.status;
     if status == StatusCode::PARTIAL_CONTENT || status.is_redirection() || status.is_informational() {
         return Err(Code::UpstreamUnreadable.into());
@@ -45,6 +41,15 @@ pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) 
     }
     // 401 and 403 mean that the gateway itself is refused: the caller can do nothing about that.
     Err(Code::UpstreamUnavailable.into())
+}
+
+/// The code for an answer that did not come.
+pub(super) const fn forward_problem(error: ForwardError) -> Code {
+    match error {
+        ForwardError::Timeout => Code::UpstreamTimeout,
+        ForwardError::Unavailable => Code::UpstreamUnavailable,
+        ForwardError::Broken | ForwardError::TooLarge => Code::UpstreamUnreadable,
+    }
 }
 
 /// The problem for a body that cannot be released.
@@ -117,8 +122,12 @@ pub(super) fn content_type(plan: &ResponsePlan, answer: &Unfiltered) -> Option<H
     match plan {
         ResponsePlan::Free { .. } => answer.headers.get(CONTENT_TYPE).cloned(),
         ResponsePlan::Empty => None,
-        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => Some(HeaderValue::from_static("application/json")),
+        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => Some(json()),
     }
+}
+
+pub(super) const fn json() -> HeaderValue {
+    HeaderValue::from_static("application/json")
 }
 
 pub(super) fn limits(routed: &Routed) -> Limits {
@@ -131,22 +140,35 @@ pub(super) fn upstream_method(method: &Method) -> Method {
     if *method == Method::HEAD { Method::GET } else { method.clone() }
 }
 
-/// Writes the entries of a part: more than one when it is about more than one entry holds.
-pub(super) async fn record_part(shared: &Shared, head: &Recorded, report: &Report, groups: Vec<Group>) -> Result<Recorded, Halt> {
-    let of = head.index();
+/// Writes the entries of a part, and waits until they are durable.
+pub(super) async fn record_part(shared: &Shared, head: u64, report: &Report, groups: Vec<Group>) -> Result<Recorded, Halt> {
+    append_part(shared, head, report, groups)?.durable().await
+}
+
+/// Entries of a part on their way to the disk.
+pub(super) struct Recording(Vec<Pending>);
+
+impl Recording {
+    /// The proof of the last one, once all are durable.
+    pub(super) async fn durable(self) -> Result<Recorded, Halt> {
+        let mut last = None;
+        for pending in self.0 {
+            last = Some(pending.await?);
+        }
+        last.ok_or(Halt::AuditUnavailable(AuditError::Closed))
+    }
+}
+
+/// Appends the entries of a part: more than one when it is about more than one entry holds.
+pub(super) fn append_part(shared: &Shared, of: u64, report: &Report, groups: Vec<Group>) -> Result<Recording, Halt> {
     let mut entries = portions(groups);
     let groups = entries.pop().unwrap_or_default();
     let mut lists = path_lists(&report.withheld);
     let withheld = lists.pop().unwrap_or_default();
-    let mut waiting = Vec::new();
-    for (groups, withheld) in entries.into_iter().map(|groups| (groups, Vec::new())).chain(lists.into_iter().map(|paths| (Vec::new(), paths))) {
-        waiting.push(shared.log.append(Entry::Part { of, rows: 0, dropped: 0, groups, withheld })?);
-    }
-    let recorded = record(shared, Entry::Part { of, rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld }).await?;
-    for pending in waiting {
-        pending.await?;
-    }
-    Ok(recorded)
+    let more = entries.into_iter().map(|groups| (groups, Vec::new())).chain(lists.into_iter().map(|paths| (Vec::new(), paths)));
+    let mut entries: Vec<Entry> = more.map(|(groups, withheld)| Entry::Part { of, rows: 0, dropped: 0, groups, withheld }).collect();
+    entries.push(Entry::Part { of, rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld });
+    Ok(Recording(entries.into_iter().map(|entry| shared.log.append(entry)).collect::<Result<_, _>>()?))
 }
 
 /// Different verdicts in one entry at most: with 8,192 customers they stay below the log's 65,535 bytes.
@@ -297,7 +319,7 @@ mod tests {
     fn only_a_whole_plain_success_goes_on() {
         let code = |status: u16, hide_404| {
             let status = StatusCode::from_u16(status).unwrap();
-            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new() }), hide_404).map(|_| ()).map_err(|p| p.code)
+            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new(), rest: None }), hide_404).map(|_| ()).map_err(|p| p.code)
         };
         for status in [200, 201, 204] {
             assert_eq!(code(status, true), Ok(()));

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::permit::{Lookup, Permitted};
+use crate::clock::Clock;
 use crate::model::UpstreamName;
 
 /// How the gateway identifies itself to an upstream, beside a client certificate.
@@ -61,9 +63,12 @@ pub struct UpstreamSettings {
 pub struct Upstream {
     settings: UpstreamSettings,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
+
+/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
+const LIST_BYTES_MAX: usize = 16 << 30;
 
 /// Why no answer can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,11 +83,55 @@ pub enum ForwardError {
     Broken,
 }
 
-/// An upstream's whole answer, not yet cut: only this room can look inside.
+/// An upstream's answer, not yet cut: only this room can look inside.
 pub struct Unfiltered {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// All of it, or its beginning.
     pub(super) body: Bytes,
+    pub(super) rest: Option<Rest>,
+}
+
+/// What is yet to come of an answer.
+pub(super) struct Rest {
+    body: Incoming,
+    name: UpstreamName,
+    /// Bytes received so far, and at most.
+    received: usize,
+    bytes_max: usize,
+    /// How long the upstream may be waited for, at once and in all.
+    idle_timeout: Duration,
+    time_left: Duration,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Rest {
+    /// The next bytes; `None` at the end. Nothing is lost when it is not waited for to its end.
+    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+        let asked = clock.monotonic();
+        let frame = tokio::time::timeout(self.idle_timeout.min(self.time_left), next_data(&mut self.body)).await;
+        self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
+        let bytes = frame.map_err(|_late| ForwardError::Timeout)?.map_err(|error| broken(self.name, &error))?;
+        self.received = self.received.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
+        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(bytes) }
+    }
+}
+
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = body.frame().await {
+        // Trailers are not passed on.
+        if let Ok(data) = frame?.into_data()
+            && !data.is_empty()
+        {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+fn broken(name: UpstreamName, error: &hyper::Error) -> ForwardError {
+    tracing::warn!(upstream = %name, %error, "upstream answer broke off");
+    ForwardError::Broken
 }
 
 impl std::fmt::Debug for Unfiltered {
@@ -111,6 +160,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub traceparent: String,
+    /// So many bytes of the answer are enough to begin with; without it all are waited for.
+    pub beginning_bytes: Option<usize>,
 }
 
 impl std::fmt::Debug for Outgoing {
@@ -134,7 +185,7 @@ impl Upstream {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(settings.in_flight_max)
             .build(connector);
-        Arc::new(Self { room: Semaphore::new(settings.in_flight_max), turn: AtomicUsize::new(0), client, settings })
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), client, settings })
     }
 
     #[must_use]
@@ -148,15 +199,15 @@ impl Upstream {
     }
 
     async fn send(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
-        let admitted = tokio::time::timeout(self.settings.connect_timeout, self.room.acquire()).await;
-        let Ok(Ok(_place)) = admitted else { return Err(ForwardError::Unavailable) };
-        match tokio::time::timeout(self.settings.total_timeout, self.exchange(outgoing)).await {
+        let admitted = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.room).acquire_owned()).await;
+        let Ok(Ok(place)) = admitted else { return Err(ForwardError::Unavailable) };
+        match tokio::time::timeout(self.settings.total_timeout, self.exchange(outgoing, place)).await {
             Ok(result) => result,
             Err(_) => Err(ForwardError::Timeout),
         }
     }
 
-    async fn exchange(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
         let mut last = ForwardError::Unavailable;
         for _ in 0..self.settings.targets.len() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.settings.targets.len().max(1);
@@ -173,22 +224,53 @@ impl Upstream {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response).await,
+                Ok(Ok(response)) => return self.read(response, outgoing.beginning_bytes, place).await,
             }
         }
         Err(last)
     }
 
-    async fn read(&self, response: http::Response<hyper::body::Incoming>) -> Result<Unfiltered, ForwardError> {
-        let (head, body) = response.into_parts();
-        match Limited::new(body, self.settings.answer_bytes_max).collect().await {
-            Ok(whole) => Ok(Unfiltered { status: head.status, headers: head.headers, body: whole.to_bytes() }),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ForwardError::TooLarge),
-            Err(error) => {
-                tracing::warn!(upstream = %self.settings.name, %error, "upstream answer broke off");
-                Err(ForwardError::Broken)
+    /// Reads an answer to its end, or as much of it as is wanted to begin with.
+    async fn read(
+        &self,
+        response: http::Response<Incoming>,
+        beginning: Option<usize>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Unfiltered, ForwardError> {
+        let (head, mut body) = response.into_parts();
+        let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
+        let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+        loop {
+            let received = first.len().max(whole.len());
+            if beginning.is_some_and(|wanted| received >= wanted) {
+                break;
+            }
+            let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
+                let body = if whole.is_empty() { first } else { whole.freeze() };
+                return Ok(Unfiltered { status: head.status, headers: head.headers, body, rest: None });
+            };
+            if received + data.len() > bytes_max {
+                return Err(ForwardError::TooLarge);
+            }
+            // What comes in one piece is not copied.
+            if received == 0 {
+                first = data;
+            } else {
+                whole.extend_from_slice(if whole.is_empty() { &first } else { &[] });
+                whole.extend_from_slice(&data);
             }
         }
+        let beginning = if whole.is_empty() { first } else { whole.freeze() };
+        let rest = Rest {
+            body,
+            name,
+            received: beginning.len(),
+            bytes_max: LIST_BYTES_MAX,
+            idle_timeout: self.settings.first_byte_timeout,
+            time_left: self.settings.total_timeout,
+            _place: place,
+        };
+        Ok(Unfiltered { status: head.status, headers: head.headers, body: beginning, rest: Some(rest) })
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {

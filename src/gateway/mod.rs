@@ -11,6 +11,7 @@ mod governance;
 mod instance;
 mod judge;
 mod keep;
+mod list;
 pub mod listener;
 mod none;
 pub mod permit;

@@ -2,6 +2,7 @@
 //! methods and content types.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
@@ -10,7 +11,7 @@ use super::answer::{contact, content_type, cut_problem, denied, response_headers
 use super::forward::forward;
 use super::judge::Asked;
 use super::permit::Permitted;
-use super::pipeline::{Ending, Halt, NO_BODY};
+use super::pipeline::{Ending, Footing, Halt, NO_BODY};
 use super::premises::Premises;
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
@@ -89,12 +90,10 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: 0,
+        rows: AtomicU64::new(0),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on: Vec::new(),
-        premises: Premises::default(),
     };
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };
     shared.metrics.decided("permit");
     let answer_head = Head {
         status: unfiltered.status,
@@ -105,7 +104,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
     };
-    Ok(answer(answer_head, Part::new(filtered, head), Arc::new(ending)))
+    Ok(answer(answer_head, Part::new(filtered, head, Arc::new(footing)), Arc::new(ending)))
 }
 
 /// What policies are asked about such a route: nobody's facts.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -15,8 +16,9 @@ use super::answer::{
 };
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
+use super::list;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
-use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
+use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
@@ -29,7 +31,7 @@ use crate::filter::{self, Report};
 use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
-const ATTEMPTS_MAX: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 type Requested = (Identifier, Option<Standing>);
 
@@ -50,13 +52,18 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let (permitted, entry, covered) = head(&routed, &entitled, &shape, requested.as_ref())?;
     let pending = shared.log.append(entry)?;
     let base_path = routed.upstream.base_path();
-    let outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
+    let mut outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
+    outgoing.beginning_bytes = list::beginning_bytes(&routed);
     let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
     let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
-    release(shared, call, routed, recorded, unfiltered, requested.map(|(id, _)| id), covered).await
+    let customer = requested.map(|(id, _)| id);
+    if unfiltered.rest.is_some() {
+        return list::release(shared, call, routed, recorded, unfiltered, customer).await;
+    }
+    release(shared, call, routed, recorded, unfiltered, customer, covered).await
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
@@ -132,7 +139,7 @@ async fn release(
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
-            Some(_) | None => Some(record_part(shared, &head, &cut.report, groups).await?),
+            Some(_) | None => Some(record_part(shared, head.index(), &cut.report, groups).await?),
         };
         let generation = routed.snapshot.generation;
         let premises = routed.asked.premises.clone();
@@ -163,7 +170,7 @@ async fn release(
 
 /// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
 /// taken stays taken, whether or not the answer then goes out.
-async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: &mut Basis, uses: &BTreeSet<EventId>) -> Result<bool, Halt> {
+pub(super) async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: &mut Basis, uses: &BTreeSet<EventId>) -> Result<bool, Halt> {
     let (ledger, events) = (Arc::clone(&shared.ledger), uses.iter().copied().collect::<Vec<_>>());
     let unavailable = || Halt::refuse_of(&routed.facts, head, Code::ConsentUnavailable, Vec::new());
     match tokio::task::spawn_blocking(move || ledger.reserve_uses(&events)).await {
@@ -181,7 +188,7 @@ async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: 
 }
 
 /// The same request under the configuration and policies that are active now.
-fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
+pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
     let mut now = route(shared, &shared.snapshot(), call).map_err(|halt| match halt {
         Halt::Refused(mut refusal) => {
             refusal.head = Some((head.index(), head.decision_id().to_string()));
@@ -297,12 +304,10 @@ fn let_go(
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: cut.report.rows.into(),
+        rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on,
-        premises: routed.asked.premises.clone(),
     };
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
     let filtered = cut.report.withheld.len();
     shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });
     tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
@@ -315,7 +320,7 @@ fn let_go(
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
     };
-    answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head)), Arc::new(ending))
+    answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending))
 }
 
 fn with_contact(problem: Problem, routed: &Routed) -> Problem {

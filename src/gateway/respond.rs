@@ -4,12 +4,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 
 use super::problem::{Code, Problem};
 use crate::audit::Recorded;
@@ -23,29 +24,48 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct Part {
     filtered: Filtered,
     recorded: Recorded,
+    /// What they were decided on; asked before each piece. Before the first, too: an HTTP/2 client that opens no window may
+    /// wait with it for as long as it likes.
+    holds: Arc<dyn Holds>,
 }
 
 impl Part {
     #[must_use]
-    pub fn new(filtered: Filtered, recorded: Recorded) -> Self {
-        Self { filtered, recorded }
+    pub fn new(filtered: Filtered, recorded: Recorded, holds: Arc<dyn Holds>) -> Self {
+        Self { filtered, recorded, holds }
     }
+}
+
+/// A decision that may have been overtaken.
+pub trait Holds: Send + Sync + std::fmt::Debug {
+    /// Whether what was decided still holds.
+    fn still_holds(&self) -> bool;
 }
 
 /// Watches an answer on its way out.
 pub trait Watch: Send + Sync {
-    /// Whether what was decided still holds; asked before each piece. Before the first, too: an HTTP/2 client that opens no
-    /// window may wait with it for as long as it likes.
-    fn still_holds(&self) -> bool;
+    /// A further part begins to go out.
+    fn began(&self, rows: u64);
     /// The answer is over; `complete` is false when it was cut or the client went away.
     fn ended(&self, bytes: u64, complete: bool);
+}
+
+/// A further part of an answer.
+#[derive(Debug)]
+pub struct Next {
+    pub part: Part,
+    pub rows: u64,
+    pub is_last: bool,
 }
 
 /// The body of every response.
 pub struct Reply {
     rest: Bytes,
     sent: u64,
+    holds: Option<Arc<dyn Holds>>,
     watch: Option<Arc<dyn Watch>>,
+    /// Where further parts come from. It ends before its last part when the answer broke off.
+    more: Option<mpsc::Receiver<Next>>,
 }
 
 impl std::fmt::Debug for Reply {
@@ -54,37 +74,69 @@ impl std::fmt::Debug for Reply {
     }
 }
 
-/// The answer was taken back while it was being sent.
+/// The answer ends before its end: the client must see that.
 #[derive(Debug, thiserror::Error)]
-#[error("the decision changed while the answer was being sent")]
-pub struct TakenBack;
+pub enum BrokenOff {
+    #[error("the decision changed while the answer was being sent")]
+    TakenBack,
+    #[error("the answer could not be told to its end")]
+    Unfinished,
+}
 
 impl Reply {
+    fn whole(bytes: Bytes) -> Self {
+        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None }
+    }
+
     fn finish(&mut self, complete: bool) {
         if let Some(watch) = self.watch.take() {
             watch.ended(self.sent, complete);
         }
     }
+
+    fn break_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.finish(false);
+        (self.rest, self.more) = (Bytes::new(), None);
+        Poll::Ready(Some(Err(why)))
+    }
+
+    /// Takes the next part when there is one; `None` at the end.
+    fn turn(&mut self, next: Option<Next>) -> Option<BrokenOff> {
+        let Some(Next { part, rows, is_last }) = next else { return Some(BrokenOff::Unfinished) };
+        if let Some(watch) = &self.watch {
+            watch.began(rows);
+        }
+        tracing::trace!(entry = part.recorded.index(), "releasing");
+        (self.rest, self.holds) = (part.filtered.into_bytes(), Some(part.holds));
+        if is_last {
+            self.more = None;
+        }
+        None
+    }
 }
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = TakenBack;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
-        if self.rest.is_empty() {
-            self.finish(true);
-            return Poll::Ready(None);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        while self.rest.is_empty() {
+            let Some(more) = self.more.as_mut() else {
+                self.finish(true);
+                return Poll::Ready(None);
+            };
+            let next = ready!(more.poll_recv(cx));
+            if let Some(broken) = self.turn(next) {
+                return self.break_off(broken);
+            }
         }
-        if self.watch.as_ref().is_some_and(|w| !w.still_holds()) {
-            self.finish(false);
-            self.rest = Bytes::new();
-            return Poll::Ready(Some(Err(TakenBack)));
+        if self.holds.as_ref().is_some_and(|holds| !holds.still_holds()) {
+            return self.break_off(BrokenOff::TakenBack);
         }
         let piece = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(piece);
         self.sent = self.sent.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if self.rest.is_empty() {
+        if self.is_end_stream() {
             // hyper does not ask again once the announced length is reached.
             self.finish(true);
         }
@@ -92,17 +144,23 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && self.more.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+        let here = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        if self.more.is_none() {
+            return SizeHint::with_exact(here);
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(here);
+        hint
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let complete = self.rest.is_empty();
+        let complete = self.is_end_stream();
         self.finish(complete);
     }
 }
@@ -126,16 +184,22 @@ pub struct Head {
 /// The answer to a permitted request.
 #[must_use]
 pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> {
-    let Part { filtered, recorded } = part;
+    answer_in_parts(head, part, None, watch)
+}
+
+/// The same for an answer of which more parts follow.
+#[must_use]
+pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next>>, watch: Arc<dyn Watch>) -> Response<Reply> {
+    let Part { filtered, recorded, holds } = first;
     tracing::trace!(entry = recorded.index(), "releasing");
-    let length = filtered.len();
-    let bytes = if head.bodiless { Bytes::new() } else { filtered.into_bytes() };
-    let mut response = Response::new(Reply { rest: bytes, sent: 0, watch: Some(watch) });
+    let (length, is_whole) = (filtered.len(), more.is_none());
+    let (bytes, more) = if head.bodiless { (Bytes::new(), None) } else { (filtered.into_bytes(), more) };
+    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more });
     *response.status_mut() = head.status;
     let headers = response.headers_mut();
     *headers = head.headers;
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    if head.bodiless && length > 0 {
+    if head.bodiless && length > 0 && is_whole {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(content_type) = head.content_type.filter(|_| length > 0) {
@@ -173,7 +237,7 @@ pub(super) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
 }
 
 fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply> {
-    let mut response = Response::new(Reply { rest: Bytes::from(problem.body(decision)), sent: 0, watch: None });
+    let mut response = Response::new(Reply::whole(Bytes::from(problem.body(decision))));
     *response.status_mut() = problem.code.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -217,16 +281,26 @@ mod tests {
 
     use super::*;
 
-    /// Holds for so many questions, and notes the ends.
+    /// Holds for so many questions.
+    #[derive(Debug, Default)]
+    struct Patient(AtomicUsize);
+
+    impl Holds for Patient {
+        fn still_holds(&self) -> bool {
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        }
+    }
+
+    /// Notes rows and ends.
     #[derive(Default)]
-    struct Patient {
-        holds: AtomicUsize,
+    struct Noted {
+        rows: Mutex<Vec<u64>>,
         ends: Mutex<Vec<(u64, bool)>>,
     }
 
-    impl Watch for Patient {
-        fn still_holds(&self) -> bool {
-            self.holds.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    impl Watch for Noted {
+        fn began(&self, rows: u64) {
+            self.rows.lock().unwrap().push(rows);
         }
 
         fn ended(&self, bytes: u64, complete: bool) {
@@ -234,22 +308,37 @@ mod tests {
         }
     }
 
-    async fn sent(bytes: usize, holds: usize) -> (usize, bool, Vec<(u64, bool)>) {
-        let watch = Arc::new(Patient { holds: holds.into(), ..Patient::default() });
-        let mut reply = Reply { rest: Bytes::from(vec![b' '; bytes]), sent: 0, watch: Some(Arc::clone(&watch) as Arc<dyn Watch>) };
-        let (mut received, mut broken) = (0, false);
+    /// Bytes received, how it broke, and what was noted.
+    async fn received(bytes: usize, holds: usize, more: Option<mpsc::Receiver<Next>>) -> (usize, Option<String>, Vec<(u64, bool)>) {
+        let watch = Arc::new(Noted::default());
+        let holds: Arc<dyn Holds> = Arc::new(Patient(holds.into()));
+        let mut reply =
+            Reply { rest: Bytes::from(vec![b' '; bytes]), sent: 0, holds: Some(holds), watch: Some(Arc::clone(&watch) as Arc<dyn Watch>), more };
+        let (mut received, mut broken) = (0, None);
         while let Some(frame) = reply.frame().await {
             match frame {
                 Ok(frame) => received += frame.into_data().unwrap().len(),
-                Err(TakenBack) => broken = true,
-            }
-            if broken {
-                break;
+                Err(error) => {
+                    broken = Some(format!("{error:?}"));
+                    break;
+                }
             }
         }
         drop(reply);
         let ends = watch.ends.lock().unwrap().clone();
         (received, broken, ends)
+    }
+
+    async fn sent(bytes: usize, holds: usize) -> (usize, bool, Vec<(u64, bool)>) {
+        let (received, broken, ends) = received(bytes, holds, None).await;
+        (received, broken.is_some(), ends)
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ends_before_its_last_part_breaks_the_answer_off() {
+        let (to, from) = mpsc::channel::<Next>(1);
+        drop(to);
+        assert_eq!(received(10, 9, Some(from)).await, (10, Some("Unfinished".to_owned()), vec![(10, false)]));
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl Routed {
         if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
             headers.insert(http::header::AUTHORIZATION, token.clone());
         }
-        Outgoing { method, path, headers, body, traceparent: call.trace.header() }
+        Outgoing { method, path, headers, body, traceparent: call.trace.header(), beginning_bytes: None }
     }
 }
 

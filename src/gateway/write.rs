@@ -2,6 +2,7 @@
 //! intent is durable before anything is sent, and what the upstream answers is cut like a read.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -12,7 +13,7 @@ use super::answer::{contact, content_type, cut_problem, denied, limits, note_dri
 use super::forward::{Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
-use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body, record};
+use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body, record};
 use super::problem::{Code, Details, Problem};
 use super::read::look_up;
 use super::respond::{Head, Part, Reply, answer};
@@ -329,7 +330,7 @@ async fn release(
                 (Filtered::empty(), Report::default(), Vec::new(), None)
             } else {
                 let (filtered, report, decided_on, groups) = cut(shared, routed, &head, &unfiltered, requested)?;
-                let part = record_part(shared, &head, &report, groups).await?;
+                let part = record_part(shared, head.index(), &report, groups).await?;
                 (filtered, report, decided_on, Some(part))
             }
         }
@@ -344,12 +345,10 @@ async fn release(
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: if holds { report.rows.into() } else { 0 },
+        rows: AtomicU64::new(if holds { report.rows.into() } else { 0 }),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on,
-        premises: premises.clone(),
     };
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(routed, &unfiltered.headers),
@@ -359,7 +358,7 @@ async fn release(
         revision: shared.ledger.revision().0,
         bodiless: false,
     };
-    Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head)), Arc::new(ending)))
+    Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending)))
 }
 
 type WrittenAnswer = (Filtered, Report, Vec<DecidedOn>, Vec<Group>);
