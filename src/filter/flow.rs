@@ -21,7 +21,7 @@ use super::path::{At, Pattern, Place, Trail, Trodden, through};
 use super::reader::{Everything, Habits, Reader, Stop, no_byte_order_mark, space};
 use super::report::Notes;
 use super::{Filtered, Judge, Limits, Report};
-use crate::model::{Category, CountRule, ResponsePlan, Step, Subject};
+use crate::model::{Category, CountRule, PathPattern, ResponsePlan, Step, Subject};
 
 /// A part is closed when it has so many bytes, or so many rows, or so many bytes were read for it.
 const PART_BYTES: usize = 256 * 1024;
@@ -39,6 +39,8 @@ pub struct Flow<P, C> {
     limits: Limits,
     selected_by: Vec<Category>,
     outline: Arc<Outline>,
+    /// Where the rows or the object stand, for reports.
+    base: PathPattern,
     reader: Reader,
     habits: Arc<Habits>,
     known: Known,
@@ -47,14 +49,16 @@ pub struct Flow<P, C> {
     frames: Vec<Frame>,
     expects: Expects,
     /// Bytes done with before those that are being fed; of them those of the parts taken.
-    passed: usize,
+    offset: usize,
     taken: usize,
+    /// How many bytes there should be before it is fed again.
     wants: usize,
     notes: Notes,
     out: Vec<u8>,
     held: Vec<Held>,
     totals: Totals,
     rows: Counted,
+    /// Rows of the parts taken.
     told: Counted,
     found: Found,
     removed: bool,
@@ -85,9 +89,9 @@ struct Frame {
     name: Option<String>,
     names: HashSet<String>,
     names_bytes: usize,
-    /// How many items it had.
+    /// How many things it had so far.
     items: usize,
-    /// Something was written in it; something of that was kept, so that it cannot be left out.
+    /// Something of it goes out, so that a comma comes next; something that was kept, so that it cannot be left out.
     written: bool,
     kept: bool,
     /// Where it begins among what goes out, with what separates it from what stands before; how much is held there.
@@ -151,13 +155,14 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             limits: *limits,
             selected_by: selected_by.to_vec(),
             outline: Arc::new(outline(&plan)),
+            base: base(&plan),
             reader: Reader::new(Sender::Upstream, limits.depth_max),
             habits: shapes.habits(),
             known: Known::default(),
             trail: Vec::new(),
             frames: Vec::new(),
             expects: Expects::Root,
-            passed: 0,
+            offset: 0,
             taken: 0,
             wants: 0,
             notes: Notes::default(),
@@ -191,15 +196,16 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     /// # Errors
     /// [`CutError`]; then no byte of what was not released before may go out.
     pub fn feed(&mut self, bytes: &[u8], is_last: bool, judge: &mut dyn Judge) -> Result<usize, CutError> {
+        let mut feed = Feed { bytes, is_last, judge };
         let mut at = 0;
-        if self.passed == 0 {
+        if self.offset == 0 {
             no_byte_order_mark(bytes)?;
         }
         while !self.is_full(at) {
             if self.out.len() > self.limits.body_bytes_max.max(2 * PART_BYTES) {
                 return Err(Unreadable::TooLarge { max: self.limits.body_bytes_max }.into());
             }
-            match self.step(bytes, at, is_last, judge).map_err(|error| self.placed(error))? {
+            match self.step(&mut feed, at).map_err(|error| self.placed(error))? {
                 Moved::To(next) if next == bytes.len() && self.expects == Expects::End => {
                     at = next;
                     break;
@@ -217,7 +223,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
                 }
             }
         }
-        self.passed += at;
+        self.offset += at;
         let left = bytes.len() - at;
         self.wants = left + if left < PART_BYTES { 1 } else { left / 2 };
         Ok(at)
@@ -231,7 +237,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     fn is_full(&self, fed: usize) -> bool {
         let rows = self.rows.seen - self.told.seen;
-        !self.is_one_part && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.passed - self.taken + fed >= PART_SOURCE_BYTES)
+        !self.is_one_part
+            && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.offset - self.taken + fed >= PART_SOURCE_BYTES)
             && self.can_part()
     }
 
@@ -266,7 +273,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     /// When the body was not what the plan says.
     pub fn finish(&mut self) -> Result<Cut, CutError> {
         if self.expects != Expects::End {
-            return Err(Unreadable::Syntax { at: self.passed }.into());
+            return Err(Unreadable::Syntax { at: self.offset }.into());
         }
         self.shapes.learn(self.reader.learnt());
         match &*self.plan {
@@ -306,13 +313,13 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         report.dropped = u32::try_from(seen - released).unwrap_or(u32::MAX);
         report.counts_removed = std::mem::take(&mut self.removed);
         report.counts_corrected = std::mem::take(&mut self.corrected);
-        (self.told, self.taken) = (self.rows, self.passed);
+        (self.told, self.taken) = (self.rows, self.offset);
         Cut { filtered: Filtered(Bytes::from(std::mem::take(&mut self.out))), report }
     }
 
     /// Errors name the byte of the whole body.
     fn placed(&self, error: CutError) -> CutError {
-        let base = self.passed;
+        let base = self.offset;
         let CutError::Unreadable(reason) = error else { return error };
         CutError::Unreadable(match reason {
             Unreadable::NotUtf8 { at } => Unreadable::NotUtf8 { at: base + at },
@@ -332,16 +339,16 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     }
 
     /// Goes on by one thing: a unit, or the beginning or end of a container around the rows.
-    fn step(&mut self, bytes: &[u8], from: usize, is_last: bool, judge: &mut dyn Judge) -> Result<Moved, CutError> {
-        let at = space(bytes, from);
-        let Some(byte) = bytes.get(at) else {
+    fn step(&mut self, feed: &mut Feed<'_, '_>, from: usize) -> Result<Moved, CutError> {
+        let at = space(feed.bytes, from);
+        let Some(byte) = feed.bytes.get(at) else {
             return Ok(if self.expects == Expects::End { Moved::To(at) } else { Moved::Short(at) });
         };
         let Some(frame) = self.frames.last() else {
             return match self.expects {
                 Expects::Root => {
                     let alive = (0..self.outline.len()).collect();
-                    self.thing(Feed { bytes, is_last, judge }, at, at, None, alive)
+                    self.thing(feed, at, at, None, alive)
                 }
                 Expects::First | Expects::Next | Expects::End => Err(Unreadable::Trailing { at }.into()),
             };
@@ -351,17 +358,17 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             (b'}', Expects::First | Expects::Next) if is_object => Ok(self.leave(at + 1)),
             (b']', Expects::First | Expects::Next) if !is_object => Ok(self.leave(at + 1)),
             (b',', Expects::Next) => {
-                let next = space(bytes, at + 1);
+                let next = space(feed.bytes, at + 1);
                 // A comma counts only with what it announces.
-                if next == bytes.len() { Ok(Moved::Short(at)) } else { self.child(Feed { bytes, is_last, judge }, at, next) }
+                if next == feed.bytes.len() { Ok(Moved::Short(at)) } else { self.child(feed, at, next) }
             }
-            (_, Expects::First) => self.child(Feed { bytes, is_last, judge }, at, at),
+            (_, Expects::First) => self.child(feed, at, at),
             _ => Err(Unreadable::Syntax { at }.into()),
         }
     }
 
     /// A member or an item that begins at `at`; fed again from `from` when it is short.
-    fn child(&mut self, feed: Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
+    fn child(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
         let Some(frame) = self.frames.last() else { return Err(Unreadable::Syntax { at }.into()) };
         if frame.is_list {
             return self.row(feed, from, at);
@@ -370,7 +377,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             let alive = self.lead(&frame.alive, Place::Item(frame.items));
             return self.thing(feed, from, at, None, alive);
         }
-        let Feed { bytes, is_last, .. } = feed;
+        let Feed { bytes, is_last, .. } = *feed;
         if bytes.get(at) != Some(&b'"') {
             return Err(Unreadable::Syntax { at }.into());
         }
@@ -401,7 +408,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     }
 
     /// A value outside the list that begins at `at`, where these patterns are alive.
-    fn thing(&mut self, feed: Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
+    fn thing(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
         let depth = self.frames.len();
         let part = alive.iter().filter_map(|number| self.outline.get(*number)).find(|p| p.rule == Outer::Part);
         let (is_part, is_on_the_way) = (part.is_some_and(|p| p.names(depth)), part.is_some());
@@ -452,7 +459,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     }
 
     /// Something in the innermost container has been passed; what went out of it begins at `mark`.
-    fn passed(&mut self, kept: bool, mark: usize) {
+    fn step_over(&mut self, kept: bool, mark: usize) {
         if kept {
             if let Some(frame) = self.frames.last_mut() {
                 (frame.written, frame.kept) = (true, true);
@@ -517,16 +524,15 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             } else {
                 self.held.truncate(frame.mark.1);
             }
-            self.passed(frame.kept, frame.mark.0);
+            self.step_over(frame.kept, frame.mark.0);
         }
         Moved::To(end)
     }
 
     /// A value outside the list that is read whole.
-    fn unit(&mut self, feed: Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
+    fn unit(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
         let depth = self.frames.len();
-        let depth_before = u16::try_from(depth).unwrap_or(u16::MAX);
-        let end = match self.reader.value(feed.bytes, at, feed.is_last, depth_before, At::default(), &Everything) {
+        let end = match self.reader.value(feed.bytes, at, feed.is_last, self.depth(), At::default(), &Everything) {
             Ok(end) => end,
             Err(stop) => return short(stop, from),
         };
@@ -536,7 +542,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         let value = self.reader.tape(feed.bytes).root()?;
         self.totals.see(value, &patterns, depth);
         if let ResponsePlan::Rows { rows, .. } = &*self.plan {
-            self.found.list |= value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
+            self.found.list |=
+                value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
         }
         let mark = self.out.len();
         let may_change = patterns.iter().any(|p| p.rule == Outer::Count(CountRule::Rows));
@@ -549,9 +556,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         self.begin(name.map(|(raw, _)| raw));
         let mut text = String::new();
         let tape = self.reader.tape(feed.bytes);
-        let base = self.frames.iter().skip(1).map(|frame| place(&frame.name)).chain(name.map(|(_, name)| Place::Member(name))).collect();
-        let mut envelope =
-            Envelope { notes: &mut self.notes, base, trail: Trail::default(), count: None, removed: false, corrected: false };
+        let base = self.frames.iter().skip(1).map(|frame| place(frame.name.as_ref())).chain(name.map(|(_, name)| Place::Member(name))).collect();
+        let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count: None, removed: false, corrected: false };
         let mut kept = envelope.value(tape.root()?, &patterns, depth, &mut text);
         self.removed |= envelope.removed;
         if self.frames.is_empty() && !kept {
@@ -559,15 +565,15 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             text = match tape.root()?.kind() {
                 Kind::Object => "{}".to_owned(),
                 Kind::Array => "[]".to_owned(),
-                Kind::Null | Kind::Bool | Kind::Number | Kind::String => match &*self.plan {
-                    ResponsePlan::Rows { .. } => return Err(Unreadable::NoRows.into()),
-                    _ => return Err(Unreadable::TopLevel.into()),
-                },
+                Kind::Null | Kind::Bool | Kind::Number | Kind::String => {
+                    let is_list = matches!(*self.plan, ResponsePlan::Rows { .. });
+                    return Err(if is_list { Unreadable::NoRows } else { Unreadable::TopLevel }.into());
+                }
             };
             kept = true;
         }
         self.out.extend_from_slice(text.as_bytes());
-        self.passed(kept, mark);
+        self.step_over(kept, mark);
         Ok(Moved::To(end))
     }
 
@@ -600,7 +606,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
                 continue;
             }
             let Ok(value) = self.reader.tape(&held.value).root() else { continue };
-            let base = held.path.iter().map(place).collect();
+            let base = held.path.iter().map(|name| place(name.as_ref())).collect();
             let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count, removed: false, corrected: false };
             let mut text = String::new();
             let kept = envelope.value(value, &patterns, held.depth, &mut text);
@@ -619,55 +625,29 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         usize::try_from(*max).unwrap_or(usize::MAX)
     }
 
-    fn row(&mut self, feed: Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
-        let ResponsePlan::Rows { shape, .. } = &*self.plan else { return Err(Unreadable::NoRows.into()) };
-        let root = self.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?.root();
-        let depth = u16::try_from(self.frames.len()).unwrap_or(u16::MAX);
-        let end = match self.reader.value(feed.bytes, at, feed.is_last, depth, root, &Trodden { ways: &self.shapes.ways, habits: &self.habits }) {
+    fn row(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
+        let end = match self.read(feed, at)? {
             Ok(end) => end,
             Err(stop) => return short(stop, from),
         };
         let mark = self.out.len();
         self.begin(None);
         self.rows.seen += 1;
-        let wanted = self.rows.seen <= self.rows_max();
-        let ResponsePlan::Rows { rows, shape, .. } = &*self.plan else { return Err(Unreadable::NoRows.into()) };
-        let compiled = self.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?;
-        let tape = self.reader.tape(feed.bytes);
-        let row = tape.root()?;
-        let mut cutter = Cutter {
-            shapes: &self.shapes,
-            tape,
-            judge: feed.judge,
-            selected_by: &self.selected_by,
-            notes: &mut self.notes,
-            known: &mut self.known,
-            base: rows,
-            trail: &mut self.trail,
-            single: false,
-            error: false,
-        };
-        let mut out = Out::new(feed.bytes, &mut self.out);
-        out.start(at);
-        let goes = wanted && row.is_container() && cutter.object(row, compiled, &Whose::Named, None, &mut out) == Outcome::Released;
-        let error = cutter.error;
-        out.flush();
+        let outcome = if self.rows.seen <= self.rows_max() { self.cut(feed, at, &Whose::Named)? } else { Outcome::Refused };
+        let goes = outcome == Outcome::Released;
         self.rows.released += usize::from(goes);
-        if error {
+        if self.found.error {
             self.notes.release_nothing();
             let dropped = u32::try_from(self.rows.seen - self.told.seen).unwrap_or(u32::MAX);
             return Err(CutError::OnDenyError(Report { dropped, ..std::mem::take(&mut self.notes).into_report(&self.shapes) }));
         }
-        self.passed(goes, mark);
+        self.step_over(goes, mark);
         Ok(Moved::To(end))
     }
 
-    fn object(&mut self, feed: Feed<'_, '_>, from: usize, at: usize, name: Named<'_>) -> Result<Moved, CutError> {
-        let ResponsePlan::Object { shape, subject, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
-        let root = self.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?.root();
-        let subject = *subject;
-        let depth = u16::try_from(self.frames.len()).unwrap_or(u16::MAX);
-        let end = match self.reader.value(feed.bytes, at, feed.is_last, depth, root, &Trodden { ways: &self.shapes.ways, habits: &self.habits }) {
+    fn object(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>) -> Result<Moved, CutError> {
+        let ResponsePlan::Object { subject, .. } = *self.plan else { return Err(Unreadable::TopLevel.into()) };
+        let end = match self.read(feed, at)? {
             Ok(end) => end,
             Err(stop) => return short(stop, from),
         };
@@ -677,11 +657,28 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             Subject::Request => Whose::Requested(feed.judge.requested().ok_or(CutError::SubjectAbsent)?),
         };
         let mark = self.out.len();
-        self.out.reserve(end - at);
         self.begin(name.map(|(raw, _)| raw));
-        let ResponsePlan::Object { at: place, shape, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
-        let compiled = self.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?;
+        let outcome = self.cut(feed, at, &whose)?;
+        self.found.object = Some(outcome);
+        self.step_over(outcome == Outcome::Released, mark);
+        Ok(Moved::To(end))
+    }
+
+    /// Reads a row or the object; where it ends.
+    fn read(&mut self, feed: &Feed<'_, '_>, at: usize) -> Result<Result<usize, Stop>, CutError> {
+        let shape = self.plan.shape().and_then(|shape| self.shapes.get(shape.name)).ok_or(Unreadable::TopLevel)?;
+        let (depth, guide) = (self.depth(), Trodden { ways: &self.shapes.ways, habits: &self.habits });
+        Ok(self.reader.value(feed.bytes, at, feed.is_last, depth, shape.root(), &guide))
+    }
+
+    /// Cuts what was read.
+    fn cut(&mut self, feed: &mut Feed<'_, '_>, at: usize, whose: &Whose) -> Result<Outcome, CutError> {
+        let shape = self.plan.shape().and_then(|shape| self.shapes.get(shape.name)).ok_or(Unreadable::TopLevel)?;
         let tape = self.reader.tape(feed.bytes);
+        let value = tape.root()?;
+        if !value.is_container() {
+            return Ok(Outcome::NoSubject);
+        }
         let mut cutter = Cutter {
             shapes: &self.shapes,
             tape,
@@ -689,19 +686,30 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             selected_by: &self.selected_by,
             notes: &mut self.notes,
             known: &mut self.known,
-            base: place,
+            base: &self.base,
             trail: &mut self.trail,
-            single: true,
+            single: matches!(*self.plan, ResponsePlan::Object { .. }),
             error: false,
         };
         let mut out = Out::new(feed.bytes, &mut self.out);
         out.start(at);
-        let outcome = cutter.object(tape.root()?, compiled, &whose, None, &mut out);
-        self.found.error = cutter.error;
+        let outcome = cutter.object(value, shape, whose, None, &mut out);
+        self.found.error |= cutter.error;
         out.flush();
-        self.found.object = Some(outcome);
-        self.passed(outcome == Outcome::Released, mark);
-        Ok(Moved::To(end))
+        Ok(outcome)
+    }
+
+    fn depth(&self) -> u16 {
+        u16::try_from(self.frames.len()).unwrap_or(u16::MAX)
+    }
+}
+
+/// Where the rows or the object stand.
+fn base(plan: &ResponsePlan) -> PathPattern {
+    match plan {
+        ResponsePlan::Object { at, .. } => at.clone(),
+        ResponsePlan::Rows { rows, .. } => rows.clone(),
+        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } => PathPattern::default(),
     }
 }
 
@@ -709,8 +717,8 @@ fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'stati
     alive.iter().filter_map(|number| outline.get(*number)).collect()
 }
 
-fn place(name: &Option<String>) -> Place<'_> {
-    name.as_deref().map_or(Place::Item(0), Place::Member)
+fn place(name: Option<&String>) -> Place<'_> {
+    name.map_or(Place::Item(0), |name| Place::Member(name))
 }
 
 /// Whether an empty array at this depth stands where lists could have been: `groups[].rows[]` with `{"groups": []}`.
