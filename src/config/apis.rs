@@ -210,7 +210,12 @@ fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
         ResponsePlan::Object { at, shape, .. } if !shape.customer.is_empty() => {
             Some(Customer::Lookup { route: route.key, template: target.template.clone(), at: at.clone(), shape: Arc::clone(shape) })
         }
-        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
+        ResponsePlan::Empty
+        | ResponsePlan::Free { .. }
+        | ResponsePlan::Open { .. }
+        | ResponsePlan::Object { .. }
+        | ResponsePlan::Rows { .. }
+        | ResponsePlan::Stream { .. } => {
             place.error_help("that route does not say whose object it answers", "look up a route with one object whose shape has `customer`");
             None
         }

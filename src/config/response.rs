@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::read::{Table, Value};
 use super::shapes::{Names, path};
 use crate::catalog::Catalog;
-use crate::model::{CountRule, PathPattern, ResponsePlan, Shape, Step, Subject};
+use crate::model::{CountRule, Framing, PathPattern, ResponsePlan, Shape, Step, Subject};
 
 const COUNTS: [(&str, CountRule); 3] = [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free)];
 
@@ -15,8 +15,17 @@ pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Op
         return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| ResponsePlan::Empty);
     }
     let mut table = value.table("`response`")?;
-    table.later(&["stream", "error", "counts_from"]);
+    table.later(&["error", "counts_from"]);
+    let stream = table.opt("stream");
     let read = match (table.opt("shape"), table.opt("rows"), table.opt("content_types")) {
+        (Some(shape), None, None) if stream.is_some() => stream.and_then(|value| self::stream(&mut table, shape, value, names, catalog)),
+        _ if stream.is_some() => {
+            value.error_help(
+                "a stream has a `shape`, which its records have, and neither `rows` nor `content_types`",
+                "write `{ stream = \"ndjson\", shape = … }`",
+            );
+            None
+        }
         (Some(shape), Some(rows), None) => self::rows(&mut table, shape, rows, names, catalog),
         (Some(shape), None, None) => object(&mut table, shape, names, catalog),
         (None, None, Some(types)) => content_types(types).map(|content_types| ResponsePlan::Free { content_types }),
@@ -79,6 +88,33 @@ fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<
         None => None,
     };
     Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max })
+}
+
+/// Records of this shape, one after the other.
+fn stream(table: &mut Table<'_>, shape: Value<'_>, value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let shape = shape_of(shape, names, catalog);
+    let is_events = value.word("stream", &[("ndjson", false), ("sse", true)]);
+    let (events, ids) = (table.opt("events"), table.opt("event_ids"));
+    let framing = if is_events? {
+        let names = events.map_or_else(|| Some(Vec::new()), |v| v.each(event_name));
+        let with_ids = ids.map_or(Some(false), |v| v.word("rule", &[("free", true), ("remove", false)]));
+        Framing::Events { names: names?, with_ids: with_ids? }
+    } else {
+        for place in [events, ids].into_iter().flatten() {
+            place.error("this belongs to `stream = \"sse\"`");
+        }
+        Framing::Ndjson
+    };
+    Some(ResponsePlan::Stream { framing, shape: shape? })
+}
+
+fn event_name(value: Value<'_>) -> Option<String> {
+    let text = value.str()?;
+    let plain = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/".contains(&b));
+    if !plain {
+        value.error_help("this is not a name of events", "letters, digits and `_-.:/`, as the upstream writes it after `event:`");
+    }
+    plain.then(|| text.to_owned())
 }
 
 fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {

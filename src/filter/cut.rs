@@ -46,7 +46,7 @@ pub fn cut(
     match plan {
         ResponsePlan::Empty => return Ok(Cut { filtered: Filtered::empty(), report: Report::default() }),
         ResponsePlan::Free { .. } => return Err(Unreadable::ContentType.into()),
-        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {}
+        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } | ResponsePlan::Stream { .. } => {}
     }
     if body.len() > limits.body_bytes_max {
         return Err(Unreadable::TooLarge { max: limits.body_bytes_max }.into());

@@ -21,7 +21,7 @@ pub(super) fn outline(plan: &ResponsePlan) -> Outline {
     let pattern = |path: &'_ [Step], rule| Pattern { steps: path.to_vec().into(), rule };
     let all = |open: &[PathPattern]| open.iter().map(|path| pattern(&path.0, Outer::Open)).collect::<Vec<_>>();
     match plan {
-        ResponsePlan::Empty | ResponsePlan::Free { .. } => Vec::new(),
+        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => Vec::new(),
         ResponsePlan::Open { open } => all(open),
         ResponsePlan::Object { at, .. } => vec![pattern(&at.0, Outer::Part)],
         ResponsePlan::Rows { rows, counts, open, .. } => {

@@ -19,9 +19,10 @@ use super::object::{Cutter, Cutters, Known, Outcome, Whose};
 use super::out::Out;
 use super::path::{At, Pattern, Place, Trail, Trodden, through};
 use super::reader::{Everything, Habits, Reader, Stop, no_byte_order_mark, space};
+use super::records;
 use super::report::Notes;
 use super::{Filtered, Judge, Limits, Report};
-use crate::model::{Category, CountRule, PathPattern, ResponsePlan, Step, Subject};
+use crate::model::{Category, CountRule, Framing, PathPattern, ResponsePlan, Step, Subject};
 
 /// A part is closed when it has so many bytes, or so many rows, or so many bytes were read for it.
 const PART_BYTES: usize = 256 * 1024;
@@ -171,7 +172,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             totals: Totals::default(),
             rows: Counted::default(),
             told: Counted::default(),
-            found: Found::default(),
+            found: Found { list: matches!(*plan, ResponsePlan::Stream { .. }), ..Found::default() },
             removed: false,
             corrected: false,
             is_one_part: false,
@@ -283,7 +284,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
                 self.settle(whole.then_some(self.rows.released));
             }
             ResponsePlan::Object { .. } => self.object_outcome()?,
-            ResponsePlan::Open { .. } | ResponsePlan::Free { .. } | ResponsePlan::Empty => {}
+            ResponsePlan::Open { .. } | ResponsePlan::Free { .. } | ResponsePlan::Empty | ResponsePlan::Stream { .. } => {}
         }
         Ok(self.close())
     }
@@ -338,8 +339,73 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         })
     }
 
+    /// Goes on by one record of a stream.
+    fn record(&mut self, feed: &mut Feed<'_, '_>, at: usize) -> Result<Moved, CutError> {
+        let ResponsePlan::Stream { framing, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
+        let framing = framing.clone();
+        if at == feed.bytes.len() && feed.is_last {
+            self.expects = Expects::End;
+            return Ok(Moved::To(at));
+        }
+        let found = match &framing {
+            Framing::Ndjson => records::line(feed.bytes, at, feed.is_last),
+            Framing::Events { .. } => records::event(feed.bytes, at, feed.is_last)?,
+        };
+        let (record, end) = match found {
+            records::Found::Record(record, end) => (record, end),
+            records::Found::Nothing(end) => return Ok(Moved::To(end)),
+            records::Found::Short => return Ok(Moved::Short(at)),
+        };
+        let json = record.json.bytes();
+        let start = space(json, 0);
+        let mut whole = Feed { bytes: json, is_last: true, judge: &mut *feed.judge };
+        let read = self.read(&whole, start)?.map_err(|stop| match stop {
+            Stop::Incomplete => Unreadable::Syntax { at: json.len() },
+            Stop::Unreadable(reason) => reason,
+        })?;
+        if space(json, read) < json.len() {
+            return Err(Unreadable::Trailing { at: read }.into());
+        }
+        let mark = self.out.len();
+        self.rows.seen += 1;
+        let outcome = match (&framing, record.event) {
+            (Framing::Events { names, .. }, Some(name)) if !names.iter().any(|known| known == name) => {
+                self.notes.drift(|| "event".to_owned());
+                Outcome::Refused
+            }
+            _ => self.cut(&mut whole, start, &Whose::Named)?,
+        };
+        if self.found.error {
+            return Err(self.refused());
+        }
+        if outcome == Outcome::Released {
+            self.rows.released += 1;
+            match framing {
+                Framing::Ndjson => self.out.push(b'\n'),
+                Framing::Events { with_ids, .. } => {
+                    let data = self.out.split_off(mark);
+                    let id = record.id.filter(|id| with_ids && records::is_plain_id(id));
+                    records::write_event(record.event, id, record.retry, &data, &mut self.out);
+                }
+            }
+        } else {
+            self.out.truncate(mark);
+        }
+        Ok(Moved::To(end))
+    }
+
+    /// A member without which the answer must not go out is refused.
+    fn refused(&mut self) -> CutError {
+        self.notes.release_nothing();
+        let dropped = u32::try_from(self.rows.seen - self.told.seen).unwrap_or(u32::MAX);
+        CutError::OnDenyError(Report { dropped, ..std::mem::take(&mut self.notes).into_report(&self.shapes) })
+    }
+
     /// Goes on by one thing: a unit, or the beginning or end of a container around the rows.
     fn step(&mut self, feed: &mut Feed<'_, '_>, from: usize) -> Result<Moved, CutError> {
+        if matches!(*self.plan, ResponsePlan::Stream { .. }) {
+            return self.record(feed, from);
+        }
         let at = space(feed.bytes, from);
         let Some(byte) = feed.bytes.get(at) else {
             return Ok(if self.expects == Expects::End { Moved::To(at) } else { Moved::Short(at) });
@@ -637,9 +703,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         let goes = outcome == Outcome::Released;
         self.rows.released += usize::from(goes);
         if self.found.error {
-            self.notes.release_nothing();
-            let dropped = u32::try_from(self.rows.seen - self.told.seen).unwrap_or(u32::MAX);
-            return Err(CutError::OnDenyError(Report { dropped, ..std::mem::take(&mut self.notes).into_report(&self.shapes) }));
+            return Err(self.refused());
         }
         self.step_over(goes, mark);
         Ok(Moved::To(end))
@@ -709,7 +773,7 @@ fn base(plan: &ResponsePlan) -> PathPattern {
     match plan {
         ResponsePlan::Object { at, .. } => at.clone(),
         ResponsePlan::Rows { rows, .. } => rows.clone(),
-        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } => PathPattern::default(),
+        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Stream { .. } => PathPattern::default(),
     }
 }
 

@@ -26,6 +26,7 @@ mod object;
 mod out;
 mod path;
 mod reader;
+mod records;
 mod report;
 mod write;
 
@@ -83,9 +84,12 @@ impl Filtered {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match plan {
             ResponsePlan::Free { content_types } if content_types.contains(&essence) => Ok(Self(body)),
-            ResponsePlan::Free { .. } | ResponsePlan::Empty | ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
-                Err(CutError::Unreadable(Unreadable::ContentType))
-            }
+            ResponsePlan::Free { .. }
+            | ResponsePlan::Empty
+            | ResponsePlan::Open { .. }
+            | ResponsePlan::Object { .. }
+            | ResponsePlan::Rows { .. }
+            | ResponsePlan::Stream { .. } => Err(CutError::Unreadable(Unreadable::ContentType)),
         }
     }
 

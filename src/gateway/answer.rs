@@ -122,6 +122,7 @@ pub(super) fn content_type(plan: &ResponsePlan, answer: &Unfiltered) -> Option<H
     match plan {
         ResponsePlan::Free { .. } => answer.headers.get(CONTENT_TYPE).cloned(),
         ResponsePlan::Empty => None,
+        ResponsePlan::Stream { framing, .. } => framing.content_types().first().copied().map(HeaderValue::from_static),
         ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => Some(json()),
     }
 }

@@ -160,9 +160,26 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub traceparent: String,
-    /// So many bytes of the answer are enough to begin with; without it all are waited for.
-    pub beginning_bytes: Option<usize>,
+    pub reading: Reading,
 }
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// To its end.
+    Whole,
+    /// A list: when it is longer than one part, its beginning is enough to begin with.
+    List,
+    /// A stream: its head is enough.
+    Stream,
+}
+
+/// What is received of a list before it begins to be cut in parts. Shorter ones are one part, however slowly they come: whether
+/// a count can be corrected must not depend on the time.
+const BEGINNING_BYTES: usize = 256 * 1024;
+/// How long a stream may be silent, and how long it may last. Then it breaks off, and whoever still wants it asks again.
+const SILENCE_MAX: Duration = Duration::from_secs(5 * 60);
+const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
 
 impl std::fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -224,26 +241,23 @@ impl Upstream {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response, outgoing.beginning_bytes, place).await,
+                Ok(Ok(response)) => return self.read(response, outgoing.reading, place).await,
             }
         }
         Err(last)
     }
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
-    async fn read(
-        &self,
-        response: http::Response<Incoming>,
-        beginning: Option<usize>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Unfiltered, ForwardError> {
+    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
         let (head, mut body) = response.into_parts();
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
         let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
         loop {
             let received = first.len().max(whole.len());
-            if beginning.is_some_and(|wanted| received >= wanted) {
-                break;
+            match reading {
+                Reading::List if received >= BEGINNING_BYTES => break,
+                Reading::Stream => break,
+                Reading::Whole | Reading::List => {}
             }
             let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
                 let body = if whole.is_empty() { first } else { whole.freeze() };
@@ -266,8 +280,8 @@ impl Upstream {
             name,
             received: beginning.len(),
             bytes_max: LIST_BYTES_MAX,
-            idle_timeout: self.settings.first_byte_timeout,
-            time_left: self.settings.total_timeout,
+            idle_timeout: if reading == Reading::Stream { SILENCE_MAX } else { self.settings.first_byte_timeout },
+            time_left: if reading == Reading::Stream { STREAM_MAX } else { self.settings.total_timeout },
             _place: place,
         };
         Ok(Unfiltered { status: head.status, headers: head.headers, body: beginning, rest: Some(rest) })

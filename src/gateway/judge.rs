@@ -347,7 +347,7 @@ struct Known {
 }
 
 /// What a body was judged on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Basis {
     pub(super) decided_on: Vec<DecidedOn>,
     /// What the policies saw of each customer, for the log.

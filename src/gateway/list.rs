@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::answer::{
     Recording, append_part, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, response_headers, without_grounds,
 };
-use super::forward::{ForwardError, Rest, Unfiltered};
+use super::forward::{ForwardError, Reading, Rest, Unfiltered};
 use super::judge::{Basis, Judging, log_groups};
 use super::permit::categories_with_embedded;
 use super::pipeline::{Ending, Footing, Halt};
@@ -36,20 +36,21 @@ use crate::clock::Clock;
 use crate::filter::{Cut, Cutters, Flow};
 use crate::model::{EventId, Identifier, ResponsePlan};
 
-/// What is received before an answer begins to be cut in parts. Shorter ones are one part, however slowly they come: whether a
-/// count can be corrected must not depend on the time.
-const BEGINNING_BYTES: usize = 256 * 1024;
 /// How long a part waits for further rows once the answer has begun.
 const PART_WAIT: Duration = Duration::from_millis(50);
 /// Parts that wait for the disk, and parts that wait for the client. With some 256 KiB each they stay below 4 MiB.
 const AHEAD_OF_DISK: usize = 8;
 const AHEAD_OF_CLIENT: usize = 2;
 
-/// How much of the answer is enough to begin with; `None` when all of it is needed.
-pub(super) fn beginning_bytes(routed: &Routed) -> Option<usize> {
-    let route = &routed.found.route;
-    let by_rows = matches!(route.response, ResponsePlan::Rows { .. }) && !matches!(route.customer, Customer::Response { .. });
-    by_rows.then_some(BEGINNING_BYTES)
+/// How the answer of a route is read.
+pub(super) const fn reading(route: &Route) -> Reading {
+    match (&route.response, &route.customer) {
+        (ResponsePlan::Stream { .. }, _) => Reading::Stream,
+        // Whose it is stands somewhere in it.
+        (ResponsePlan::Rows { .. }, Customer::Response { .. }) => Reading::Whole,
+        (ResponsePlan::Rows { .. }, _) => Reading::List,
+        (ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Object { .. }, _) => Reading::Whole,
+    }
 }
 
 /// Releases a list of which only the beginning is here.
@@ -63,11 +64,11 @@ pub(super) async fn release(
 ) -> Result<Response<Reply>, Halt> {
     let is_json = unfiltered.is_plain_json();
     let Unfiltered { status, headers, body, rest } = unfiltered;
-    let mut place = Place { shared: Arc::clone(shared), routed, head, customer, is_anew: false };
+    let mut place = Place::new(shared, routed, head, customer);
     if !is_json {
         return Err(place.refuse(Code::UpstreamUnreadable, Vec::new()));
     }
-    let mut source = Source { received: BytesMut::from(body), done: 0, keeps: true, rest };
+    let mut source = Source::new(BytesMut::from(body), rest);
     let mut reserved = BTreeSet::new();
     for _ in 0..ATTEMPTS_MAX {
         let mut flow = place.flow();
@@ -78,28 +79,28 @@ pub(super) async fn release(
             let first = Released { cut, basis, recorded, is_last };
             return Ok(place.let_go(call, (status, &headers), first, flow, source, reserved));
         }
-        if !shared.still_decides(place.routed.snapshot.generation) || !place.routed.asked.premises.still_hold(&shared.ledger) {
+        if !place.decides() {
             place.routed = route_anew(shared, call, &place.routed, &place.head)?;
             place.is_anew = true;
         }
-        source.done = 0;
+        source.again();
     }
     tracing::warn!("an answer was decided anew too often");
     Err(place.refuse(Code::ConsentUnavailable, Vec::new()))
 }
 
 /// Where the list is cut, and for whom.
-struct Place {
-    shared: Arc<Shared>,
-    routed: Routed,
-    head: Recorded,
+pub(super) struct Place {
+    pub(super) shared: Arc<Shared>,
+    pub(super) routed: Routed,
+    pub(super) head: Recorded,
     customer: Option<Identifier>,
     /// Not by the question that the head tells.
-    is_anew: bool,
+    pub(super) is_anew: bool,
 }
 
 /// The plan of a route, and the shapes of a snapshot, held while the list comes.
-struct Planned(Arc<Route>);
+pub(super) struct Planned(Arc<Route>);
 
 impl Deref for Planned {
     type Target = ResponsePlan;
@@ -109,7 +110,7 @@ impl Deref for Planned {
     }
 }
 
-struct Shaped(Arc<Snapshot>);
+pub(super) struct Shaped(Arc<Snapshot>);
 
 impl Deref for Shaped {
     type Target = Cutters;
@@ -119,14 +120,14 @@ impl Deref for Shaped {
     }
 }
 
-type ListFlow = Flow<Planned, Shaped>;
+pub(super) type ListFlow = Flow<Planned, Shaped>;
 
 /// A part whose entry is on its way to the disk.
-struct Cutting {
-    cut: Cut,
-    basis: Basis,
-    recording: Recording,
-    is_last: bool,
+pub(super) struct Cutting {
+    pub(super) cut: Cut,
+    pub(super) basis: Basis,
+    pub(super) recording: Recording,
+    pub(super) is_last: bool,
 }
 
 /// A part that may go out.
@@ -138,17 +139,21 @@ struct Released {
 }
 
 impl Place {
-    fn refuse(&self, problem: impl Into<Problem>, groups: Vec<Group>) -> Halt {
+    pub(super) fn new(shared: &Arc<Shared>, routed: Routed, head: Recorded, customer: Option<Identifier>) -> Self {
+        Self { shared: Arc::clone(shared), routed, head, customer, is_anew: false }
+    }
+
+    pub(super) fn refuse(&self, problem: impl Into<Problem>, groups: Vec<Group>) -> Halt {
         Halt::refuse_of(&self.routed.facts, &self.head, problem, groups)
     }
 
-    fn flow(&self) -> ListFlow {
+    pub(super) fn flow(&self) -> ListFlow {
         let routed = &self.routed;
         Flow::new(Planned(Arc::clone(&routed.found.route)), Shaped(Arc::clone(&routed.snapshot)), &limits(routed), &routed.selected_by)
     }
 
     /// Cuts the next part and has its entry written. With `wait`, what has come until then is enough.
-    async fn next(&self, flow: &mut ListFlow, source: &mut Source, wait: Option<Duration>) -> Result<Cutting, Halt> {
+    pub(super) async fn next(&self, flow: &mut ListFlow, source: &mut Source, wait: Option<Duration>) -> Result<Cutting, Halt> {
         let Self { shared, routed, .. } = self;
         let away = |_away| self.refuse(Code::ConsentUnavailable, Vec::new());
         let requested = match &self.customer {
@@ -197,16 +202,18 @@ impl Place {
         }
     }
 
+    /// Whether the request would still be decided by the same configuration, policies and premises.
+    pub(super) fn decides(&self) -> bool {
+        self.shared.still_decides(self.routed.snapshot.generation) && self.routed.asked.premises.still_hold(&self.shared.ledger)
+    }
+
     /// Whether what was decided may still go out.
-    fn holds(&self, basis: &Basis) -> bool {
-        let ledger = &self.shared.ledger;
-        self.shared.still_decides(self.routed.snapshot.generation)
-            && self.routed.asked.premises.still_hold(ledger)
-            && basis.decided_on.iter().all(|decided| decided.still_holds(ledger))
+    pub(super) fn holds(&self, basis: &Basis) -> bool {
+        self.decides() && basis.decided_on.iter().all(|decided| decided.still_holds(&self.shared.ledger))
     }
 
     /// Takes the uses on which a part relies, as far as none were taken for this answer before.
-    async fn reserve(&self, basis: &mut Basis, cut: &Cut, reserved: &mut BTreeSet<EventId>) -> Result<bool, Halt> {
+    pub(super) async fn reserve(&self, basis: &mut Basis, cut: &Cut, reserved: &mut BTreeSet<EventId>) -> Result<bool, Halt> {
         let uses = &basis.uses(&cut.report.groups) - reserved;
         let taken = uses.is_empty() || (self.holds(basis) && reserve(&self.shared, &self.routed, &self.head, basis, &uses).await?);
         if taken {
@@ -215,7 +222,7 @@ impl Place {
         Ok(taken)
     }
 
-    fn footing(&self, basis: Basis) -> Arc<Footing> {
+    pub(super) fn footing(&self, basis: Basis) -> Arc<Footing> {
         Arc::new(Footing {
             shared: Arc::clone(&self.shared),
             generation: self.routed.snapshot.generation,
@@ -261,7 +268,8 @@ impl Place {
         if !is_last && !head.bodiless {
             let (to_client, from_list) = mpsc::channel(AHEAD_OF_CLIENT);
             more = Some(from_list);
-            source.begin();
+            source.keeps = false;
+            source.let_go();
             tokio::spawn(self.go_on(flow, source, reserved, to_client));
         }
         answer_in_parts(head, part, more, Arc::new(ending))
@@ -311,7 +319,7 @@ impl Place {
         }
     }
 
-    fn broken(&self, halt: &Halt) {
+    pub(super) fn broken(&self, halt: &Halt) {
         let code = match halt {
             Halt::Rejected(problem) => problem.code.as_str(),
             Halt::Refused(refusal) => refusal.problem.code.as_str(),
@@ -322,7 +330,7 @@ impl Place {
 }
 
 /// The bytes of the list as they come.
-struct Source {
+pub(super) struct Source {
     received: BytesMut,
     /// How many of them are cut.
     done: usize,
@@ -333,6 +341,23 @@ struct Source {
 }
 
 impl Source {
+    pub(super) fn new(received: BytesMut, rest: Option<Rest>) -> Self {
+        Self { received, done: 0, keeps: true, rest }
+    }
+
+    /// Waits until there is something to cut.
+    pub(super) async fn wait(&mut self, place: &Place) -> Result<(), Halt> {
+        while self.waiting().is_empty() && !self.has_ended() {
+            self.more(&*place.shared.clock, None).await.map_err(|error| place.refuse(forward_problem(error), Vec::new()))?;
+        }
+        Ok(())
+    }
+
+    /// What was kept is cut once more.
+    pub(super) const fn again(&mut self) {
+        self.done = 0;
+    }
+
     fn waiting(&self) -> &[u8] {
         self.received.get(self.done..).unwrap_or_default()
     }
@@ -344,15 +369,14 @@ impl Source {
     fn pass(&mut self, bytes: usize) {
         self.done += bytes;
         if !self.keeps {
-            self.received.advance(self.done);
-            self.done = 0;
+            self.let_go();
         }
     }
 
-    /// The first part is out.
-    fn begin(&mut self) {
-        self.keeps = false;
-        self.pass(0);
+    /// What is cut is out, and need not be kept any more.
+    pub(super) fn let_go(&mut self) {
+        self.received.advance(self.done);
+        self.done = 0;
     }
 
     /// Waits for more bytes, or the end; `false` when none came in time.

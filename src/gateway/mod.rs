@@ -29,6 +29,7 @@ mod search;
 mod shadow;
 mod staff;
 mod state;
+mod stream;
 mod tls;
 mod write;
 

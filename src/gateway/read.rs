@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
+use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
@@ -14,7 +15,7 @@ use super::answer::{
     contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
     upstream_method, without_grounds,
 };
-use super::forward::{Unfiltered, forward};
+use super::forward::{Reading, Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::list;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
@@ -24,6 +25,7 @@ use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
 use super::search::judged_search;
 use super::state::Shared;
+use super::stream;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
@@ -53,13 +55,20 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let pending = shared.log.append(entry)?;
     let base_path = routed.upstream.base_path();
     let mut outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
-    outgoing.beginning_bytes = list::beginning_bytes(&routed);
+    outgoing.reading = list::reading(&routed.found.route);
+    if let ResponsePlan::Stream { framing, .. } = &routed.found.route.response {
+        let accept = framing.content_types().first().copied().unwrap_or_default();
+        outgoing.headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    }
     let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
     let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
     let customer = requested.map(|(id, _)| id);
+    if outgoing.reading == Reading::Stream {
+        return stream::release(shared, call, routed, recorded, unfiltered, customer);
+    }
     if unfiltered.rest.is_some() {
         return list::release(shared, call, routed, recorded, unfiltered, customer).await;
     }
@@ -282,7 +291,11 @@ fn cut(
 fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
     match plan {
         ResponsePlan::Object { at, shape, .. } => ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request },
-        other @ (ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Rows { .. }) => other.clone(),
+        other @ (ResponsePlan::Empty
+        | ResponsePlan::Free { .. }
+        | ResponsePlan::Open { .. }
+        | ResponsePlan::Rows { .. }
+        | ResponsePlan::Stream { .. }) => other.clone(),
     }
 }
 

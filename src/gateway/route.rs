@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
 use super::accept::{Accepted, TraceContext, host_without_port};
-use super::forward::{Credentials, Outgoing, Upstream};
+use super::forward::{Credentials, Outgoing, Reading, Upstream};
 use super::judge::Asked;
 use super::pipeline::Halt;
 use super::premises::Premises;
@@ -22,6 +22,7 @@ use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_pu
 use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
+#[derive(Clone)]
 pub(super) struct Authenticated {
     pub(super) method: Method,
     pub(super) target: Target,
@@ -257,7 +258,7 @@ impl Routed {
         if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
             headers.insert(http::header::AUTHORIZATION, token.clone());
         }
-        Outgoing { method, path, headers, body, traceparent: call.trace.header(), beginning_bytes: None }
+        Outgoing { method, path, headers, body, traceparent: call.trace.header(), reading: Reading::Whole }
     }
 }
 

@@ -324,7 +324,7 @@ async fn release(
     let plan = &routed.found.route.response;
     let (filtered, report, decided_on, part) = match plan {
         ResponsePlan::Empty => (Filtered::empty(), Report::default(), Vec::new(), None),
-        ResponsePlan::Free { .. } => return Err(of(Code::UpstreamUnreadable.into())),
+        ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => return Err(of(Code::UpstreamUnreadable.into())),
         ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
             if unfiltered.body.is_empty() {
                 (Filtered::empty(), Report::default(), Vec::new(), None)

@@ -212,13 +212,35 @@ pub enum ResponsePlan {
     Object { at: PathPattern, shape: Arc<Shape>, subject: Subject },
     /// Rows at `rows` (ends with `Items`); beside them only `counts` and `open` members pass.
     Rows { rows: PathPattern, shape: Arc<Shape>, counts: Vec<(PathPattern, CountRule)>, open: Vec<PathPattern>, rows_max: Option<u32> },
+    /// Records that come one after the other, each of one customer, for as long as both sides like.
+    Stream { framing: Framing, shape: Arc<Shape> },
+}
+
+/// How the records of a stream are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One JSON text a line.
+    Ndjson,
+    /// `text/event-stream`: events of these names (unnamed ones always), with their ids if those are declared free.
+    Events { names: Vec<String>, with_ids: bool },
+}
+
+impl Framing {
+    /// Content types that say so, in lower case and without parameters; the first is ours.
+    #[must_use]
+    pub const fn content_types(&self) -> &'static [&'static str] {
+        match self {
+            Self::Ndjson => &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+            Self::Events { .. } => &["text/event-stream"],
+        }
+    }
 }
 
 impl ResponsePlan {
     #[must_use]
     pub fn shape(&self) -> Option<&Arc<Shape>> {
         match self {
-            Self::Object { shape, .. } | Self::Rows { shape, .. } => Some(shape),
+            Self::Object { shape, .. } | Self::Rows { shape, .. } | Self::Stream { shape, .. } => Some(shape),
             Self::Empty | Self::Free { .. } | Self::Open { .. } => None,
         }
     }
