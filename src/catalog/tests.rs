@@ -291,6 +291,7 @@ fn a_lookup_cannot_climb() {
         customer: vec![PathPattern::parse("party").unwrap()],
         several: crate::model::Several::All,
         open: Vec::new(),
+        links: Vec::new(),
         needs: Vec::new(),
         fields: Vec::new(),
     };

@@ -7,7 +7,8 @@ use super::shapes::{Names, path};
 use crate::catalog::Catalog;
 use crate::model::{CountRule, Framing, PathPattern, ResponsePlan, Shape, Step, Subject};
 
-const COUNTS: [(&str, CountRule); 3] = [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free)];
+const COUNTS: [(&str, CountRule); 4] =
+    [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free), ("link", CountRule::Link)];
 
 /// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open` or `content_types`.
 pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {

@@ -99,12 +99,13 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
     let customer = customer_place.map_or_else(|| Some(Vec::new()), |v| if v.is_list() { v.each(path) } else { path(v).map(|p| vec![p]) });
     let several = table.opt("several").map_or(Some(Several::default()), |v| v.word("rule", &[("each", Several::Each), ("all", Several::All)]));
     let open = table.opt("open").map_or_else(|| Some(Vec::new()), |v| v.each(path));
+    let links = table.opt("links").map_or_else(|| Some(Vec::new()), |v| v.each(path));
     let needs_place = table.opt("needs");
     let needs = needs_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| names.category(item)));
     let field_table = table.need("fields").and_then(|v| v.table(format!("`[shape.{name}.fields]`")));
-    table.later(&["links"]);
     table.finish();
-    let fields = field_table.and_then(|table| fields(&table, open.as_deref().unwrap_or_default(), names));
+    let open_or_link: Vec<PathPattern> = open.iter().chain(&links).flatten().cloned().collect();
+    let fields = field_table.and_then(|table| fields(&table, &open_or_link, names));
     if let (Some(place), None) = (customer_place, &ids) {
         place.error_help("the ids of these customers have no id space", "add `ids = \"…\"`");
         return None;
@@ -125,6 +126,7 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         customer,
         several: several?,
         open,
+        links: links?,
         needs: needs?,
         fields,
     };

@@ -394,7 +394,8 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "\"customer.name\" = \"identity\"", "\"status\" = \"identity\"\n\"customer.name\" = \"identity\"", "`status` is declared twice"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"contcat\" }", "unknown shape `contcat`"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"quote\" }", "shape `quote` embeds itself by way of `quote`"),
-    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.self\"]", "`links` is not available in this version"),
+    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.\"]", "a member name is missing"),
+    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"subject\"]", "`subject` is declared twice"),
     (SERVICE, "[shape.ticket]\n", "[shape.invoice]\nfields = {}\n[shape.ticket]\n", "shape `invoice` is declared in another file too"),
     // apis
     (SALES, "name = \"erp\"", "name = \"cpq\"", "two apis have the name `cpq`"),

@@ -1,5 +1,6 @@
 //! What stands beside the rows or the object of an answer: counts, links, and members declared open.
 
+use super::Judge;
 use super::json::Value;
 use super::path::{Pattern, Place, Trail, emit, find, render, speaking, through};
 use super::report::Notes;
@@ -61,7 +62,7 @@ impl Totals {
                         }
                     }
                     CountRule::Rows => self.more = true,
-                    CountRule::Remove => self.more |= !(value.is_void() || value.raw() == "false" || value.raw() == "\"\""),
+                    CountRule::Remove | CountRule::Link => self.more |= !(value.is_void() || value.raw() == "false" || value.raw() == "\"\""),
                     CountRule::Free => {}
                 }
             }
@@ -70,7 +71,7 @@ impl Totals {
 
     /// Takes an object or array with something in it that is on the way to the list.
     pub(super) fn pass(&mut self, alive: &[&Pattern<'_, Outer>], depth: usize) {
-        let counted = |p: &&&Pattern<'_, Outer>| matches!(p.rule, Outer::Count(CountRule::Rows | CountRule::Remove));
+        let counted = |p: &&&Pattern<'_, Outer>| matches!(p.rule, Outer::Count(CountRule::Rows | CountRule::Remove | CountRule::Link));
         self.more |= alive.iter().filter(counted).any(|p| p.steps.strip_suffix(&[Step::Rest]).unwrap_or(&p.steps).len() == depth);
     }
 
@@ -88,8 +89,30 @@ pub(super) struct Envelope<'e, 't> {
     pub(super) trail: Trail<'t>,
     /// The number that counts are set to; `None`: they are removed.
     pub(super) count: Option<usize>,
+    pub(super) links: Links<'e>,
     pub(super) removed: bool,
     pub(super) corrected: bool,
+}
+
+/// Where the gateway's URLs come from.
+pub(super) enum Links<'e> {
+    /// They are asked for, and noted in the order of the body.
+    Asked(&'e mut dyn Judge, &'e mut Vec<Option<String>>),
+    /// They were, in that order.
+    Known(std::vec::IntoIter<Option<String>>),
+}
+
+impl Links<'_> {
+    fn own(&mut self, url: &str) -> Option<String> {
+        match self {
+            Self::Asked(judge, asked) => {
+                let own = judge.link(url, None);
+                asked.push(own.clone());
+                own
+            }
+            Self::Known(own) => own.next().flatten(),
+        }
+    }
 }
 
 impl<'t> Envelope<'_, 't> {
@@ -130,6 +153,16 @@ impl<'t> Envelope<'_, 't> {
     fn count(&mut self, value: Value<'_>, rule: CountRule, out: &mut String) -> bool {
         let text = match (rule, self.count) {
             (CountRule::Free, _) => value.raw().to_owned(),
+            // That there is no further page.
+            (CountRule::Link, _) if value.is_null() => value.raw().to_owned(),
+            (CountRule::Link, _) => {
+                let own = value.text().and_then(|url| self.links.own(&url));
+                let Some(own) = own else {
+                    self.removed = true;
+                    return false;
+                };
+                serde_json::Value::from(own).to_string()
+            }
             (CountRule::Rows, Some(count)) => count.to_string(),
             (CountRule::Rows, None) | (CountRule::Remove, _) => {
                 self.removed = true;

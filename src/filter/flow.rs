@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cut::{Cut, CutError};
-use super::envelope::{Envelope, Outer, Outline, Totals, outline};
+use super::envelope::{Envelope, Links, Outer, Outline, Totals, outline};
 use super::json::{Kind, Sender, Unreadable, unescape};
 use super::object::{Cutter, Cutters, Known, Outcome, Whose};
 use super::out::Out;
@@ -100,7 +100,7 @@ struct Frame {
 }
 
 /// A member with a count in it, kept back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Held {
     /// Where among what goes out it belongs.
     at: usize,
@@ -112,6 +112,8 @@ struct Held {
     follows: bool,
     alive: Vec<usize>,
     depth: usize,
+    /// The gateway's URLs for links in it, in their order.
+    links: Vec<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -611,24 +613,37 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             self.found.list |=
                 value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
         }
-        let mark = self.out.len();
+        let mut links = Vec::new();
+        let path: Vec<_> = self.frames.iter().skip(1).map(|frame| frame.name.clone()).chain([name.map(|(_, name)| name.to_owned())]).collect();
+        let path = if self.frames.is_empty() { Vec::new() } else { path };
+        let tape = self.reader.tape(feed.bytes);
+        let mut envelope = Envelope {
+            notes: &mut self.notes,
+            base: path.iter().map(|name| place(name.as_ref())).collect(),
+            trail: Trail::default(),
+            count: None,
+            links: Links::Asked(&mut *feed.judge, &mut links),
+            removed: false,
+            corrected: false,
+        };
+        let mut text = String::new();
+        let mut kept = envelope.value(tape.root()?, &patterns, depth, &mut text);
+        let removed = envelope.removed;
+        let kind = tape.root()?.kind();
         let may_change = patterns.iter().any(|p| p.rule == Outer::Count(CountRule::Rows));
         let in_array = self.frames.last().is_some_and(|frame| frame.kind == Kind::Array);
         if may_change && !in_array && !self.frames.is_empty() {
-            self.hold(feed.bytes.get(at..end).unwrap_or_default(), name, alive)?;
+            // What goes out of it is found out later; its links have been asked for.
+            self.hold(feed.bytes.get(at..end).unwrap_or_default(), name, Held { path, alive, links, ..Held::default() })?;
             self.expects = Expects::Next;
             return Ok(Moved::To(end));
         }
+        let mark = self.out.len();
         self.begin(name.map(|(raw, _)| raw));
-        let mut text = String::new();
-        let tape = self.reader.tape(feed.bytes);
-        let base = self.frames.iter().skip(1).map(|frame| place(frame.name.as_ref())).chain(name.map(|(_, name)| Place::Member(name))).collect();
-        let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count: None, removed: false, corrected: false };
-        let mut kept = envelope.value(tape.root()?, &patterns, depth, &mut text);
-        self.removed |= envelope.removed;
+        self.removed |= removed;
         if self.frames.is_empty() && !kept {
             // There always is a body.
-            text = match tape.root()?.kind() {
+            text = match kind {
                 Kind::Object => "{}".to_owned(),
                 Kind::Array => "[]".to_owned(),
                 Kind::Null | Kind::Bool | Kind::Number | Kind::String => {
@@ -644,19 +659,18 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     }
 
     /// Keeps a member back until it is known how many rows there are.
-    fn hold(&mut self, value: &[u8], name: Named<'_>, alive: Vec<usize>) -> Result<(), CutError> {
+    fn hold(&mut self, value: &[u8], name: Named<'_>, known: Held) -> Result<(), CutError> {
         let held: usize = self.held.iter().map(|held| held.value.len()).sum();
         if held + value.len() > PART_BYTES {
             return Err(Unreadable::TooLarge { max: PART_BYTES }.into());
         }
         self.held.push(Held {
             at: self.out.len(),
-            path: self.frames.iter().skip(1).map(|frame| frame.name.clone()).chain([name.map(|(_, name)| name.to_owned())]).collect(),
             raw_name: name.map(|(raw, _)| raw.to_owned()).unwrap_or_default(),
             value: value.to_vec(),
             follows: self.frames.last().is_some_and(|frame| frame.written),
-            alive,
             depth: self.frames.len(),
+            ..known
         });
         Ok(())
     }
@@ -673,7 +687,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             }
             let Ok(value) = self.reader.tape(&held.value).root() else { continue };
             let base = held.path.iter().map(|name| place(name.as_ref())).collect();
-            let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count, removed: false, corrected: false };
+            let links = Links::Known(held.links.into_iter());
+            let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count, links, removed: false, corrected: false };
             let mut text = String::new();
             let kept = envelope.value(value, &patterns, held.depth, &mut text);
             self.removed |= envelope.removed;

@@ -37,7 +37,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::model::{Judged, ResponsePlan, Space};
+use crate::model::{Judged, PartyNo, ResponsePlan, Space};
 
 pub use cut::{Cut, CutError, cut};
 pub use flow::Flow;
@@ -63,6 +63,11 @@ pub trait Judge {
     fn requested(&mut self) -> Option<Judged>;
     /// A pseudonym for a value, keyed by (recipient, purpose); [`PSEUDONYM_PREFIX`] is put before it. `None`: the member is removed.
     fn pseudonym(&mut self, text: &str) -> Option<String>;
+    /// The gateway's URL for an upstream's that stands beside or in data of `party`. `None`: it is removed.
+    fn link(&mut self, url: &str, party: Option<PartyNo>) -> Option<String> {
+        let _without_an_address_nothing_leads_here = (url, party);
+        None
+    }
 }
 
 /// Bytes that were cut to what was decided. Only this room can make them.

@@ -19,9 +19,14 @@ use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Rele
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    Category { category: Category, on_deny: OnDeny },
+    Category {
+        category: Category,
+        on_deny: OnDeny,
+    },
     Embed(ShapeName),
     Open,
+    /// A URL of the upstream.
+    Link,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -113,7 +118,7 @@ impl Compiled {
             let alike = match pattern.rule {
                 Rule::Category { on_deny, .. } => matches!(on_deny, OnDeny::Remove | OnDeny::Error),
                 Rule::Open => true,
-                Rule::Embed(_) => false,
+                Rule::Embed(_) | Rule::Link => false,
             };
             alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
         };
@@ -149,6 +154,7 @@ impl Compiled {
     fn act(&self, ways: &Ways, at: At, release: &impl Fn(Category) -> Release) -> Act {
         let leaf = match self.rule(ways, at) {
             Some(Rule::Open) => Deed::Open,
+            Some(Rule::Link) => Deed::Link,
             Some(Rule::Embed(_)) => Deed::Embedded,
             Some(Rule::Category { category, on_deny }) => match (release(category), on_deny) {
                 (Release::Full, _) => Deed::Full,
@@ -162,7 +168,7 @@ impl Compiled {
         let alive = ways.alive(at).iter().filter_map(|number| self.patterns.get(*number));
         let permits = |pattern: &Pattern<'_, Rule>| match pattern.rule {
             Rule::Category { category, .. } => release(category) == Release::Full,
-            Rule::Open => true,
+            Rule::Open | Rule::Link => true,
             Rule::Embed(_) => false,
         };
         let is_mapped = !matches!(leaf, Deed::Unmapped);
@@ -170,6 +176,7 @@ impl Compiled {
         Act {
             leaf,
             nothing: match ways.alive(at) {
+                _ if leaf == Deed::Link => Deed::Open,
                 _ if is_mapped => leaf,
                 [] => Deed::Unmapped,
                 _ if alive.clone().all(permits) => Deed::Open,
@@ -209,6 +216,8 @@ enum Deed {
     /// Copied, which releases the object.
     Full,
     Masked,
+    /// Goes out as a URL of the gateway, if it has one.
+    Link,
     Null,
     Error,
     Withheld,
@@ -259,8 +268,10 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
         };
         (&field.path, rule)
     });
-    let open = shape.open.iter().map(|path| (path, Rule::Open));
-    let mut patterns: Vec<Pattern<'_, Rule>> = fields.chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
+    let links = shape.links.iter().map(|path| (path, Rule::Link));
+    let open = shape.open.iter().filter(|path| !shape.links.contains(path)).map(|path| (path, Rule::Open));
+    let mut patterns: Vec<Pattern<'_, Rule>> =
+        fields.chain(links).chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
@@ -540,6 +551,15 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
                     scope.personal = true;
                 }
                 form.is_some()
+            }
+            Deed::Link => {
+                let party = if let Judgement::One(one) = &scope.judged { one.party } else { None };
+                let text = self.tape.value(value.0).and_then(|value| value.text());
+                let own = text.and_then(|url| self.judge.link(&url, party));
+                if let Some(own) = &own {
+                    out.put(serde_json::Value::from(own.as_str()).to_string().as_bytes(), node.end as usize);
+                }
+                own.is_some()
             }
             Deed::Null => {
                 out.put(b"null", node.end as usize);

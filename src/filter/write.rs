@@ -173,7 +173,8 @@ impl<'t> Walk<'_, 't> {
         let speaking = speaking(here.alive, here.depth);
         let path = || speaking.map_or_else(|| self.trail.render(), |p| PathPattern(p.steps.to_vec()).to_string());
         match speaking.map(|p| p.rule) {
-            Some(Rule::Embed(_)) => {
+            // A link is the gateway's: the upstream has no use for it.
+            Some(Rule::Embed(_) | Rule::Link) => {
                 let path = path();
                 self.forbidden.insert(path);
             }
@@ -222,7 +223,7 @@ impl<'t> Walk<'_, 't> {
             let path = PathPattern(pattern.steps.to_vec()).to_string();
             match pattern.rule {
                 Rule::Category { category, .. } if self.verdicts.release(category) == Release::Full => self.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) => {
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Link => {
                     self.forbidden.insert(path);
                 }
                 Rule::Open => {

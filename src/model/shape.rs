@@ -153,6 +153,8 @@ pub struct Shape {
     pub several: Several,
     /// No customer data: go with a released object, never alone.
     pub open: Vec<PathPattern>,
+    /// URLs of the upstream: go with a released object as URLs of the gateway, or not at all.
+    pub links: Vec<PathPattern>,
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
     pub fields: Vec<Field>,
@@ -187,6 +189,8 @@ pub enum CountRule {
     Remove,
     /// Declared harmless; passes.
     Free,
+    /// A URL of the upstream: becomes one of the gateway, or is removed.
+    Link,
 }
 
 /// Who an answer must be about.

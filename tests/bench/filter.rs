@@ -149,6 +149,7 @@ fn shape() -> Shape {
         customer: vec![path("id")],
         several: Several::All,
         open: vec![path("id"), path("updatedAt")],
+        links: Vec::new(),
         needs: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
     }
