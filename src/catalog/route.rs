@@ -117,6 +117,11 @@ impl Found {
         if query.is_empty() { path } else { format!("{path}?{query}") }
     }
 
+    /// The path without the API's prefix, in canonical form, below `base_path`.
+    pub(super) fn own_path(&self, base_path: &str) -> String {
+        join(base_path, &self.rest)
+    }
+
     /// Path of the read that finds the customer of a write; `None` unless the route's customer is [`Customer::Lookup`].
     #[must_use]
     pub fn lookup_target(&self, base_path: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use http::HeaderValue;
 
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
@@ -191,6 +192,8 @@ fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
         total_timeout: settings.timeouts.total,
         in_flight_max: settings.in_flight_max,
         answer_bytes_max: ANSWER_BYTES_MAX,
+        accept_encoding: HeaderValue::from_static(if settings.accept_gzip { "gzip" } else { "identity" }),
+        decode_ratio_max: settings.decode_ratio_max,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 
+use super::decode;
 use super::permit::{Lookup, Permitted};
 use crate::model::UpstreamName;
 
@@ -52,8 +53,12 @@ pub struct UpstreamSettings {
     pub total_timeout: Duration,
     /// Requests under way at once; more wait for `connect_timeout` and are then refused.
     pub in_flight_max: usize,
-    /// Largest answer that is read, bytes.
+    /// Largest answer that is read, bytes; also once it is decoded.
     pub answer_bytes_max: usize,
+    /// The content codings that are asked for.
+    pub accept_encoding: HeaderValue,
+    /// Decoded bytes for each encoded one, once there are some.
+    pub decode_ratio_max: u32,
 }
 
 /// One upstream with its pool of kept-alive connections.
@@ -98,7 +103,7 @@ impl Unfiltered {
     }
 
     pub(super) fn is_encoded(&self) -> bool {
-        self.headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+        decode::is_encoded(&self.headers)
     }
 }
 
@@ -143,6 +148,11 @@ impl Upstream {
     }
 
     #[must_use]
+    pub fn targets(&self) -> &[Uri] {
+        &self.settings.targets
+    }
+
+    #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.settings.credentials
     }
@@ -182,13 +192,24 @@ impl Upstream {
     async fn read(&self, response: http::Response<hyper::body::Incoming>) -> Result<Unfiltered, ForwardError> {
         let (head, body) = response.into_parts();
         match Limited::new(body, self.settings.answer_bytes_max).collect().await {
-            Ok(whole) => Ok(Unfiltered { status: head.status, headers: head.headers, body: whole.to_bytes() }),
+            Ok(whole) => Ok(self.plain(head.status, head.headers, whole.to_bytes())),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ForwardError::TooLarge),
             Err(error) => {
                 tracing::warn!(upstream = %self.settings.name, %error, "upstream answer broke off");
                 Err(ForwardError::Broken)
             }
         }
+    }
+
+    /// An answer whose coding cannot be undone stays encoded, so that nobody reads it.
+    fn plain(&self, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Unfiltered {
+        let bytes_max = u64::try_from(self.settings.answer_bytes_max).unwrap_or(u64::MAX);
+        let limits = decode::Limits { bytes_max, ratio_max: self.settings.decode_ratio_max };
+        let body = decode::whole(&mut headers, body.clone(), limits).unwrap_or_else(|error| {
+            tracing::warn!(upstream = %self.settings.name, %error, "an upstream answer cannot be decoded");
+            body
+        });
+        Unfiltered { status, headers, body }
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {
@@ -199,7 +220,7 @@ impl Upstream {
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        headers.insert("accept-encoding", HeaderValue::from_static("identity"));
+        headers.insert("accept-encoding", self.settings.accept_encoding.clone());
         headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {

@@ -5,6 +5,7 @@ mod accept;
 mod answer;
 pub mod build;
 mod check;
+mod decode;
 mod explain;
 pub mod forward;
 mod governance;
