@@ -65,7 +65,9 @@ mod tests {
     #[test]
     fn owned_headers_are_found_and_others_are_not() {
         let why = |name: &'static str| owned_in_answers(&HeaderName::from_static(name));
-        for name in ["etag", "set-cookie", "content-disposition", "access-control-allow-origin", "x-accel-redirect", "consentry-decision", "keep-alive"] {
+        for name in
+            ["etag", "set-cookie", "content-disposition", "access-control-allow-origin", "x-accel-redirect", "consentry-decision", "keep-alive"]
+        {
             assert!(why(name).is_some(), "{name}");
         }
         for name in ["content-language", "location", "link", "retry-after", "x-request-id", "deprecation", "sunset"] {

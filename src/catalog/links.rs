@@ -93,7 +93,8 @@ impl Api {
         let target = Target::parse(&format!("{}{path}{query}", self.prefix)).ok()?;
         let found = self.find(&Method::GET, &target)?;
         let selections = found.judge_query().ok()?;
-        let was_asked = |param: &str| asked.is_some_and(|asked| asked.query_param(param).is_some() && asked.query_param(param) == found.query_param(param));
+        let was_asked =
+            |param: &str| asked.is_some_and(|asked| asked.query_param(param).is_some() && asked.query_param(param) == found.query_param(param));
         if !selections.iter().all(|selection| was_asked(&selection.param)) {
             return None;
         }
@@ -180,6 +181,8 @@ mod tests {
             request: None,
             search: None,
             response: ResponsePlan::Empty,
+            error: None,
+            cache: None,
             departments: Vec::new(),
             records_max: None,
             place: Place::default(),
@@ -203,6 +206,8 @@ mod tests {
             purpose: ApiPurpose::Any,
             request_headers: Vec::new(),
             response_headers: Vec::new(),
+            compress: false,
+            sealed_etag: false,
             routes: vec![
                 route("GET /customers", Customer::Answer, lists),
                 route("GET /customers/{id}", by_path(), Vec::new()),

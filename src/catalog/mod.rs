@@ -65,6 +65,10 @@ pub struct Api {
     pub request_headers: Vec<HeaderName>,
     /// Passed to the caller; all others are dropped.
     pub response_headers: Vec<HeaderName>,
+    /// Filtered answers are compressed for who asks for that.
+    pub compress: bool,
+    /// Answers carry an `ETag` of the gateway's own; `If-Match` and `If-None-Match` are understood.
+    pub sealed_etag: bool,
     pub routes: Vec<Arc<Route>>,
     pub place: Place,
 }

@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use brotli::Brotli;
 use deflate::{Deflate, Gzip};
@@ -50,7 +50,7 @@ pub(super) enum DecodeError {
     UnknownCoding,
     #[error("the answer has more than one content coding")]
     Stacked,
-    #[error("the answer has another transfer coding than `chunked`")]
+    #[error("the answer has another transfer coding than `chunked`, or a length beside it")]
     TransferCoding,
     #[error("the answer's coding is damaged")]
     Corrupt,
@@ -79,8 +79,9 @@ enum Coding {
 fn coding(headers: &HeaderMap) -> Result<Option<Coding>, DecodeError> {
     // hyper takes `gzip, chunked` for chunked and hands the rest on; that would be a coding nobody sees.
     let mut transfer = headers.get_all(TRANSFER_ENCODING).iter();
+    // Beside a length, two readers may see two bodies.
     if let Some(first) = transfer.next()
-        && (transfer.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && (transfer.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked") || headers.contains_key(CONTENT_LENGTH))
     {
         return Err(DecodeError::TransferCoding);
     }
@@ -141,7 +142,7 @@ impl std::fmt::Debug for Decoder {
 }
 
 enum State {
-    Running(Box<Running>),
+    Running(Running),
     Failed(DecodeError),
 }
 
@@ -156,12 +157,12 @@ impl Decoder {
 
     fn new(coding: Coding, limits: Limits) -> Self {
         let running = match coding {
-            Coding::Gzip => Running::Gzip(Gzip::default()),
-            Coding::Deflate => Running::Deflate(Deflate::default()),
-            Coding::Brotli => Running::Brotli(Brotli::new()),
-            Coding::Zstd => Running::Zstd(Zstd::new()),
+            Coding::Gzip => Running::Gzip(Box::default()),
+            Coding::Deflate => Running::Deflate(Box::default()),
+            Coding::Brotli => Running::Brotli(Box::new(Brotli::new())),
+            Coding::Zstd => Running::Zstd(Box::new(Zstd::new())),
         };
-        Self { state: State::Running(Box::new(running)), limits, taken: 0, sink: Sink::default() }
+        Self { state: State::Running(running), limits, taken: 0, sink: Sink::default() }
     }
 
     /// Takes the next bytes of the body and appends what they decode to.
@@ -254,10 +255,10 @@ impl Write for Sink {
 }
 
 enum Running {
-    Gzip(Gzip),
-    Deflate(Deflate),
-    Brotli(Brotli),
-    Zstd(Zstd),
+    Gzip(Box<Gzip>),
+    Deflate(Box<Deflate>),
+    Brotli(Box<Brotli>),
+    Zstd(Box<Zstd>),
 }
 
 impl Running {

@@ -5,12 +5,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::encode::{self, Choice};
 use super::problem::{Code, Problem};
 use crate::audit::Recorded;
 use crate::filter::Filtered;
@@ -121,6 +123,25 @@ pub struct Head {
     pub revision: u64,
     /// HEAD: the headers of the filtered answer without its bytes.
     pub bodiless: bool,
+    pub own: Own,
+}
+
+/// What the gateway says of an answer by itself, where the API declares it.
+#[derive(Debug, Default)]
+pub struct Own {
+    pub(super) compress: Choice,
+    /// How long the caller may keep it; only of data that is nobody's.
+    pub(super) cache: Option<Duration>,
+    pub(super) etag: Option<HeaderValue>,
+    /// The caller has exactly these bytes: 304 in their place.
+    pub(super) is_known: bool,
+}
+
+impl Own {
+    /// The status of the answer, where the upstream's was this.
+    pub(super) fn status(&self, upstream: StatusCode) -> StatusCode {
+        if self.is_known { StatusCode::NOT_MODIFIED } else { upstream }
+    }
 }
 
 /// The answer to a permitted request.
@@ -128,13 +149,33 @@ pub struct Head {
 pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> {
     let Part { filtered, recorded } = part;
     tracing::trace!(entry = recorded.index(), "releasing");
-    let length = filtered.len();
-    let bytes = if head.bodiless { Bytes::new() } else { filtered.into_bytes() };
+    let status = head.own.status(head.status);
+    let Own { compress, cache, etag, is_known } = head.own;
+    let is_compressed = !is_known && compress.compresses(head.content_type.as_ref(), Some(filtered.len()));
+    let whole = if is_known { Bytes::new() } else { packed(filtered.into_bytes(), is_compressed) };
+    let length = whole.len();
+    let bytes = if head.bodiless { Bytes::new() } else { whole };
     let mut response = Response::new(Reply { rest: bytes, sent: 0, watch: Some(watch) });
-    *response.status_mut() = head.status;
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     *headers = head.headers;
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    match cache {
+        None => headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
+        Some(age) => {
+            // Kept by one caller, for the purpose for which it was asked.
+            headers.insert(VARY, HeaderValue::from_static("data-purpose"));
+            HeaderValue::from_str(&format!("private, max-age={}", age.as_secs())).ok().and_then(|value| headers.insert(CACHE_CONTROL, value))
+        }
+    };
+    if compress != Choice::Off {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Some(etag) = etag {
+        headers.insert(ETAG, etag);
+    }
     if head.bodiless && length > 0 {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -147,6 +188,17 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
         insert(headers, "consentry-withheld", &withheld.to_string());
     }
     response
+}
+
+fn packed(filtered: Bytes, is_compressed: bool) -> Bytes {
+    if !is_compressed {
+        return filtered;
+    }
+    // Writing to memory cannot fail; if it did, nothing would go out.
+    encode::whole(&filtered).map(Bytes::from).unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer cannot be compressed");
+        Bytes::new()
+    })
 }
 
 /// A refusal whose record is durable.

@@ -26,8 +26,7 @@ impl Brotli {
         let (mut left, mut read) = (input.len(), 0);
         loop {
             let (mut room, mut written, mut total) = (self.buffer.len(), 0, 0);
-            let result =
-                BrotliDecompressStream(&mut left, &mut read, input, &mut room, &mut written, &mut self.buffer, &mut total, &mut self.state);
+            let result = BrotliDecompressStream(&mut left, &mut read, input, &mut room, &mut written, &mut self.buffer, &mut total, &mut self.state);
             sink.take(self.buffer.get(..written).unwrap_or_default())?;
             match result {
                 BrotliResult::NeedsMoreOutput => {}

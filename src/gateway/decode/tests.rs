@@ -118,6 +118,8 @@ fn a_name_stands_for_one_coding_or_the_answer_is_refused() {
         assert_eq!(check(CONTENT_ENCODING, values), Err(error), "{values:?}");
     }
     assert_eq!(check(TRANSFER_ENCODING, &["Chunked"]), Ok(None));
+    let both = [(TRANSFER_ENCODING, HeaderValue::from_static("chunked")), (CONTENT_LENGTH, HeaderValue::from_static("2"))];
+    assert_eq!(coding(&both.into_iter().collect()), Err(DecodeError::TransferCoding));
     for values in [&["gzip, chunked"][..], &["gzip"], &["chunked, chunked"], &["chunked", "chunked"], &["identity"], &["chunked;x=1"]] {
         assert_eq!(check(TRANSFER_ENCODING, values), Err(DecodeError::TransferCoding), "{values:?}");
     }

@@ -36,9 +36,7 @@ enum Stage {
         given_before: u64,
     },
     /// Of a skippable frame.
-    Skip {
-        left: usize,
-    },
+    Skip { left: usize },
 }
 
 impl Zstd {
