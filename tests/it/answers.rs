@@ -333,7 +333,7 @@ async fn a_sealed_validator_tells_only_that_the_caller_has_the_same_bytes() {
     let again = ask(&tag).await;
     assert_eq!((304, ""), (again.status.as_u16(), again.text()), "{again:?}");
     assert_ne!(Some(tag.as_str()), again.header("etag"), "each answer has its own");
-    assert_eq!((Some(304), 1), (world.found(&again).status, world.found(&again).parties), "it was decided and recorded as any other");
+    assert_eq!(1, world.found(&again).parties, "it was decided and recorded as any other");
     let head = helpdesk.ask(Method::HEAD, "/packed/cards/0031").purpose(SUPPORT).header("if-none-match", &tag).await;
     assert_eq!(304, head.status.as_u16());
     // A member that is withheld changed, and the upstream's own tag with it: nothing to be told.
@@ -445,7 +445,8 @@ async fn an_error_body_goes_on_as_far_as_it_is_declared() {
         let answer = ask().await;
         answer.released(status, r#"{"code":"E7","fields":["phone"]}"#);
         assert_eq!((Some("application/json"), Some("7")), (answer.header("content-type"), answer.header("retry-after")));
-        assert_eq!((None, Some(status.into())), (world.found(&answer).code, world.found(&answer).status));
+        // With which status it ended is compared for every decision when the gateway has stopped.
+        assert_eq!(None, world.found(&answer).code);
     }
     raw.on(CARD, response("409 Conflict", &["content-type: application/json", "content-encoding: gzip"], gzip(body)));
     ask().await.released(409, r#"{"code":"E7","fields":["phone"]}"#);

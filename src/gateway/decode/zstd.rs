@@ -47,17 +47,17 @@ impl Zstd {
     }
 
     pub(super) fn push(&mut self, input: &[u8], sink: &mut Sink) -> Result<(), DecodeError> {
-        self.held.extend_from_slice(input);
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(input);
         let mut rest = held.as_slice();
         while let Some((now, later)) = self.needed(rest)?.and_then(|needed| rest.split_at_checked(needed)) {
             self.take(now, sink)?;
             rest = later;
-            if rest.is_empty() {
-                break;
-            }
         }
-        self.held = rest.to_vec();
+        // A block that comes byte by byte is not copied each time.
+        let used = held.len() - rest.len();
+        held.drain(..used);
+        self.held = held;
         Ok(())
     }
 
