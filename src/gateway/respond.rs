@@ -162,14 +162,16 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
     match cache {
         None => headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
         Some(age) => {
-            // Kept by one caller, for the purpose for which it was asked.
-            headers.insert(VARY, HeaderValue::from_static("data-purpose"));
             HeaderValue::from_str(&format!("private, max-age={}", age.as_secs())).ok().and_then(|value| headers.insert(CACHE_CONTROL, value))
         }
     };
-    if compress != Choice::Off {
-        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-    }
+    // What is kept is kept by one caller, for the purpose for which it was asked.
+    match (cache.is_some(), compress != Choice::Off) {
+        (true, true) => headers.insert(VARY, HeaderValue::from_static("data-purpose, accept-encoding")),
+        (true, false) => headers.insert(VARY, HeaderValue::from_static("data-purpose")),
+        (false, true) => headers.insert(VARY, HeaderValue::from_static("accept-encoding")),
+        (false, false) => None,
+    };
     if is_compressed {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }

@@ -100,6 +100,12 @@ match = "GET /about"
 customer = "none"
 departments = ["service"]
 response = { content_types = ["application/json", "image/png"] }
+[[api.route]]
+match = "GET /words"
+customer = "none"
+departments = ["service"]
+response = { content_types = ["application/json"] }
+cache = "1h"
 "#;
 
 async fn world() -> (World, RawUpstream) {
@@ -588,6 +594,9 @@ async fn only_what_is_nobodys_may_be_kept() {
     assert_eq!((Some("private, max-age=600"), Some("data-purpose")), (about.header("cache-control"), about.header("vary")));
     let card = helpdesk.get("/plain/cards/0031").purpose(SUPPORT).await;
     card.released(200, &ada_whole());
+    raw.on("GET /words", json(&theirs, "{}"));
+    let words = helpdesk.get("/packed/words").purpose(SUPPORT).await;
+    assert_eq!((Some("private, max-age=3600"), Some("data-purpose, accept-encoding")), (words.header("cache-control"), words.header("vary")));
     let other = helpdesk.get("/packed/about").purpose(SUPPORT).await;
     for (what, answer) in [("a card", &card), ("not declared", &other)] {
         assert_eq!(Some("private, no-store"), answer.header("cache-control"), "{what}");
