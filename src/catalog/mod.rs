@@ -7,7 +7,9 @@
 //!
 //! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
 
+mod headers;
 mod ids;
+mod links;
 mod param;
 mod route;
 mod target;
@@ -21,7 +23,9 @@ use http::{HeaderName, Method};
 
 use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
 
+pub use headers::owned_in_answers;
 pub use ids::{IdError, IdSpace, Normalise};
+pub use links::{Behind, Link};
 pub use param::{Accepts, Param, ParamError, Selection, judge};
 pub use route::{Customer, Found, Route};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
@@ -61,8 +65,24 @@ pub struct Api {
     pub request_headers: Vec<HeaderName>,
     /// Passed to the caller; all others are dropped.
     pub response_headers: Vec<HeaderName>,
+    /// Filtered answers are compressed for who asks for that.
+    pub compress: bool,
+    /// Answers carry an `ETag` of the gateway's own; `If-Match` and `If-None-Match` are understood.
+    pub sealed_etag: bool,
     pub routes: Vec<Arc<Route>>,
     pub place: Place,
+}
+
+impl Api {
+    /// The one route of this API for a method and target.
+    #[must_use]
+    pub fn find(self: &Arc<Self>, method: &Method, target: &Target) -> Option<Found> {
+        let rest = target.rest(&self.prefix)?;
+        let matching = self.routes.iter().filter(|route| route.method == *method && route.template.captures(rest).is_some());
+        let route = matching.max_by(|a, b| a.template.specificity().cmp(&b.template.specificity()))?;
+        let params = route.template.captures(rest)?;
+        Some(Found::new(Arc::clone(self), Arc::clone(route), params, rest, target))
+    }
 }
 
 /// All that is declared. What is not here is not released.
@@ -92,16 +112,11 @@ impl Catalog {
         let Some((api, rest)) = api.and_then(|api| Some((api, target.rest(&api.prefix)?))) else {
             return Err(RouteError::NotDeclared);
         };
-        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
-        let best = |wanted: &Method| {
-            let of_method = matching.iter().filter(|route| route.method == *wanted);
-            of_method.max_by(|a, b| a.template.specificity().cmp(&b.template.specificity()))
-        };
-        let head_as_get = || (*method == Method::HEAD).then(|| best(&Method::GET)).flatten();
-        let found = best(method).or_else(head_as_get);
-        if let Some((route, params)) = found.and_then(|route| Some((route, route.template.captures(rest)?))) {
-            return Ok(Found::new(Arc::clone(api), Arc::clone(route), params, rest, target));
+        let head_as_get = || (*method == Method::HEAD).then(|| api.find(&Method::GET, target)).flatten();
+        if let Some(found) = api.find(method, target).or_else(head_as_get) {
+            return Ok(found);
         }
+        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
         if matching.is_empty() {
             return Err(RouteError::NotDeclared);
         }

@@ -1,6 +1,7 @@
 //! Routes, and what a request found: the judged target is written anew for the upstream from here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 
@@ -52,6 +53,10 @@ pub struct Route {
     /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
     pub search: Option<Vec<Param>>,
     pub response: ResponsePlan,
+    /// How the body of a 4xx is cut: `Open` or `Object`; without one it is replaced.
+    pub error: Option<ResponsePlan>,
+    /// How long callers may keep an answer; only where `customer = "none"`.
+    pub cache: Option<Duration>,
     /// Departments that may call; empty = all (policies decide).
     pub departments: Vec<Department>,
     /// Row ceiling; always there for `export`.
@@ -115,6 +120,12 @@ impl Found {
         let query = canonical_query(self.query.iter().filter(|(n, _)| declared(n)).map(|(n, v)| (n.as_str(), v.as_str())));
         let path = join(base_path, &self.rest);
         if query.is_empty() { path } else { format!("{path}?{query}") }
+    }
+
+    /// The path without the API's prefix, in canonical form, below `base_path`.
+    #[must_use]
+    pub fn own_path(&self, base_path: &str) -> String {
+        join(base_path, &self.rest)
     }
 
     /// Path of the read that finds the customer of a write; `None` unless the route's customer is [`Customer::Lookup`].

@@ -18,6 +18,8 @@ fn route(text: &str, params: &[&str]) -> Arc<Route> {
         request: None,
         search: None,
         response: ResponsePlan::Empty,
+        error: None,
+        cache: None,
         departments: Vec::new(),
         records_max: None,
         place: Place::default(),
@@ -35,6 +37,8 @@ fn catalog_of(prefix: &str, routes: Vec<Arc<Route>>) -> Catalog {
         purpose: ApiPurpose::Any,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
+        compress: false,
+        sealed_etag: false,
         routes,
         place: Place::default(),
     };

@@ -8,7 +8,7 @@ use super::callers::purpose;
 use super::read::{Cx, Value};
 use super::routes::{Draft, draft};
 use super::shapes::{Names, declared};
-use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Place, Route};
+use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Place, Route, owned_in_answers};
 use crate::model::{ApiName, Department, Purpose, ResponsePlan, Several, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
@@ -79,7 +79,9 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
     let contact = table.opt("contact").map(Value::str);
     let purpose = table.opt("purpose").map_or(Some(ApiPurpose::Any), |v| api_purpose(v, names));
     let request_headers = table.opt("request_headers").map_or_else(|| Some(Vec::new()), headers);
-    let response_headers = table.opt("response_headers").map_or_else(|| Some(Vec::new()), headers);
+    let response_headers = table.opt("response_headers").map_or_else(|| Some(Vec::new()), response_headers);
+    let compress = table.opt("compress").map_or(Some(false), Value::bool);
+    let sealed_etag = table.opt("etag").map_or(Some(false), |v| v.word("etag", &[("none", false), ("sealed", true)]));
     let drafts: Vec<Draft<'_>> = match table.opt("route") {
         Some(v) => v.list().unwrap_or_default().into_iter().filter_map(|item| draft(item, names, shapes)).collect(),
         None => {
@@ -104,6 +106,8 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
             purpose: purpose?,
             request_headers: request_headers?,
             response_headers: response_headers?,
+            compress: compress?,
+            sealed_etag: sealed_etag?,
             routes,
             place,
         })
@@ -154,6 +158,17 @@ fn headers(value: Value<'_>) -> Option<Vec<HeaderName>> {
         let name = item.header_name()?;
         if is_owned(&name) {
             item.error_help(format!("the header `{name}` cannot be passed on"), "the gateway sets or drops it itself");
+            return None;
+        }
+        Some(name)
+    })
+}
+
+fn response_headers(value: Value<'_>) -> Option<Vec<HeaderName>> {
+    value.each(|item| {
+        let name = item.header_name()?;
+        if let Some(why) = owned_in_answers(&name) {
+            item.error_help(format!("the header `{name}` cannot be passed on"), why);
             return None;
         }
         Some(name)

@@ -192,6 +192,10 @@ impl<'a> Table<'a> {
         self.entries.get(key).map(|inner| Value { cx: self.cx, inner })
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// A key that is read elsewhere or says nothing here.
     pub(super) fn know(&mut self, key: &'static str) {
         self.asked.push(key);

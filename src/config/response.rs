@@ -10,14 +10,24 @@ use crate::model::{CountRule, Framing, PathPattern, ResponsePlan, Shape, Step, S
 const COUNTS: [(&str, CountRule); 4] =
     [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free), ("link", CountRule::Link)];
 
-/// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open` or `content_types`.
-pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+/// How a success is cut, and how the body of a 4xx is, if that is declared.
+pub(super) type Plans = (ResponsePlan, Option<ResponsePlan>);
+
+/// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open`, `empty = true` or `content_types`; beside each but
+/// the last, `error`.
+pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<Plans> {
     if let Some(word) = value.as_str() {
-        return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| ResponsePlan::Empty);
+        return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| (ResponsePlan::Empty, None));
     }
     let mut table = value.table("`response`")?;
-    table.later(&["error", "counts_from"]);
+    table.later(&["counts_from"]);
     let stream = table.opt("stream");
+    let error_place = table.opt("error");
+    let error = error_place.map(|v| error(v, names, catalog));
+    let empty = table.opt("empty");
+    if let Some(place) = error_place.filter(|_| table.has("content_types")) {
+        place.error_help("`error` stands beside `content_types`", "an error body of such a route is always replaced; remove it");
+    }
     let read = match (table.opt("shape"), table.opt("rows"), table.opt("content_types")) {
         (Some(shape), None, None) if stream.is_some() => stream.and_then(|value| self::stream(&mut table, shape, value, names, catalog)),
         _ if stream.is_some() => {
@@ -30,9 +40,14 @@ pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Op
         (Some(shape), Some(rows), None) => self::rows(&mut table, shape, rows, names, catalog),
         (Some(shape), None, None) => object(&mut table, shape, names, catalog),
         (None, None, Some(types)) => content_types(types).map(|content_types| ResponsePlan::Free { content_types }),
-        (None, None, None) => match table.opt("open") {
-            Some(open) => open.each(path).map(|open| ResponsePlan::Open { open }),
-            None => {
+        (None, None, None) => match (table.opt("open"), empty) {
+            (Some(open), None) => open.each(path).map(|open| ResponsePlan::Open { open }),
+            (None, Some(empty)) => says_true(empty).map(|()| ResponsePlan::Empty),
+            (Some(_), Some(empty)) => {
+                empty.error_help("`empty` stands beside `open`", "keep the one that is meant");
+                None
+            }
+            (None, None) => {
                 value.error_help("this does not say what comes back", "write `{ shape = … }`, `{ open = […] }` or `\"empty\"`");
                 None
             }
@@ -44,6 +59,42 @@ pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Op
         (Some(_), _, Some(types)) => {
             types.error_help("`content_types` stands beside a shape", "it belongs to `customer = \"none\"`; what a shape cuts is JSON");
             None
+        }
+    };
+    if let Some(place) = empty.filter(|_| !matches!(read, Some(ResponsePlan::Empty) | None)) {
+        place.error_help("`empty` stands beside what comes back", "keep the one that is meant");
+    }
+    table.finish();
+    let error = match error {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some((read?, error))
+}
+
+fn says_true(value: Value<'_>) -> Option<()> {
+    let says = value.bool()?;
+    if !says {
+        value.error_help("`empty = false` does not say what comes back", "write `{ shape = … }` or `{ open = […] }`");
+    }
+    says.then_some(())
+}
+
+/// `{ open = […] }`, or `{ shape, at, subject }` for an error body that is about a customer.
+fn error(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let mut table = value.table("`error`")?;
+    let read = match (table.opt("shape"), table.opt("open")) {
+        (Some(shape), None) => object(&mut table, shape, names, catalog),
+        (None, Some(open)) => {
+            if open.list_is_empty() {
+                open.error_help("no member of the error body is named", "without one the body is replaced: leave `error` out");
+                return None;
+            }
+            open.each(path).map(|open| ResponsePlan::Open { open })
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            value.error_help("this does not say what of an error body goes on", "write `{ open = [\"code\"] }` or `{ shape = … }`");
+            return None;
         }
     };
     table.finish();

@@ -1,6 +1,7 @@
 //! Governed: one route. Its method and path, what is done, whose data it is, which parameters it takes, what comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -17,6 +18,9 @@ const METHODS: [(&str, Method); 5] =
     [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
 const ACTIONS: [(&str, Action); 5] =
     [("read", Action::Read), ("create", Action::Create), ("update", Action::Update), ("delete", Action::Delete), ("export", Action::Export)];
+
+/// Longest time that callers may keep an answer without customer data.
+const CACHE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A route whose `lookup`, if it has one, is not resolved yet. `route` is `None` after a mistake.
 pub(super) struct Draft<'a> {
@@ -43,7 +47,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     let request_place = table.opt("request");
     let request = request_place.map(|v| request(v, names, catalog));
     let response_place = table.opt("response");
-    let response = response_place.and_then(|v| response::read(v, names, catalog));
+    let (response, error) = response_place.and_then(|v| response::read(v, names, catalog)).unzip();
     // Without a response that can be read, field names of parameters cannot be judged.
     let known = response.as_ref().map(ResponsePlan::shape);
     let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, known));
@@ -53,6 +57,8 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     let customer_place = table.opt("customer");
     let lookup = table.opt("lookup");
     let departments_place = table.opt("departments");
+    let cache_place = table.opt("cache");
+    let cache = cache_place.map(cache);
     let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
     table.later(&["when", "dialect", "stream", "budget", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
@@ -84,6 +90,12 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     };
     let customer = rules.customer(customer_place, lookup);
     rules.bodies(customer.as_ref());
+    if let (Some(place), Some(Some(error)), Some(customer)) = (response_place, &error, &customer) {
+        error_subject(place, error, customer, lookup.is_some());
+    }
+    if let Some(place) = cache_place.filter(|_| customer.as_ref().is_some_and(|customer| !matches!(customer, Customer::None))) {
+        place.error_help("`cache` stands on a route about customers", "a kept answer asks nobody; only routes with `customer = \"none\"` have it");
+    }
 
     let route = (|| {
         let (mut params, mut search) = (query?, search.map_or(Some(None), |read| read.map(Some))?);
@@ -112,12 +124,40 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             request,
             search,
             response: plan,
+            error: error?,
+            cache: cache.map_or(Some(None), |read| read.map(Some))?,
             departments: departments?,
             records_max,
             place,
         })
     })();
     Some(Draft { head, method, template, key, lookup, route })
+}
+
+/// What callers may keep goes on when policies have changed, so not for long.
+fn cache(value: Value<'_>) -> Option<Duration> {
+    let found = value.duration()?;
+    let is_right = (Duration::from_secs(1)..=CACHE_MAX).contains(&found);
+    if !is_right {
+        value.error_help("this cannot be kept so long", "from `1s` to `24h`");
+    }
+    is_right.then_some(found)
+}
+
+/// An error body with a shape says whose it is, or the request does: else it would always be replaced.
+fn error_subject(place: Value<'_>, error: &ResponsePlan, customer: &Customer, is_looked_up: bool) {
+    let ResponsePlan::Object { shape, subject, .. } = error else { return };
+    let is_named = is_looked_up || !matches!(customer, Customer::Answer | Customer::New { .. } | Customer::Response { .. } | Customer::None);
+    match subject {
+        Subject::Answer if shape.customer.is_empty() => place.error_help(
+            format!("the shape `{}` does not say whose error this is", shape.name),
+            format!("add `customer` to `[shape.{}]`, or `subject = \"request\"` to `error`", shape.name),
+        ),
+        Subject::Request if !is_named => {
+            place.error_help("`subject = \"request\"` in `error`, but the request names nobody", "remove it, or declare `open` members");
+        }
+        Subject::Answer | Subject::Request => {}
+    }
 }
 
 fn declare(params: &mut Vec<Param>, name: &str) {

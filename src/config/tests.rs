@@ -380,6 +380,10 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "`ca` and `roots` stand beside each other",
     ),
     (MAIN, "[upstream.erp]", "[upstream.epr]", "unknown upstream `erp`"),
+    (MAIN, "accept_encoding = \"gzip\"", "accept_encoding = \"br\"", "unknown coding `br`"),
+    (MAIN, "accept_encoding = \"gzip\"", "accept_encoding = true", "expected a string"),
+    (MAIN, "decode_ratio_max = 100", "decode_ratio_max = 0", "expected a number from 1 to 10000"),
+    (MAIN, "decode_ratio_max = 100", "decode_ratio = 5", "unknown key `decode_ratio`"),
     // id spaces and shapes
     (SALES, "grammar = \"0*[1-9][0-9]{0,9}\"", "grammar = \"0*[1-9\"", "this grammar cannot be read"),
     (SALES, "normalise = [\"trim-zeros\"]", "normalise = [\"trim\"]", "unknown step `trim`"),
@@ -446,6 +450,45 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "rows = \"invoices[]\"", "stream = \"sse\", events = [\"a b\"]", "this is not a name of events"),
     (SALES, "rows = \"invoices[]\"", "stream = \"ndjson\", events = [\"paid\"]", "this belongs to `stream = \"sse\"`"),
     (SALES, "rows = \"invoices[]\"", "stream = \"websocket\"", "unknown stream"),
+    (SALES, "rows = \"invoices[]\"", "error = {}, rows = \"invoices[]\"", "does not say what of an error body goes on"),
+    (SALES, "rows = \"invoices[]\"", "error = \"empty\", rows = \"invoices[]\"", "expected a table"),
+    (SALES, "rows = \"invoices[]\"", "error = { open = [] }, rows = \"invoices[]\"", "no member of the error body is named"),
+    (SALES, "rows = \"invoices[]\"", "error = { shape = \"invoices\" }, rows = \"invoices[]\"", "unknown shape `invoices`"),
+    (
+        SALES,
+        "rows = \"invoices[]\"",
+        "error = { shape = \"invoice\", open = [\"code\"] }, rows = \"invoices[]\"",
+        "does not say what of an error body",
+    ),
+    (SALES, "rows = \"invoices[]\"", "error = { open = [\"code\"], rows = \"e[]\" }, rows = \"invoices[]\"", "unknown key `rows` in `error`"),
+    (
+        SALES,
+        "response = { shape = \"quote\" }               #",
+        "response = { shape = \"quote\", error = { shape = \"quote\", subject = \"request\" } } #",
+        "`subject = \"request\"` in `error`, but the request names nobody",
+    ),
+    (SALES, "rows = \"invoices[]\"", "empty = true, rows = \"invoices[]\"", "`empty` stands beside what comes back"),
+    (MARKETING, "response = { open = [\"id\", \"success\"] }", "response = { empty = true, open = [\"id\"] }", "`empty` stands beside `open`"),
+    (MARKETING, "response = \"empty\" ", "response = { empty = false } ", "`empty = false` does not say what comes back"),
+    (
+        MARKETING,
+        "content_types = [\"application/json\"]",
+        "error = { open = [\"code\"] }, content_types = [\"application/json\"]",
+        "`error` stands beside `content_types`",
+    ),
+    (MARKETING, "cache = \"1h\"", "cache = \"48h\"", "this cannot be kept so long"),
+    (MARKETING, "cache = \"1h\"", "cache = \"500ms\"", "this cannot be kept so long"),
+    (MARKETING, "cache = \"1h\"", "cache = true", "expected a string"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /invoices\"\ncache = \"1h\"", "`cache` stands on a route about customers"),
+    (MARKETING, "\"sforce-limit-info\"", "\"etag\"", "the header `etag` cannot be passed on"),
+    (MARKETING, "\"sforce-limit-info\"", "\"Set-Cookie\"", "the header `set-cookie` cannot be passed on"),
+    (MARKETING, "\"sforce-limit-info\"", "\"content-disposition\"", "may name a file after a customer"),
+    (MARKETING, "\"sforce-limit-info\"", "\"transfer-encoding\"", "it speaks for one connection only"),
+    (MARKETING, "\"sforce-limit-info\"", "\"access-control-allow-origin\"", "pages of other origins get no data"),
+    (MARKETING, "\"sforce-limit-info\"", "\"consentry-decision\"", "the gateway sets it itself"),
+    (MARKETING, "etag = \"sealed\"", "etag = \"strong\"", "unknown etag `strong`"),
+    (MARKETING, "etag = \"sealed\"", "etag = true", "expected a string"),
+    (MARKETING, "compress = false", "compress = \"gzip\"", "expected true or false"),
     (SALES, "rows = \"invoices[]\"", "raws = \"invoices[]\"", "unknown key `raws` in `response`"),
     (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"quote-party\"", "the shape `invoice` does not say whose row it is"),
     (SALES, "lookup = \"GET /Quotes({id})\"", "customer = \"query:id\"", "a write names its customer by `path:` or `lookup`"),
@@ -556,4 +599,18 @@ fn damaged_files_are_findings_and_never_a_panic() {
         Ok(())
     });
     run.unwrap();
+}
+
+#[test]
+fn an_error_body_with_a_shape_says_whose_it_is() {
+    let example = Example::new();
+    example.replace(SALES, "rows = \"invoices[]\"", "error = { shape = \"bare\" }, rows = \"invoices[]\"");
+    let text = fs::read_to_string(example.file(SALES)).unwrap();
+    fs::write(example.file(SALES), format!("{text}\n[shape.bare]\nfields = {{ a = \"order\" }}\n")).unwrap();
+    let findings = example.load().unwrap_err();
+    assert_eq!((1, "the shape `bare` does not say whose error this is"), (findings.0.len(), findings.0[0].message.as_str()), "{findings}");
+    example.replace(SALES, "error = { shape = \"bare\" }", "error = { shape = \"bare\", subject = \"request\" }");
+    let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
+    let found = config.catalog.find(&http::Method::GET, &Target::parse("/erp/invoices?party=1").unwrap()).unwrap();
+    assert!(matches!(found.route.error, Some(crate::model::ResponsePlan::Object { subject: crate::model::Subject::Request, .. })));
 }

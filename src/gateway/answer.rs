@@ -1,30 +1,34 @@
 //! What came back from the upstream, read as HTTP before it is read as data: only a whole, plain success goes on to the
-//! cutter. Bodies of refusals and errors are never passed on.
+//! cutter, and the body of a refusal where the route declares it. All other bodies of refusals and errors are replaced.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
+use super::encode::Choice;
 use super::forward::{ForwardError, Unfiltered};
 use super::pipeline::Halt;
 use super::problem::{Code, Problem};
-use super::route::Routed;
+use super::respond::Own;
+use super::route::{Authenticated, Routed};
 use super::state::Shared;
+use super::validator::{is_read, is_written};
 use crate::audit::{AuditError, Entry, GROUP_PARTIES_MAX, Group, Pending, Recorded};
-use crate::filter::{CutError, Limits, Report};
+use crate::filter::{CutError, Filtered, Limits, Report};
 use crate::model::{CategoryVerdict, PartyFacts, PartyNo, ResponsePlan, Verdicts};
 
-/// A success whose body may be cut.
+/// An answer whose body may be cut: a success, or a refusal whose body the route declares (`error`).
 ///
 /// # Errors
 /// The problem that stands in place of the answer. `hide_404`: a missing or deleted record must look like a denial, because
 /// the request does not name its customer.
-pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) -> Result<Unfiltered, Problem> {
+pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool, error: Option<&ResponsePlan>) -> Result<Unfiltered, Problem> {
     let answer = result.map_err(forward_problem)?;
     let status = answer.status;
-    if status == StatusCode::PARTIAL_CONTENT || status.is_redirection() || status.is_informational() {
+    // 206 and 226 are pieces of something that nobody has seen whole.
+    if matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED) || status.is_redirection() || status.is_informational() {
         return Err(Code::UpstreamUnreadable.into());
     }
     if status.is_success() {
@@ -33,10 +37,14 @@ pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) 
     if hide_404 && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
         return Err(Code::Denied.into());
     }
+    let is_ours = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    if error.is_some() && status.is_client_error() && !is_ours && answer.is_plain_json() && !answer.body.is_empty() {
+        return Ok(answer);
+    }
     if status == StatusCode::NOT_FOUND {
         return Err(Code::RouteNotDeclared.into());
     }
-    if status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+    if status.is_client_error() && !is_ours {
         return Err(Code::UpstreamRefused(status.as_u16()).into());
     }
     // 401 and 403 mean that the gateway itself is refused: the caller can do nothing about that.
@@ -70,53 +78,45 @@ pub(super) fn denied(contact: Option<&str>) -> Problem {
     problem
 }
 
-/// Response headers of the upstream that the API lets through.
-pub(super) fn response_headers(routed: &Routed, answer: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for name in &routed.found.api.response_headers {
-        if NEVER_PASSED.iter().any(|never| name.as_str().eq_ignore_ascii_case(never)) {
-            continue;
-        }
-        for value in answer.get_all(name) {
-            out.append(name.clone(), value.clone());
-        }
-    }
-    out
+/// How an answer with this status is cut: an error body as the route declares it.
+pub(super) fn plan(routed: &Routed, status: StatusCode) -> &ResponsePlan {
+    error_plan(routed, status).unwrap_or(&routed.found.route.response)
 }
 
-/// What the gateway owns once it filters, and what speaks for one connection only.
-const NEVER_PASSED: &[&str] = &[
-    "accept-ranges",
-    "age",
-    "alt-svc",
-    "cache-control",
-    "connection",
-    "content-digest",
-    "content-disposition",
-    "content-encoding",
-    "content-length",
-    "content-location",
-    "content-md5",
-    "content-range",
-    "content-type",
-    "date",
-    "digest",
-    "etag",
-    "expires",
-    "keep-alive",
-    "last-modified",
-    "link",
-    "location",
-    "proxy-authenticate",
-    "repr-digest",
-    "server",
-    "set-cookie",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "vary",
-    "www-authenticate",
-];
+pub(super) fn error_plan(routed: &Routed, status: StatusCode) -> Option<&ResponsePlan> {
+    routed.found.route.error.as_ref().filter(|_| status.is_client_error())
+}
+
+/// The problem for an answer that the cutter would not let through; an error body is then replaced, as one that is not declared.
+pub(super) fn uncut(routed: &Routed, status: StatusCode, error: &CutError) -> Problem {
+    if error_plan(routed, status).is_some() { Code::UpstreamRefused(status.as_u16()).into() } else { cut_problem(error, contact(routed)) }
+}
+
+/// What the answer's own headers say beside what was cut.
+pub(super) fn own(routed: &Routed, call: &Authenticated, answer: &Unfiltered, filtered: &Filtered) -> Own {
+    let mut own = Own {
+        compress: Choice::of(routed.found.api.compress, &call.headers),
+        cache: routed.found.route.cache.filter(|_| answer.status == StatusCode::OK),
+        ..Own::default()
+    };
+    let is_read = is_read(&call.method, answer.status);
+    if routed.found.api.sealed_etag && (is_read || is_written(&call.method, answer.status, &answer.headers)) {
+        let (validators, of, bytes) = (&routed.snapshot.validators, validator_of(routed), filtered.clone().into_bytes());
+        own.etag = validators.seal(&of, &bytes, &answer.headers);
+        own.is_known = is_read && validators.is_known(&of, &call.headers, &bytes);
+    }
+    own
+}
+
+/// The same of an answer in parts, of which nobody knows the whole.
+pub(super) fn compressed(routed: &Routed, call: &Authenticated) -> Own {
+    Own { compress: Choice::of(routed.found.api.compress, &call.headers), ..Own::default() }
+}
+
+/// What a validator is sealed for: the record as the API knows it, whatever was asked of it.
+pub(super) fn validator_of(routed: &Routed) -> String {
+    format!("{} {}", routed.found.api.name, routed.found.own_path(""))
+}
 
 pub(super) fn content_type(plan: &ResponsePlan, answer: &Unfiltered) -> Option<HeaderValue> {
     match plan {
@@ -280,6 +280,7 @@ mod tests {
     use crate::audit::Outcome;
     use crate::model::{ActivityKey, Category, CategoryVerdict, ConflictRule, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
     use bytes::Bytes;
+    use http::HeaderMap;
 
     fn group(parties: std::ops::Range<u64>, categories: usize) -> Group {
         let verdict = |n: usize| CategoryVerdict {
@@ -320,7 +321,9 @@ mod tests {
     fn only_a_whole_plain_success_goes_on() {
         let code = |status: u16, hide_404| {
             let status = StatusCode::from_u16(status).unwrap();
-            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new(), rest: None }), hide_404).map(|_| ()).map_err(|p| p.code)
+            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new(), rest: None }), hide_404, None)
+                .map(|_| ())
+                .map_err(|p| p.code)
         };
         for status in [200, 201, 204] {
             assert_eq!(code(status, true), Ok(()));
@@ -332,6 +335,7 @@ mod tests {
             (401, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
             (403, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
             (206, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (226, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (101, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (302, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (304, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
@@ -339,6 +343,34 @@ mod tests {
             (999, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
         ] {
             assert_eq!((code(status, true), code(status, false)), (Err(hidden), Err(open)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusals_body_goes_on_where_it_is_declared_and_can_be_read() {
+        let error = ResponsePlan::Open { open: Vec::new() };
+        let answer = |status: u16, content_type: &'static str, body: &'static str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            Unfiltered { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()) }
+        };
+        let code = |answer: Unfiltered, hide_404| success(Ok(answer), hide_404, Some(&error)).map(|a| a.status.as_u16()).map_err(|p| p.code);
+        for status in [400, 404, 409, 412, 422, 429] {
+            assert_eq!(code(answer(status, "application/problem+json", "{}"), false), Ok(status));
+        }
+        for (refused, hide_404, expected) in [
+            (answer(404, "application/json", "{}"), true, Code::Denied),
+            (answer(410, "application/json", "{}"), true, Code::Denied),
+            (answer(404, "text/html", "{}"), false, Code::RouteNotDeclared),
+            (answer(400, "text/html", "{}"), false, Code::UpstreamRefused(400)),
+            (answer(400, "application/json", ""), false, Code::UpstreamRefused(400)),
+            (answer(401, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(403, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(407, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(500, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(304, "application/json", "{}"), false, Code::UpstreamUnreadable),
+        ] {
+            let status = refused.status;
+            assert_eq!(code(refused, hide_404), Err(expected), "{status}");
         }
     }
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use http::HeaderValue;
 
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
 use super::governance::Candidate;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
+use super::validator::Validators;
 use crate::clock::Clock;
 use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
@@ -42,6 +44,8 @@ pub enum BuildError {
     Receipts(#[from] BadSeed),
     #[error("the key for links cannot be used; check the log's signing key")]
     Links,
+    #[error("the key for validators cannot be used; check the log's signing key")]
+    Validators,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
 }
@@ -121,6 +125,8 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         upstreams,
         environment: config.gateway.environment,
         hosts: hosts(config),
+        origin: origin(config),
+        validators: Validators::new(&derived_key(config, VALIDATORS)).map_err(|_unusable| BuildError::Validators)?,
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
@@ -154,6 +160,9 @@ pub fn set_id(config: &Config, policies: &Policies) -> String {
 /// The use of the key for pseudonyms of employees.
 pub(super) const EMPLOYEES: &str = "employee pseudonyms";
 
+/// The use of the key for the gateway's own ETags.
+const VALIDATORS: &str = "validators";
+
 /// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts.
 #[must_use]
 pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
@@ -162,6 +171,13 @@ pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(tag.as_ref());
     out
+}
+
+/// Scheme and authority of the gateway's public URL.
+fn origin(config: &Config) -> String {
+    let url = &config.gateway.public_url;
+    let end = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|slash| at + 3 + slash));
+    end.and_then(|end| url.get(..end)).unwrap_or(url).to_owned()
 }
 
 fn hosts(config: &Config) -> Vec<String> {
@@ -191,6 +207,8 @@ fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
         total_timeout: settings.timeouts.total,
         in_flight_max: settings.in_flight_max,
         answer_bytes_max: ANSWER_BYTES_MAX,
+        accept_encoding: HeaderValue::from_static(if settings.accept_gzip { "gzip" } else { "identity" }),
+        decode_ratio_max: settings.decode_ratio_max,
     }))
 }
 

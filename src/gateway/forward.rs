@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
@@ -54,8 +55,12 @@ pub struct UpstreamSettings {
     pub total_timeout: Duration,
     /// Requests under way at once; more wait for `connect_timeout` and are then refused.
     pub in_flight_max: usize,
-    /// Largest answer that is read, bytes.
+    /// Largest answer that is read, bytes; also once it is decoded.
     pub answer_bytes_max: usize,
+    /// The content codings that are asked for.
+    pub accept_encoding: HeaderValue,
+    /// Decoded bytes for each encoded one, once there are some.
+    pub decode_ratio_max: u32,
 }
 
 /// One upstream with its pool of kept-alive connections.
@@ -95,6 +100,7 @@ pub struct Unfiltered {
 /// What is yet to come of an answer.
 pub(super) struct Rest {
     body: Incoming,
+    decoder: Option<Decoder>,
     name: UpstreamName,
     /// Bytes received so far, and at most.
     received: usize,
@@ -108,6 +114,19 @@ pub(super) struct Rest {
 impl Rest {
     /// The next bytes; `None` at the end. Nothing is lost when it is not waited for to its end.
     pub(super) async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+        loop {
+            let Some(bytes) = self.next_received(clock).await? else {
+                return decoded_end(self.name, self.decoder.take());
+            };
+            let plain = decoded(self.name, self.decoder.as_mut(), bytes)?;
+            // What came may say nothing yet.
+            if !plain.is_empty() {
+                return Ok(Some(plain));
+            }
+        }
+    }
+
+    async fn next_received(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
         let asked = clock.monotonic();
         let frame = tokio::time::timeout(self.idle_timeout.min(self.time_left), next_data(&mut self.body)).await;
         self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
@@ -115,6 +134,28 @@ impl Rest {
         self.received = self.received.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
         if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(bytes) }
     }
+}
+
+fn decoded(name: UpstreamName, decoder: Option<&mut Decoder>, bytes: Bytes) -> Result<Bytes, ForwardError> {
+    let Some(decoder) = decoder else { return Ok(bytes) };
+    let mut plain = Vec::new();
+    for piece in bytes.chunks(decode::PIECE_BYTES) {
+        decoder.push(piece, &mut plain).map_err(|error| undecodable(name, error))?;
+    }
+    Ok(Bytes::from(plain))
+}
+
+/// What is left of an encoded answer at its end.
+fn decoded_end(name: UpstreamName, decoder: Option<Decoder>) -> Result<Option<Bytes>, ForwardError> {
+    let Some(mut decoder) = decoder else { return Ok(None) };
+    let mut plain = Vec::new();
+    decoder.finish(&mut plain).map_err(|error| undecodable(name, error))?;
+    Ok(Some(Bytes::from(plain)).filter(|plain| !plain.is_empty()))
+}
+
+fn undecodable(name: UpstreamName, error: DecodeError) -> ForwardError {
+    tracing::warn!(upstream = %name, %error, "an upstream answer cannot be decoded");
+    ForwardError::Broken
 }
 
 async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
@@ -147,7 +188,7 @@ impl Unfiltered {
     }
 
     pub(super) fn is_encoded(&self) -> bool {
-        self.headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+        decode::is_encoded(&self.headers)
     }
 }
 
@@ -177,6 +218,8 @@ pub enum Reading {
 /// What is received of a list before it begins to be cut in parts. Shorter ones are one part, however slowly they come: whether
 /// a count can be corrected must not depend on the time.
 const BEGINNING_BYTES: usize = 256 * 1024;
+/// The same for a list that is encoded: it may become many times as long.
+const ENCODED_BEGINNING_BYTES: usize = 32 * 1024;
 /// How long a stream may be silent, and how long it may last. Then it breaks off, and whoever still wants it asks again.
 const SILENCE_MAX: Duration = Duration::from_secs(5 * 60);
 const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
@@ -208,6 +251,11 @@ impl Upstream {
     #[must_use]
     pub fn base_path(&self) -> &str {
         &self.settings.base_path
+    }
+
+    #[must_use]
+    pub fn targets(&self) -> &[Uri] {
+        &self.settings.targets
     }
 
     #[must_use]
@@ -249,19 +297,22 @@ impl Upstream {
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
     async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let (head, mut body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
+        // Error bodies are no lists.
+        let reading = if head.status.is_success() { reading } else { Reading::Whole };
+        let enough = if decode::is_encoded(&head.headers) { ENCODED_BEGINNING_BYTES } else { BEGINNING_BYTES };
         let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
         loop {
             let received = first.len().max(whole.len());
             match reading {
-                Reading::List if received >= BEGINNING_BYTES => break,
+                Reading::List if received >= enough => break,
                 Reading::Stream => break,
                 Reading::Whole | Reading::List => {}
             }
             let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
                 let body = if whole.is_empty() { first } else { whole.freeze() };
-                return Ok(Unfiltered { status: head.status, headers: head.headers, body, rest: None });
+                return Ok(self.plain(head.status, head.headers, body));
             };
             if received + data.len() > bytes_max {
                 return Err(ForwardError::TooLarge);
@@ -275,16 +326,36 @@ impl Upstream {
             }
         }
         let beginning = if whole.is_empty() { first } else { whole.freeze() };
+        let received = beginning.len();
+        let limits = decode::Limits { bytes_max: LIST_BYTES_MAX.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
+        // An answer whose coding cannot be undone stays encoded, so that nobody reads it.
+        let mut decoder = Decoder::of(&head.headers, limits).unwrap_or_default();
+        let beginning = decoded(name, decoder.as_mut(), beginning)?;
+        if decoder.is_some() {
+            head.headers.remove(CONTENT_ENCODING);
+        }
         let rest = Rest {
             body,
+            decoder,
             name,
-            received: beginning.len(),
+            received,
             bytes_max: LIST_BYTES_MAX,
             idle_timeout: if reading == Reading::Stream { SILENCE_MAX } else { self.settings.first_byte_timeout },
             time_left: if reading == Reading::Stream { STREAM_MAX } else { self.settings.total_timeout },
             _place: place,
         };
         Ok(Unfiltered { status: head.status, headers: head.headers, body: beginning, rest: Some(rest) })
+    }
+
+    /// An answer whose coding cannot be undone stays encoded, so that nobody reads it.
+    fn plain(&self, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Unfiltered {
+        let bytes_max = u64::try_from(self.settings.answer_bytes_max).unwrap_or(u64::MAX);
+        let limits = decode::Limits { bytes_max, ratio_max: self.settings.decode_ratio_max };
+        let body = decode::whole(&mut headers, body.clone(), limits).unwrap_or_else(|error| {
+            tracing::warn!(upstream = %self.settings.name, %error, "an upstream answer cannot be decoded");
+            body
+        });
+        Unfiltered { status, headers, body, rest: None }
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {
@@ -295,7 +366,7 @@ impl Upstream {
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        headers.insert("accept-encoding", HeaderValue::from_static("identity"));
+        headers.insert("accept-encoding", self.settings.accept_encoding.clone());
         headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {

@@ -15,14 +15,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response};
 use tokio::sync::mpsc;
 
 use super::answer::{
-    Recording, append_part, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, response_headers, without_grounds,
+    Recording, append_part, compressed, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, own, without_grounds,
 };
 use super::forward::{ForwardError, Reading, Rest, Unfiltered};
 use super::judge::{Basis, Judging, log_groups};
+use super::passed::response_headers;
 use super::permit::categories_with_embedded;
 use super::pipeline::{Ending, Footing, Halt};
 use super::problem::{Code, Problem};
@@ -62,8 +63,9 @@ pub(super) async fn release(
     unfiltered: Unfiltered,
     customer: Option<Identifier>,
 ) -> Result<Response<Reply>, Halt> {
+    let mut unfiltered = unfiltered;
     let is_json = unfiltered.is_plain_json();
-    let Unfiltered { status, headers, body, rest } = unfiltered;
+    let (body, rest) = (std::mem::take(&mut unfiltered.body), unfiltered.rest.take());
     let mut place = Place::new(shared, routed, head, customer);
     if !is_json {
         return Err(place.refuse(Code::UpstreamUnreadable, Vec::new()));
@@ -77,7 +79,7 @@ pub(super) async fn release(
         let holds = place.reserve(&mut basis, &cut, &mut reserved).await? && place.holds(&basis);
         if holds {
             let first = Released { cut, basis, recorded, is_last };
-            return Ok(place.let_go(call, (status, &headers), first, flow, source, reserved));
+            return Ok(place.let_go(call, &unfiltered, first, flow, source, reserved));
         }
         if !place.decides() {
             place.routed = route_anew(shared, call, &place.routed, &place.head)?;
@@ -165,6 +167,7 @@ impl Place {
         let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
         let mut judging =
             Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
+        judging.links = Some((shared, routed));
         let mut began = None;
         let fed = loop {
             if source.has_ended() || source.waiting().len() >= flow.wants() {
@@ -235,7 +238,7 @@ impl Place {
     fn let_go(
         self,
         call: &Authenticated,
-        (status, headers): (StatusCode, &HeaderMap),
+        unfiltered: &Unfiltered,
         first: Released,
         flow: ListFlow,
         mut source: Source,
@@ -247,21 +250,24 @@ impl Place {
         shared.metrics.decided("redact");
         note_drift(routed, shared, &cut.report);
         tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
+        // What is known of the whole answer only is said of one part only.
+        let own = if is_last { own(routed, call, unfiltered, &cut.filtered) } else { compressed(routed, call) };
         let ending = Ending {
             shared: Arc::clone(shared),
             of: self.head.index(),
-            status: status.as_u16(),
+            status: own.status(unfiltered.status).as_u16(),
             rows: AtomicU64::new(cut.report.rows.into()),
             started: call.started,
         };
         let head = Head {
-            status,
-            headers: response_headers(routed, headers),
+            status: unfiltered.status,
+            headers: response_headers(shared, routed, unfiltered, None),
             content_type: Some(json()),
             decision,
             withheld: is_last.then_some(cut.report.withheld.len()),
             revision: shared.ledger.revision().0,
             bodiless: call.method == Method::HEAD,
+            own,
         };
         let part = Part::new(cut.filtered, recorded, self.footing(basis));
         let mut more = None;

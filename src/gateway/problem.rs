@@ -31,6 +31,7 @@ pub enum Code {
     Denied,
     FieldNotPermitted,
     MaskedWrite,
+    PreconditionFailed,
     /// The status is the upstream's 4xx.
     UpstreamRefused(u16),
     UpstreamUnreadable,
@@ -123,6 +124,12 @@ impl Code {
             Self::MaskedWrite => {
                 (409, "masked-write", "the write would destroy or store withheld members", "use PATCH with only the members that change")
             }
+            Self::PreconditionFailed => (
+                412,
+                "precondition-failed",
+                "a condition of the write does not hold, or cannot be kept",
+                "read the record again and send the `etag` of that answer; where it has none, leave conditions out",
+            ),
             Self::UpstreamRefused(status) => {
                 (status, "upstream-refused", "the API behind the gateway refused the request", "check the request against the API's documentation")
             }

@@ -12,12 +12,13 @@ use hyper::body::Incoming;
 
 use super::accept::read_json;
 use super::answer::{
-    contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
+    contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     upstream_method, without_grounds,
 };
 use super::forward::{Reading, Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::list;
+use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
 use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
@@ -64,15 +65,14 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
-    let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
+    let unfiltered = success(result, hide_404, routed.found.route.error.as_ref())
+        .map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
     let customer = requested.map(|(id, _)| id);
-    if outgoing.reading == Reading::Stream {
-        return stream::release(shared, call, routed, recorded, unfiltered, customer);
+    match (&unfiltered.rest, outgoing.reading) {
+        (None, _) => release(shared, call, routed, recorded, unfiltered, customer, covered).await,
+        (Some(_), Reading::Stream) => stream::release(shared, call, routed, recorded, unfiltered, customer),
+        (Some(_), Reading::List | Reading::Whole) => list::release(shared, call, routed, recorded, unfiltered, customer).await,
     }
-    if unfiltered.rest.is_some() {
-        return list::release(shared, call, routed, recorded, unfiltered, customer).await;
-    }
-    release(shared, call, routed, recorded, unfiltered, customer, covered).await
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
@@ -245,6 +245,7 @@ fn cut(
     }
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
+        _ if error_plan(routed, unfiltered.status).is_some() => (plan(routed, unfiltered.status).clone(), customer),
         Customer::Response { path, space } => {
             let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream)
                 .map_err(|_unreadable| unreadable())?
@@ -269,10 +270,10 @@ fn cut(
             Some((id, standing))
         }
     };
-    let Some(shape) = plan.shape() else { return Err(unreadable()) };
-    let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
+    let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
+    judging.links = Some((shared, routed));
     let result = filter::cut(&unfiltered.body, &plan, &snapshot.cutters, &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     let mut groups = match &result {
@@ -284,7 +285,7 @@ fn cut(
     }
     match result {
         Ok(cut) => Ok((cut, basis, groups)),
-        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), groups)),
+        Err(error) => Err(refuse(uncut(routed, unfiltered.status, &error), groups)),
     }
 }
 
@@ -319,10 +320,11 @@ fn let_go(
     decided_on: Vec<DecidedOn>,
 ) -> Response<Reply> {
     let decision = head.decision_id().to_string();
+    let own = own(routed, call, unfiltered, &cut.filtered);
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
-        status: unfiltered.status.as_u16(),
+        status: own.status(unfiltered.status).as_u16(),
         rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
     };
@@ -332,12 +334,13 @@ fn let_go(
     tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,
-        headers: response_headers(routed, &unfiltered.headers),
-        content_type: content_type(&routed.found.route.response, unfiltered),
+        headers: response_headers(shared, routed, unfiltered, None),
+        content_type: content_type(plan(routed, unfiltered.status), unfiltered),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
+        own,
     };
     answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending))
 }

@@ -5,13 +5,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::encode::{Choice, Encoder};
 use super::problem::{Code, Problem};
 use crate::audit::Recorded;
 use crate::filter::Filtered;
@@ -66,6 +68,8 @@ pub struct Reply {
     watch: Option<Arc<dyn Watch>>,
     /// Where further parts come from. It ends before its last part when the answer broke off.
     more: Option<mpsc::Receiver<Next>>,
+    /// Compresses further parts.
+    packer: Option<Encoder>,
 }
 
 impl std::fmt::Debug for Reply {
@@ -85,7 +89,7 @@ pub enum BrokenOff {
 
 impl Reply {
     fn whole(bytes: Bytes) -> Self {
-        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None }
+        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None, packer: None }
     }
 
     fn finish(&mut self, complete: bool) {
@@ -107,7 +111,7 @@ impl Reply {
             watch.began(rows);
         }
         tracing::trace!(entry = part.recorded.index(), "releasing");
-        (self.rest, self.holds) = (part.filtered.into_bytes(), Some(part.holds));
+        (self.rest, self.holds) = (packed(part.filtered.into_bytes(), &mut self.packer, is_last), Some(part.holds));
         if is_last {
             self.more = None;
         }
@@ -179,6 +183,25 @@ pub struct Head {
     pub revision: u64,
     /// HEAD: the headers of the filtered answer without its bytes.
     pub bodiless: bool,
+    pub own: Own,
+}
+
+/// What the gateway says of an answer by itself, where the API declares it.
+#[derive(Debug, Default)]
+pub struct Own {
+    pub(super) compress: Choice,
+    /// How long the caller may keep it; only of data that is nobody's.
+    pub(super) cache: Option<Duration>,
+    pub(super) etag: Option<HeaderValue>,
+    /// The caller has exactly these bytes: 304 in their place.
+    pub(super) is_known: bool,
+}
+
+impl Own {
+    /// The status of the answer, where the upstream's was this.
+    pub(super) fn status(&self, upstream: StatusCode) -> StatusCode {
+        if self.is_known { StatusCode::NOT_MODIFIED } else { upstream }
+    }
 }
 
 /// The answer to a permitted request.
@@ -192,13 +215,38 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
 pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next>>, watch: Arc<dyn Watch>) -> Response<Reply> {
     let Part { filtered, recorded, holds } = first;
     tracing::trace!(entry = recorded.index(), "releasing");
-    let (length, is_whole) = (filtered.len(), more.is_none());
-    let (bytes, more) = if head.bodiless { (Bytes::new(), None) } else { (filtered.into_bytes(), more) };
-    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more });
-    *response.status_mut() = head.status;
+    let status = head.own.status(head.status);
+    let Own { compress, cache, etag, is_known } = head.own;
+    let length = if more.is_none() { Some(filtered.len()) } else { None };
+    let is_compressed = !is_known && compress.compresses(head.content_type.as_ref(), length);
+    let mut packer = is_compressed.then(Encoder::new);
+    let is_whole = more.is_none();
+    let first = if is_known { Bytes::new() } else { packed(filtered.into_bytes(), &mut packer, is_whole) };
+    let length = first.len();
+    let (bytes, more) = if head.bodiless { (Bytes::new(), None) } else { (first, more) };
+    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more, packer });
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     *headers = head.headers;
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    match cache {
+        None => headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
+        Some(age) => {
+            HeaderValue::from_str(&format!("private, max-age={}", age.as_secs())).ok().and_then(|value| headers.insert(CACHE_CONTROL, value))
+        }
+    };
+    // What is kept is kept by one caller, for the purpose for which it was asked.
+    match (cache.is_some(), compress != Choice::Off) {
+        (true, true) => headers.insert(VARY, HeaderValue::from_static("data-purpose, accept-encoding")),
+        (true, false) => headers.insert(VARY, HeaderValue::from_static("data-purpose")),
+        (false, true) => headers.insert(VARY, HeaderValue::from_static("accept-encoding")),
+        (false, false) => None,
+    };
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Some(etag) = etag {
+        headers.insert(ETAG, etag);
+    }
     if head.bodiless && length > 0 && is_whole {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -211,6 +259,22 @@ pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next
         insert(headers, "consentry-withheld", &withheld.to_string());
     }
     response
+}
+
+/// What goes over the wire of a part.
+fn packed(filtered: Bytes, packer: &mut Option<Encoder>, is_last: bool) -> Bytes {
+    let Some(encoder) = packer.as_mut() else { return filtered };
+    let mut out = Vec::new();
+    let mut result = encoder.push(&filtered, &mut out);
+    if is_last && let Some(encoder) = packer.take() {
+        result = result.and_then(|()| encoder.finish(&mut out));
+    }
+    // Writing to memory cannot fail; if it did, nothing would go out.
+    if let Err(error) = result {
+        tracing::error!(%error, "an answer cannot be compressed");
+        return Bytes::new();
+    }
+    Bytes::from(out)
 }
 
 /// A refusal whose record is durable.
@@ -312,8 +376,14 @@ mod tests {
     async fn received(bytes: usize, holds: usize, more: Option<mpsc::Receiver<Next>>) -> (usize, Option<String>, Vec<(u64, bool)>) {
         let watch = Arc::new(Noted::default());
         let holds: Arc<dyn Holds> = Arc::new(Patient(holds.into()));
-        let mut reply =
-            Reply { rest: Bytes::from(vec![b' '; bytes]), sent: 0, holds: Some(holds), watch: Some(Arc::clone(&watch) as Arc<dyn Watch>), more };
+        let mut reply = Reply {
+            rest: Bytes::from(vec![b' '; bytes]),
+            sent: 0,
+            holds: Some(holds),
+            watch: Some(Arc::clone(&watch) as Arc<dyn Watch>),
+            more,
+            packer: None,
+        };
         let (mut received, mut broken) = (0, None);
         while let Some(frame) = reply.frame().await {
             match frame {

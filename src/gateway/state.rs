@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
 use super::shadow::{Shadow, Watch};
+use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -41,6 +42,9 @@ pub struct Snapshot {
     pub environment: Environment,
     /// Hosts that are served, without ports.
     pub hosts: Vec<String>,
+    /// What the gateway's absolute URLs begin with: `https://host`.
+    pub origin: String,
+    pub validators: Validators,
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,

@@ -14,10 +14,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response};
 use tokio::sync::mpsc;
 
-use super::answer::{content_type, note_drift, response_headers};
+use super::answer::{compressed, content_type, note_drift};
 use super::forward::Unfiltered;
 use super::judge::Basis;
 use super::list::{Cutting, Place, Source};
+use super::passed::response_headers;
 use super::pipeline::{Ending, Halt};
 use super::problem::Code;
 use super::read::{ATTEMPTS_MAX, route_anew};
@@ -48,12 +49,13 @@ pub(super) fn release(
         Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
     let answer_head = Head {
         status: unfiltered.status,
-        headers: response_headers(&routed, &unfiltered.headers),
+        headers: response_headers(shared, &routed, &unfiltered, None),
         content_type: content_type(&routed.found.route.response, &unfiltered),
         decision: head.decision_id().to_string(),
         withheld: None,
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
+        own: compressed(&routed, call),
     };
     shared.metrics.decided("redact");
     tracing::info!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
 use super::accept::read_json;
-use super::answer::{contact, content_type, cut_problem, denied, limits, note_drift, record_part, response_headers, single_group, success};
+use super::answer::{
+    contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut, validator_of,
+};
 use super::forward::{Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
 use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body, record};
 use super::problem::{Code, Details, Problem};
@@ -44,6 +48,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         return Err(refuse(denied(contact(&routed))));
     };
     let entitled = entitle(&routed, &plan.shape)?;
+    let conditions = conditions(call, &routed).map_err(refuse)?;
     let raw = if has_body(&call.method) {
         let limits = routed.snapshot.limits;
         read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
@@ -64,7 +69,15 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     consent_available(shared, call, &routed)?;
     let target = target(shared, call, &routed, &entitled, &raw).await?;
     let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
-    send(shared, call, &routed, &plan, target, judged).await
+    send(shared, call, &routed, &plan, target, judged, conditions).await
+}
+
+type Condition = Option<(HeaderName, HeaderValue)>;
+
+/// `If-Match` and its like are kept or the write is refused.
+fn conditions(call: &Authenticated, routed: &Routed) -> Result<Condition, Problem> {
+    let kept = routed.snapshot.validators.conditions(&validator_of(routed), routed.found.api.sealed_etag, &call.headers);
+    kept.map_err(|_not_kept| Code::PreconditionFailed.into())
 }
 
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
@@ -162,7 +175,7 @@ async fn looked_up(
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
     let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
-    let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
+    let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     let unreadable = || refuse(Code::UpstreamUnreadable.into());
     // Of several persons the first speaks for the object as a whole, if each speaks for what is theirs.
     let main = match (shape.customer.as_slice(), shape.several) {
@@ -258,6 +271,7 @@ async fn send(
     plan: &RequestPlan,
     target: Target,
     judged: Judgement,
+    condition: Condition,
 ) -> Result<Response<Reply>, Halt> {
     let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
@@ -274,11 +288,14 @@ async fn send(
         return Err(of(denied(contact(routed))));
     }
     let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
-    let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
+    let mut outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
+    outgoing.headers.extend(condition);
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
-    let unfiltered = success(result, false).map_err(of)?;
+    let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
     let requested = match target {
         Target::OnRecord { id, .. } => Some(id),
+        // Nothing was created, so nobody is to be linked.
+        Target::New { .. } if !unfiltered.status.is_success() => None,
         Target::New { matches } => Some(link(shared, routed, &head, &unfiltered, matches).await?),
     };
     release(shared, call, routed, head, unfiltered, requested).await
@@ -321,7 +338,8 @@ async fn release(
     requested: Option<Identifier>,
 ) -> Result<Response<Reply>, Halt> {
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
-    let plan = &routed.found.route.response;
+    let plan = plan(routed, unfiltered.status);
+    let judged = requested.clone();
     let (filtered, report, decided_on, part) = match plan {
         ResponsePlan::Empty => (Filtered::empty(), Report::default(), Vec::new(), None),
         ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => return Err(of(Code::UpstreamUnreadable.into())),
@@ -339,6 +357,7 @@ async fn release(
     let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = if holds { filtered } else { Filtered::empty() };
+    let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
     shared.metrics.decided("permit");
     let ending = Ending {
@@ -351,12 +370,13 @@ async fn release(
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };
     let answer_head = Head {
         status: unfiltered.status,
-        headers: response_headers(routed, &unfiltered.headers),
+        headers: response_headers(shared, routed, &unfiltered, judged.as_ref()),
         content_type: content_type(plan, &unfiltered),
         decision: head.decision_id().to_string(),
         withheld: Some(report.withheld.len()),
         revision: shared.ledger.revision().0,
         bodiless: false,
+        own,
     };
     Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending)))
 }
@@ -369,11 +389,12 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
         return Err(of(Code::UpstreamUnreadable.into()));
     }
     let snapshot = &routed.snapshot;
-    let plan = &routed.found.route.response;
+    let plan = plan(routed, unfiltered.status);
     let reading = routed.asked.with_action(Action::Read);
     let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &reading, &categories, requested, &shared.pseudonym_key);
+    judging.links = Some((shared, routed));
     let result = filter::cut(&unfiltered.body, plan, &snapshot.cutters, &limits(routed), &[], &mut judging);
     let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
@@ -381,11 +402,17 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
             let groups = log_groups(&cut.report.groups, &basis.facts);
             Ok((cut.filtered, cut.report, basis.decided_on, groups))
         }
+        Err(error) if error_plan(routed, unfiltered.status).is_some() => {
+            let problem = uncut(routed, unfiltered.status, &error);
+            Err(Halt::refuse_of(&routed.facts, head, problem, error_groups(&error, &basis.facts)))
+        }
         // The write is done and may not be read back: an answer without a body.
         Err(CutError::Denied(report) | CutError::OnDenyError(report)) => {
             let groups = log_groups(&report.groups, &basis.facts);
             Ok((Filtered::empty(), report, basis.decided_on, groups))
         }
-        Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => Err(of(cut_problem(&error, contact(routed)))),
+        Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => {
+            Err(of(uncut(routed, unfiltered.status, &error)))
+        }
     }
 }
