@@ -104,6 +104,14 @@ impl Output {
         self.line(value.to_string())
     }
 
+    /// Tells people something beside what the command answers: on stderr, so that stdout stays data.
+    pub fn aside(&self, text: impl AsRef<str>) {
+        if !self.is_json() {
+            // When stderr is closed nobody listens.
+            drop(writeln!(io::stderr().lock(), "{}", text.as_ref()));
+        }
+    }
+
     /// Writes a document, or what people are told of it.
     ///
     /// # Errors
