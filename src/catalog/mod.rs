@@ -18,8 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
+use jiff::Timestamp;
 
-use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
+use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Shapes, Space, UpstreamName};
 
 pub use ids::{IdError, IdSpace, Normalise};
 pub use param::{Accepts, Param, ParamError, Selection, judge};
@@ -62,7 +63,21 @@ pub struct Api {
     /// Passed to the caller; all others are dropped.
     pub response_headers: Vec<HeaderName>,
     pub routes: Vec<Arc<Route>>,
+    /// Report mode; `None`: what is decided is enforced.
+    pub report: Option<ReportMode>,
     pub place: Place,
+}
+
+/// `mode = "report"`: for a time, members that no shape maps go out with an object of which everything is permitted.
+#[derive(Clone, Debug)]
+pub struct ReportMode {
+    /// From then on everything is enforced.
+    pub until: Timestamp,
+    pub reason: String,
+    /// Where it was approved, e.g. a ticket.
+    pub approved: String,
+    /// How routes answer meanwhile, by key; what is not here is enforced.
+    pub plans: BTreeMap<RouteKey, ResponsePlan>,
 }
 
 /// All that is declared. What is not here is not released.

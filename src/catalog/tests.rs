@@ -36,6 +36,7 @@ fn catalog_of(prefix: &str, routes: Vec<Arc<Route>>) -> Catalog {
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         routes,
+        report: None,
         place: Place::default(),
     };
     Catalog { apis: vec![Arc::new(api)], ..Catalog::default() }
@@ -293,6 +294,7 @@ fn a_lookup_cannot_climb() {
         open: Vec::new(),
         needs: Vec::new(),
         fields: Vec::new(),
+        lets_unmapped_pass: false,
     };
     let mut patch = Route::clone(&route("PATCH /Quotes({id})", &[]));
     let (key, template) = (RouteKey::intern("GET /quotes/{id}"), Template::parse("/quotes/{id}").unwrap());

@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::client::{ServerArgs, query};
 use super::import_openapi::{read_bounded, write_new};
 use super::text::{list, number, text};

@@ -48,6 +48,14 @@ impl Instance for Double {
         7
     }
 
+    fn unenforced(&self) -> Vec<(String, Timestamp)> {
+        if self.failed { vec![("crm".to_owned(), Timestamp::UNIX_EPOCH)] } else { Vec::new() }
+    }
+
+    fn drift(&self, api: &str) -> Option<Value> {
+        (api == "crm").then(|| json!({ "api": api, "routes": [] }))
+    }
+
     fn vocabulary(&self) -> Arc<Vocabulary> {
         Arc::clone(self.policies.vocabulary())
     }

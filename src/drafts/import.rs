@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::routes::{self, Written};
 use super::text::{about, key, line, list, path, quoted, shown};
 use crate::catalog::Accepts;
-use crate::model::PathPattern;
+use crate::model::{PathPattern, Step};
 use crate::openapi::{BadDocument, Document, Identity, Member, Members, Node, What};
 
 /// What is asked.
@@ -158,7 +158,8 @@ impl Import<'_> {
             return None;
         }
         let Members(members) = self.document.members(schema, pointer);
-        if members.is_empty() {
+        // A shape maps the members of an object, not the items of a list.
+        if members.is_empty() || members.iter().any(|m| matches!(m.path.0.first(), Some(Step::Items | Step::Index(_)))) {
             return None;
         }
         let name = self.name(component.as_deref().unwrap_or(fallback));
@@ -177,7 +178,7 @@ impl Import<'_> {
         let name = super::text::names(&member.path).last().copied().unwrap_or("embedded").to_owned();
         let embedded = self.shape(&body.schema.clone(), &body.pointer.clone(), &name, true);
         if embedded.is_none() {
-            member.path.0.push(crate::model::Step::Rest);
+            member.path.0.push(Step::Rest);
             member.what = What::Rest("another customer, whose shape leads back to this one");
         }
         (member, embedded)
@@ -263,7 +264,7 @@ impl Import<'_> {
         }
         let errors = self.document.error_answers();
         if errors > 0 {
-            self.document.leave_out("#/paths", format!("{errors} error answers: the gateway puts its own in their place"));
+            self.document.leave_out("#/paths", format!("errors that operations may answer, {errors} in all: the gateway puts its own in their place"));
         }
     }
 

@@ -97,7 +97,7 @@ impl Seen {
             Some(rows) => format!("{{ rows = {}, shape = {} }}", path(rows), quoted(&name)),
             None => format!("{{ shape = {} }}", quoted(&name)),
         };
-        let mut text = line(&format!("# {} answered; a route: response = {response}", count(self.answers, "answer")), "");
+        let mut text = line(&format!("# From {}; a route: response = {response}", count(self.answers, "answer")), "");
         if rows.is_some() {
             let beside: Vec<String> = self.root.members.keys().filter(|n| rows.as_ref().and_then(|r| r.0.first()) != Some(&Step::Member((*n).clone()))).map(|n| shown(n)).collect();
             if !beside.is_empty() && !self.root.is_map() {
@@ -254,7 +254,7 @@ impl Place {
                 steps.pop();
             }
         }
-        if let Some(items) = &self.items {
+        if let Some(items) = self.items.as_ref().filter(|items| items.times > 0) {
             steps.push(Step::Items);
             items.fields(steps, items.times, out);
             steps.pop();

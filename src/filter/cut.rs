@@ -53,12 +53,12 @@ pub fn cut(
         ResponsePlan::Open { open } => cut_open(parse(body, limits, Sender::Upstream)?.root()?, open)?,
         ResponsePlan::Object { at, shape, subject } => {
             let tape = parse(body, limits, Sender::Upstream)?;
-            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false };
+            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false, unenforced: false };
             cut_object(tape.root()?, at, shape, *subject, cutter)?
         }
         ResponsePlan::Rows { rows, shape, counts, open, rows_max } => {
             let tape = parse(body, limits, Sender::Upstream)?;
-            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: false, error: false };
+            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: false, error: false, unenforced: false };
             cut_rows(tape.root()?, &RowsPlan { rows, shape, counts, open, rows_max: *rows_max }, cutter)?
         }
     };
@@ -102,7 +102,7 @@ fn cut_object<'t>(
     cutter.trail.base = at.to_string();
     let mut text = String::with_capacity(value.raw().len());
     let outcome = cutter.object(value, compiled, &whose, "", &mut text);
-    let error = cutter.error;
+    let (error, unenforced) = (cutter.error, cutter.unenforced);
     if error {
         cutter.notes.release_nothing();
     }
@@ -117,6 +117,7 @@ fn cut_object<'t>(
         Outcome::Released if error => Err(CutError::OnDenyError(report)),
         Outcome::Released => {
             report.rows = 1;
+            report.unenforced = unenforced;
             Ok((out, report))
         }
     }
@@ -163,6 +164,7 @@ fn cut_rows<'t>(root: Value<'t>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_, '_,
     }
     let counted = plan.counts.iter().map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule: Outer::Count(*rule) });
     let open = plan.open.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Outer::Open });
+    let unenforced = cutter.unenforced;
     let patterns: Vec<_> = std::iter::once(Pattern { steps: list.into(), rule: Outer::Part }).chain(counted).chain(open).collect();
     let whole = holds_the_whole_list(root, plan.counts, seen) && seen <= rows_max;
     let mut envelope = Envelope { notes: cutter.notes, parts, count: whole.then_some(released), ..Envelope::default() };
@@ -171,6 +173,7 @@ fn cut_rows<'t>(root: Value<'t>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_, '_,
     let mut report = envelope.notes.into_report();
     report.rows = u32::try_from(released).unwrap_or(u32::MAX);
     report.dropped = u32::try_from(seen - released).unwrap_or(u32::MAX);
+    report.unenforced = unenforced;
     report.counts_removed = envelope.removed;
     report.counts_corrected = envelope.corrected;
     Ok((out, report))

@@ -17,6 +17,8 @@ pub(super) enum Rule {
     Category { category: Category, on_deny: OnDeny },
     Embed(ShapeName),
     Open,
+    /// Report mode: no path maps it.
+    Unmapped,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -85,6 +87,9 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
+    if shape.lets_unmapped_pass {
+        patterns.push(Pattern { steps: vec![Step::Rest].into(), rule: Rule::Unmapped });
+    }
     patterns
 }
 
@@ -157,6 +162,10 @@ impl Scope {
     fn is_full(&self, category: Category) -> bool {
         self.release(category) == Release::Full
     }
+
+    fn lets_unmapped_pass(&self) -> bool {
+        !self.judged.is_empty() && self.judged.iter().all(|judged| judged.party.is_some() && judged.verdicts.permit_everything())
+    }
 }
 
 /// A place in the walk.
@@ -177,6 +186,8 @@ pub(super) struct Cutter<'c, 'j, 't> {
     pub(super) single: bool,
     /// A member with `on_deny = "error"` was refused in an object that would go out.
     pub(super) error: bool,
+    /// A member that no path maps stands in what goes out.
+    pub(super) unenforced: bool,
 }
 
 impl<'c, 't> Cutter<'c, '_, 't> {
@@ -187,7 +198,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
             Err(outcome) => return outcome,
         };
         let mut scope = Scope::new(judged, prefix.to_owned());
-        let (start, mark, error) = (out.len(), self.notes.notes.len(), self.error);
+        let (start, mark, error, unenforced) = (out.len(), self.notes.notes.len(), self.error, self.unenforced);
         let wanted = shape.shape.needs.iter().all(|c| scope.is_full(*c))
             && (matches!(whose, Whose::Embedded) || self.selection_is_permitted(value, shape, &scope));
         let here = Here { shape, at: At::default(), zone: At::default() };
@@ -197,7 +208,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
         } else {
             out.truncate(start);
             self.notes.revoke_since(mark);
-            self.error = error;
+            (self.error, self.unenforced) = (error, unenforced);
         }
         // A dropped row tells nothing of itself; an embedded object stands in something that may go out, or is revoked with it.
         let told = released || self.single || matches!(whose, Whose::Embedded);
@@ -285,7 +296,9 @@ impl<'c, 't> Cutter<'c, '_, 't> {
 
     fn inner(&mut self, value: Value<'t>, here: Here<'c>, scope: &mut Scope, out: &mut String) -> bool {
         let Compiled { ways, patterns, .. } = here.shape;
-        let rule = ways.speaks(here.at).and_then(|speaks| patterns.get(speaks)).map(|p| p.rule);
+        // What lies above mapped places is not unmapped: a value there is of no category that anybody has said.
+        let is_on_the_way = |rule: &Rule| matches!(rule, Rule::Unmapped) && ways.alive(here.at).len() > 1;
+        let rule = ways.speaks(here.at).and_then(|speaks| patterns.get(speaks)).map(|p| p.rule).filter(|rule| !is_on_the_way(rule));
         let is_container = value.is_container();
         match rule {
             Some(Rule::Embed(name)) => self.embedded(value, name, here, scope, out),
@@ -294,10 +307,21 @@ impl<'c, 't> Cutter<'c, '_, 't> {
                 true
             }
             Some(Rule::Category { category, on_deny }) if !is_container || value.is_void() => self.leaf(value, category, on_deny, scope, out),
+            Some(Rule::Unmapped) if !is_container || value.is_void() => {
+                let Self { notes, trail, .. } = self;
+                notes.drift(|| trail.render());
+                let passes = scope.lets_unmapped_pass();
+                if passes {
+                    out.push_str(value.raw());
+                    self.unenforced = true;
+                }
+                passes
+            }
             None if value.is_void() && !ways.alive(here.at).is_empty() => {
                 let permitted = ways.alive(here.at).iter().filter_map(|alive| patterns.get(*alive)).all(|p| match p.rule {
                     Rule::Category { category, .. } => scope.is_full(category),
                     Rule::Open => true,
+                    Rule::Unmapped => scope.lets_unmapped_pass(),
                     Rule::Embed(_) => false,
                 });
                 if permitted {
@@ -305,7 +329,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
                 }
                 permitted
             }
-            Some(Rule::Open | Rule::Category { .. }) | None => {
+            Some(Rule::Open | Rule::Category { .. } | Rule::Unmapped) | None => {
                 if !is_container || !ways.leads_deeper(here.at) {
                     let Self { notes, trail, .. } = self;
                     notes.drift(|| trail.render());

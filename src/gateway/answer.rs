@@ -231,7 +231,9 @@ pub(super) fn without_grounds(group: &mut Group) {
 pub(super) fn note_drift(routed: &Routed, shared: &Shared, report: &Report) {
     if !report.drift.is_empty() {
         shared.metrics.drift(routed.found.api.name.as_str(), report.drift.len());
-        tracing::debug!(api = %routed.found.api.name, route = %routed.found.route.key, paths = ?report.drift, "members that no shape maps were withheld");
+        let (api, route) = (&routed.found.api, &routed.found.route);
+        shared.drift.note(routed.snapshot.generation, shared.clock.now(), api, route, &report.drift);
+        tracing::debug!(api = %api.name, route = %route.key, paths = ?report.drift, went_out = report.unenforced, "members that no shape maps");
     }
 }
 

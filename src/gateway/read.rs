@@ -18,6 +18,7 @@ use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
 use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
+use super::report;
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
 use super::search::judged_search;
@@ -228,7 +229,7 @@ fn cut(
                 .map_err(|_unreadable| unreadable())?
                 .ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
-            (subject_of_request(&routed.found.route.response), Some(id))
+            (subject_of_request(routed.plan(shared)), Some(id))
         }
         Customer::Path { .. }
         | Customer::Query { .. }
@@ -238,7 +239,7 @@ fn cut(
         | Customer::Answer
         | Customer::Lookup { .. }
         | Customer::New { .. }
-        | Customer::None => (routed.found.route.response.clone(), customer),
+        | Customer::None => (routed.plan(shared).clone(), customer),
     };
     let requested = match customer {
         None => None,
@@ -260,6 +261,9 @@ fn cut(
     if is_anew {
         groups.iter_mut().for_each(without_grounds);
     }
+    if result.as_ref().is_ok_and(|cut| cut.report.unenforced) {
+        report::mark(&mut groups);
+    }
     match result {
         Ok(cut) => Ok((cut, basis, groups)),
         Err(error) => Err(refuse(cut_problem(&error, contact(routed)), groups)),
@@ -278,7 +282,7 @@ fn head_says_all(head: &Covered, report: &Report) -> bool {
     let same = |group: &filter::Group| {
         group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
     };
-    report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
+    !report.unenforced && report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the one place where all that was proved comes together")]
@@ -304,7 +308,14 @@ fn let_go(
         premises: routed.asked.premises.clone(),
     };
     let filtered = cut.report.withheld.len();
-    shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });
+    let is_cut = filtered > 0 || cut.report.dropped > 0;
+    shared.metrics.decided(if cut.report.unenforced {
+        "unenforced"
+    } else if is_cut {
+        "redact"
+    } else {
+        "permit"
+    });
     tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,

@@ -339,7 +339,7 @@ async fn release(
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = if holds { filtered } else { Filtered::empty() };
     note_drift(routed, shared, &report);
-    shared.metrics.decided("permit");
+    shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
@@ -370,7 +370,7 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
         return Err(of(Code::UpstreamUnreadable.into()));
     }
     let snapshot = &routed.snapshot;
-    let plan = &routed.found.route.response;
+    let plan = routed.plan(shared);
     let reading = routed.asked.with_action(Action::Read);
     let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
@@ -379,7 +379,10 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
         Ok(cut) => {
-            let groups = log_groups(&cut.report.groups, &basis.facts);
+            let mut groups = log_groups(&cut.report.groups, &basis.facts);
+            if cut.report.unenforced {
+                super::report::mark(&mut groups);
+            }
             Ok((cut.filtered, cut.report, basis.decided_on, groups))
         }
         // The write is done and may not be read back: an answer without a body.

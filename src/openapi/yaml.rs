@@ -93,7 +93,7 @@ impl Reading {
     }
 
     fn begin(&mut self, anchor: usize, tag: Option<Cow<'_, Tag>>, span: Span, content: Content) -> Result<(), String> {
-        if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
+        if tag.is_some_and(|tag| !(tag.is_yaml_core_schema() && ["seq", "map"].contains(&tag.suffix.as_str()))) {
             return Err(at(span, OTHER_TAG));
         }
         if matches!(self.open.last(), Some(Open { content: Content::Object { key: None, .. }, .. })) {
@@ -167,7 +167,7 @@ const OTHER_TAG: &str = "this tag is not of YAML's core schema";
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<Cow<'_, Tag>>) -> Result<Node, &'static str> {
     let is_text = match tag.as_deref() {
         None => style != ScalarStyle::Plain,
-        Some(tag) if tag.is_yaml_core_schema() => tag.suffix == "str" || style != ScalarStyle::Plain,
+        Some(tag) if tag.is_yaml_core_schema() && ["str", "int", "float", "bool", "null"].contains(&tag.suffix.as_str()) => tag.suffix == "str" || style != ScalarStyle::Plain,
         Some(_) => return Err(OTHER_TAG),
     };
     Ok(match &*text {
