@@ -155,7 +155,12 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_exits_with_3() {
-        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") }, online: false, deny_warnings: false, schema: false };
+        let args = CheckArgs {
+            config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") },
+            online: false,
+            deny_warnings: false,
+            schema: false,
+        };
         assert_eq!(args.execute(&Output::new(super::super::Format::Json)).unwrap(), Exit::Invalid);
     }
 }

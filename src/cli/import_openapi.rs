@@ -69,7 +69,8 @@ impl OpenapiArgs {
     fn draft(&self) -> Result<Drafted, Failure> {
         let mut classes = BTreeMap::new();
         for map in &self.maps {
-            let (class, category) = map.split_once('=').filter(|(a, b)| !a.is_empty() && !b.is_empty()).ok_or_else(|| Failure::usage("`--map` is `CLASS=CATEGORY`"))?;
+            let (class, category) =
+                map.split_once('=').filter(|(a, b)| !a.is_empty() && !b.is_empty()).ok_or_else(|| Failure::usage("`--map` is `CLASS=CATEGORY`"))?;
             if classes.insert(class.to_owned(), category.to_owned()).is_some_and(|before| before != category) {
                 return Err(Failure::usage(format!("`--map` says two categories of `{class}`")));
             }

@@ -55,10 +55,12 @@ fn read(file: Value<'_>) -> Option<(Document, String)> {
     match std::fs::metadata(&path) {
         Ok(found) if !found.is_file() => file.error(format!("`{}` is not a file", path.display())),
         Ok(found) if found.len() > DOCUMENT_BYTES_MAX => file.error(format!("the document is larger than {DOCUMENT_BYTES_MAX} bytes")),
-        Ok(_) => match std::fs::read(&path).map_err(|error| error.to_string()).and_then(|bytes| Document::read(&bytes).map_err(|bad| bad.to_string())) {
-            Ok(document) => return Some((document, name)),
-            Err(why) => file.error(format!("the document `{}` cannot be used: {why}", path.display())),
-        },
+        Ok(_) => {
+            match std::fs::read(&path).map_err(|error| error.to_string()).and_then(|bytes| Document::read(&bytes).map_err(|bad| bad.to_string())) {
+                Ok(document) => return Some((document, name)),
+                Err(why) => file.error(format!("the document `{}` cannot be used: {why}", path.display())),
+            }
+        }
         Err(_) => file.error(format!("the file `{}` does not exist", path.display())),
     }
     None
@@ -79,7 +81,8 @@ impl Comparison<'_, '_> {
     fn routes(&mut self, operations: &[Operation], heads: &[(RouteKey, Value<'_>)], routes: &[Arc<Route>]) {
         let mut without = Vec::new();
         for operation in operations {
-            let found = routes.iter().find(|route| route.method == *operation.method && anonymous(route.template.as_str()) == anonymous(&operation.path));
+            let found =
+                routes.iter().find(|route| route.method == *operation.method && anonymous(route.template.as_str()) == anonymous(&operation.path));
             match found {
                 Some(route) => self.route(operation, route),
                 None => without.push(format!("{} {}", operation.method, operation.path)),
@@ -93,7 +96,9 @@ impl Comparison<'_, '_> {
             self.told.push(self.value.cx.finding(self.value.span(), message).help("they are answered with 404"));
         }
         for (key, head) in heads {
-            let known = operations.iter().any(|operation| key.as_str().split_once(' ').is_some_and(|(method, path)| method == operation.method && anonymous(path) == anonymous(&operation.path)));
+            let known = operations.iter().any(|operation| {
+                key.as_str().split_once(' ').is_some_and(|(method, path)| method == operation.method && anonymous(path) == anonymous(&operation.path))
+            });
             if !known {
                 let message = format!("the route `{key}` is not in `{}`", self.name);
                 self.told.push(head.cx.finding(head.span(), message).help("the upstream may not have it any more"));
@@ -126,7 +131,8 @@ impl Comparison<'_, '_> {
             let is_mapped = covered(shape, &relative, &member.what, self.shapes, 0);
             known.push(Member { path: relative.clone(), ..member.clone() });
             if !is_mapped {
-                let message = format!("`{relative}` of `{}` is in `{}` and has no category in shape `{}`: it is withheld", route.key, self.name, shape.name);
+                let message =
+                    format!("`{relative}` of `{}` is in `{}` and has no category in shape `{}`: it is withheld", route.key, self.name, shape.name);
                 let help = format!("{}; it belongs into the fields of the shape, or into `open`", member.pointer);
                 self.told.push(self.value.cx.finding(self.value.span(), message).help(help));
             }
@@ -172,7 +178,8 @@ fn anonymous(path: &str) -> String {
 
 /// Whether a shape says what the member is.
 fn covered(shape: &Shape, path: &PathPattern, what: &What, shapes: &Shapes, depth: usize) -> bool {
-    let leads_below = |rule: &PathPattern| rule.0.len() > path.0.len() && matches!(what, What::Rest(_) | What::Other(_)) && rule.0.starts_with(above(path));
+    let leads_below =
+        |rule: &PathPattern| rule.0.len() > path.0.len() && matches!(what, What::Rest(_) | What::Other(_)) && rule.0.starts_with(above(path));
     let says = |rule: &PathPattern| fits(rule, path) || leads_below(rule);
     if shape.customer.iter().chain(&shape.open).any(says) {
         return true;

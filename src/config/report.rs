@@ -23,7 +23,10 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<Option<ReportMode>> {
             None
         }
         (None, true) => {
-            mode?.error_help("report mode needs an end, a reason and an approval", "add `report = { until = 2026-01-31, reason = \"…\", approved = \"…\" }`");
+            mode?.error_help(
+                "report mode needs an end, a reason and an approval",
+                "add `report = { until = 2026-01-31, reason = \"…\", approved = \"…\" }`",
+            );
             None
         }
         (Some(report), true) => terms(report).map(Some),

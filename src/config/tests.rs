@@ -417,8 +417,18 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "report = { until = 2026-09-30, reason = \"x\", approved = \"y\" }",
         "`report` says nothing while the API is enforced",
     ),
-    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"report\"\nreport = { until = 2026-09-30, approved = \"y\" }", "`reason` is missing"),
-    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"report\"\nreport = { until = 2026-09-30, reason = \"x\" }", "`approved` is missing"),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30, approved = \"y\" }",
+        "`reason` is missing",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30, reason = \"x\" }",
+        "`approved` is missing",
+    ),
     (
         SALES,
         "purpose = { fixed = \"legal-compliance\" }",

@@ -49,7 +49,15 @@ pub fn import(document: Document, question: &ImportQuestion<'_>) -> Result<Draft
     let title = document.said("/info/title").unwrap_or_default();
     let version = document.said("/info/version").unwrap_or_default();
     let servers: Vec<String> = document.root().get("servers").map_or(&[][..], |s| s.items()).iter().filter_map(|s| s.get("url")?.scalar()).collect();
-    let mut import = Import { document: &document, question, shapes: Vec::new(), by_place: BTreeMap::new(), building: Vec::new(), spaces: BTreeMap::new(), taken: BTreeSet::new() };
+    let mut import = Import {
+        document: &document,
+        question,
+        shapes: Vec::new(),
+        by_place: BTreeMap::new(),
+        building: Vec::new(),
+        spaces: BTreeMap::new(),
+        taken: BTreeSet::new(),
+    };
     let operations = document.operations();
     if operations.is_empty() {
         document.leave_out("#/paths", "there is no operation: the draft has no route");
@@ -62,7 +70,8 @@ pub fn import(document: Document, question: &ImportQuestion<'_>) -> Result<Draft
     let mut left_out = written.left_out.clone();
     left_out.extend(document.finish()?);
     let text = format!("{}{body}", head(question, &title, &version, &servers, &left_out));
-    let parsed: toml::Table = toml::from_str(&text).map_err(|error| vec![BadDocument::Syntax(format!("the draft cannot be written: {}", error.message()))])?;
+    let parsed: toml::Table =
+        toml::from_str(&text).map_err(|error| vec![BadDocument::Syntax(format!("the draft cannot be written: {}", error.message()))])?;
     let open = parsed.values().map(open_places).sum();
     Ok(Drafted { text, left_out, shapes, routes, open })
 }
@@ -202,7 +211,11 @@ impl Import<'_> {
         };
         let spaces: BTreeSet<String> = chosen.iter().map(|(_, id)| self.space_name(id.space.as_deref())).collect();
         if spaces.len() > 1 {
-            return (Vec::new(), format!("its customers are marked with several id spaces: {}", spaces.into_iter().collect::<Vec<_>>().join(", ")), None);
+            return (
+                Vec::new(),
+                format!("its customers are marked with several id spaces: {}", spaces.into_iter().collect::<Vec<_>>().join(", ")),
+                None,
+            );
         }
         (chosen.iter().map(|(m, _)| m.path.clone()).collect(), note.to_owned(), spaces.into_iter().next())
     }
@@ -264,7 +277,8 @@ impl Import<'_> {
         }
         let errors = self.document.error_answers();
         if errors > 0 {
-            self.document.leave_out("#/paths", format!("errors that operations may answer, {errors} in all: the gateway puts its own in their place"));
+            self.document
+                .leave_out("#/paths", format!("errors that operations may answer, {errors} in all: the gateway puts its own in their place"));
         }
     }
 
@@ -272,7 +286,7 @@ impl Import<'_> {
         let said = self.document.root().get("x-consentry-purpose")?;
         let words: Vec<&str> = match &**said {
             Node::Text(one) => vec![one.as_str()],
-            other => other.items().iter().filter_map(|w| w.text()).collect(),
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::List(_) | Node::Object(_) => said.items().iter().filter_map(|w| w.text()).collect(),
         };
         if words.is_empty() {
             self.document.leave_out("#/x-consentry-purpose", "this is neither a purpose nor a list of them");
@@ -285,7 +299,10 @@ impl Import<'_> {
         let open_ids = self.shapes.iter().any(|s| s.is_answered && s.customer.is_empty());
         let own = key(self.question.api);
         if open_ids && !self.spaces.contains_key(&own) {
-            self.spaces.insert(own, DraftSpace { grammar: None, note: "what the ids of customers look like in this system; the whole id must match".to_owned() });
+            self.spaces.insert(
+                own,
+                DraftSpace { grammar: None, note: "what the ids of customers look like in this system; the whole id must match".to_owned() },
+            );
         }
         let mut text = String::new();
         if !self.spaces.is_empty() {
@@ -315,7 +332,10 @@ impl Import<'_> {
                 text.push_str(&line(&format!("# {name} = {headers}"), "declared in the document; none passes until it is listed"));
             }
         }
-        text.push_str(&line(&format!("# openapi = {{ file = {}, use = \"drift\" }}", quoted(question.source)), "`check` then compares with the document"));
+        text.push_str(&line(
+            &format!("# openapi = {{ file = {}, use = \"drift\" }}", quoted(question.source)),
+            "`check` then compares with the document",
+        ));
         for route in &written.routes {
             text.push('\n');
             text.push_str(route);
@@ -339,7 +359,7 @@ impl Import<'_> {
                 text.push_str(&line(&format!("customer = {value}"), &shape.customer_note));
             }
         }
-        text.push_str(&format!("[shape.{}.fields]\n", shape.name));
+        text.push_str(&line(&format!("[shape.{}.fields]", shape.name), ""));
         for (member, embedded) in &shape.fields {
             text.push_str(&self.field_text(member, embedded.as_deref()));
         }
@@ -380,7 +400,7 @@ pub(super) fn grammar(schema: &Node) -> Option<String> {
     }
     let kind = schema.get("type").map(|kind| match &**kind {
         Node::List(types) => types.iter().filter_map(|t| t.text()).find(|t| *t != "null").unwrap_or_default().to_owned(),
-        other => other.scalar().unwrap_or_default(),
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) => kind.scalar().unwrap_or_default(),
     });
     let found = match (kind.as_deref(), text("format")) {
         (_, Some("uuid")) => "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}",

@@ -104,7 +104,9 @@ fn marked_parameter<'o>(operation: &'o Operation, template: &Template) -> Result
     let marked: Vec<&Parameter> = operation.parameters.iter().filter(|p| mark(p).is_some()).collect();
     match marked.as_slice() {
         [] => Ok(None),
-        [one] if one.place == "path" && !template.params().any(|name| name == one.name) => Err(format!("its path has no parameter `{}`", shown(&one.name))),
+        [one] if one.place == "path" && !template.params().any(|name| name == one.name) => {
+            Err(format!("its path has no parameter `{}`", shown(&one.name)))
+        }
         [one] => Ok(Some(one)),
         _ => Err("two of its parameters are marked as the id of the customer".to_owned()),
     }
@@ -142,11 +144,21 @@ fn answer(import: &mut Import<'_>, operation: &Operation, names_customer: bool) 
         Responds::Empty if writes => Ok(empty("")),
         Responds::Unsaid if writes => Ok(empty("the document does not say what comes back; a body would be withheld")),
         Responds::Empty | Responds::Unsaid => Err("the document does not say what comes back".to_owned()),
-        Responds::Other(types) => Err(format!("it answers as {}: only JSON can be cut; what holds no customer data passes a route with `customer = \"none\"`", types.join(", "))),
+        Responds::Other(types) => Err(format!(
+            "it answers as {}: only JSON can be cut; what holds no customer data passes a route with `customer = \"none\"`",
+            types.join(", ")
+        )),
     }
 }
 
-fn list_answer(import: &mut Import<'_>, body: &Body, rows: &PathPattern, items: &std::sync::Arc<Node>, at: &str, fallback: &str) -> Result<Answer, String> {
+fn list_answer(
+    import: &mut Import<'_>,
+    body: &Body,
+    rows: &PathPattern,
+    items: &std::sync::Arc<Node>,
+    at: &str,
+    fallback: &str,
+) -> Result<Answer, String> {
     let Some(shape) = import.shape(items, at, &format!("{fallback} row"), true) else {
         return Err("the rows of its list are no objects".to_owned());
     };
@@ -191,13 +203,21 @@ fn request(import: &mut Import<'_>, all: &[Operation], operation: &Operation) ->
     }
     // What is deleted, or changed without a body, is what a read of the same path answers.
     let read = all.iter().find(|other| other.method == "GET" && other.path == operation.path);
-    let shape = read.and_then(|read| if let Responds::Json(body) = &read.responds { import.shape(&body.schema, &body.pointer, "unnamed", false) } else { None });
+    let shape = read
+        .and_then(|read| if let Responds::Json(body) = &read.responds { import.shape(&body.schema, &body.pointer, "unnamed", false) } else { None });
     let comment = if shape.is_some() { "what the GET of this path answers" } else { "the shape of what this changes" };
     Ok((shape, comment.to_owned()))
 }
 
 /// Writes `customer`; a create whose answer names the new customer gives what of it is open.
-fn whose(import: &mut Import<'_>, operation: &Operation, customer: Option<&Parameter>, shape: Option<&str>, answer: &Answer, lines: &mut Lines) -> Option<String> {
+fn whose(
+    import: &mut Import<'_>,
+    operation: &Operation,
+    customer: Option<&Parameter>,
+    shape: Option<&str>,
+    answer: &Answer,
+    lines: &mut Lines,
+) -> Option<String> {
     let writes = operation.method != "GET";
     let space_of_shape = shape.and_then(|shape| import.customers_of(shape).1).map(str::to_owned);
     if let Some(parameter) = customer {
@@ -231,7 +251,10 @@ fn whose(import: &mut Import<'_>, operation: &Operation, customer: Option<&Param
         lines.push(&format!("ids = {}", quoted(&space)), "");
         return Some(open);
     }
-    lines.push("customer = \"?\"", "`new:response:…` for a new customer; a POST that only asks is `action = \"read\"` with `request = { params = … }`");
+    lines.push(
+        "customer = \"?\"",
+        "`new:response:…` for a new customer; a POST that only asks is `action = \"read\"` with `request = { params = … }`",
+    );
     (answer.shape.is_some() && !answer.is_list).then(|| list(["?"]))
 }
 
@@ -276,6 +299,8 @@ fn query(parameter: &Parameter, has_shape: bool) -> (String, String) {
     match (one_of(schema), grammar(schema)) {
         (Some(values), _) => (format!("{{ one_of = {}{fields} }}", list(values.iter().map(String::as_str))), format!("{selects}{proposed}")),
         (None, Some(grammar)) => (format!("{{ grammar = {}{fields} }}", quoted(&grammar)), format!("{selects}{proposed}")),
-        (None, None) => ("\"?\"".to_owned(), format!("\"free\", the fields it selects by, `{{ one_of = […] }}` or `{{ grammar = \"…\" }}`{proposed}")),
+        (None, None) => {
+            ("\"?\"".to_owned(), format!("\"free\", the fields it selects by, `{{ one_of = […] }}` or `{{ grammar = \"…\" }}`{proposed}"))
+        }
     }
 }

@@ -99,7 +99,13 @@ impl Seen {
         };
         let mut text = line(&format!("# From {}; a route: response = {response}", count(self.answers, "answer")), "");
         if rows.is_some() {
-            let beside: Vec<String> = self.root.members.keys().filter(|n| rows.as_ref().and_then(|r| r.0.first()) != Some(&Step::Member((*n).clone()))).map(|n| shown(n)).collect();
+            let beside: Vec<String> = self
+                .root
+                .members
+                .keys()
+                .filter(|n| rows.as_ref().and_then(|r| r.0.first()) != Some(&Step::Member((*n).clone())))
+                .map(|n| shown(n))
+                .collect();
             if !beside.is_empty() && !self.root.is_map() {
                 text.push_str(&line(&format!("# beside the rows, for `counts` or `open` of the route: {}", beside.join(", ")), ""));
             }
@@ -107,7 +113,7 @@ impl Seen {
         text.push_str(&line(&format!("[shape.{name}]"), ""));
         text.push_str(&line(&format!("ids = {}", quoted(&api)), "the id space of its customers, declared in `[ids]`"));
         text.push_str(&line("customer = \"?\"", "where the id of the customer stands in the object"));
-        text.push_str(&format!("[shape.{name}.fields]\n"));
+        text.push_str(&line(&format!("[shape.{name}.fields]"), ""));
         let mut fields = Vec::new();
         here.fields(&mut Vec::new(), here.times, &mut fields);
         fields.into_iter().for_each(|field| text.push_str(&field));
@@ -124,7 +130,9 @@ pub fn unmapped(shapes: &[Unmapped]) -> String {
         let (mut inside, mut beside) = (Vec::new(), Vec::new());
         for (told, answers) in &shape.paths {
             match told.strip_prefix(&shape.base).map(|rest| rest.strip_prefix('.').unwrap_or(rest)) {
-                Some(rest) if !rest.is_empty() && (shape.base.is_empty() || told.len() > shape.base.len()) => inside.push((rest.to_owned(), *answers)),
+                Some(rest) if !rest.is_empty() && (shape.base.is_empty() || told.len() > shape.base.len()) => {
+                    inside.push((rest.to_owned(), *answers))
+                }
                 _ => beside.push(told.clone()),
             }
         }
@@ -132,7 +140,7 @@ pub fn unmapped(shapes: &[Unmapped]) -> String {
         if !beside.is_empty() {
             text.push_str(&line(&format!("# beside the rows, for `counts` or `open` of the route: {}", beside.join(", ")), ""));
         }
-        text.push_str(&format!("[shape.{}.fields]\n", key_of_shape(&shape.shape)));
+        text.push_str(&line(&format!("[shape.{}.fields]", key_of_shape(&shape.shape)), ""));
         let mut written = BTreeSet::new();
         for (told, answers) in inside {
             let (pattern, is_data) = parse(&told);
@@ -170,7 +178,10 @@ fn parse(told: &str) -> (PathPattern, bool) {
             }
             return (PathPattern(steps), true);
         }
-        if name.starts_with('@') && lists == 0 && let Some(next) = pieces.next() {
+        if name.starts_with('@')
+            && lists == 0
+            && let Some(next) = pieces.next()
+        {
             steps.push(Step::Member(format!("{name}.{next}")));
             continue;
         }

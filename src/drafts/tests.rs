@@ -49,13 +49,20 @@ fn what_a_route_cannot_say_is_left_out_and_named() {
         (operation("get", "/a", r#"{"responses":{"200":{"content":{"application/xml":{}}}}}"#), "it answers as application/xml"),
         (operation("get", "/a", r#"{"responses":{"200":{"content":{"application/json":{"schema":{"type":"string"}}}}}}"#), "its answer is no object"),
         (operation("get", "/a", r#"{"responses":{"204":{}}}"#), "does not say what comes back"),
-        (operation("get", "/a", r#"{"responses":{"200":{"content":{"application/json":{"schema":{"type":"array","items":{"type":"string"}}}}}}}"#), "is no object"),
+        (
+            operation("get", "/a", r#"{"responses":{"200":{"content":{"application/json":{"schema":{"type":"array","items":{"type":"string"}}}}}}}"#),
+            "is no object",
+        ),
         (
             operation("post", "/a", r#"{"requestBody":{"content":{"application/x-www-form-urlencoded":{}}},"responses":{"204":{}}}"#),
             "it takes no JSON",
         ),
         (
-            operation("patch", "/a", r#"{"requestBody":{"content":{"application/json-patch+json":{"schema":{"properties":{"op":{"type":"string"}}}}}},"responses":{"204":{}}}"#),
+            operation(
+                "patch",
+                "/a",
+                r#"{"requestBody":{"content":{"application/json-patch+json":{"schema":{"properties":{"op":{"type":"string"}}}}}},"responses":{"204":{}}}"#,
+            ),
             "it takes `application/json-patch+json`",
         ),
         (operation("trace", "/a", r#"{"responses":{}}"#), "TRACE has no routes"),
@@ -63,7 +70,9 @@ fn what_a_route_cannot_say_is_left_out_and_named() {
         (operation("get", "/a", &format!(r#"{{"callbacks":{{}},"responses":{OK}}}"#)), "callbacks go out of the upstream"),
         (operation("get", "/a", &format!(r#"{{"x-consentry-purpose":"x","responses":{OK}}}"#)), "purposes stand at the API"),
         (
-            format!(r#"{{"openapi":"3.1.0","webhooks":{{}},"paths":{{"/a/{{x}}":{{"get":{{"responses":{OK}}}}},"/a/{{y}}":{{"get":{{"responses":{OK}}}}}}}}}"#),
+            format!(
+                r#"{{"openapi":"3.1.0","webhooks":{{}},"paths":{{"/a/{{x}}":{{"get":{{"responses":{OK}}}}},"/a/{{y}}":{{"get":{{"responses":{OK}}}}}}}}}"#
+            ),
             "no path tells it from `/a/{x}`",
         ),
     ] {
@@ -78,7 +87,9 @@ fn what_nobody_marked_is_open() {
     let text = operation(
         "get",
         "/people/{id}",
-        &format!(r#"{{"parameters":[{{"name":"id","in":"path","schema":{{"type":"string"}}}},{{"name":"email","in":"query","schema":{{"type":"string","format":"email"}}}}],"responses":{OK}}}"#),
+        &format!(
+            r#"{{"parameters":[{{"name":"id","in":"path","schema":{{"type":"string"}}}},{{"name":"email","in":"query","schema":{{"type":"string","format":"email"}}}}],"responses":{OK}}}"#
+        ),
     );
     let drafted = drafted(&text, &[]).unwrap();
     for open in ["crm = { grammar = \"?\" }", "customer = \"?\"", "\"a\" = \"?\"", "fields = [\"?\"] }"] {

@@ -72,7 +72,9 @@ pub(super) fn words(text: &str) -> Vec<String> {
         }
         let before = n.checked_sub(1).and_then(|n| chars.get(n));
         let after = chars.get(n + 1);
-        let begins = c.is_ascii_uppercase() && (before.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) || (before.is_some_and(char::is_ascii_uppercase) && after.is_some_and(char::is_ascii_lowercase)));
+        let begins = c.is_ascii_uppercase()
+            && (before.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                || (before.is_some_and(char::is_ascii_uppercase) && after.is_some_and(char::is_ascii_lowercase)));
         if begins {
             words.push(String::new());
         }
@@ -112,7 +114,13 @@ mod tests {
 
     #[test]
     fn names_become_keys() {
-        for (name, expected) in [("Customer", "customer"), ("CustomerV2Create", "customer-v2-create"), ("HTTPRequest_id", "http-request-id"), ("é", "unnamed"), ("a.b c", "a-b-c")] {
+        for (name, expected) in [
+            ("Customer", "customer"),
+            ("CustomerV2Create", "customer-v2-create"),
+            ("HTTPRequest_id", "http-request-id"),
+            ("é", "unnamed"),
+            ("a.b c", "a-b-c"),
+        ] {
             assert_eq!(key(name), expected);
         }
     }

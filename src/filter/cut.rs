@@ -53,12 +53,30 @@ pub fn cut(
         ResponsePlan::Open { open } => cut_open(parse(body, limits, Sender::Upstream)?.root()?, open)?,
         ResponsePlan::Object { at, shape, subject } => {
             let tape = parse(body, limits, Sender::Upstream)?;
-            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false, unenforced: false };
+            let cutter = Cutter {
+                shapes,
+                judge,
+                selected_by,
+                notes: Notes::default(),
+                trail: Trail::default(),
+                single: true,
+                error: false,
+                unenforced: false,
+            };
             cut_object(tape.root()?, at, shape, *subject, cutter)?
         }
         ResponsePlan::Rows { rows, shape, counts, open, rows_max } => {
             let tape = parse(body, limits, Sender::Upstream)?;
-            let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: false, error: false, unenforced: false };
+            let cutter = Cutter {
+                shapes,
+                judge,
+                selected_by,
+                notes: Notes::default(),
+                trail: Trail::default(),
+                single: false,
+                error: false,
+                unenforced: false,
+            };
             cut_rows(tape.root()?, &RowsPlan { rows, shape, counts, open, rows_max: *rows_max }, cutter)?
         }
     };

@@ -14,7 +14,10 @@ use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Rele
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    Category { category: Category, on_deny: OnDeny },
+    Category {
+        category: Category,
+        on_deny: OnDeny,
+    },
     Embed(ShapeName),
     Open,
     /// Report mode: no path maps it.
@@ -163,8 +166,14 @@ impl Scope {
         self.release(category) == Release::Full
     }
 
-    fn lets_unmapped_pass(&self) -> bool {
-        !self.judged.is_empty() && self.judged.iter().all(|judged| judged.party.is_some() && judged.verdicts.permit_everything())
+    /// Nobody has said of which category it is, so it may be of any: everything must be permitted.
+    fn lets_unmapped_pass(&self, shape: &Shape) -> bool {
+        let is_full = |field: &Field| match field.rule {
+            FieldRule::Category { category, .. } => self.is_full(category),
+            FieldRule::Embed(_) => true,
+        };
+        let permits = |judged: &Judged| judged.party.is_some() && judged.verdicts.permit_everything();
+        !self.judged.is_empty() && self.judged.iter().all(permits) && shape.fields.iter().all(is_full)
     }
 }
 
@@ -310,7 +319,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
             Some(Rule::Unmapped) if !is_container || value.is_void() => {
                 let Self { notes, trail, .. } = self;
                 notes.drift(|| trail.render());
-                let passes = scope.lets_unmapped_pass();
+                let passes = scope.lets_unmapped_pass(&here.shape.shape);
                 if passes {
                     out.push_str(value.raw());
                     self.unenforced = true;
@@ -321,7 +330,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
                 let permitted = ways.alive(here.at).iter().filter_map(|alive| patterns.get(*alive)).all(|p| match p.rule {
                     Rule::Category { category, .. } => scope.is_full(category),
                     Rule::Open => true,
-                    Rule::Unmapped => scope.lets_unmapped_pass(),
+                    Rule::Unmapped => scope.lets_unmapped_pass(&here.shape.shape),
                     Rule::Embed(_) => false,
                 });
                 if permitted {

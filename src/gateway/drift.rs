@@ -105,7 +105,9 @@ impl OfRoute {
                     *times = (*times).max(*answers);
                 }
             }
-            below.retain(|_, names| names.len() >= NAMES_OF_A_MAP && names.values().filter(|times| **times * 2 < self.answers).count() * 2 > names.len());
+            below.retain(|_, names| {
+                names.len() >= NAMES_OF_A_MAP && names.values().filter(|times| **times * 2 < self.answers).count() * 2 > names.len()
+            });
             if below.is_empty() {
                 continue;
             }
@@ -115,7 +117,13 @@ impl OfRoute {
                 let above = pieces.get(..depth).map(|above| above.join("."));
                 let is_data = pieces.len() > depth && above.as_ref().is_some_and(|above| below.contains_key(above));
                 let path = match above {
-                    Some(above) if is_data => if above.is_empty() { "*".to_owned() } else { format!("{above}.*") },
+                    Some(above) if is_data => {
+                        if above.is_empty() {
+                            "*".to_owned()
+                        } else {
+                            format!("{above}.*")
+                        }
+                    }
                     Some(_) | None => path,
                 };
                 let times = next.entry(path).or_default();

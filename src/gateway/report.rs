@@ -6,10 +6,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::build::BuildError;
+use super::judge::Asked;
 use super::route::Routed;
 use super::state::{Shared, Snapshot};
 use crate::audit::{Group, Outcome};
-use crate::catalog::{Api, Catalog, ReportMode};
+use crate::catalog::{Api, Catalog, Found, ReportMode};
 use crate::model::{ClientKind, ResponsePlan};
 
 /// The longest time from now that report mode may last.
@@ -18,11 +19,15 @@ const REPORT_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 impl Routed {
     /// How the answer is cut now.
     pub(super) fn plan(&self, shared: &Shared) -> &ResponsePlan {
-        let enforced = &self.found.route.response;
-        let is_app = self.asked.caller.kind == ClientKind::Application && self.asked.premises.grant.is_none();
-        let report = self.found.api.report.as_ref().filter(|report| is_app && is_in_force(report, shared.clock.now()));
-        report.and_then(|report| report.plans.get(&self.found.route.key)).unwrap_or(enforced)
+        let report = of(&self.found, &self.asked, shared.clock.now());
+        report.and_then(|report| report.plans.get(&self.found.route.key)).unwrap_or(&self.found.route.response)
     }
+}
+
+/// The report mode that holds for a request.
+pub(super) fn of<'f>(found: &'f Found, asked: &Asked, now: Timestamp) -> Option<&'f ReportMode> {
+    let is_app = asked.caller.kind == ClientKind::Application && asked.premises.grant.is_none();
+    found.api.report.as_ref().filter(|report| is_app && is_in_force(report, now))
 }
 
 fn is_in_force(report: &ReportMode, now: Timestamp) -> bool {

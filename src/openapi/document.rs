@@ -89,7 +89,14 @@ impl Document {
         if !["3.0", "3.1"].iter().any(|known| version.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))) {
             return Err(BadDocument::Version(shown(&version)));
         }
-        Ok(Self { root, bad: RefCell::default(), left_out: RefCell::default(), visits: Cell::new(0), used: RefCell::default(), error_answers: Cell::new(0) })
+        Ok(Self {
+            root,
+            bad: RefCell::default(),
+            left_out: RefCell::default(),
+            visits: Cell::new(0),
+            used: RefCell::default(),
+            error_answers: Cell::new(0),
+        })
     }
 
     #[must_use]
@@ -202,7 +209,9 @@ impl Document {
     /// All operations, in the order of the document.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
-        for (name, why) in [("webhooks", "webhooks go out of the upstream, not through the gateway"), ("x-webhooks", "webhooks go out of the upstream")] {
+        for (name, why) in
+            [("webhooks", "webhooks go out of the upstream, not through the gateway"), ("x-webhooks", "webhooks go out of the upstream")]
+        {
             if self.root.get(name).is_some() {
                 self.leave_out(&format!("#/{name}"), why);
             }
@@ -296,7 +305,10 @@ impl Document {
         let at = below(pointer, "content");
         let types = node.get("content").map_or(&[][..], |content| content.members());
         let essence = |name: &str| name.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let chosen = types.iter().find(|(name, _)| essence(name) == "application/json").or_else(|| types.iter().find(|(name, _)| is_schema_of_json(&essence(name))));
+        let chosen = types
+            .iter()
+            .find(|(name, _)| essence(name) == "application/json")
+            .or_else(|| types.iter().find(|(name, _)| is_schema_of_json(&essence(name))));
         let others: Vec<String> = types.iter().filter(|(name, _)| Some(name) != chosen.map(|(c, _)| c)).map(|(name, _)| shown(name)).collect();
         if !others.is_empty() && chosen.is_some() {
             self.leave_out(&at, format!("{what} also as {}: only JSON is read", others.join(", ")));

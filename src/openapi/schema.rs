@@ -184,7 +184,8 @@ impl Walk<'_> {
         if node.get("$ref").is_none() {
             for dynamic in ["$dynamicRef", "$recursiveRef"] {
                 if node.get(dynamic).is_some() {
-                    self.document.leave_out(&below(pointer, dynamic), "a dynamic reference is not followed: what stands there is withheld until it is mapped");
+                    self.document
+                        .leave_out(&below(pointer, dynamic), "a dynamic reference is not followed: what stands there is withheld until it is mapped");
                 }
             }
             return false;
@@ -455,7 +456,22 @@ fn kind(node: &Node) -> Option<String> {
 /// Whether a part of a combination is about members or a value, not only a condition on what stands beside it.
 fn says_members(part: &Node) -> bool {
     let is_null = part.get("type").and_then(|t| t.text()) == Some("null");
-    let words = ["$ref", "$dynamicRef", "allOf", "oneOf", "anyOf", "properties", "additionalProperties", "patternProperties", "items", "prefixItems", "type", "enum", "const", "format"];
+    let words = [
+        "$ref",
+        "$dynamicRef",
+        "allOf",
+        "oneOf",
+        "anyOf",
+        "properties",
+        "additionalProperties",
+        "patternProperties",
+        "items",
+        "prefixItems",
+        "type",
+        "enum",
+        "const",
+        "format",
+    ];
     !is_null && words.iter().any(|word| part.get(word).is_some())
 }
 

@@ -35,10 +35,18 @@ fn a_body_has_the_members_of_all_its_schemas() {
         (r#"{"properties":{"a":{"type":"object","additionalProperties":{"type":"string"}},"b":{"type":"object"},"c":{}}}"#, "", "a.**,b.**,c.**"),
         (r#"{"properties":{"a":{"type":"object","properties":{"b":{"type":"string"}},"additionalProperties":false}}}"#, "", "a.b"),
         (r#"{"properties":{"a":true,"b":false}}"#, "", "a.**"),
-        (r#"{"properties":{"if":{"type":"string"}},"if":{"properties":{"x":{"const":1}}},"then":{"properties":{"b":{"type":"string"}}}}"#, "", "b,if"),
+        (
+            r#"{"properties":{"if":{"type":"string"}},"if":{"properties":{"x":{"const":1}}},"then":{"properties":{"b":{"type":"string"}}}}"#,
+            "",
+            "b,if",
+        ),
         (r#"{"properties":{"@odata.count":{"type":"integer"},"a b":{"type":"string"}}}"#, "", r#""@odata.count",a b"#),
         // A schema that leads back into itself.
-        (r##"{"$ref":"#/components/schemas/A"}"##, r##""A":{"properties":{"a":{"type":"string"},"next":{"$ref":"#/components/schemas/A"}}}"##, "a,next.**"),
+        (
+            r##"{"$ref":"#/components/schemas/A"}"##,
+            r##""A":{"properties":{"a":{"type":"string"},"next":{"$ref":"#/components/schemas/A"}}}"##,
+            "a,next.**",
+        ),
         (
             r##"{"$ref":"#/components/schemas/A"}"##,
             r##""A":{"properties":{"b":{"$ref":"#/components/schemas/B"}}},"B":{"properties":{"all":{"type":"array","items":{"$ref":"#/components/schemas/A"}}}}"##,
@@ -76,7 +84,10 @@ fn references_lead_within_the_document_or_nowhere() {
 fn a_schema_of_only_a_reference_to_itself_ends() {
     let circle = document(r##"{"$ref":"#/components/schemas/A"}"##, r##""A":{"$ref":"#/components/schemas/A"}"##);
     assert_eq!(members(&circle).unwrap(), ["**"]);
-    let two = document(r##"{"properties":{"x":{"$ref":"#/components/schemas/A"}}}"##, r##""A":{"allOf":[{"$ref":"#/components/schemas/B"}]},"B":{"$ref":"#/components/schemas/A"}"##);
+    let two = document(
+        r##"{"properties":{"x":{"$ref":"#/components/schemas/A"}}}"##,
+        r##""A":{"allOf":[{"$ref":"#/components/schemas/B"}]},"B":{"$ref":"#/components/schemas/A"}"##,
+    );
     assert_eq!(members(&two).unwrap(), ["x.**"]);
 }
 
@@ -87,7 +98,8 @@ fn schemas_that_multiply_are_cut_short_with_an_open_end_or_refused() {
     for n in 0..12 {
         let next = if n == 11 { r#"{"type":"string"}"#.to_owned() } else { format!(r##"{{"$ref":"#/components/schemas/S{}"}}"##, n + 1) };
         let properties: Vec<String> = (0..10).map(|m| format!(r#""m{m}":{next}"#)).collect();
-        components.push_str(&format!(r#"{}"S{n}":{{"properties":{{{}}}}}"#, if n > 0 { "," } else { "" }, properties.join(",")));
+        let more = format!(r#"{}"S{n}":{{"properties":{{{}}}}}"#, if n > 0 { "," } else { "" }, properties.join(","));
+        components.push_str(&more);
     }
     let paths = members(&document(r##"{"$ref":"#/components/schemas/S0"}"##, &components)).unwrap();
     assert_eq!(paths.len(), 1_000);
@@ -96,7 +108,8 @@ fn schemas_that_multiply_are_cut_short_with_an_open_end_or_refused() {
     let mut components = String::new();
     for n in 0..24 {
         let parts: Vec<String> = (0..4).map(|_| format!(r##"{{"$ref":"#/components/schemas/S{}"}}"##, n + 1)).collect();
-        components.push_str(&format!(r#""S{n}":{{"allOf":[{}]}},"#, parts.join(",")));
+        let more = format!(r#""S{n}":{{"allOf":[{}]}},"#, parts.join(","));
+        components.push_str(&more);
     }
     components.push_str(r#""S24":{"properties":{"a":{"type":"string"}}}"#);
     let bad = members(&document(r##"{"$ref":"#/components/schemas/S0"}"##, &components)).unwrap_err();
@@ -145,14 +158,16 @@ fn what_is_no_document_is_refused_with_a_sentence() {
 fn aliases_do_not_multiply() {
     let mut text = "openapi: 3.0.0\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..10 {
-        text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+        let more = format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "));
+        text.push_str(&more);
     }
     let bad = Document::read(text.as_bytes()).unwrap_err().to_string();
     assert!(bad.contains("stands for more than"), "{bad}");
     // Depth by aliases counts, too.
     let mut text = "openapi: 3.0.0\na0: &a0 [x]\n".to_owned();
     for n in 1..200 {
-        text.push_str(&format!("a{n}: &a{n} [*a{}]\n", n - 1));
+        let more = format!("a{n}: &a{n} [*a{}]\n", n - 1);
+        text.push_str(&more);
     }
     assert!(Document::read(text.as_bytes()).unwrap_err().to_string().contains("nested more than"));
     // What people write is read.
@@ -166,7 +181,10 @@ fn yaml_says_what_json_says() {
     assert_eq!(members(yaml).unwrap(), ["yes", "n"]);
     let document = Document::read(b"openapi: 3.0.0\na: 007\nb: '007'\nc: ~\nd: no\ne: 1e3\nf: .inf\n").unwrap();
     let text = |name: &str| document.root().get(name).unwrap().scalar();
-    assert_eq!((text("a").as_deref(), text("b").as_deref(), text("d").as_deref(), text("f").as_deref()), (Some("007"), Some("007"), Some("no"), Some(".inf")));
+    assert_eq!(
+        (text("a").as_deref(), text("b").as_deref(), text("d").as_deref(), text("f").as_deref()),
+        (Some("007"), Some("007"), Some("no"), Some(".inf"))
+    );
     assert!(text("c").is_none());
 }
 

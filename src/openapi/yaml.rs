@@ -51,11 +51,13 @@ pub(super) fn read(text: &str) -> Result<Arc<Node>, String> {
     let mut documents = 0;
     while let Some(next) = parser.next_event() {
         let (event, span) = next.map_err(|error| format!("this is not YAML: line {}: {}", error.marker().line(), super::shown(error.info())))?;
-        match event {
-            Event::DocumentStart(_) if documents > 0 => return Err(at(span, "a second document begins here; write one")),
-            Event::DocumentStart(_) => documents += 1,
-            other => reading.take(other, span)?,
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                return Err(at(span, "a second document begins here; write one"));
+            }
         }
+        reading.take(event, span)?;
     }
     reading.root.map(|built| built.node).ok_or_else(|| "the document is empty".to_owned())
 }
@@ -79,7 +81,7 @@ impl Reading {
                 self.value(built, span)
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let node = scalar(text, style, tag).map_err(|what| at(span, what))?;
+                let node = scalar(text, style, tag.as_deref()).map_err(|what| at(span, what))?;
                 let built = Built { node: Arc::new(node), nodes: 1, height: 0 };
                 self.remember(anchor, &built);
                 self.value(built, span)
@@ -145,7 +147,9 @@ impl Reading {
                 None => {
                     let name = match &*built.node {
                         Node::Null => "null".to_owned(),
-                        other => other.scalar().ok_or_else(|| at(span, "a list or object stands where a name should"))?,
+                        Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::List(_) | Node::Object(_) => {
+                            built.node.scalar().ok_or_else(|| at(span, "a list or object stands where a name should"))?
+                        }
                     };
                     if name == "<<" {
                         return Err(at(span, "`<<` is of YAML 1.1; write the members out"));
@@ -164,10 +168,12 @@ impl Reading {
 const OTHER_TAG: &str = "this tag is not of YAML's core schema";
 
 /// YAML's core schema: what is quoted is text.
-fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<Cow<'_, Tag>>) -> Result<Node, &'static str> {
-    let is_text = match tag.as_deref() {
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Node, &'static str> {
+    let is_text = match tag {
         None => style != ScalarStyle::Plain,
-        Some(tag) if tag.is_yaml_core_schema() && ["str", "int", "float", "bool", "null"].contains(&tag.suffix.as_str()) => tag.suffix == "str" || style != ScalarStyle::Plain,
+        Some(tag) if tag.is_yaml_core_schema() && ["str", "int", "float", "bool", "null"].contains(&tag.suffix.as_str()) => {
+            tag.suffix == "str" || style != ScalarStyle::Plain
+        }
         Some(_) => return Err(OTHER_TAG),
     };
     Ok(match &*text {

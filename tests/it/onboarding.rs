@@ -24,7 +24,8 @@ fn site_with_draft() -> (Site, Ran) {
     for name in ["ids", "crm", "sales", "desk"] {
         fs::remove_file(site.path().join(format!("apis/{name}.toml"))).unwrap();
     }
-    let imported = site.run(&["import", "openapi", DOCUMENT, "--owner", "marketing", "--api", "crm", "--map", "health=health", "--out", "apis/crm.toml"]);
+    let imported =
+        site.run(&["import", "openapi", DOCUMENT, "--owner", "marketing", "--api", "crm", "--map", "health=health", "--out", "apis/crm.toml"]);
     assert_eq!(imported.exit, 0, "{imported:?}");
     (site, imported)
 }
@@ -33,7 +34,10 @@ fn site_with_draft() -> (Site, Ran) {
 fn finish(site: &Site) {
     let path = site.path().join("apis/crm.toml");
     let text = fs::read_to_string(&path).unwrap();
-    let text = text.replace(", fields = [\"?\"]", "").replace("\"cursor\" = \"?\"", "\"cursor\" = \"free\"").replace("\"ids\" = \"?\"", "\"ids\" = [\"firstName\"]");
+    let text = text
+        .replace(", fields = [\"?\"]", "")
+        .replace("\"cursor\" = \"?\"", "\"cursor\" = \"free\"")
+        .replace("\"ids\" = \"?\"", "\"ids\" = [\"firstName\"]");
     let search = "request = { shape = \"search-cases-request\" }";
     assert!(text.contains(search));
     let text = text.replace(search, "action = \"read\"\nrequest = { params = { text = [\"title\"], openOnly = \"free\" } }");
@@ -46,10 +50,19 @@ fn finish(site: &Site) {
 fn a_draft_is_refused_until_somebody_has_filled_it_in_and_accepted_then() {
     let (site, imported) = site_with_draft();
     assert_eq!(imported.stdout, "");
-    assert!(imported.stderr.contains("not taken over: #/webhooks") && imported.stderr.contains("7 routes, 5 shapes, 20 open places"), "{}", imported.stderr);
+    assert!(
+        imported.stderr.contains("not taken over: #/webhooks") && imported.stderr.contains("7 routes, 5 shapes, 20 open places"),
+        "{}",
+        imported.stderr
+    );
     let open = site.run(&["check"]);
     assert_eq!(open.exit, 3, "{open:?}");
-    for said in ["the category is still open", "the customer is still open", "how this parameter is judged is still open", "`?` is what a draft does not know"] {
+    for said in [
+        "the category is still open",
+        "the customer is still open",
+        "how this parameter is judged is still open",
+        "`?` is what a draft does not know",
+    ] {
         assert!(open.stdout.contains(said), "`{said}` is not in {}", open.stdout);
     }
     assert!(open.stdout.lines().filter(|line| line.contains(": error: ")).all(|line| line.contains("is still open")), "{}", open.stdout);
@@ -132,7 +145,10 @@ fn saved_answers_become_drafts_and_no_value_of_them_is_told() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, body.to_string()).unwrap();
     };
-    put("saved/customers/1.json", &json!({ "customers": [{ "id": "0031", "email": "canary@example.net", "prefs": { "canary@example.net": "canary" } }], "total": 1 }));
+    put(
+        "saved/customers/1.json",
+        &json!({ "customers": [{ "id": "0031", "email": "canary@example.net", "prefs": { "canary@example.net": "canary" } }], "total": 1 }),
+    );
     put("saved/customers/2.json", &json!({ "customers": [{ "id": "0044", "email": null, "score": 12345 }], "total": 1 }));
     put("saved/quote/1.json", &json!({ "id": "Q-canary", "lines": [{ "price": "canary" }], "customer": { "number": "canary" } }));
     fs::write(dir.path().join("saved/customers/3.json"), "{\"email\":\"canary").unwrap();
@@ -151,7 +167,11 @@ fn in_report_mode(until: &str) -> String {
     let apis = include_str!("harness/apis.toml");
     let contact = "contact = \"crm-owners@example.com\"";
     assert!(apis.contains(contact));
-    apis.replacen(contact, &format!("{contact}\nmode = \"report\"\nreport = {{ until = {until}, reason = \"onboarding\", approved = \"PRIV-311\" }}"), 1)
+    apis.replacen(
+        contact,
+        &format!("{contact}\nmode = \"report\"\nreport = {{ until = {until}, reason = \"onboarding\", approved = \"PRIV-311\" }}"),
+        1,
+    )
 }
 
 fn days_from(now: Timestamp, days: i64) -> Timestamp {
@@ -208,7 +228,8 @@ async fn report_mode_passes_what_nobody_has_mapped_and_enforces_all_else() {
     // What is written is judged as ever: a member that no shape maps refuses the write.
     crm.put(card, ADAS_CARD).purpose(OUTREACH).await.refused(403, "field-not-permitted");
     // An agent's customers are counted, and what is not mapped may be anybody's.
-    let agent = world.client("sales-copilot").token(world.token("sales-copilot", &json!({ "act": { "sub": "sales-copilot" }, "task": "prepare-call" })));
+    let agent =
+        world.client("sales-copilot").token(world.token("sales-copilot", &json!({ "act": { "sub": "sales-copilot" }, "task": "prepare-call" })));
     let to_agent = agent.get(card).purpose(OUTREACH).await;
     assert!(to_agent.status == 200 && !to_agent.text().contains("loyalty"), "{to_agent:?}");
 
@@ -222,6 +243,10 @@ async fn report_mode_passes_what_nobody_has_mapped_and_enforces_all_else() {
     assert_eq!(policies.header("consentry-report-mode"), Some(format!("crm until {until}").as_str()));
     let (_, shown) = world.consentry(&["policy", "status"]);
     assert!(shown.contains("REPORT MODE: crm until"), "{shown}");
+
+    let question = json!({ "method": "GET", "url": card, "app": "crm", "purpose": OUTREACH });
+    let explained = world.staff("policy-approver").post("/v1/explain", &question.to_string()).await.json();
+    assert!(explained["text"].as_str().unwrap().contains("\nreport    mode until "), "{explained}");
 
     // A stop binds at once.
     world.desk(Method::POST, "/v1/restrictions", json!({ "party": "crm:0031", "reason": "said on the phone" })).await;
@@ -260,7 +285,10 @@ async fn report_mode_without_a_near_end_does_not_load() {
     let write = |until: &str| fs::write(&config, runtime.replace(plain, &in_report_mode(until))).unwrap();
     write(&days_from(now, 31).to_string());
     let refused = world.running().reload().await.unwrap_err();
-    assert!(refused.contains("consentry.toml:") && refused.contains("report mode of api `crm` lasts until") && refused.contains("30 days"), "{refused}");
+    assert!(
+        refused.contains("consentry.toml:") && refused.contains("report mode of api `crm` lasts until") && refused.contains("30 days"),
+        "{refused}"
+    );
     let (exit, said) = world.consentry(&["check"]);
     assert!(exit == 3 && said.contains("30 days"), "{said}");
     assert!(readiness(&world).is_empty());
@@ -294,7 +322,10 @@ async fn members_that_no_shape_maps_can_be_learnt_from_the_running_gateway() {
     assert_eq!((card["answers"].as_u64(), &card["members"]), (Some(2), &json!([{ "path": "loyalty", "answers": 2 }])), "{seen}");
     let (exit, draft) = world.consentry(&["learn", "--api", "crm"]);
     assert_eq!(exit, 0, "{draft}");
-    assert!(draft.contains("[shape.customer.fields]\n\"internalFlag\" = \"?\"") && draft.contains("[shape.card.fields]\n\"loyalty\" = \"?\""), "{draft}");
+    assert!(
+        draft.contains("[shape.customer.fields]\n\"internalFlag\" = \"?\"") && draft.contains("[shape.card.fields]\n\"loyalty\" = \"?\""),
+        "{draft}"
+    );
     assert!(draft.contains("beside the rows, for `counts` or `open` of the route: page"), "{draft}");
     for value in ["gold", "ann@", "Brandt"] {
         assert!(!draft.contains(value) && !seen.to_string().contains(value), "{value}");

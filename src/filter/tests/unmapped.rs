@@ -3,7 +3,7 @@
 use super::*;
 
 fn contact() -> Shape {
-    let fields = [("Name", "identity"), ("Email", "contact"), ("Address.Street", "contact"), ("Owner", "@owner"), ("Score", "behaviour null")];
+    let fields = [("Name", "identity"), ("Email", "contact"), ("Address.Street", "contact"), ("Owner", "embed owner"), ("Score", "behaviour null")];
     Shape { lets_unmapped_pass: true, ..shape("contact", &["Id"], &["Id"], &fields) }
 }
 
@@ -60,7 +60,8 @@ fn an_embedded_customer_decides_alone() {
 #[test]
 fn rows_are_told_apart_and_what_stands_beside_them_is_withheld() {
     let mut judge = customers(&[("c1", "identity+ contact+ behaviour+"), ("c2", "identity+ contact+ behaviour-"), ("c3", "identity-")]);
-    let body = r#"{"rows":[{"Id":"c1","Name":"A","X":1},{"Id":"c2","Name":"B","X":1},{"Id":"c3","Name":"C","X":1}],"included":[{"Id":"c3","Name":"C"}]}"#;
+    let body =
+        r#"{"rows":[{"Id":"c1","Name":"A","X":1},{"Id":"c2","Name":"B","X":1},{"Id":"c3","Name":"C","X":1}],"included":[{"Id":"c3","Name":"C"}]}"#;
     let plan = rows_plan("rows[]", &contact(), &[], &[]);
     let cut = run(body, &plan, &[&owner()], &mut judge).unwrap();
     assert!(cut.report.unenforced);
