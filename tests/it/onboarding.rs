@@ -241,7 +241,7 @@ async fn report_mode_passes_what_nobody_has_mapped_and_enforces_all_else() {
     assert!(world.running().instance().readiness().is_ready());
     let policies = world.staff("policy-approver").get("/v1/policies").await;
     assert_eq!(policies.header("consentry-report-mode"), Some(format!("crm until {until}").as_str()));
-    let (_, shown) = world.consentry(&["policy", "status"]);
+    let (_, shown) = world.consentry(&["learn", "--api", "crm"]);
     assert!(shown.contains("REPORT MODE: crm until"), "{shown}");
 
     let question = json!({ "method": "GET", "url": card, "app": "crm", "purpose": OUTREACH });
