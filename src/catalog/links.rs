@@ -215,6 +215,7 @@ mod tests {
                 route("GET /", Customer::None, Vec::new()),
                 route("GET /search", Customer::Query { param: "id".to_owned(), space: Space::intern("crm") }, vec![param("id", Accepts::Any, &[])]),
             ],
+            report: None,
             place: Place::default(),
         })
     }

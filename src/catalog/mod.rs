@@ -20,8 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
+use jiff::Timestamp;
 
-use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
+use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Shapes, Space, UpstreamName};
 
 pub use headers::owned_in_answers;
 pub use ids::{IdError, IdSpace, Normalise};
@@ -70,6 +71,8 @@ pub struct Api {
     /// Answers carry an `ETag` of the gateway's own; `If-Match` and `If-None-Match` are understood.
     pub sealed_etag: bool,
     pub routes: Vec<Arc<Route>>,
+    /// Report mode; `None`: what is decided is enforced.
+    pub report: Option<ReportMode>,
     pub place: Place,
 }
 
@@ -83,6 +86,18 @@ impl Api {
         let params = route.template.captures(rest)?;
         Some(Found::new(Arc::clone(self), Arc::clone(route), params, rest, target))
     }
+}
+
+/// `mode = "report"`: for a time, members that no shape maps go out with an object of which everything is permitted.
+#[derive(Clone, Debug)]
+pub struct ReportMode {
+    /// From then on everything is enforced.
+    pub until: Timestamp,
+    pub reason: String,
+    /// Where it was approved, e.g. a ticket.
+    pub approved: String,
+    /// How routes answer meanwhile, by key; what is not here is enforced.
+    pub plans: BTreeMap<RouteKey, ResponsePlan>,
 }
 
 /// All that is declared. What is not here is not released.

@@ -40,6 +40,7 @@ fn catalog_of(prefix: &str, routes: Vec<Arc<Route>>) -> Catalog {
         compress: false,
         sealed_etag: false,
         routes,
+        report: None,
         place: Place::default(),
     };
     Catalog { apis: vec![Arc::new(api)], ..Catalog::default() }
@@ -298,6 +299,7 @@ fn a_lookup_cannot_climb() {
         links: Vec::new(),
         needs: Vec::new(),
         fields: Vec::new(),
+        lets_unmapped_pass: false,
     };
     let mut patch = Route::clone(&route("PATCH /Quotes({id})", &[]));
     let (key, template) = (RouteKey::intern("GET /quotes/{id}"), Template::parse("/quotes/{id}").unwrap());

@@ -1,5 +1,6 @@
 //! Governed: APIs, and what hangs between their routes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
@@ -7,9 +8,10 @@ use http::{HeaderName, Method};
 use super::callers::purpose;
 use super::read::{Cx, Value};
 use super::routes::{Draft, draft};
-use super::shapes::{Names, declared};
+use super::shapes::{FieldPlace, Names, declared};
+use super::{openapi, report};
 use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Place, Route, owned_in_answers};
-use crate::model::{ApiName, Department, Purpose, ResponsePlan, Several, UpstreamName};
+use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Several, ShapeName, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
 const OWNED_HEADERS: [&str; 31] = [
@@ -57,7 +59,13 @@ pub(super) fn place(cx: Cx<'_>, span: std::ops::Range<usize>) -> Place {
 }
 
 /// One element of `[[api]]`. `others` are those before it.
-pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others: &[(ApiName, String)]) -> (Option<(ApiName, String)>, Option<Api>) {
+pub(super) fn api(
+    value: Value<'_>,
+    names: &Names<'_>,
+    shapes: &Catalog,
+    places: &BTreeMap<ShapeName, Vec<FieldPlace<'_>>>,
+    others: &[(ApiName, String)],
+) -> (Option<(ApiName, String)>, Option<Api>) {
     let Some(mut table) = value.table("`[[api]]`") else { return (None, None) };
     let name_place = table.need("name");
     let name = name_place.and_then(Value::str).map(ApiName::intern);
@@ -89,11 +97,17 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
             Vec::new()
         }
     };
-    table.later(&["openapi", "dialect", "mode", "report", "budget"]);
+    let report = report::read(&mut table);
+    let openapi = table.opt("openapi");
+    table.later(&["dialect", "budget"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     let identity = name.zip(at.as_ref().map(|(_, prefix)| prefix.clone()));
+    let heads: Vec<(RouteKey, Value<'_>)> = drafts.iter().map(|draft| (draft.key, draft.head)).collect();
     let routes = routes(drafts);
+    if let Some(openapi) = openapi {
+        openapi::compare(openapi, &heads, &routes, &shapes.shapes, places);
+    }
     let read = (|| {
         let (host, prefix) = at?;
         Some(Api {
@@ -109,6 +123,7 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
             compress: compress?,
             sealed_etag: sealed_etag?,
             routes,
+            report: report?,
             place,
         })
     })();

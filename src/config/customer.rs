@@ -85,6 +85,9 @@ impl<'a> Rules<'_, 'a> {
             return self.new_customer(value);
         }
         let text = value.str()?;
+        if value.is_open("the customer") {
+            return None;
+        }
         if text == "none" {
             return Some(Customer::None);
         }

@@ -37,6 +37,8 @@ fn param(name: &str, value: Value<'_>, shape: Option<Option<&Arc<Shape>>>) -> Op
         (accepts, selected.unwrap_or_else(|| Some(Vec::new()))?)
     } else if value.as_str() == Some("free") {
         (Accepts::Any, Vec::new())
+    } else if value.is_open("how this parameter is judged") {
+        return None;
     } else {
         value.error_help(
             "this is not a rule for a parameter",

@@ -64,6 +64,7 @@ pub struct Flow<P, C> {
     found: Found,
     removed: bool,
     corrected: bool,
+    unenforced: bool,
     is_one_part: bool,
 }
 
@@ -177,6 +178,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             found: Found { list: matches!(*plan, ResponsePlan::Stream { .. }), ..Found::default() },
             removed: false,
             corrected: false,
+            unenforced: false,
             is_one_part: false,
             plan,
             shapes,
@@ -316,6 +318,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         report.dropped = u32::try_from(seen - released).unwrap_or(u32::MAX);
         report.counts_removed = std::mem::take(&mut self.removed);
         report.counts_corrected = std::mem::take(&mut self.corrected);
+        report.unenforced = std::mem::take(&mut self.unenforced);
         (self.told, self.taken) = (self.rows, self.offset);
         Cut { filtered: Filtered(Bytes::from(std::mem::take(&mut self.out))), report }
     }
@@ -769,11 +772,13 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             trail: &mut self.trail,
             single: matches!(*self.plan, ResponsePlan::Object { .. }),
             error: false,
+            unenforced: false,
         };
         let mut out = Out::new(feed.bytes, &mut self.out);
         out.start(at);
         let outcome = cutter.object(value, shape, whose, None, &mut out);
         self.found.error |= cutter.error;
+        self.unenforced |= cutter.unenforced;
         out.flush();
         Ok(outcome)
     }

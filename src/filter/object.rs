@@ -27,6 +27,8 @@ pub(super) enum Rule {
     Open,
     /// A URL of the upstream.
     Link,
+    /// Report mode: no path maps it.
+    Unmapped,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -118,7 +120,7 @@ impl Compiled {
             let alike = match pattern.rule {
                 Rule::Category { on_deny, .. } => matches!(on_deny, OnDeny::Remove | OnDeny::Error),
                 Rule::Open => true,
-                Rule::Embed(_) | Rule::Link => false,
+                Rule::Embed(_) | Rule::Link | Rule::Unmapped => false,
             };
             alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
         };
@@ -147,12 +149,15 @@ impl Compiled {
     }
 
     /// What is done at each place, as these customers permit.
-    fn acts(&self, ways: &Ways, release: impl Fn(Category) -> Release) -> Arc<[Act]> {
-        self.places.clone().map(|place| self.act(ways, At(place), &release)).collect()
+    fn acts(&self, ways: &Ways, release: impl Fn(Category) -> Release, passes: bool) -> Arc<[Act]> {
+        self.places.clone().map(|place| self.act(ways, At(place), &release, passes)).collect()
     }
 
-    fn act(&self, ways: &Ways, at: At, release: &impl Fn(Category) -> Release) -> Act {
-        let leaf = match self.rule(ways, at) {
+    fn act(&self, ways: &Ways, at: At, release: &impl Fn(Category) -> Release, passes: bool) -> Act {
+        // What lies above mapped places is not unmapped: a value there is of no category that anybody has said.
+        let is_on_the_way = |rule: &Rule| matches!(rule, Rule::Unmapped) && ways.alive(at).len() > 1;
+        let leaf = match self.rule(ways, at).filter(|rule| !is_on_the_way(rule)) {
+            Some(Rule::Unmapped) => Deed::Passing,
             Some(Rule::Open) => Deed::Open,
             Some(Rule::Link) => Deed::Link,
             Some(Rule::Embed(_)) => Deed::Embedded,
@@ -170,6 +175,7 @@ impl Compiled {
             Rule::Category { category, .. } => release(category) == Release::Full,
             Rule::Open | Rule::Link => true,
             Rule::Embed(_) => false,
+            Rule::Unmapped => passes,
         };
         let is_mapped = !matches!(leaf, Deed::Unmapped);
         let below = if ways.leads_deeper(at) { Deed::Members } else { Deed::Unmapped };
@@ -223,6 +229,8 @@ enum Deed {
     Withheld,
     /// Left out, and noted.
     Unmapped,
+    /// Report mode: no path maps it. Noted, and copied if everything is permitted.
+    Passing,
     /// What stands in it is looked at.
     Members,
     /// It is of another customer.
@@ -233,20 +241,22 @@ enum Deed {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The verdicts are held, so that no others can come to stand at their address.
-    acts: Vec<(At, Arc<Verdicts>, Arc<[Act]>)>,
+    acts: Vec<(At, bool, Arc<Verdicts>, Arc<[Act]>)>,
     turn: usize,
 }
 
 impl Known {
     const MAX: usize = 32;
 
-    fn acts(&mut self, shape: &Compiled, ways: &Ways, verdicts: &Arc<Verdicts>) -> Arc<[Act]> {
-        let found = self.acts.iter().find(|(root, known, _)| *root == shape.root() && Arc::ptr_eq(known, verdicts));
+    fn acts(&mut self, shape: &Compiled, ways: &Ways, verdicts: &Arc<Verdicts>, passes: bool) -> Arc<[Act]> {
+        let is_known =
+            |(root, did_pass, known, _): &&(At, bool, Arc<Verdicts>, _)| *root == shape.root() && *did_pass == passes && Arc::ptr_eq(known, verdicts);
+        let found = self.acts.iter().find(is_known);
         if let Some((.., acts)) = found {
             return Arc::clone(acts);
         }
-        let acts = shape.acts(ways, |category| verdicts.release(category));
-        let entry = (shape.root(), Arc::clone(verdicts), Arc::clone(&acts));
+        let acts = shape.acts(ways, |category| verdicts.release(category), passes);
+        let entry = (shape.root(), passes, Arc::clone(verdicts), Arc::clone(&acts));
         if self.acts.len() < Self::MAX {
             self.acts.push(entry);
         } else {
@@ -275,6 +285,9 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
+    if shape.lets_unmapped_pass {
+        patterns.push(Pattern { steps: vec![Step::Rest].into(), rule: Rule::Unmapped });
+    }
     patterns
 }
 
@@ -321,6 +334,8 @@ struct Scope {
     /// Of several customers their verdicts, equal ones once: a row may name thousands, and every member asks.
     distinct: Vec<Arc<Verdicts>>,
     acts: Arc<[Act]>,
+    /// Report mode: everything is permitted, so that what no path maps goes out.
+    passes: bool,
     prefix: Option<Arc<str>>,
     /// A member of a category of these customers goes out.
     personal: bool,
@@ -336,6 +351,16 @@ enum Judgement {
 }
 
 impl Judgement {
+    /// Nobody has said of which category a member is that no path maps, so it may be of any: everything must be permitted.
+    fn lets_unmapped_pass(&self, shape: &Shape) -> bool {
+        let Self::One(Judged { party: Some(_), verdicts, .. }) = self else { return false };
+        let is_full = |field: &Field| match field.rule {
+            FieldRule::Category { category, .. } => verdicts.release(category) == Release::Full,
+            FieldRule::Embed(_) => true,
+        };
+        shape.lets_unmapped_pass && verdicts.permit_everything() && shape.fields.iter().all(is_full)
+    }
+
     fn as_slice(&self) -> &[Judged] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
@@ -394,6 +419,8 @@ pub(super) struct Cutter<'a, 'c, 't> {
     pub(super) single: bool,
     /// A member with `on_deny = "error"` was refused in an object that would go out.
     pub(super) error: bool,
+    /// A member that no path maps stands in what goes out.
+    pub(super) unenforced: bool,
 }
 
 /// A value by its place on the tape.
@@ -414,7 +441,7 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
             Err(outcome) => return outcome,
         };
         let mut scope = self.scope(judged, shape, prefix);
-        let (start, mark, error) = (out.mark(), self.notes.notes.len(), self.error);
+        let (start, mark, error, unenforced) = (out.mark(), self.notes.notes.len(), self.error, self.unenforced);
         let wanted = shape.shape.needs.iter().all(|c| scope.is_full(*c))
             && (matches!(whose, Whose::Embedded) || self.selection_is_permitted(value, shape, &scope));
         let here = Here { shape, zone: shape.zone_root };
@@ -424,7 +451,7 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
         } else {
             out.undo(start);
             self.notes.revoke_since(mark);
-            self.error = error;
+            (self.error, self.unenforced) = (error, unenforced);
         }
         // A dropped row tells nothing of itself; an embedded object stands in something that may go out, or is revoked with it.
         let told = released || self.single || matches!(whose, Whose::Embedded);
@@ -434,15 +461,16 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
 
     fn scope(&mut self, judged: Judgement, shape: &Compiled, prefix: Option<&Arc<str>>) -> Scope {
         // Most rows name one customer, and comparing verdicts by their content costs more than reading them.
+        let passes = judged.lets_unmapped_pass(&shape.shape);
         let (distinct, acts) = match &judged {
-            Judgement::One(one) => (Vec::new(), self.known.acts(shape, &self.shapes.ways, &one.verdicts)),
+            Judgement::One(one) => (Vec::new(), self.known.acts(shape, &self.shapes.ways, &one.verdicts, passes)),
             Judgement::Several(several) => {
                 let distinct: Vec<_> = several.iter().map(|j| Arc::clone(&j.verdicts)).collect::<HashSet<_>>().into_iter().collect();
-                let acts = shape.acts(&self.shapes.ways, |category| weakest(&distinct, category));
+                let acts = shape.acts(&self.shapes.ways, |category| weakest(&distinct, category), passes);
                 (distinct, acts)
             }
         };
-        Scope { judged, distinct, acts, prefix: prefix.cloned(), personal: false, error: false }
+        Scope { judged, distinct, acts, passes, prefix: prefix.cloned(), personal: false, error: false }
     }
 
     fn note(&mut self, scope: Scope, released: bool, told: bool, shape: &'c Compiled, zone: Option<usize>) {
@@ -574,6 +602,15 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
                 let Self { notes, trail, tape, base, .. } = self;
                 notes.drift(|| render(base.to_string(), trail.iter().filter_map(|at| tape.place(*at))));
                 false
+            }
+            Deed::Passing => {
+                let Self { notes, trail, tape, base, .. } = self;
+                notes.drift(|| render(base.to_string(), trail.iter().filter_map(|at| tape.place(*at))));
+                if scope.passes {
+                    out.extend_to(node.end as usize);
+                    self.unenforced = true;
+                }
+                scope.passes
             }
             Deed::Members => self.members(value, at, here, scope, out),
             Deed::Embedded => self.embedded(value, at, here, scope, out),

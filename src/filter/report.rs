@@ -25,6 +25,8 @@ pub struct Report {
     pub drift: Vec<String>,
     /// A count or link was left out.
     pub counts_removed: bool,
+    /// Report mode: members that no shape knows went out.
+    pub unenforced: bool,
     /// A count was set to the number of released rows, which is another than the upstream's.
     pub counts_corrected: bool,
 }

@@ -200,7 +200,7 @@ impl<'t> Walk<'_, 't> {
                 }
             }
             None if value.is_void() && !here.alive.is_empty() => self.void(here),
-            Some(Rule::Open | Rule::Category { .. }) | None => {
+            Some(Rule::Open | Rule::Category { .. } | Rule::Unmapped) | None => {
                 if is_leaf || !here.alive.iter().any(|p| p.leads_deeper(here.depth)) {
                     self.forbidden.insert(self.trail.render());
                     return false;
@@ -223,7 +223,7 @@ impl<'t> Walk<'_, 't> {
             let path = PathPattern(pattern.steps.to_vec()).to_string();
             match pattern.rule {
                 Rule::Category { category, .. } if self.verdicts.release(category) == Release::Full => self.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) | Rule::Link => {
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unmapped => {
                     self.forbidden.insert(path);
                 }
                 Rule::Open => {

@@ -79,8 +79,8 @@ pub(super) fn denied(contact: Option<&str>) -> Problem {
 }
 
 /// How an answer with this status is cut: an error body as the route declares it.
-pub(super) fn plan(routed: &Routed, status: StatusCode) -> &ResponsePlan {
-    error_plan(routed, status).unwrap_or(&routed.found.route.response)
+pub(super) fn plan<'r>(shared: &Shared, routed: &'r Routed, status: StatusCode) -> &'r ResponsePlan {
+    error_plan(routed, status).unwrap_or_else(|| routed.plan(shared))
 }
 
 pub(super) fn error_plan(routed: &Routed, status: StatusCode) -> Option<&ResponsePlan> {
@@ -254,7 +254,9 @@ pub(super) fn without_grounds(group: &mut Group) {
 pub(super) fn note_drift(routed: &Routed, shared: &Shared, report: &Report) {
     if !report.drift.is_empty() {
         shared.metrics.drift(routed.found.api.name.as_str(), report.drift.len());
-        tracing::debug!(api = %routed.found.api.name, route = %routed.found.route.key, paths = ?report.drift, "members that no shape maps were withheld");
+        let (api, route) = (&routed.found.api, &routed.found.route);
+        shared.drift.note(routed.snapshot.generation, shared.clock.now(), api, route, &report.drift);
+        tracing::debug!(api = %api.name, route = %route.key, paths = ?report.drift, went_out = report.unenforced, "members that no shape maps");
     }
 }
 
@@ -351,7 +353,7 @@ mod tests {
         let error = ResponsePlan::Open { open: Vec::new() };
         let answer = |status: u16, content_type: &'static str, body: &'static str| {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-            Unfiltered { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()) }
+            Unfiltered { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()), rest: None }
         };
         let code = |answer: Unfiltered, hide_404| success(Ok(answer), hide_404, Some(&error)).map(|a| a.status.as_u16()).map_err(|p| p.code);
         for status in [400, 404, 409, 412, 422, 429] {

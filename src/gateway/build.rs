@@ -10,10 +10,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use http::HeaderValue;
+use jiff::Timestamp;
 
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
 use super::governance::Candidate;
+use super::report;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
 use super::validator::Validators;
@@ -22,7 +24,7 @@ use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
 use crate::filter::Cutters;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
-use crate::model::{Environment, Finding, Findings};
+use crate::model::{ApiName, Environment, Finding, Findings};
 use crate::policy::Policies;
 use crate::policy::bundle::{Bundle, BundleError};
 
@@ -48,6 +50,8 @@ pub enum BuildError {
     Validators,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
+    #[error("{file}:{line}: report mode of api `{api}` lasts until {until}; it may end 30 days from now at the latest")]
+    ReportTooLong { file: String, line: usize, api: ApiName, until: Timestamp },
 }
 
 /// Reads and checks configuration and policies together.
@@ -104,6 +108,7 @@ pub fn load_signed(path: &Path, next: Option<(Bundle, String)>) -> Result<Loaded
 /// # Errors
 /// [`BuildError`]
 pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, clock: &Arc<dyn Clock>) -> Result<Snapshot, BuildError> {
+    report::bounded(&config.catalog, clock.now())?;
     let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
     let authenticator = Authenticator::new(
         config.issuers.iter().map(issuer).collect(),

@@ -130,17 +130,6 @@ impl Encoder {
     }
 }
 
-/// A whole answer.
-///
-/// # Errors
-/// As [`Encoder::push`].
-#[cfg(test)]
-fn whole(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let (mut encoder, mut out) = (Encoder::new(), Vec::new());
-    encoder.push(bytes, &mut out)?;
-    encoder.finish(&mut out)?;
-    Ok(out)
-}
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ use super::permit::categories_with_embedded;
 use super::pipeline::{Ending, Footing, Halt};
 use super::problem::{Code, Problem};
 use super::read::{ATTEMPTS_MAX, reserve, route_anew};
+use super::report;
 use super::respond::{Head, Next, Part, Reply, answer_in_parts};
 use super::route::{Authenticated, Routed};
 use super::state::{Shared, Snapshot};
@@ -101,14 +102,21 @@ pub(super) struct Place {
     pub(super) is_anew: bool,
 }
 
-/// The plan of a route, and the shapes of a snapshot, held while the list comes.
-pub(super) struct Planned(Arc<Route>);
+/// The plan of a request, and the shapes of a snapshot, held while the list comes.
+pub(super) enum Planned {
+    Enforced(Arc<Route>),
+    /// In report mode another plan than the route's may hold.
+    Reported(Arc<ResponsePlan>),
+}
 
 impl Deref for Planned {
     type Target = ResponsePlan;
 
     fn deref(&self) -> &ResponsePlan {
-        &self.0.response
+        match self {
+            Self::Enforced(route) => &route.response,
+            Self::Reported(plan) => plan,
+        }
     }
 }
 
@@ -151,7 +159,11 @@ impl Place {
 
     pub(super) fn flow(&self) -> ListFlow {
         let routed = &self.routed;
-        Flow::new(Planned(Arc::clone(&routed.found.route)), Shaped(Arc::clone(&routed.snapshot)), &limits(routed), &routed.selected_by)
+        let plan = match report::of(&routed.found, &routed.asked, self.shared.clock.now()) {
+            None => Planned::Enforced(Arc::clone(&routed.found.route)),
+            Some(_) => Planned::Reported(Arc::new(routed.plan(&self.shared).clone())),
+        };
+        Flow::new(plan, Shaped(Arc::clone(&routed.snapshot)), &limits(routed), &routed.selected_by)
     }
 
     /// Cuts the next part and has its entry written. With `wait`, what has come until then is enough.
@@ -190,7 +202,11 @@ impl Place {
         let basis = judging.finish().map_err(away)?;
         let is_last = source.has_ended() && flow.has_ended();
         let cut = fed.and_then(|()| if is_last { flow.finish() } else { Ok(flow.part()) });
+        let unenforced = cut.as_ref().is_ok_and(|cut| cut.report.unenforced);
         let told = |mut groups: Vec<Group>| {
+            if unenforced {
+                report::mark(&mut groups);
+            }
             if self.is_anew {
                 groups.iter_mut().for_each(without_grounds);
             }

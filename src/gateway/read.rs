@@ -22,6 +22,7 @@ use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
 use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body};
 use super::problem::{Code, Problem};
+use super::report;
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
 use super::search::judged_search;
@@ -245,13 +246,13 @@ fn cut(
     }
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
-        _ if error_plan(routed, unfiltered.status).is_some() => (plan(routed, unfiltered.status).clone(), customer),
+        _ if error_plan(routed, unfiltered.status).is_some() => (plan(shared, routed, unfiltered.status).clone(), customer),
         Customer::Response { path, space } => {
             let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream)
                 .map_err(|_unreadable| unreadable())?
                 .ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
-            (subject_of_request(&routed.found.route.response), Some(id))
+            (subject_of_request(routed.plan(shared)), Some(id))
         }
         Customer::Path { .. }
         | Customer::Query { .. }
@@ -261,7 +262,7 @@ fn cut(
         | Customer::Answer
         | Customer::Lookup { .. }
         | Customer::New { .. }
-        | Customer::None => (routed.found.route.response.clone(), customer),
+        | Customer::None => (routed.plan(shared).clone(), customer),
     };
     let requested = match customer {
         None => None,
@@ -282,6 +283,9 @@ fn cut(
     };
     if is_anew {
         groups.iter_mut().for_each(without_grounds);
+    }
+    if result.as_ref().is_ok_and(|cut| cut.report.unenforced) {
+        report::mark(&mut groups);
     }
     match result {
         Ok(cut) => Ok((cut, basis, groups)),
@@ -305,7 +309,7 @@ fn head_says_all(head: &Covered, report: &Report) -> bool {
     let same = |group: &filter::Group| {
         group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
     };
-    report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
+    !report.unenforced && report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the one place where all that was proved comes together")]
@@ -330,12 +334,19 @@ fn let_go(
     };
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
     let filtered = cut.report.withheld.len();
-    shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });
+    let is_cut = filtered > 0 || cut.report.dropped > 0;
+    shared.metrics.decided(if cut.report.unenforced {
+        "unenforced"
+    } else if is_cut {
+        "redact"
+    } else {
+        "permit"
+    });
     tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,
         headers: response_headers(shared, routed, unfiltered, None),
-        content_type: content_type(plan(routed, unfiltered.status), unfiltered),
+        content_type: content_type(plan(shared, routed, unfiltered.status), unfiltered),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,

@@ -338,7 +338,7 @@ async fn release(
     requested: Option<Identifier>,
 ) -> Result<Response<Reply>, Halt> {
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
-    let plan = plan(routed, unfiltered.status);
+    let plan = plan(shared, routed, unfiltered.status);
     let judged = requested.clone();
     let (filtered, report, decided_on, part) = match plan {
         ResponsePlan::Empty => (Filtered::empty(), Report::default(), Vec::new(), None),
@@ -359,7 +359,7 @@ async fn release(
     let filtered = if holds { filtered } else { Filtered::empty() };
     let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
-    shared.metrics.decided("permit");
+    shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
@@ -389,7 +389,7 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
         return Err(of(Code::UpstreamUnreadable.into()));
     }
     let snapshot = &routed.snapshot;
-    let plan = plan(routed, unfiltered.status);
+    let plan = plan(shared, routed, unfiltered.status);
     let reading = routed.asked.with_action(Action::Read);
     let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
@@ -399,7 +399,10 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
     let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
         Ok(cut) => {
-            let groups = log_groups(&cut.report.groups, &basis.facts);
+            let mut groups = log_groups(&cut.report.groups, &basis.facts);
+            if cut.report.unenforced {
+                super::report::mark(&mut groups);
+            }
             Ok((cut.filtered, cut.report, basis.decided_on, groups))
         }
         Err(error) if error_plan(routed, unfiltered.status).is_some() => {

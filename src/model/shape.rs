@@ -158,6 +158,8 @@ pub struct Shape {
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
     pub fields: Vec<Field>,
+    /// Report mode: what no path maps goes with an object of which everything is permitted.
+    pub lets_unmapped_pass: bool,
 }
 
 impl Shape {
@@ -241,6 +243,17 @@ impl Framing {
 }
 
 impl ResponsePlan {
+    /// The same by another shape.
+    #[must_use]
+    pub fn by_shape(&self, other: &Arc<Shape>) -> Self {
+        let mut plan = self.clone();
+        match &mut plan {
+            Self::Object { shape, .. } | Self::Rows { shape, .. } | Self::Stream { shape, .. } => *shape = Arc::clone(other),
+            Self::Empty | Self::Free { .. } | Self::Open { .. } => {}
+        }
+        plan
+    }
+
     #[must_use]
     pub fn shape(&self) -> Option<&Arc<Shape>> {
         match self {

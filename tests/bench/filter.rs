@@ -152,6 +152,7 @@ fn shape() -> Shape {
         links: Vec::new(),
         needs: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
+        lets_unmapped_pass: false,
     }
 }
 

@@ -46,6 +46,8 @@ mod lists;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod onboarding;
+#[cfg(test)]
 mod organisations;
 #[cfg(test)]
 mod policy;

@@ -5,6 +5,7 @@ mod corpus;
 mod fixtures;
 mod reference;
 mod rows;
+mod unmapped;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -61,6 +62,7 @@ fn shape(name: &str, customer: &[&str], open: &[&str], fields: &[(&str, &str)]) 
         links: Vec::new(),
         needs: Vec::new(),
         fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
+        lets_unmapped_pass: false,
     }
 }
 
