@@ -12,6 +12,7 @@ mod instance;
 mod judge;
 mod keep;
 pub mod listener;
+mod media;
 mod none;
 pub mod permit;
 mod pipeline;

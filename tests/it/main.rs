@@ -22,6 +22,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod governance;
 #[cfg(test)]
 mod harness;
@@ -45,6 +47,8 @@ mod lists;
 mod notices;
 #[cfg(test)]
 mod organisations;
+#[cfg(test)]
+mod patches;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
