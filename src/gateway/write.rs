@@ -183,7 +183,9 @@ async fn looked_up(
 ) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
-    let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    let mut outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    // It speaks of the body that is written.
+    drop(outgoing.headers.remove(CONTENT_TYPE));
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
     let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     let unreadable = || refuse(Code::UpstreamUnreadable.into());

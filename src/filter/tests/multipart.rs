@@ -188,3 +188,37 @@ fn names_of_parts_are_those_of_forms() {
     assert_eq!(names(&["meta[a"]), BodyError::Field(FieldError::Brackets));
     assert_eq!(names(&[""]), BodyError::Field(FieldError::NoName));
 }
+
+proptest::proptest! {
+    /// Pieces of such bodies, whole and torn: nothing panics, and what is taken reads the same when it is sent.
+    #[test]
+    fn whatever_is_taken_for_parts_is_sent_as_what_was_judged(pieces in proptest::collection::vec(piece(), 0..10), ended in proptest::prelude::any::<bool>()) {
+        let body = format!("--b\r\n{}{}", pieces.concat(), if ended { "\r\n--b--" } else { "" });
+        let all = shape("all", &[], &[], &[("**", "case"), ("f", "case")]);
+        if let Ok(written) = read_as(MULTIPART, &plan(all.clone(), false), body.as_bytes())
+            && let Ok(writable) = written.judge(&verdicts("case+"), &verdicts(""), Effect::New)
+        {
+            let boundary = writable.content_type().split_once('=').unwrap().1.to_owned();
+            let body_type = crate::model::BodyType::parse(MULTIPART).unwrap();
+            let again = crate::filter::read_write(&writable.into_bytes(), &body_type, Some(&boundary), &plan(all, false), &LIMITS).unwrap();
+            proptest::prop_assert_eq!(again.members(), written.members(), "{}", body);
+        }
+    }
+}
+
+fn piece() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "Content-Disposition: form-data; name=a\r\n\r\n",
+        "Content-Disposition: form-data; name=\"a[b]\"\r\n\r\n",
+        "Content-Disposition: form-data; name=\"c\"; filename=\"x; y\"\r\nContent-Type: image/png\r\n\r\n",
+        "Content-Disposition: form-data; name=d\r\n",
+        "Content-Type: text/plain\r\n",
+        "\r\n--b\r\n",
+        "--consentry-0\r\n",
+        "\r\n--consentry-0--\r\n",
+        "\r\n",
+        "--b",
+        "x",
+        "-",
+    ])
+}

@@ -180,6 +180,16 @@ fn names_that_frameworks_take_for_something_else_are_not_written() {
     ] {
         write.check(body, "contact+", &format!("403 {path}"));
     }
+    // Letter case and dots tell no two members apart.
+    let paid = super::shape("paid", &[], &[], &[("pay.**", "contact"), ("pay.Salary", "health"), ("pay.salary.note", "case"), ("**", "contact")]);
+    let paid = Write { plan: plan(paid, false), readable: "contact+", effect: Effect::Change };
+    paid.check(r#"{"pay":{"SALARY":1}}"#, "contact+", "403 pay.SALARY");
+    paid.check(r#"{"pay":{"\u017falary":1}}"#, "contact+", "403 pay.*");
+    paid.check(r#"{"pay":{"Salary.x":1}}"#, "contact+", "403 pay.Salary.x");
+    paid.check(r#"{"pay.Salary":1}"#, "contact+", "403 pay.Salary");
+    paid.check(r#"{"PAY":{"x":1}}"#, "contact+", "403 PAY");
+    paid.check(r#"{"pay":{"Salary":1}}"#, "contact+ health+", r#"{"pay":{"Salary":1}}"#);
+    paid.check(r#"{"pay":{"bonus":1}}"#, "contact+", r#"{"pay":{"bonus":1}}"#);
     for body in [r#"{"a":{"_method":"post"}}"#, r#"{"made":{"constructor":"Ferrari"}}"#, r#"{"method":"post"}"#] {
         write.check(body, "contact+", body);
     }

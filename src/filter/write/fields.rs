@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::walk::folded;
 use crate::filter::Limits;
 use crate::filter::json::{Name, name_hash};
 use crate::filter::object::patterns;
@@ -30,7 +31,12 @@ pub enum FieldError {
     Position,
     #[error("the name of a field leads deeper than {max} levels")]
     TooDeep { max: u16 },
+    #[error("the form has more than {FIELDS_MAX} fields; send JSON")]
+    TooMany,
 }
+
+/// PHP and the most used reader of Node take this many and drop the rest without a word: a write would be done in part.
+pub(super) const FIELDS_MAX: usize = 1000;
 
 /// A field as it came.
 #[derive(Debug)]
@@ -65,6 +71,9 @@ const FILE_TEXT_BYTES_MAX: usize = 4 * 1024;
 
 impl Fields {
     pub(super) fn new(fields: Vec<Field>, shape: &Shape, limits: &Limits) -> Result<Self, FieldError> {
+        if fields.len() > FIELDS_MAX {
+            return Err(FieldError::TooMany);
+        }
         let tree = Tree::new(&fields, shape, limits)?;
         let (mut json, mut leaves) = (String::new(), Vec::with_capacity(fields.len()));
         tree.write(0, &fields, &mut json, &mut leaves);
@@ -211,7 +220,7 @@ impl Tree {
     /// The node below another one: the one that is there, if it is of the same kind, else a new one.
     fn child(&mut self, at: usize, segment: &Segment<'_>, wanted: Node) -> Result<usize, FieldError> {
         let known = match (segment, self.nodes.get(at)) {
-            (Segment::Member(name), _) => match self.members.get(&(at, name.to_lowercase())) {
+            (Segment::Member(name), _) => match self.members.get(&(at, folded(name))) {
                 Some((written, _)) if written != name => return Err(FieldError::Repeated),
                 Some((_, child)) => Some(*child),
                 None => None,
@@ -232,7 +241,7 @@ impl Tree {
         match (self.nodes.get_mut(at), segment) {
             (Some(Node::Object(members)), Segment::Member(name)) => {
                 members.push(((*name).to_owned(), child));
-                self.members.insert((at, name.to_lowercase()), ((*name).to_owned(), child));
+                self.members.insert((at, folded(name)), ((*name).to_owned(), child));
             }
             (Some(Node::List(_, items)), Segment::Position(_) | Segment::Next) => items.push(child),
             (Some(Node::Leaf(_) | Node::Object(_) | Node::List(..)) | None, _) => return Err(FieldError::Repeated),
@@ -304,12 +313,12 @@ impl Readings {
     fn add(&mut self, name: &str, segments: &[Segment<'_>]) {
         self.has_odd |= segments.iter().any(|segment| matches!(segment, Segment::Member(name) if !is_plain(name)));
         let steps = segments.iter().map(|segment| match segment {
-            Segment::Member(name) => name.to_lowercase(),
+            Segment::Member(name) => folded(name),
             Segment::Position(position) => position.to_string(),
             Segment::Next => String::new(),
         });
         let dotted = steps.collect::<Vec<_>>().join(".");
-        let mut underscored = segments.iter().take(1).map(|s| if let Segment::Member(name) = s { name.to_lowercase() } else { String::new() });
+        let mut underscored = segments.iter().take(1).map(|s| if let Segment::Member(name) = s { folded(name) } else { String::new() });
         let head = underscored.next().unwrap_or_default();
         let flat = format!("{}{}", head.replace(['.', ' '], "_"), dotted.get(head.len()..).unwrap_or_default());
         for reading in [dotted, flat] {

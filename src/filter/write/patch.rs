@@ -14,7 +14,7 @@
 //!   its place.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -407,20 +407,21 @@ impl Operation<'_> {
     }
 }
 
-/// How often the operations of a patch say something of a place.
+/// How often the operations of a patch say something of a place, by its hash: one too many refuses, so that equal ones do no harm.
 struct Named {
     /// Of the place itself.
-    at: HashMap<String, usize>,
+    at: HashSet<u64>,
     /// Of it or of something below.
-    within: HashMap<String, usize>,
+    within: HashMap<u64, usize>,
 }
 
 impl Named {
     fn of(operations: &[Operation<'_>]) -> Self {
-        let mut named = Self { at: HashMap::new(), within: HashMap::new() };
+        let mut named = Self { at: HashSet::new(), within: HashMap::new() };
         for pointer in operations.iter().flat_map(|o| std::iter::once(&o.path).chain(&o.from)) {
-            *named.at.entry(pointer.to_string()).or_default() += 1;
-            for place in pointer.spellings() {
+            let places = pointer.hashes();
+            named.at.extend(places.last());
+            for place in places {
                 *named.within.entry(place).or_default() += 1;
             }
         }
@@ -429,6 +430,8 @@ impl Named {
 
     /// Once of the place and what is below it, and never of what is above.
     fn only_once(&self, pointer: &Pointer) -> bool {
-        self.within.get(&pointer.to_string()) == Some(&1) && pointer.spellings().skip(1).all(|above| !self.at.contains_key(&above))
+        let places = pointer.hashes();
+        let above = places.iter().rev().skip(1);
+        places.last().and_then(|place| self.within.get(place)) == Some(&1) && !above.into_iter().any(|place| self.at.contains(place))
     }
 }

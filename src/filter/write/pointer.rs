@@ -1,5 +1,7 @@
 //! JSON pointers (RFC 6901, <https://www.rfc-editor.org/rfc/rfc6901>), strictly, and the places of a shape to which they lead.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::patch::PatchError;
 use super::walk::{Reference, is_trap};
 use crate::filter::json::{Name, name_hash};
@@ -29,9 +31,15 @@ impl Pointer {
         self.0.last().is_some_and(|token| token == "-")
     }
 
-    /// The pointer and all those above it, in their one spelling, the longest first.
-    pub(super) fn spellings(&self) -> impl Iterator<Item = String> + use<'_> {
-        (1..=self.0.len()).rev().map(|length| self.0.iter().take(length).map(|token| escaped(token)).collect())
+    /// A number for each place that the pointer leads through, itself the last. Two places may have one, so equal ones only say
+    /// that they may be the same.
+    pub(super) fn hashes(&self) -> Vec<u64> {
+        let mut hasher = DefaultHasher::new();
+        let after = |token: &String| {
+            token.hash(&mut hasher);
+            hasher.finish()
+        };
+        self.0.iter().map(after).collect()
     }
 }
 
@@ -91,13 +99,13 @@ impl<'c, 'p, 't> Spot<'c, 'p, 't> {
         let is_list = self.alive.iter().any(|p| is_item(p.steps.get(depth))) || self.references.iter().any(|p| is_item(p.steps.get(depth)));
         let says = |step: Option<&Step>| matches!(step, Some(Step::Member(name)) if name == token);
         let is_declared = self.alive.iter().any(|p| says(p.steps.get(depth)));
+        let is_trapped = is_trap(token, &self.alive, depth);
         self.is_positional = self.alive.iter().any(|p| p.is_positional(depth));
         // What stands beyond the end is no position of its own.
         let place = if is_list { Place::Item(token.parse().unwrap_or(usize::MAX)) } else { Place::Member(name(token)) };
         self.alive = through(&self.alive, depth, place);
         self.references = through(&self.references, depth, place);
-        let is_two_things = is_list && is_declared;
-        if is_two_things || is_trap(token, depth == 0, || is_declared) {
+        if (is_list && is_declared) || is_trapped {
             self.alive.clear();
         }
         self.places.push(place);

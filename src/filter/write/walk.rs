@@ -91,10 +91,15 @@ impl<'w, 't> Walk<'w, 't> {
 
     pub(super) fn members(&mut self, value: Value<'t>, here: &Here<'_, '_>, out: &mut String) -> bool {
         emit(value, false, out, |place, child, out| {
-            let alive = through(here.alive, here.depth, place);
-            let references = through(here.references, here.depth, place);
             self.trail.places.push(place);
-            let kept = self.value(child, &Here { alive: &alive, references: &references, depth: here.depth + 1 }, out);
+            let kept = if matches!(place, Place::Member(name) if is_trap(name.text, here.alive, here.depth)) {
+                self.forbidden.insert(self.trail.render());
+                false
+            } else {
+                let alive = through(here.alive, here.depth, place);
+                let references = through(here.references, here.depth, place);
+                self.value(child, &Here { alive: &alive, references: &references, depth: here.depth + 1 }, out)
+            };
             self.trail.places.pop();
             kept
         })
@@ -104,10 +109,6 @@ impl<'w, 't> Walk<'w, 't> {
     pub(super) fn value(&mut self, value: Value<'t>, here: &Here<'_, '_>, out: &mut String) -> bool {
         let is_leaf = !value.is_container() || value.is_void();
         self.leaves += usize::from(is_leaf);
-        if self.stands_under_a_trap(here) {
-            self.forbidden.insert(self.trail.render());
-            return false;
-        }
         let speaking = speaking(here.alive, here.depth);
         let path = || speaking.map_or_else(|| self.trail.render(), shown);
         match speaking.map(|p| p.rule) {
@@ -214,19 +215,27 @@ impl<'w, 't> Walk<'w, 't> {
     fn may_stay_as_it_is(&self) -> bool {
         self.trail.places.iter().all(|place| matches!(place, Place::Member(_)))
     }
-
-    /// Names by which frameworks mean something else than a member.
-    fn stands_under_a_trap(&self, here: &Here<'_, '_>) -> bool {
-        let Some(Place::Member(name)) = self.trail.places.last() else { return false };
-        let is_declared = || here.alive.iter().any(|p| p.steps.get(here.depth - 1).is_some_and(|step| matches!(step, Step::Member(_))));
-        is_trap(name.text, here.depth == 1, is_declared)
-    }
 }
 
-/// A member that some frameworks take for the method, the character set or the class of the record, also from a body.
-/// `is_declared`: a path of the shape says this name, not only `**`.
-pub(super) fn is_trap(name: &str, at_top: bool, is_declared: impl Fn() -> bool) -> bool {
-    (at_top && OVERRIDES.iter().any(|o| name.eq_ignore_ascii_case(o))) || (CLASSES.contains(&name) && !is_declared())
+/// A member that some frameworks take for something else than its name says, also in a body: for the method, the character set, the
+/// class of the record, or for another member, by folding letter case (`**` names `Salary`, and `salary` has a category of its own) or
+/// by reading a path (`pay.salary`).
+pub(super) fn is_trap<R>(name: &str, alive: &[&Pattern<'_, R>], depth: usize) -> bool {
+    if depth == 0 && OVERRIDES.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+        return true;
+    }
+    let mut declared = alive.iter().filter_map(|p| if let Some(Step::Member(known)) = p.steps.get(depth) { Some(known.as_str()) } else { None });
+    if declared.clone().any(|known| known == name) {
+        return false;
+    }
+    let head = name.split(['.', '[']).next().unwrap_or(name);
+    let folds = |known: &str| known.eq_ignore_ascii_case(head) || (!head.is_ascii() && folded(known) == folded(head));
+    CLASSES.contains(&name) || declared.any(folds)
+}
+
+/// A name without letter case: readers compare by small letters or by capitals, and some letters have only one of them.
+pub(super) fn folded(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
 }
 
 const OVERRIDES: [&str; 5] = ["_method", "_charset_", "x-http-method", "x-http-method-override", "x-method-override"];
