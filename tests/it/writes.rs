@@ -80,6 +80,34 @@ async fn a_patch_is_judged_member_by_member_and_sent_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_goes_to_another_customer_only_with_all_that_is_in_it() {
+    let world = gateway().start().await;
+    let crm = world.client("crm");
+    let give = async |body: &str| crm.patch("/crm/cards/0031", body).purpose(OUTREACH).await;
+    world.say("crm:0031", OUTREACH, "given", json!({ "categories": ["contact"] })).await;
+    world.consent("crm:0058", OUTREACH, "given").await;
+    world.upstream.on("PATCH /cards/0031", Plan::empty(204));
+    give(r#"{"email":"x@example.net"}"#).await.released(204, "");
+    world.upstream.take();
+    // The name is in the record, too, and Ada has not agreed that it is used.
+    for body in [r#"{"id":"0058"}"#, r#"{"id":"0058","email":"x@example.net"}"#] {
+        let answer = give(body).await;
+        answer.refused(403, "field-not-permitted");
+        assert_eq!(json!(["name"]), answer.json()["fields"]);
+    }
+    nothing_sent(&world, "given away in part");
+    // Nor may Pavel get a name that he has not agreed to.
+    world.consent("crm:0031", OUTREACH, "given").await;
+    give(r#"{"id":"0058"}"#).await.released(204, "");
+    world.consent("crm:0058", OUTREACH, "withdrawn").await;
+    world.say("crm:0058", OUTREACH, "given", json!({ "categories": ["contact"] })).await;
+    world.upstream.take();
+    give(r#"{"id":"0058"}"#).await.refused(403, "denied");
+    nothing_sent(&world, "taken in part");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_put_must_be_able_to_write_all_that_it_replaces() {
     let world = gateway().start().await;
     let body = card("0031", "ada.new@example.net");

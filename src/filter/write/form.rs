@@ -3,7 +3,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::fields::{Content, Field, FieldError, Fields};
+use super::fields::{Content, Field, Fields};
 use super::{BodyError, Limits};
 use crate::model::Shape;
 
@@ -27,11 +27,7 @@ pub(super) fn read(body: &[u8], shape: &Shape, limits: &Limits) -> Result<Fields
     for piece in body.split(|b| *b == b'&').filter(|piece| !piece.is_empty()) {
         let end = piece.iter().position(|b| *b == b'=').unwrap_or(piece.len());
         let (name, value) = piece.split_at(end);
-        let name = decode(name)?;
-        if name.contains('\0') {
-            return Err(FieldError::Name.into());
-        }
-        fields.push(Field { name, content: Content::Text(decode(value.get(1..).unwrap_or_default())?) });
+        fields.push(Field { name: decode(name)?, content: Content::Text(decode(value.get(1..).unwrap_or_default())?) });
     }
     Ok(Fields::new(fields, shape, limits)?)
 }
