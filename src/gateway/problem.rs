@@ -120,9 +120,12 @@ impl Code {
             Self::FieldNotPermitted => {
                 (403, "field-not-permitted", "a field is not permitted to this app", "leave the named fields out, or ask their owner")
             }
-            Self::MaskedWrite => {
-                (409, "masked-write", "the write would destroy or store withheld members", "use PATCH with only the members that change")
-            }
+            Self::MaskedWrite => (
+                409,
+                "masked-write",
+                "the write would destroy or store withheld members",
+                "use PATCH with only the members that change, and replace no list or object with withheld ones",
+            ),
             Self::UpstreamRefused(status) => {
                 (status, "upstream-refused", "the API behind the gateway refused the request", "check the request against the API's documentation")
             }
