@@ -12,7 +12,7 @@ use super::read::Value;
 use super::response;
 use super::shapes::Names;
 use crate::catalog::{Accepts, Catalog, Customer, Param, Route, Template};
-use crate::model::{Action, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
+use crate::model::{Action, BodyKind, BodyType, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
 
 const METHODS: [(&str, Method); 5] =
     [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
@@ -45,7 +45,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     let parsed = head.and_then(parse_head);
     let action = table.opt("action");
     let request_place = table.opt("request");
-    let request = request_place.map(|v| request(v, names, catalog));
+    let request = request_place.map(|v| request(v, parsed.as_ref().map(|(method, _)| method), names, catalog));
     let response_place = table.opt("response");
     let (response, error) = response_place.and_then(|v| response::read(v, names, catalog)).unzip();
     // Without a response that can be read, field names of parameters cannot be judged.
@@ -207,10 +207,12 @@ fn fits(place: Value<'_>, method: &Method, action: Action) -> bool {
     fits
 }
 
-fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
+/// `method`: `None` after a mistake.
+fn request<'a>(value: Value<'a>, method: Option<&Method>, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
     let mut table = value.table("`request`")?;
     let shape = table.opt("shape");
     let params = table.opt("params");
+    let types_place = table.opt("types");
     let masked = table.opt("masked");
     let put = table.opt("put");
     table.finish();
@@ -218,12 +220,13 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
     let put_merge = put.map_or(Some(false), |v| v.word("rule", &[("replace", false), ("merge", true)]));
     match (shape, params) {
         (Some(shape), None) => {
+            let types = types(types_place, method);
             let name = names.shape(shape)?;
             let shape = Arc::clone(catalog.shapes.get(&name)?);
-            Some(Request { plan: Some(RequestPlan { shape, masked_drop: masked_drop?, put_merge: put_merge? }), params: None })
+            Some(Request { plan: Some(RequestPlan { shape, types: types?, masked_drop: masked_drop?, put_merge: put_merge? }), params: None })
         }
         (None, Some(params)) => {
-            for place in [masked, put].into_iter().flatten() {
+            for place in [types_place, masked, put].into_iter().flatten() {
                 place.error("this belongs to a written `shape`, not to `params`");
             }
             Some(Request { plan: None, params: Some(params) })
@@ -234,3 +237,43 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
         }
     }
 }
+
+/// The content types that a written body may have.
+fn types(place: Option<Value<'_>>, method: Option<&Method>) -> Option<Vec<BodyType>> {
+    let is_deletion = method == Some(&Method::DELETE);
+    let Some(place) = place else {
+        return Some(if is_deletion { Vec::new() } else { vec![BodyType::json()] });
+    };
+    if is_deletion {
+        place.error_help("a DELETE has no body", "remove `types`: the shape says what is deleted");
+        return None;
+    }
+    let items = place.list()?;
+    if items.is_empty() {
+        place.error_help("`types` is empty: nothing could be written", "leave it out for `application/json` alone, or name the types");
+        return None;
+    }
+    let mut found: Vec<BodyType> = Vec::new();
+    for item in items {
+        let text = item.str()?;
+        let Some(read) = BodyType::parse(text) else {
+            item.unknown("content type", text, TYPES.into_iter());
+            return None;
+        };
+        let is_patch = matches!(read.kind, BodyKind::MergePatch | BodyKind::JsonPatch);
+        if is_patch && method.is_some_and(|method| method != Method::PATCH) {
+            item.error_help(format!("`{text}` belongs to a PATCH route"), "it says what changes, not what is to stand there");
+            return None;
+        }
+        if found.contains(&read) {
+            item.error(format!("`{text}` is declared twice"));
+            return None;
+        }
+        found.push(read);
+    }
+    Some(found)
+}
+
+/// Those that are read as what they say; other names `application/…+json` are read as JSON.
+const TYPES: [&str; 5] =
+    ["application/json", "application/merge-patch+json", "application/json-patch+json", "application/x-www-form-urlencoded", "multipart/form-data"];

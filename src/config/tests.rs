@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::{Customer, Target};
-use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term};
+use crate::model::{
+    BodyKind, Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term,
+};
 
 /// The names of the shipped catalogue, as far as configurations use them.
 fn vocabulary() -> Arc<Vocabulary> {
@@ -170,6 +172,23 @@ fn routes_of_the_example_name_their_customers() {
     assert_eq!(categories, ["order", "identity"]);
     let search = found(http::Method::POST, "/desk/tickets/search");
     assert_eq!(search.route.search.as_ref().unwrap().len(), 3);
+}
+
+#[test]
+fn a_written_body_has_the_types_that_its_route_takes() {
+    let example = Example::new();
+    let kinds = || {
+        let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
+        let found = |method: http::Method, target: &str| config.catalog.find(&method, &Target::parse(target).unwrap()).unwrap();
+        let written = found(http::Method::PATCH, "/sales/Quotes(7)").route.request.clone().unwrap().types;
+        let deleted = found(http::Method::DELETE, "/desk/tickets/7").route.request.clone().unwrap().types;
+        (written.into_iter().map(|t| (t.name, t.kind)).collect::<Vec<_>>(), deleted)
+    };
+    assert_eq!(kinds(), (vec![("application/json".to_owned(), BodyKind::Json)], Vec::new()));
+    let types = "[\"application/vnd.api+json\", \"application/merge-patch+json\", \"application/x-www-form-urlencoded\", \"multipart/form-data\"]";
+    example.replace(SALES, "request = { shape = \"quote\" }\n", &format!("request = {{ shape = \"quote\", types = {types} }}\n"));
+    let expected = [BodyKind::Json, BodyKind::MergePatch, BodyKind::Form, BodyKind::Multipart];
+    assert_eq!(kinds().0.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -549,6 +568,52 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({id})\"\ncustomer = \"path:id\"", "`lookup` stands beside `customer`"),
     (SALES, "request = { shape = \"quote\" }\n", "", "does not say what it writes"),
     (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", put = \"merge\" }\n", "`put` belongs to a PUT route"),
+    (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", types = [] }\n", "nothing could be written"),
+    (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", types = \"application/json\" }\n", "expected a list"),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/xml\"] }\n",
+        "unknown content type `application/xml`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/JSON\"] }\n",
+        "unknown content type `application/JSON`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/+json\"] }\n",
+        "unknown content type `application/+json`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/json\", \"application/json\"] }\n",
+        "is declared twice",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", type = [\"application/json\"] }\n",
+        "unknown key `type` in `request`",
+    ),
+    (
+        MARKETING,
+        "request = { shape = \"contact\" }",
+        "request = { shape = \"contact\", types = [\"application/merge-patch+json\"] }",
+        "belongs to a PATCH route",
+    ),
+    (
+        MARKETING,
+        "request = { shape = \"contact\" }",
+        "request = { shape = \"contact\", types = [\"application/json-patch+json\"] }",
+        "belongs to a PATCH route",
+    ),
+    (SERVICE, "request = { shape = \"ticket\" } ", "request = { shape = \"ticket\", types = [\"application/json\"] } ", "a DELETE has no body"),
+    (SERVICE, "request = { params = {", "request = { types = [\"application/json\"], params = {", "this belongs to a written `shape`"),
     (SALES, "name = [\"customer.name\"]", "name = [\"customer.nam\"]", "unknown field of shape `quote` `customer.nam`"),
     (SALES, "name = [\"customer.name\"]", "name = [\"endCustomer.Name\"]", "an embedded customer is not available in this version"),
     (SALES, "status = \"free\"", "status = \"fre\"", "this is not a rule for a parameter"),

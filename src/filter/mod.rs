@@ -45,7 +45,10 @@ pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
 pub use object::Cutters;
 pub use report::{Group, Report};
-pub use write::{Writable, WriteRefused, Written, find_id, judge_delete, read_write};
+pub use write::{
+    BodyError, Effect, FieldError, FormError, MediaType, PartError, PatchError, Reference, Writable, WriteRefused, Written, find_id, judge_delete,
+    read_write,
+};
 
 /// What a body may cost at most.
 #[derive(Clone, Copy, Debug)]

@@ -130,7 +130,6 @@ impl Encoder {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use flate2::write::GzDecoder;

@@ -16,6 +16,7 @@ mod judge;
 mod keep;
 mod list;
 pub mod listener;
+mod media;
 mod none;
 mod passed;
 pub mod permit;

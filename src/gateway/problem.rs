@@ -121,9 +121,12 @@ impl Code {
             Self::FieldNotPermitted => {
                 (403, "field-not-permitted", "a field is not permitted to this app", "leave the named fields out, or ask their owner")
             }
-            Self::MaskedWrite => {
-                (409, "masked-write", "the write would destroy or store withheld members", "use PATCH with only the members that change")
-            }
+            Self::MaskedWrite => (
+                409,
+                "masked-write",
+                "the write would destroy or store withheld members",
+                "use PATCH with only the members that change, and replace no list or object with withheld ones",
+            ),
             Self::PreconditionFailed => (
                 412,
                 "precondition-failed",

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::accept::read_json;
+use super::accept::read_whole;
 use super::answer::{
     contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut, validator_of,
 };
 use super::forward::{Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::media::declared;
 use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
 use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body, record};
@@ -26,7 +27,7 @@ use super::state::Shared;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
-use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
+use crate::filter::{self, CutError, Effect, Filtered, Report, Sender, WriteRefused, Written};
 use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Several, Shape, Verdicts};
 
 /// Whom a write is about, as far as the ledger knows.
@@ -49,26 +50,25 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     };
     let entitled = entitle(&routed, &plan.shape)?;
     let conditions = conditions(call, &routed).map_err(refuse)?;
-    let raw = if has_body(&call.method) {
-        let limits = routed.snapshot.limits;
-        read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
-    } else {
-        NO_BODY
-    };
-    let written = match call.method {
-        Method::DELETE => None,
-        _ => Some(filter::read_write(&raw, &plan, &limits(&routed)).map_err(|error| {
+    let written = if has_body(&call.method) {
+        let declared = declared(&call.headers, &plan.types).map_err(refuse)?;
+        let raw = read_whole(body, call.body_max, routed.snapshot.limits.request_body_timeout).await.map_err(refuse)?;
+        let read = filter::read_write(&raw, declared.body_type, declared.boundary.as_deref(), &plan, &limits(&routed));
+        Some(read.map_err(|error| {
             tracing::debug!(%error, "a written body cannot be read");
             refuse(Code::AmbiguousRequest.into())
-        })?),
+        })?)
+    } else {
+        None
     };
-    let replace = call.method == Method::PUT && !plan.put_merge;
+    let effect = effect(call, &routed, &plan);
     if let Some(written) = &written {
-        never_permitted(&routed, &plan, written, replace)?;
+        never_permitted(&routed, &plan, written, effect)?;
     }
     consent_available(shared, call, &routed)?;
-    let target = target(shared, call, &routed, &entitled, &raw).await?;
-    let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
+    let members = written.as_ref().map_or(NO_BODY, |written| written.members().clone());
+    let target = target(shared, call, &routed, &entitled, &members).await?;
+    let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, effect)?;
     send(shared, call, &routed, &plan, target, judged, conditions).await
 }
 
@@ -80,17 +80,31 @@ fn conditions(call: &Authenticated, routed: &Routed) -> Result<Condition, Proble
     kept.map_err(|_not_kept| Code::PreconditionFailed.into())
 }
 
+/// What the write does to the record upstream.
+fn effect(call: &Authenticated, routed: &Routed, plan: &RequestPlan) -> Effect {
+    match (&call.method, routed.asked.action) {
+        (&Method::PUT, _) if !plan.put_merge => Effect::Replace,
+        (&Method::POST, Action::Create) => Effect::New,
+        _ => Effect::Change,
+    }
+}
+
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
-fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, replace: bool) -> Result<(), Halt> {
-    let policies = &routed.snapshot.policies;
-    let could = |category: Category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld };
-    let possible = assumed(&plan.shape, could);
+fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, effect: Effect) -> Result<(), Halt> {
+    let possible = possible(routed, plan);
     let readable = assumed(&plan.shape, |_| Release::Full);
-    written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| {
-        let closed = |c: &Category| possible.release(*c) == Release::Withheld;
-        let closed: Vec<(Category, bool)> = plan.shape.categories().into_iter().filter(closed).map(|c| (c, false)).collect();
-        write_refused(routed, &plan.shape, &refused, nobody(policies, &routed.asked, &closed))
-    })
+    written.judge(&possible, &readable, effect).map(|_| ()).map_err(|refused| write_refused(routed, &plan.shape, &refused, closed(routed, &possible)))
+}
+
+/// What some customer's consent could permit.
+fn possible(routed: &Routed, plan: &RequestPlan) -> Verdicts {
+    let policies = &routed.snapshot.policies;
+    assumed(&plan.shape, |category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld })
+}
+
+fn closed(routed: &Routed, possible: &Verdicts) -> Vec<Group> {
+    let closed: Vec<(Category, bool)> = possible.iter().filter(|v| v.release == Release::Withheld).map(|v| (v.category, false)).collect();
+    nobody(&routed.snapshot.policies, &routed.asked, &closed)
 }
 
 /// Verdicts that assume the best, for questions that are not about any one customer.
@@ -113,8 +127,17 @@ fn assumed(shape: &Shape, release: impl Fn(Category) -> Release) -> Verdicts {
 }
 
 fn write_refused(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>) -> Halt {
+    refused_with(routed, shape, refused, groups, None)
+}
+
+fn move_refused(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>) -> Halt {
+    let remedy = "leave the customer's id as it is: handing the record to another customer needs all of these fields";
+    refused_with(routed, shape, refused, groups, Some(remedy.to_owned()))
+}
+
+fn refused_with(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>, remedy: Option<String>) -> Halt {
     let code = if refused.masked { Code::MaskedWrite } else { Code::FieldNotPermitted };
-    let problem = Problem::with(code, Details { fields: refused.paths.clone(), ..Details::default() });
+    let problem = Problem::with(code, Details { fields: refused.paths.clone(), remedy, ..Details::default() });
     let mut halt = Halt::refuse_groups(&routed.facts, problem, groups);
     if let Halt::Refused(refusal) = &mut halt {
         // Only paths that the configuration declares are written into the log.
@@ -173,7 +196,9 @@ async fn looked_up(
 ) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
-    let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    let mut outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    // It speaks of the body that is written.
+    drop(outgoing.headers.remove(CONTENT_TYPE));
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
     let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     let unreadable = || refuse(Code::UpstreamUnreadable.into());
@@ -193,6 +218,8 @@ async fn looked_up(
 struct Judgement {
     permitted: Permitted,
     body: Bytes,
+    /// That of the body, whatever the caller's headers say.
+    content_type: Option<HeaderValue>,
     groups: Vec<Group>,
     decided_on: Vec<DecidedOn>,
 }
@@ -204,7 +231,7 @@ fn judge(
     plan: &RequestPlan,
     written: Option<&Written>,
     target: &Target,
-    replace: bool,
+    effect: Effect,
 ) -> Result<Judgement, Halt> {
     let mut decided_on = Vec::new();
     let mut groups = Vec::new();
@@ -224,14 +251,14 @@ fn judge(
     let Some(written) = written else {
         let permitted = Permitted::of_deletion(entitled, &routed.asked, &plan.shape, &judged);
         let permitted = permitted.ok_or_else(|| Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups.clone()))?;
-        return Ok(Judgement { permitted, body: NO_BODY, groups, decided_on });
+        return Ok(Judgement { permitted, body: NO_BODY, content_type: None, groups, decided_on });
     };
     let readable = judge_one(routed, plan, about, Action::Read);
-    let writable = written.judge(&judged, &readable, replace).map_err(|refused| write_refused(routed, &plan.shape, &refused, groups.clone()))?;
+    let writable = written.judge(&judged, &readable, effect).map_err(|refused| write_refused(routed, &plan.shape, &refused, groups.clone()))?;
     // A body that moves the record to another customer is a write about that one, too.
-    for (space, raw) in written.references() {
+    for reference in written.references() {
         let refuse = |problem: Problem| Halt::refuse_groups(&routed.facts, problem, groups.clone());
-        let id = routed.identify(space, &raw).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
+        let id = routed.identify(reference.space, &reference.id).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
         let other = shared.ledger.standing(&id).map_err(|_away| refuse(Code::ConsentUnavailable.into()))?;
         let same = match target {
             Target::OnRecord { id: first, standing } => match (standing, &other) {
@@ -245,18 +272,28 @@ fn judge(
         if same {
             continue;
         }
+        // A record that is there goes to another customer with all that is in it.
+        let moves = reference.moves && effect != Effect::New;
+        if moves {
+            let possible = possible(routed, plan);
+            written.judge_move(&possible).map_err(|refused| move_refused(routed, &plan.shape, &refused, closed(routed, &possible)))?;
+        }
         let about = other.as_ref().map_or(About::Unknown, About::Known);
         let theirs = Arc::new(judge_one(routed, plan, about, routed.asked.action));
         let group = single_group(other.as_ref(), &theirs, true);
-        if written.judge(&theirs, &judge_one(routed, plan, about, Action::Read), replace).is_err() {
+        let permits = theirs.iter().any(|v| v.release == Release::Full) && (!moves || written.judge_move(&theirs).is_ok());
+        if !permits || written.judge(&theirs, &judge_one(routed, plan, about, Action::Read), effect).is_err() {
             groups.push(Group { outcome: crate::audit::Outcome::Deny, ..group });
             return Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups));
+        }
+        if moves {
+            written.judge_move(&judged).map_err(|refused| move_refused(routed, &plan.shape, &refused, groups.clone()))?;
         }
         decided_on.push(DecidedOn::new(&id, other.as_ref()));
         groups.push(group);
     }
     let permitted = Permitted::of_write(entitled, &routed.asked, &writable);
-    Ok(Judgement { permitted, body: writable.into_bytes(), groups, decided_on })
+    Ok(Judgement { permitted, content_type: HeaderValue::from_str(writable.content_type()).ok(), body: writable.into_bytes(), groups, decided_on })
 }
 
 fn judge_one(routed: &Routed, plan: &RequestPlan, about: About<'_>, action: Action) -> Verdicts {
@@ -290,6 +327,10 @@ async fn send(
     let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
     let mut outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
     outgoing.headers.extend(condition);
+    match judged.content_type {
+        Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, content_type)),
+        None => drop(outgoing.headers.remove(CONTENT_TYPE)),
+    }
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
     let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
     let requested = match target {

@@ -263,10 +263,57 @@ impl ResponsePlan {
     }
 }
 
+/// How a written body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    Json,
+    /// RFC 7396
+    MergePatch,
+    /// RFC 6902
+    JsonPatch,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// `multipart/form-data`, RFC 7578
+    Multipart,
+}
+
+/// A content type that a route takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyType {
+    /// Lower case, without parameters; the upstream is told the same.
+    pub name: String,
+    pub kind: BodyKind,
+}
+
+impl BodyType {
+    /// What a route takes that does not say.
+    #[must_use]
+    pub fn json() -> Self {
+        Self { name: "application/json".to_owned(), kind: BodyKind::Json }
+    }
+
+    /// A type by its name as it is declared; `None` when nothing here reads it.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        let kind = match name {
+            "application/json" => BodyKind::Json,
+            "application/merge-patch+json" => BodyKind::MergePatch,
+            "application/json-patch+json" => BodyKind::JsonPatch,
+            "application/x-www-form-urlencoded" => BodyKind::Form,
+            "multipart/form-data" => BodyKind::Multipart,
+            other => other.strip_prefix("application/")?.strip_suffix("+json").filter(|name| is_name(name)).map(|_| BodyKind::Json)?,
+        };
+        Some(Self { name: name.to_owned(), kind })
+    }
+}
+
 /// A written body.
 #[derive(Clone, Debug)]
 pub struct RequestPlan {
     pub shape: Arc<Shape>,
+    /// At least one, each once; none for a DELETE.
+    pub types: Vec<BodyType>,
     /// A masked or withheld value that comes back: refuse the write (`masked-write`), or drop the member.
     pub masked_drop: bool,
     /// `put = "merge"`: a PUT is sent upstream as PATCH.

@@ -24,6 +24,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod governance;
 #[cfg(test)]
 mod harness;
@@ -49,6 +51,8 @@ mod notices;
 mod onboarding;
 #[cfg(test)]
 mod organisations;
+#[cfg(test)]
+mod patches;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]

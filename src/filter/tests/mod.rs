@@ -3,6 +3,9 @@
 mod answers;
 mod corpus;
 mod fixtures;
+mod forms;
+mod multipart;
+mod patches;
 mod reference;
 mod rows;
 mod unmapped;
