@@ -360,6 +360,8 @@ pub struct Upstream {
     pub credentials: Credentials,
     pub timeouts: Timeouts,
     pub in_flight_max: usize,
+    /// Of a list that is released in parts.
+    pub list_bytes_max: usize,
 }
 
 /// `https://host:port` without a path.

@@ -9,6 +9,8 @@ use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTl
 use crate::model::UpstreamName;
 
 const IN_FLIGHT_DEFAULT: usize = 200;
+/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
+const LIST_BYTES_DEFAULT: usize = 16 << 30;
 
 /// All upstreams that could be read. The names of all that are declared are the table's keys.
 pub(super) fn upstreams(table: &Table<'_>) -> BTreeMap<UpstreamName, Upstream> {
@@ -32,6 +34,7 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
     let credentials = table.opt("credentials").map_or(Some(Credentials::None), credentials);
     let timeouts = table.opt("timeouts").map_or(Some(Timeouts::default()), timeouts);
     let in_flight_max = table.opt("in_flight_max").map_or(Some(IN_FLIGHT_DEFAULT), |v| v.count(100_000).and_then(|n| usize::try_from(n).ok()));
+    let list_bytes_max = table.opt("list_max").map_or(Some(LIST_BYTES_DEFAULT), Value::bytes);
     table.later(&["via", "health", "protocol"]);
     table.finish();
     Some(Upstream {
@@ -42,6 +45,7 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
         credentials: credentials?,
         timeouts: timeouts?,
         in_flight_max: in_flight_max?,
+        list_bytes_max: list_bytes_max?,
     })
 }
 

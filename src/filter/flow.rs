@@ -192,6 +192,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     /// [`CutError`]; then no byte of what was not released before may go out.
     pub fn feed(&mut self, bytes: &[u8], is_last: bool, judge: &mut dyn Judge) -> Result<usize, CutError> {
         let mut at = 0;
+        self.wants = 0;
         if self.passed == 0 {
             no_byte_order_mark(bytes)?;
         }
@@ -213,13 +214,12 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
                     if bytes.len() - from > self.limits.body_bytes_max {
                         return Err(Unreadable::TooLarge { max: self.limits.body_bytes_max }.into());
                     }
+                    self.wants = enough(bytes.len() - from);
                     break;
                 }
             }
         }
         self.passed += at;
-        let left = bytes.len() - at;
-        self.wants = left + if left < PART_BYTES { 1 } else { left / 2 };
         Ok(at)
     }
 
@@ -231,7 +231,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     fn is_full(&self, fed: usize) -> bool {
         let rows = self.rows.seen - self.told.seen;
-        !self.is_one_part && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.passed - self.taken + fed >= PART_SOURCE_BYTES)
+        !self.is_one_part
+            && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.passed - self.taken + fed >= PART_SOURCE_BYTES)
             && self.can_part()
     }
 
@@ -536,7 +537,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         let value = self.reader.tape(feed.bytes).root()?;
         self.totals.see(value, &patterns, depth);
         if let ResponsePlan::Rows { rows, .. } = &*self.plan {
-            self.found.list |= value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
+            self.found.list |=
+                value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
         }
         let mark = self.out.len();
         let may_change = patterns.iter().any(|p| p.rule == Outer::Count(CountRule::Rows));
@@ -550,8 +552,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         let mut text = String::new();
         let tape = self.reader.tape(feed.bytes);
         let base = self.frames.iter().skip(1).map(|frame| place(&frame.name)).chain(name.map(|(_, name)| Place::Member(name))).collect();
-        let mut envelope =
-            Envelope { notes: &mut self.notes, base, trail: Trail::default(), count: None, removed: false, corrected: false };
+        let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count: None, removed: false, corrected: false };
         let mut kept = envelope.value(tape.root()?, &patterns, depth, &mut text);
         self.removed |= envelope.removed;
         if self.frames.is_empty() && !kept {
@@ -703,6 +704,17 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         self.passed(outcome == Outcome::Released, mark);
         Ok(Moved::To(end))
     }
+}
+
+/// How many bytes there should be before a unit is read anew of which so many were not enough: the work for a unit grows with its
+/// length, in how small pieces so ever it comes.
+const fn enough(bytes: usize) -> usize {
+    bytes
+        + match bytes {
+            0..4_096 => 1,
+            4_096..PART_BYTES => bytes / 16,
+            _ => bytes / 2,
+        }
 }
 
 fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'static, Outer>> {

@@ -660,7 +660,11 @@ impl Habit {
         let rest = bytes.get(at..)?;
         let head = u128::from_le_bytes(*rest.first_chunk::<16>()?);
         let step = self.steps.get(from)?;
-        if (step.head ^ head) & step.mask == 0 && (step.bytes <= 16 || self.ends_so(step, rest)) { Some((from, step)) } else { self.later(from + 1, head, rest) }
+        if (step.head ^ head) & step.mask == 0 && (step.bytes <= 16 || self.ends_so(step, rest)) {
+            Some((from, step))
+        } else {
+            self.later(from + 1, head, rest)
+        }
     }
 
     #[inline(never)]
@@ -674,7 +678,8 @@ impl Habit {
         let (here, _) = rest.as_chunks::<8>();
         let here = here.get(2..).unwrap_or_default();
         let equal = |word: &u64, here: &[u8; 8], mask: u64| (word ^ u64::from_le_bytes(*here)) & mask == 0;
-        here.get(words.len()).is_some_and(|here| equal(last, here, step.last_mask)) && words.iter().zip(here).all(|(word, here)| equal(word, here, u64::MAX))
+        here.get(words.len()).is_some_and(|here| equal(last, here, step.last_mask))
+            && words.iter().zip(here).all(|(word, here)| equal(word, here, u64::MAX))
     }
 }
 

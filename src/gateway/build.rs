@@ -191,6 +191,7 @@ fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
         total_timeout: settings.timeouts.total,
         in_flight_max: settings.in_flight_max,
         answer_bytes_max: ANSWER_BYTES_MAX,
+        list_bytes_max: settings.list_bytes_max,
     }))
 }
 

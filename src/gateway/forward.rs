@@ -54,8 +54,9 @@ pub struct UpstreamSettings {
     pub total_timeout: Duration,
     /// Requests under way at once; more wait for `connect_timeout` and are then refused.
     pub in_flight_max: usize,
-    /// Largest answer that is read, bytes.
+    /// Largest answer that is held whole, bytes; of a list that is cut while it comes.
     pub answer_bytes_max: usize,
+    pub list_bytes_max: usize,
 }
 
 /// One upstream with its pool of kept-alive connections.
@@ -66,9 +67,6 @@ pub struct Upstream {
     room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
-
-/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
-const LIST_BYTES_MAX: usize = 16 << 30;
 
 /// Why no answer can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,15 +104,30 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// The next bytes; `None` at the end. Nothing is lost when it is not waited for to its end.
-    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+    /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
+    pub(super) async fn next(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
+        let patience = self.idle_timeout.min(self.time_left);
         let asked = clock.monotonic();
-        let frame = tokio::time::timeout(self.idle_timeout.min(self.time_left), next_data(&mut self.body)).await;
+        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), next_data(&mut self.body)).await;
+        // Also what was waited in vain counts, else an upstream that drips is waited for without end.
         self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
-        let bytes = frame.map_err(|_late| ForwardError::Timeout)?.map_err(|error| broken(self.name, &error))?;
-        self.received = self.received.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
-        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(bytes) }
+        let bytes = match frame {
+            Ok(frame) => frame.map_err(|error| broken(self.name, &error))?,
+            Err(_late) if at_most.is_some_and(|at_most| at_most < patience) => return Ok(Came::Nothing),
+            Err(_late) => return Err(ForwardError::Timeout),
+        };
+        let Some(bytes) = bytes else { return Ok(Came::End) };
+        self.received = self.received.saturating_add(bytes.len());
+        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(Came::Bytes(bytes)) }
     }
+}
+
+/// What came of an answer while it was waited for.
+pub(super) enum Came {
+    Bytes(Bytes),
+    End,
+    /// Not in the time given.
+    Nothing,
 }
 
 async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
@@ -198,6 +211,11 @@ impl Upstream {
         &self.settings.credentials
     }
 
+    /// How long it may keep others waiting, and be kept waiting.
+    pub(super) const fn total_timeout(&self) -> Duration {
+        self.settings.total_timeout
+    }
+
     async fn send(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
         let admitted = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(place)) = admitted else { return Err(ForwardError::Unavailable) };
@@ -265,7 +283,7 @@ impl Upstream {
             body,
             name,
             received: beginning.len(),
-            bytes_max: LIST_BYTES_MAX,
+            bytes_max: self.settings.list_bytes_max,
             idle_timeout: self.settings.first_byte_timeout,
             time_left: self.settings.total_timeout,
             _place: place,

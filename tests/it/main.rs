@@ -42,9 +42,13 @@ mod listeners;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod notices;
 #[cfg(test)]
 mod organisations;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]

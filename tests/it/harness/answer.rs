@@ -16,6 +16,7 @@ const HEADERS: &[&str] = &[
     "content-type",
     "date",
     "retry-after",
+    "transfer-encoding",
     "www-authenticate",
 ];
 /// Headers that never stand in a refusal.

@@ -15,6 +15,7 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod people;
+pub(crate) mod streamed;
 pub(crate) mod upstream;
 
 use std::collections::HashSet;
