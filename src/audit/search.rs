@@ -87,9 +87,10 @@ pub struct Found {
     pub policies: Vec<String>,
     /// Paths of the shape.
     pub withheld: Vec<String>,
-    /// Customers named.
+    /// Customers named, also in parts that were recorded and did not go out: what may have been disclosed.
     pub parties: u64,
     pub unknown: u64,
+    /// Rows that went out; without an `end`, that may have gone out.
     pub rows: u64,
     pub dropped: u64,
     pub bytes: Option<u64>,
@@ -303,6 +304,10 @@ impl Decision {
                 self.found.status = entry.get("status").and_then(Value::as_u64);
                 self.found.bytes = entry.get("bytes").and_then(Value::as_u64);
                 self.found.complete = entry.get("complete").and_then(Value::as_bool);
+                if self.parts > 0 {
+                    // Not every part that was recorded went out: one may have been decided anew, or broken off.
+                    self.found.rows = number(entry, "rows");
+                }
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use super::{Api, Place};
 use crate::model::{Action, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
 
 /// Where the id of the customer stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Customer {
     /// `path:id`
     Path { param: String, space: Space },

@@ -364,6 +364,8 @@ pub struct Upstream {
     pub accept_gzip: bool,
     /// Decoded bytes for each encoded one.
     pub decode_ratio_max: u32,
+    /// Of a list that is released in parts.
+    pub list_bytes_max: usize,
 }
 
 /// `https://host:port` without a path.

@@ -11,6 +11,8 @@ use crate::model::UpstreamName;
 const IN_FLIGHT_DEFAULT: usize = 200;
 /// Lists of like rows pack some thirty times; a thousand times is a bomb.
 const DECODE_RATIO_DEFAULT: u32 = 100;
+/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
+const LIST_BYTES_DEFAULT: usize = 16 << 30;
 
 /// All upstreams that could be read. The names of all that are declared are the table's keys.
 pub(super) fn upstreams(table: &Table<'_>) -> BTreeMap<UpstreamName, Upstream> {
@@ -37,6 +39,7 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
     let accept_encoding = table.opt("accept_encoding");
     let accept_gzip = accept_encoding.map_or(Some(false), |v| v.word("coding", &[("identity", false), ("gzip", true)]));
     let decode_ratio_max = table.opt("decode_ratio_max").map_or(Some(DECODE_RATIO_DEFAULT), |v| v.count(10_000));
+    let list_bytes_max = table.opt("list_max").map_or(Some(LIST_BYTES_DEFAULT), Value::bytes);
     table.later(&["via", "health", "protocol"]);
     table.finish();
     Some(Upstream {
@@ -49,6 +52,7 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
         in_flight_max: in_flight_max?,
         accept_gzip: accept_gzip?,
         decode_ratio_max: decode_ratio_max?,
+        list_bytes_max: list_bytes_max?,
     })
 }
 

@@ -203,6 +203,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     pub fn feed(&mut self, bytes: &[u8], is_last: bool, judge: &mut dyn Judge) -> Result<usize, CutError> {
         let mut feed = Feed { bytes, is_last, judge };
         let mut at = 0;
+        self.wants = 0;
         if self.offset == 0 {
             no_byte_order_mark(bytes)?;
         }
@@ -224,13 +225,12 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
                     if bytes.len() - from > self.limits.body_bytes_max {
                         return Err(Unreadable::TooLarge { max: self.limits.body_bytes_max }.into());
                     }
+                    self.wants = enough(bytes.len() - from);
                     break;
                 }
             }
         }
         self.offset += at;
-        let left = bytes.len() - at;
-        self.wants = left + if left < PART_BYTES { 1 } else { left / 2 };
         Ok(at)
     }
 
@@ -795,6 +795,17 @@ fn base(plan: &ResponsePlan) -> PathPattern {
         ResponsePlan::Rows { rows, .. } => rows.clone(),
         ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Stream { .. } => PathPattern::default(),
     }
+}
+
+/// How many bytes there should be before a unit is read anew of which so many were not enough: the work for a unit grows with its
+/// length, in how small pieces so ever it comes.
+const fn enough(bytes: usize) -> usize {
+    bytes
+        + match bytes {
+            0..4_096 => 1,
+            4_096..PART_BYTES => bytes / 16,
+            _ => bytes / 2,
+        }
 }
 
 fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'static, Outer>> {

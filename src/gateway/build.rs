@@ -214,6 +214,7 @@ fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
         answer_bytes_max: ANSWER_BYTES_MAX,
         accept_encoding: HeaderValue::from_static(if settings.accept_gzip { "gzip" } else { "identity" }),
         decode_ratio_max: settings.decode_ratio_max,
+        list_bytes_max: settings.list_bytes_max,
     }))
 }
 

@@ -55,8 +55,9 @@ pub struct UpstreamSettings {
     pub total_timeout: Duration,
     /// Requests under way at once; more wait for `connect_timeout` and are then refused.
     pub in_flight_max: usize,
-    /// Largest answer that is read, bytes; also once it is decoded.
+    /// Largest answer that is held whole, bytes, also once it is decoded; of a list that is cut while it comes.
     pub answer_bytes_max: usize,
+    pub list_bytes_max: usize,
     /// The content codings that are asked for.
     pub accept_encoding: HeaderValue,
     /// Decoded bytes for each encoded one, once there are some.
@@ -71,9 +72,6 @@ pub struct Upstream {
     room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
-
-/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
-const LIST_BYTES_MAX: usize = 16 << 30;
 
 /// Why no answer can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,27 +110,37 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// The next bytes; `None` at the end. Nothing is lost when it is not waited for to its end.
-    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+    /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
+    pub(super) async fn next(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
         loop {
-            let Some(bytes) = self.next_received(clock).await? else {
-                return decoded_end(self.name, self.decoder.take());
-            };
-            let plain = decoded(self.name, self.decoder.as_mut(), bytes)?;
-            // What came may say nothing yet.
-            if !plain.is_empty() {
-                return Ok(Some(plain));
+            match self.next_received(clock, at_most).await? {
+                Came::Bytes(bytes) => {
+                    let plain = decoded(self.name, self.decoder.as_mut(), bytes)?;
+                    // What came may say nothing yet.
+                    if !plain.is_empty() {
+                        return Ok(Came::Bytes(plain));
+                    }
+                }
+                Came::End => return decoded_end(self.name, self.decoder.take()),
+                Came::Nothing => return Ok(Came::Nothing),
             }
         }
     }
 
-    async fn next_received(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+    async fn next_received(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
+        let patience = self.idle_timeout.min(self.time_left);
         let asked = clock.monotonic();
-        let frame = tokio::time::timeout(self.idle_timeout.min(self.time_left), next_data(&mut self.body)).await;
+        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), next_data(&mut self.body)).await;
+        // Also what was waited in vain counts, else an upstream that drips is waited for without end.
         self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
-        let bytes = frame.map_err(|_late| ForwardError::Timeout)?.map_err(|error| broken(self.name, &error))?;
-        self.received = self.received.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
-        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(bytes) }
+        let bytes = match frame {
+            Ok(frame) => frame.map_err(|error| broken(self.name, &error))?,
+            Err(_late) if at_most.is_some_and(|at_most| at_most < patience) => return Ok(Came::Nothing),
+            Err(_late) => return Err(ForwardError::Timeout),
+        };
+        let Some(bytes) = bytes else { return Ok(Came::End) };
+        self.received = self.received.saturating_add(bytes.len());
+        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(Came::Bytes(bytes)) }
     }
 }
 
@@ -146,16 +154,24 @@ fn decoded(name: UpstreamName, decoder: Option<&mut Decoder>, bytes: Bytes) -> R
 }
 
 /// What is left of an encoded answer at its end.
-fn decoded_end(name: UpstreamName, decoder: Option<Decoder>) -> Result<Option<Bytes>, ForwardError> {
-    let Some(mut decoder) = decoder else { return Ok(None) };
+fn decoded_end(name: UpstreamName, decoder: Option<Decoder>) -> Result<Came, ForwardError> {
+    let Some(mut decoder) = decoder else { return Ok(Came::End) };
     let mut plain = Vec::new();
     decoder.finish(&mut plain).map_err(|error| undecodable(name, error))?;
-    Ok(Some(Bytes::from(plain)).filter(|plain| !plain.is_empty()))
+    Ok(if plain.is_empty() { Came::End } else { Came::Bytes(Bytes::from(plain)) })
 }
 
 fn undecodable(name: UpstreamName, error: DecodeError) -> ForwardError {
     tracing::warn!(upstream = %name, %error, "an upstream answer cannot be decoded");
     ForwardError::Broken
+}
+
+/// What came of an answer while it was waited for.
+pub(super) enum Came {
+    Bytes(Bytes),
+    End,
+    /// Not in the time given.
+    Nothing,
 }
 
 async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
@@ -263,6 +279,11 @@ impl Upstream {
         &self.settings.credentials
     }
 
+    /// How long it may keep others waiting, and be kept waiting.
+    pub(super) const fn total_timeout(&self) -> Duration {
+        self.settings.total_timeout
+    }
+
     async fn send(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
         let admitted = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.room).acquire_owned()).await;
         let Ok(Ok(place)) = admitted else { return Err(ForwardError::Unavailable) };
@@ -327,7 +348,7 @@ impl Upstream {
         }
         let beginning = if whole.is_empty() { first } else { whole.freeze() };
         let received = beginning.len();
-        let limits = decode::Limits { bytes_max: LIST_BYTES_MAX.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
+        let limits = decode::Limits { bytes_max: self.settings.list_bytes_max.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
         // An answer whose coding cannot be undone stays encoded, so that nobody reads it.
         let mut decoder = Decoder::of(&head.headers, limits).unwrap_or_default();
         let beginning = decoded(name, decoder.as_mut(), beginning)?;
@@ -339,7 +360,7 @@ impl Upstream {
             decoder,
             name,
             received,
-            bytes_max: LIST_BYTES_MAX,
+            bytes_max: self.settings.list_bytes_max,
             idle_timeout: if reading == Reading::Stream { SILENCE_MAX } else { self.settings.first_byte_timeout },
             time_left: if reading == Reading::Stream { STREAM_MAX } else { self.settings.total_timeout },
             _place: place,

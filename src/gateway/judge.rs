@@ -362,6 +362,11 @@ pub(super) struct Basis {
 }
 
 impl Basis {
+    /// What this request did itself does not overtake it.
+    pub(super) fn follow(&mut self, moved: &[Moved]) {
+        self.decided_on.iter_mut().for_each(|decided| moved.iter().for_each(|moved| decided.moved(moved)));
+    }
+
     /// The grants of limited uses on which what goes out relies, each once.
     pub(super) fn uses(&self, groups: &[filter::Group]) -> BTreeSet<EventId> {
         let released = groups.iter().filter(|group| group.released).flat_map(|group| &group.parties);
@@ -382,7 +387,7 @@ impl DecidedOn {
     }
 
     /// The customer's revision became another by what this request did itself.
-    pub(super) fn moved(&mut self, moved: &Moved) {
+    fn moved(&mut self, moved: &Moved) {
         if self.party == Some((moved.party, moved.from)) {
             self.party = Some((moved.party, moved.to));
         }

@@ -17,11 +17,12 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::{Method, Response};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 
 use super::answer::{
     Recording, append_part, compressed, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, own, without_grounds,
 };
-use super::forward::{ForwardError, Reading, Rest, Unfiltered};
+use super::forward::{Came, ForwardError, Reading, Rest, Unfiltered};
 use super::judge::{Basis, Judging, log_groups};
 use super::passed::response_headers;
 use super::permit::categories_with_embedded;
@@ -35,6 +36,7 @@ use super::state::{Shared, Snapshot};
 use crate::audit::{Group, Recorded};
 use crate::catalog::{Customer, Route};
 use crate::clock::Clock;
+use crate::consent::Moved;
 use crate::filter::{Cut, Cutters, Flow};
 use crate::model::{EventId, Identifier, ResponsePlan};
 
@@ -43,6 +45,8 @@ const PART_WAIT: Duration = Duration::from_millis(50);
 /// Parts that wait for the disk, and parts that wait for the client. With some 256 KiB each they stay below 4 MiB.
 const AHEAD_OF_DISK: usize = 8;
 const AHEAD_OF_CLIENT: usize = 2;
+/// How long a list may take. Each part is judged as at the time of the request, which must not become a time long past.
+const LIST_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How the answer of a route is read.
 pub(super) const fn reading(route: &Route) -> Reading {
@@ -71,20 +75,23 @@ pub(super) async fn release(
     if !is_json {
         return Err(place.refuse(Code::UpstreamUnreadable, Vec::new()));
     }
-    let mut source = Source::new(BytesMut::from(body), rest);
-    let mut reserved = BTreeSet::new();
+    let mut source = Source::new(BytesMut::from(body), rest, 2 * place.routed.snapshot.limits.answer_body_max);
+    let mut taken = Taken::default();
     for _ in 0..ATTEMPTS_MAX {
         let mut flow = place.flow();
-        let Cutting { cut, mut basis, recording, is_last } = place.next(&mut flow, &mut source, None).await?;
+        let Cutting { cut, mut basis, recording, is_last } = place.record(place.next(&mut flow, &mut source, None).await?)?;
         let recorded = recording.durable().await?;
-        let holds = place.reserve(&mut basis, &cut, &mut reserved).await? && place.holds(&basis);
+        let holds = place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis);
         if holds {
             let first = Released { cut, basis, recorded, is_last };
-            return Ok(place.let_go(call, &unfiltered, first, flow, source, reserved));
+            return Ok(place.let_go(call, &unfiltered, first, flow, source, taken));
         }
         if !place.decides() {
             place.routed = route_anew(shared, call, &place.routed, &place.head)?;
             place.is_anew = true;
+            if reading(&place.routed.found.route) != Reading::List {
+                return Err(place.refuse(Code::RouteNotDeclared, Vec::new()));
+            }
         }
         source.again();
     }
@@ -132,6 +139,20 @@ impl Deref for Shaped {
 
 pub(super) type ListFlow = Flow<Planned, Shaped>;
 
+/// The uses that were taken for the answer, and how customers' revisions moved by that.
+#[derive(Default)]
+pub(super) struct Taken {
+    uses: BTreeSet<EventId>,
+    moved: Vec<Moved>,
+}
+
+/// A part that is cut.
+pub(super) struct Piece {
+    cut: Cut,
+    basis: Basis,
+    is_last: bool,
+}
+
 /// A part whose entry is on its way to the disk.
 pub(super) struct Cutting {
     pub(super) cut: Cut,
@@ -166,8 +187,8 @@ impl Place {
         Flow::new(plan, Shaped(Arc::clone(&routed.snapshot)), &limits(routed), &routed.selected_by)
     }
 
-    /// Cuts the next part and has its entry written. With `wait`, what has come until then is enough.
-    pub(super) async fn next(&self, flow: &mut ListFlow, source: &mut Source, wait: Option<Duration>) -> Result<Cutting, Halt> {
+    /// Cuts the next part. With `wait`, what has come until then is enough.
+    pub(super) async fn next(&self, flow: &mut ListFlow, source: &mut Source, wait: Option<Duration>) -> Result<Piece, Halt> {
         let Self { shared, routed, .. } = self;
         let away = |_away| self.refuse(Code::ConsentUnavailable, Vec::new());
         let requested = match &self.customer {
@@ -180,50 +201,51 @@ impl Place {
         let mut judging =
             Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
         judging.links = Some((shared, routed));
-        let mut began = None;
+        let (mut began, mut is_late, mut fed) = (None, false, 0);
         let fed = loop {
-            if source.has_ended() || source.waiting().len() >= flow.wants() {
+            if source.has_ended() || is_late || source.waiting().len() >= flow.wants() {
                 match flow.feed(source.waiting(), source.has_ended(), &mut judging) {
                     Err(error) => break Err(error),
                     Ok(used) => source.pass(used),
                 }
+                fed = source.waiting().len();
             }
-            if flow.has_part() || (source.has_ended() && flow.has_ended()) {
+            if flow.has_part() || (is_late && flow.can_part()) || (source.has_ended() && flow.has_ended()) {
                 break Ok(());
             }
-            let now = shared.clock.monotonic();
-            let left = wait.filter(|_| flow.can_part()).map(|wait| wait.saturating_sub(now.saturating_sub(*began.get_or_insert(now))));
-            match source.more(&*shared.clock, left).await {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => return Err(self.refuse(forward_problem(error), Vec::new())),
+            if is_late {
+                began = None;
             }
+            let now = shared.clock.monotonic();
+            let is_in_hand = flow.can_part() || source.waiting().len() > fed;
+            let left = wait.filter(|_| is_in_hand).map(|wait| wait.saturating_sub(now.saturating_sub(*began.get_or_insert(now))));
+            is_late = !source.more(&*shared.clock, left).await.map_err(|error| self.refuse(forward_problem(error), Vec::new()))?;
         };
         let basis = judging.finish().map_err(away)?;
         let is_last = source.has_ended() && flow.has_ended();
         let cut = fed.and_then(|()| if is_last { flow.finish() } else { Ok(flow.part()) });
-        let unenforced = cut.as_ref().is_ok_and(|cut| cut.report.unenforced);
-        let told = |mut groups: Vec<Group>| {
-            if unenforced {
-                report::mark(&mut groups);
-            }
-            if self.is_anew {
-                groups.iter_mut().for_each(without_grounds);
-            }
-            groups
-        };
         match cut {
-            Ok(cut) => {
-                let recording = append_part(shared, self.head.index(), &cut.report, told(log_groups(&cut.report.groups, &basis.facts)))?;
-                Ok(Cutting { cut, basis, recording, is_last })
-            }
-            Err(error) => Err(self.refuse(cut_problem(&error, contact(routed)), told(error_groups(&error, &basis.facts)))),
+            Ok(cut) => Ok(Piece { cut, basis, is_last }),
+            Err(error) => Err(self.refuse(cut_problem(&error, contact(routed)), self.told(error_groups(&error, &basis.facts)))),
         }
     }
 
-    /// Whether the request would still be decided by the same configuration, policies and premises.
-    pub(super) fn decides(&self) -> bool {
-        self.shared.still_decides(self.routed.snapshot.generation) && self.routed.asked.premises.still_hold(&self.shared.ledger)
+    /// Has the entry of a part written.
+    pub(super) fn record(&self, piece: Piece) -> Result<Cutting, Halt> {
+        let Piece { cut, basis, is_last } = piece;
+        let mut groups = self.told(log_groups(&cut.report.groups, &basis.facts));
+        if cut.report.unenforced {
+            report::mark(&mut groups);
+        }
+        let recording = append_part(&self.shared, self.head.index(), &cut.report, groups)?;
+        Ok(Cutting { cut, basis, recording, is_last })
+    }
+
+    fn told(&self, mut groups: Vec<Group>) -> Vec<Group> {
+        if self.is_anew {
+            groups.iter_mut().for_each(without_grounds);
+        }
+        groups
     }
 
     /// Whether what was decided may still go out.
@@ -231,14 +253,26 @@ impl Place {
         self.decides() && basis.decided_on.iter().all(|decided| decided.still_holds(&self.shared.ledger))
     }
 
+    /// Whether the request would still be decided by the same configuration, policies and premises.
+    pub(super) fn decides(&self) -> bool {
+        self.shared.still_decides(self.routed.snapshot.generation) && self.routed.asked.premises.still_hold(&self.shared.ledger)
+    }
+
     /// Takes the uses on which a part relies, as far as none were taken for this answer before.
-    pub(super) async fn reserve(&self, basis: &mut Basis, cut: &Cut, reserved: &mut BTreeSet<EventId>) -> Result<bool, Halt> {
-        let uses = &basis.uses(&cut.report.groups) - reserved;
-        let taken = uses.is_empty() || (self.holds(basis) && reserve(&self.shared, &self.routed, &self.head, basis, &uses).await?);
-        if taken {
-            reserved.extend(uses);
+    pub(super) async fn reserve(&self, basis: &mut Basis, cut: &Cut, taken: &mut Taken) -> Result<bool, Halt> {
+        // This part may have been decided before an earlier one took a customer's last use.
+        basis.follow(&taken.moved);
+        let uses = &basis.uses(&cut.report.groups) - &taken.uses;
+        if uses.is_empty() {
+            return Ok(true);
         }
-        Ok(taken)
+        if !self.holds(basis) {
+            return Ok(false);
+        }
+        let Some(moved) = reserve(&self.shared, &self.routed, &self.head, basis, &uses).await? else { return Ok(false) };
+        taken.uses.extend(uses);
+        taken.moved.extend(moved);
+        Ok(true)
     }
 
     pub(super) fn footing(&self, basis: Basis) -> Arc<Footing> {
@@ -258,7 +292,7 @@ impl Place {
         first: Released,
         flow: ListFlow,
         mut source: Source,
-        reserved: BTreeSet<EventId>,
+        taken: Taken,
     ) -> Response<Reply> {
         let Released { cut, basis, recorded, is_last } = first;
         let (shared, routed) = (&self.shared, &self.routed);
@@ -287,30 +321,44 @@ impl Place {
         };
         let part = Part::new(cut.filtered, recorded, self.footing(basis));
         let mut more = None;
-        if !is_last && !head.bodiless {
+        if !is_last {
             let (to_client, from_list) = mpsc::channel(AHEAD_OF_CLIENT);
             more = Some(from_list);
-            source.keeps = false;
-            source.let_go();
-            tokio::spawn(self.go_on(flow, source, reserved, to_client));
+            // Of a HEAD no more is needed than that there would be more.
+            if !head.bodiless {
+                source.kept_max = None;
+                source.let_go();
+                tokio::spawn(self.go_on(flow, source, taken, to_client, call.started));
+            }
         }
         answer_in_parts(head, part, more, Arc::new(ending))
     }
 
     /// Cuts and releases what comes after the first part.
-    async fn go_on(self, mut flow: ListFlow, mut source: Source, reserved: BTreeSet<EventId>, to_client: mpsc::Sender<Next>) {
+    async fn go_on(self, flow: ListFlow, source: Source, taken: Taken, to_client: mpsc::Sender<Next>, started: Duration) {
         let (to_disk, from_disk) = mpsc::channel(AHEAD_OF_DISK);
-        let both = async { tokio::join!(self.cut_on(&mut flow, &mut source, to_disk), self.release_on(from_disk, reserved, &to_client)) };
+        let cutting = async {
+            self.cut_on(flow, source, to_disk, &to_client).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            _ended = both => {}
+            // Once this is over nothing more goes out, whatever may yet come.
+            () = self.release_on(from_disk, taken, &to_client, started) => {}
             // Nobody is there any more.
             () = to_client.closed() => {}
+            () = cutting => {}
         }
     }
 
-    async fn cut_on(&self, flow: &mut ListFlow, source: &mut Source, to_disk: mpsc::Sender<Cutting>) {
+    /// Owns the source, so that the upstream is let go as soon as all has come.
+    async fn cut_on(&self, mut flow: ListFlow, mut source: Source, to_disk: mpsc::Sender<Cutting>, to_client: &mpsc::Sender<Next>) {
         loop {
-            match self.next(flow, source, Some(PART_WAIT)).await {
+            let next = self.next(&mut flow, &mut source, Some(PART_WAIT)).await;
+            if to_client.is_closed() {
+                // Whatever is recorded now would not go out.
+                return;
+            }
+            match next.and_then(|piece| self.record(piece)) {
                 Ok(cutting) => {
                     let is_last = cutting.is_last;
                     if to_disk.send(cutting).await.is_err() || is_last {
@@ -322,23 +370,34 @@ impl Place {
         }
     }
 
-    async fn release_on(&self, mut from_disk: mpsc::Receiver<Cutting>, mut reserved: BTreeSet<EventId>, to_client: &mpsc::Sender<Next>) {
+    async fn release_on(&self, mut from_disk: mpsc::Receiver<Cutting>, mut taken: Taken, to_client: &mpsc::Sender<Next>, started: Duration) {
+        // A client that takes nothing holds up no upstream for longer than it may take itself.
+        let patience = self.routed.upstream.total_timeout();
         while let Some(Cutting { cut, mut basis, recording, is_last }) = from_disk.recv().await {
             let recorded = match recording.durable().await {
                 Ok(recorded) => recorded,
                 Err(halt) => return self.broken(&halt),
             };
-            match self.reserve(&mut basis, &cut, &mut reserved).await {
+            match self.reserve(&mut basis, &cut, &mut taken).await {
                 Ok(true) if self.holds(&basis) => {}
-                Ok(_) => return tracing::info!(decision = %self.head.decision_id(), "a list was broken off: what was decided has changed"),
+                Ok(_) => return self.broken_off("what was decided has changed"),
                 Err(halt) => return self.broken(&halt),
+            }
+            if self.shared.clock.monotonic().saturating_sub(started) > LIST_TIME_MAX {
+                return self.broken_off("it took too long");
             }
             note_drift(&self.routed, &self.shared, &cut.report);
             let next = Next { rows: cut.report.rows.into(), part: Part::new(cut.filtered, recorded, self.footing(basis)), is_last };
-            if to_client.send(next).await.is_err() {
-                return;
+            match to_client.send_timeout(next, patience).await {
+                Ok(()) => {}
+                Err(SendTimeoutError::Closed(_)) => return,
+                Err(SendTimeoutError::Timeout(_)) => return self.broken_off("the client did not take it"),
             }
         }
+    }
+
+    fn broken_off(&self, why: &'static str) {
+        tracing::info!(decision = %self.head.decision_id(), why, "a list was broken off");
     }
 
     pub(super) fn broken(&self, halt: &Halt) {
@@ -356,15 +415,16 @@ pub(super) struct Source {
     received: BytesMut,
     /// How many of them are cut.
     done: usize,
-    /// Those are kept, too: the first part may have to be cut anew.
-    keeps: bool,
+    /// Those are kept, too, while the first part may have to be cut anew; how many bytes at most.
+    kept_max: Option<usize>,
     /// `None` once the upstream has said all.
     rest: Option<Rest>,
 }
 
 impl Source {
-    pub(super) fn new(received: BytesMut, rest: Option<Rest>) -> Self {
-        Self { received, done: 0, keeps: true, rest }
+    /// `kept_max`: bytes that are kept at most while a part may have to be cut anew.
+    pub(super) const fn new(received: BytesMut, rest: Option<Rest>, kept_max: usize) -> Self {
+        Self { received, done: 0, kept_max: Some(kept_max), rest }
     }
 
     /// Waits until there is something to cut.
@@ -390,7 +450,7 @@ impl Source {
 
     fn pass(&mut self, bytes: usize) {
         self.done += bytes;
-        if !self.keeps {
+        if self.kept_max.is_none() {
             self.let_go();
         }
     }
@@ -404,16 +464,11 @@ impl Source {
     /// Waits for more bytes, or the end; `false` when none came in time.
     async fn more(&mut self, clock: &dyn Clock, wait: Option<Duration>) -> Result<bool, ForwardError> {
         let Some(rest) = self.rest.as_mut() else { return Ok(true) };
-        let next = match wait {
-            None => rest.next(clock).await,
-            Some(wait) => match tokio::time::timeout(wait, rest.next(clock)).await {
-                Ok(next) => next,
-                Err(_nothing) => return Ok(false),
-            },
-        };
-        match next? {
-            Some(bytes) => self.received.extend_from_slice(&bytes),
-            None => self.rest = None,
+        match rest.next(clock, wait).await? {
+            Came::Bytes(bytes) if self.kept_max.is_some_and(|max| self.received.len() + bytes.len() > max) => return Err(ForwardError::TooLarge),
+            Came::Bytes(bytes) => self.received.extend_from_slice(&bytes),
+            Came::End => self.rest = None,
+            Came::Nothing => return Ok(false),
         }
         Ok(true)
     }

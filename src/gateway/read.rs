@@ -30,7 +30,7 @@ use super::state::Shared;
 use super::stream;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
-use crate::consent::{ConsentError, Standing};
+use crate::consent::{ConsentError, Moved, Standing};
 use crate::filter::{self, Report};
 use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
 
@@ -159,7 +159,7 @@ async fn release(
         };
         let uses = &basis.uses(&cut.report.groups) - &reserved;
         // What no longer holds takes no use.
-        let is_reserved = uses.is_empty() || (holds(&basis) && reserve(shared, &routed, &head, &mut basis, &uses).await?);
+        let is_reserved = uses.is_empty() || (holds(&basis) && reserve(shared, &routed, &head, &mut basis, &uses).await?.is_some());
         if is_reserved {
             reserved.extend(uses);
             if holds(&basis) {
@@ -178,23 +178,23 @@ async fn release(
     Err(Halt::refuse_of(&routed.facts, &head, Code::ConsentUnavailable, Vec::new()))
 }
 
-/// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
-/// taken stays taken, whether or not the answer then goes out.
+/// Takes one use of each grant, durably, and says whose revision moved by that; `None` when one has none left or is gone, so that
+/// there is to be decided anew. What was taken stays taken, whether or not the answer then goes out.
 pub(super) async fn reserve(
     shared: &Arc<Shared>,
     routed: &Routed,
     head: &Recorded,
     basis: &mut Basis,
     uses: &BTreeSet<EventId>,
-) -> Result<bool, Halt> {
+) -> Result<Option<Vec<Moved>>, Halt> {
     let (ledger, events) = (Arc::clone(&shared.ledger), uses.iter().copied().collect::<Vec<_>>());
     let unavailable = || Halt::refuse_of(&routed.facts, head, Code::ConsentUnavailable, Vec::new());
     match tokio::task::spawn_blocking(move || ledger.reserve_uses(&events)).await {
         Ok(Ok(moved)) => {
-            basis.decided_on.iter_mut().for_each(|decided| moved.iter().for_each(|moved| decided.moved(moved)));
-            Ok(true)
+            basis.follow(&moved);
+            Ok(Some(moved))
         }
-        Ok(Err(ConsentError::UsedUp | ConsentError::NotFound)) => Ok(false),
+        Ok(Err(ConsentError::UsedUp | ConsentError::NotFound)) => Ok(None),
         Ok(Err(error)) => {
             tracing::error!(%error, "a use cannot be counted");
             Err(unavailable())
@@ -222,7 +222,8 @@ pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed,
     }
     // A search body was judged by the parameters declared then; what is declared now may name other categories.
     let searches = before.found.route.search.is_some();
-    if searches || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
+    let customer_changed = now.found.route.customer != before.found.route.customer;
+    if searches || customer_changed || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }
     now.selected_by.extend(before.selected_by.iter().copied());

@@ -4,7 +4,6 @@
 //! A stream outlives what it was decided on. Each part is judged by what holds when it is cut: by the consent of that moment, and
 //! after a reload by the same request routed anew. When the route or the right to it is gone, the stream breaks off.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use tokio::sync::mpsc;
 use super::answer::{compressed, content_type, note_drift};
 use super::forward::Unfiltered;
 use super::judge::Basis;
-use super::list::{Cutting, Place, Source};
+use super::list::{Cutting, Place, Source, Taken};
 use super::passed::response_headers;
 use super::pipeline::{Ending, Halt};
 use super::problem::Code;
@@ -59,7 +58,7 @@ pub(super) fn release(
     };
     shared.metrics.decided("redact");
     tracing::info!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
-    let source = Source::new(BytesMut::from(unfiltered.body), unfiltered.rest);
+    let source = Source::new(BytesMut::from(unfiltered.body), unfiltered.rest, 2 * routed.snapshot.limits.answer_body_max);
     let place = Place::new(shared, routed, head.clone(), customer);
     let first = Part::new(Filtered::empty(), head, place.footing(Basis::default()));
     let (to_client, from_stream) = mpsc::channel(1);
@@ -105,7 +104,7 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
     if call.principal.has_run_out(place.shared.clock.now()) {
         return Err(place.refuse(Code::TokenInvalid, Vec::new()));
     }
-    let mut reserved = BTreeSet::new();
+    let mut taken = Taken::default();
     for _ in 0..ATTEMPTS_MAX {
         if !place.decides() {
             place.routed = route_anew(&place.shared, call, &place.routed, &place.head)?;
@@ -114,9 +113,9 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
         place.is_anew = true;
         place.routed.asked.now = place.shared.clock.now();
         let mut flow = place.flow();
-        let Cutting { cut, mut basis, recording, is_last } = place.next(&mut flow, source, Some(GATHER)).await?;
+        let Cutting { cut, mut basis, recording, is_last } = place.record(place.next(&mut flow, source, Some(GATHER)).await?)?;
         let recorded = recording.durable().await?;
-        if place.reserve(&mut basis, &cut, &mut reserved).await? && place.holds(&basis) {
+        if place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis) {
             source.let_go();
             note_drift(&place.routed, &place.shared, &cut.report);
             return Ok(Next { rows: cut.report.rows.into(), part: Part::new(cut.filtered, recorded, place.footing(basis)), is_last });

@@ -143,7 +143,7 @@ pub enum Several {
 }
 
 /// `[shape.NAME]`: which member is which category, and whose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub name: ShapeName,
     /// The id space of `customer`.

@@ -46,11 +46,15 @@ mod listeners;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod notices;
 #[cfg(test)]
 mod onboarding;
 #[cfg(test)]
 mod organisations;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod patches;
 #[cfg(test)]

@@ -20,6 +20,7 @@ const HEADERS: &[&str] = &[
     "link",
     "location",
     "retry-after",
+    "transfer-encoding",
     "vary",
     "www-authenticate",
 ];

@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(super) address: SocketAddr,
     pub(super) tls: ClientConfig,
     pub(super) token: Option<String>,
+    /// As the gateway is called.
+    pub(super) host: String,
     pub(super) http2: bool,
     /// `None` for listeners beside the data plane, whose answers have other headers.
     pub(super) seen: Option<Seen>,
@@ -67,13 +69,27 @@ pub(crate) fn anonymous(ca: &Path) -> ClientConfig {
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, tls: ClientConfig, seen: Option<Seen>) -> Self {
-        Self { address, tls, token: None, http2: false, seen, link: tokio::sync::Mutex::default(), opened: AtomicUsize::new(0) }
+    pub(crate) fn new(address: SocketAddr, tls: ClientConfig, seen: Option<Seen>) -> Self {
+        Self {
+            address,
+            tls,
+            token: None,
+            host: "localhost".to_owned(),
+            http2: false,
+            seen,
+            link: tokio::sync::Mutex::default(),
+            opened: AtomicUsize::new(0),
+        }
     }
 
     /// Speaks HTTP/2.
     pub(crate) fn http2(self) -> Self {
         Self { http2: true, ..self }
+    }
+
+    /// Calls the gateway by another name.
+    pub(crate) fn host(self, host: String) -> Self {
+        Self { host, ..self }
     }
 
     /// Sends this token with every request.
@@ -212,6 +228,13 @@ impl Ask<'_> {
         super::soon(&self.target.clone(), sender.send_request(self.request(true))).await.unwrap()
     }
 
+    /// The same over HTTP/1.1. The connection ends with the answer, also when that is dropped.
+    pub(crate) async fn begin_http1(self) -> Response<Incoming> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.client.connect(&["http/1.1"]).await)).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        super::soon(&self.target.clone(), sender.send_request(self.request(false))).await.unwrap()
+    }
+
     /// The answer, or why there was none: a connection that was cut.
     pub(crate) async fn attempt(self) -> Result<Answer, hyper::Error> {
         let request = self.request(self.client.http2);
@@ -219,10 +242,10 @@ impl Ask<'_> {
     }
 
     fn request(&self, http2: bool) -> Request<Full<Bytes>> {
-        let uri = if http2 { format!("https://localhost{}", self.target) } else { self.target.clone() };
+        let uri = if http2 { format!("https://{}{}", self.client.host, self.target) } else { self.target.clone() };
         let mut request = Request::builder().method(self.method.clone()).uri(uri);
         if !http2 {
-            request = request.header("host", "localhost");
+            request = request.header("host", &self.client.host);
         }
         if let Some(token) = &self.client.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -16,6 +16,7 @@ pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod people;
 pub(crate) mod raw;
+pub(crate) mod streamed;
 pub(crate) mod upstream;
 
 use std::collections::HashSet;

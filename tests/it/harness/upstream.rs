@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -19,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use super::streamed::{Out, Pieces, Writer};
+
 /// A planned answer.
 #[derive(Clone)]
 pub(crate) struct Plan {
@@ -27,11 +31,12 @@ pub(crate) struct Plan {
     body: Bytes,
     cut: bool,
     gate: Option<Gate>,
+    stream: Option<(Writer, Arc<AtomicUsize>)>,
     hook: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// JSON without the white space between its parts; anything else as it is.
-fn compact(body: &str) -> String {
+pub(crate) fn compact(body: &str) -> String {
     if serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
         return body.to_owned();
     }
@@ -53,7 +58,14 @@ impl Plan {
 
     pub(crate) fn text(content_type: &str, body: &str) -> Self {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Self { status: 200, headers, body: Bytes::copy_from_slice(body.as_bytes()), cut: false, gate: None, hook: None }
+        Self { status: 200, headers, body: Bytes::copy_from_slice(body.as_bytes()), cut: false, gate: None, stream: None, hook: None }
+    }
+
+    /// 200 with a JSON body of no announced length, written as it is asked for. The number counts the bytes that were taken.
+    pub(crate) fn streamed<F: Future<Output = ()> + Send + 'static>(write: impl Fn(Out) -> F + Send + Sync + 'static) -> (Self, Arc<AtomicUsize>) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let writer: Writer = Arc::new(move |out| Box::pin(write(out)));
+        (Self { stream: Some((writer, Arc::clone(&sent))), ..Self::json("") }, sent)
     }
 
     /// Without body and content type.
@@ -105,6 +117,12 @@ impl Gate {
 
     pub(crate) fn release(&self) {
         self.open.add_permits(1);
+    }
+
+    /// Waits at the gate.
+    pub(crate) async fn pass(&self) {
+        self.arrived.add_permits(1);
+        self.open.acquire().await.unwrap().forget();
     }
 }
 
@@ -187,8 +205,7 @@ impl Upstream {
             hook();
         }
         if let Some(gate) = &plan.gate {
-            gate.arrived.add_permits(1);
-            gate.open.acquire().await.unwrap().forget();
+            gate.pass().await;
         }
         let mut response = Response::builder().status(plan.status);
         for (name, value) in &plan.headers {
@@ -197,9 +214,14 @@ impl Upstream {
         if !plan.body.is_empty() {
             response = response.header("content-length", plan.body.len());
         }
+        if let Some((write, sent)) = plan.stream {
+            let (out, pieces) = Out::new(sent);
+            tokio::spawn(write(out));
+            return response.body(Planned { rest: None, cut: false, pieces: Some(pieces) }).unwrap();
+        }
         let cut = plan.cut;
         let body = if cut { plan.body.slice(..plan.body.len() / 2) } else { plan.body };
-        response.body(Planned { rest: Some(body).filter(|b| !b.is_empty()), cut }).unwrap()
+        response.body(Planned { rest: Some(body).filter(|b| !b.is_empty()), cut, pieces: None }).unwrap()
     }
 }
 
@@ -207,13 +229,17 @@ impl Upstream {
 struct Planned {
     rest: Option<Bytes>,
     cut: bool,
+    pieces: Option<Pieces>,
 }
 
 impl Body for Planned {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(pieces) = &mut self.pieces {
+            return pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)));
+        }
         match (self.rest.take(), self.cut) {
             (Some(rest), _) => Poll::Ready(Some(Ok(Frame::data(rest)))),
             (None, true) => Poll::Ready(Some(Err(std::io::Error::other("planned to break off")))),
@@ -222,6 +248,6 @@ impl Body for Planned {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_none() && !self.cut
+        self.rest.is_none() && !self.cut && self.pieces.is_none()
     }
 }

@@ -140,7 +140,7 @@ impl Site {
 
     /// `consentry run`, answering its probes.
     pub(crate) fn start(&self) -> Gateway {
-        let mut gateway = Gateway::spawn(Command::new(env!("CARGO_BIN_EXE_consentry")).args(["run", "--config"]).arg(&self.config), self.path());
+        let mut gateway = Gateway::spawn(Command::new(binary()).args(["run", "--config"]).arg(&self.config), self.path());
         self.await_live(&mut gateway);
         gateway
     }
@@ -296,6 +296,12 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// The most resident memory that it ever had.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok()).unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -324,6 +330,11 @@ impl Drop for Gateway {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The gateway under test: another build of it where `GATEWAY_UNDER_TEST` names one.
+fn binary() -> PathBuf {
+    std::env::var_os("GATEWAY_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_consentry").into(), PathBuf::from)
 }
 
 /// How a command ended.
