@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use super::graphql::Graphql;
 use super::param::{Param, ParamError, Selection, judge};
 use super::target::{Target, canonical_path, canonical_query};
 use super::template::Template;
@@ -52,6 +53,8 @@ pub struct Route {
     /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
     pub search: Option<Vec<Param>>,
     pub response: ResponsePlan,
+    /// What a query comes to is said by the query; then `response` stands for whatever could be asked.
+    pub graphql: Option<Arc<Graphql>>,
     /// Departments that may call; empty = all (policies decide).
     pub departments: Vec<Department>,
     /// Row ceiling; always there for `export`.

@@ -18,6 +18,7 @@ fn route(text: &str, params: &[&str]) -> Arc<Route> {
         request: None,
         search: None,
         response: ResponsePlan::Empty,
+        graphql: None,
         departments: Vec::new(),
         records_max: None,
         place: Place::default(),
@@ -291,7 +292,9 @@ fn a_lookup_cannot_climb() {
         customer: vec![PathPattern::parse("party").unwrap()],
         several: crate::model::Several::All,
         open: Vec::new(),
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: Vec::new(),
     };
     let mut patch = Route::clone(&route("PATCH /Quotes({id})", &[]));

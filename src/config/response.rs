@@ -81,7 +81,7 @@ fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<
     Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max })
 }
 
-fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
+pub(super) fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
     let table = value.table("`counts`")?;
     let entries = table.named();
     let read = |(text, span, v): &(&str, std::ops::Range<usize>, Value<'_>)| {

@@ -125,7 +125,9 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         customer,
         several: several?,
         open,
+        hidden: Vec::new(),
         needs: needs?,
+        also: Vec::new(),
         fields,
     };
     if let Some(place) = needs_place {

@@ -19,6 +19,7 @@
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.
 
 mod cut;
+mod graphql;
 mod json;
 mod mask;
 mod object;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 use crate::model::{Judged, ResponsePlan, Space};
 
 pub use cut::{Cut, CutError, cut};
+pub use graphql::{GraphqlAnswer, GraphqlCall, GraphqlCallError, read_graphql_answer, read_graphql_call};
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
 pub use object::Cutters;

@@ -17,6 +17,7 @@ pub(super) enum Rule {
     Category { category: Category, on_deny: OnDeny },
     Embed(ShapeName),
     Open,
+    Hidden,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -80,8 +81,10 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
         };
         (&field.path, rule)
     });
+    let hidden = shape.hidden.iter().map(|path| (path, Rule::Hidden));
     let open = shape.open.iter().map(|path| (path, Rule::Open));
-    let mut patterns: Vec<Pattern<'_, Rule>> = fields.chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
+    let mut patterns: Vec<Pattern<'_, Rule>> =
+        hidden.chain(fields).chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
@@ -289,6 +292,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
         let is_container = value.is_container();
         match rule {
             Some(Rule::Embed(name)) => self.embedded(value, name, here, scope, out),
+            Some(Rule::Hidden) => false,
             Some(Rule::Open) if !is_container || value.is_void() => {
                 out.push_str(value.raw());
                 true
@@ -298,7 +302,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
                 let permitted = ways.alive(here.at).iter().filter_map(|alive| patterns.get(*alive)).all(|p| match p.rule {
                     Rule::Category { category, .. } => scope.is_full(category),
                     Rule::Open => true,
-                    Rule::Embed(_) => false,
+                    Rule::Embed(_) | Rule::Hidden => false,
                 });
                 if permitted {
                     out.push_str(value.raw());

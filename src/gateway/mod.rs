@@ -8,6 +8,7 @@ mod check;
 mod explain;
 pub mod forward;
 mod governance;
+mod graphql;
 mod instance;
 mod judge;
 mod keep;

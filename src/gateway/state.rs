@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
+use super::graphql::Plans;
 use super::shadow::{Shadow, Watch};
 use crate::audit::Log;
 use crate::catalog::Catalog;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// By the catalog's shapes.
     pub cutters: Cutters,
+    /// Of GraphQL queries.
+    pub plans: Plans,
     pub authenticator: Authenticator,
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     pub environment: Environment,

@@ -153,13 +153,17 @@ pub struct Shape {
     pub several: Several,
     /// No customer data: go with a released object, never alone.
     pub open: Vec<PathPattern>,
+    /// Asked for by the gateway alone: read, and never released.
+    pub hidden: Vec<PathPattern>,
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
+    /// Judged like those of `fields`, though no field of this shape has them.
+    pub also: Vec<Category>,
     pub fields: Vec<Field>,
 }
 
 impl Shape {
-    /// Categories of the shape's own fields, without embedded shapes, sorted and unique.
+    /// Categories that are judged for the shape itself, without embedded shapes, sorted and unique.
     #[must_use]
     pub fn categories(&self) -> Vec<Category> {
         let mut found: Vec<Category> = self
@@ -169,6 +173,7 @@ impl Shape {
                 FieldRule::Category { category, .. } => Some(category),
                 FieldRule::Embed(_) => None,
             })
+            .chain(self.also.iter().copied())
             .collect();
         found.sort();
         found.dedup();

@@ -129,7 +129,9 @@ fn shape() -> Shape {
         customer: vec![path("id")],
         several: Several::All,
         open: vec![path("id"), path("updatedAt")],
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
     }
 }

@@ -58,7 +58,9 @@ fn shape(name: &str, customer: &[&str], open: &[&str], fields: &[(&str, &str)]) 
         customer: paths(customer),
         several: Several::All,
         open: paths(open),
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
     }
 }
