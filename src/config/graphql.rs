@@ -90,7 +90,7 @@ fn graphql(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<(Gr
             is_whole = false;
         }
     }
-    let mut rules = args.map_or_else(|| Some(BTreeMap::new()), |args| arguments(args, &schema, &types, &read))?;
+    let mut rules = args.map_or_else(|| Some(BTreeMap::new()), |args| arguments(args, &schema, &types, &read, is_whole))?;
     for (name, field) in &read {
         if let Some(arg) = &field.customer {
             declare(rules.entry(format!("{}.{name}", schema.query())).or_default(), arg);
@@ -245,7 +245,13 @@ fn says_whose(name: &str, field: &RootField, value: Value<'_>, shapes: &[&Arc<Sh
 }
 
 /// `args = { "Query.customers" = { first = "free" } }`
-fn arguments(value: Value<'_>, schema: &Schema, types: &Types, fields: &[(String, RootField)]) -> Option<BTreeMap<String, Vec<Param>>> {
+fn arguments(
+    value: Value<'_>,
+    schema: &Schema,
+    types: &Types,
+    fields: &[(String, RootField)],
+    is_whole: bool,
+) -> Option<BTreeMap<String, Vec<Param>>> {
     let table = value.table("`args`")?;
     let entries = table.named();
     let mut found = BTreeMap::new();
@@ -255,8 +261,21 @@ fn arguments(value: Value<'_>, schema: &Schema, types: &Types, fields: &[(String
             refuse(format!("`{name}` does not name a field of a type"));
             continue;
         };
-        let shape = if of == schema.query() { root_shape(field, schema, types, fields) } else { types.get(of) };
-        let Some(rules) = params::read(*value, Some(shape)) else { continue };
+        if !schema.has_field(of, field) {
+            refuse(format!("the schema has no object type `{of}` with a field `{field}`"));
+            continue;
+        }
+        let shape = match (of == schema.query(), fields.iter().find(|(known, _)| known == field)) {
+            (true, Some((_, root))) => Some(root_shape(field, root, schema, types)),
+            // Its declaration has a mistake of its own.
+            (true, None) if !is_whole => None,
+            (true, None) => {
+                refuse(format!("`{field}` is not among `fields`: nobody can ask for it"));
+                continue;
+            }
+            (false, _) => Some(types.get(of)),
+        };
+        let Some(rules) = params::read(*value, shape) else { continue };
         match rules.iter().find_map(|rule| schema.argument(of, field, &rule.name).err()) {
             Some(problem) => refuse(problem),
             None => {
@@ -268,8 +287,7 @@ fn arguments(value: Value<'_>, schema: &Schema, types: &Types, fields: &[(String
 }
 
 /// The shape whose fields an argument of the query type can select by: of several nobody could tell.
-fn root_shape<'t>(name: &str, schema: &Schema, types: &'t Types, fields: &[(String, RootField)]) -> Option<&'t Arc<Shape>> {
-    let (_, field) = fields.iter().find(|(known, _)| known == name)?;
+fn root_shape<'t>(name: &str, field: &RootField, schema: &Schema, types: &'t Types) -> Option<&'t Arc<Shape>> {
     let possible = schema.answered(name, field).ok()?;
     let shapes: BTreeSet<ShapeName> = possible.iter().filter_map(|of| types.get(of)).map(|shape| shape.name).collect();
     let one = shapes.len() == 1;
@@ -313,3 +331,6 @@ fn all_of(types: &Types) -> Shape {
         fields: fields.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

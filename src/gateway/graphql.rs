@@ -32,7 +32,6 @@ pub(super) enum Body {
 }
 
 /// A query whose plan is the route's.
-#[derive(Debug)]
 pub(super) struct Asked {
     plan: Arc<Plan>,
     query: Query,
@@ -174,17 +173,29 @@ fn query_problem(error: &QueryError) -> Problem {
 }
 
 /// The plans of a snapshot.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Plans(Mutex<[HashMap<Key, Arc<Plan>>; 2]>);
 
 /// All that a plan depends on: `@include` and `@skip` read variables, others do not change what is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     api: ApiName,
     route: RouteKey,
     text: String,
     operation: Option<String>,
     switches: Vec<(String, Option<bool>)>,
+}
+
+impl std::fmt::Debug for Plans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plans")
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").field("plan", &self.plan).field("sent", &self.sent.len()).finish_non_exhaustive()
+    }
 }
 
 impl Plans {
@@ -219,3 +230,6 @@ impl Plans {
         young.insert(key, Arc::clone(plan));
     }
 }
+
+#[cfg(test)]
+mod tests;

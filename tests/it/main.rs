@@ -24,6 +24,8 @@ mod faults;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod graphql;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod identity;

@@ -23,6 +23,12 @@ impl Schema {
         self.get(self.query()).into_iter().flat_map(|found| found.fields.keys().map(String::as_str))
     }
 
+    /// Whether an object type has a field.
+    #[must_use]
+    pub fn has_field(&self, of: &str, name: &str) -> bool {
+        self.get(of).is_some_and(|found| found.kind == Kind::Object && found.fields.contains_key(name))
+    }
+
     /// Object types that a field of the query type can return at a path.
     ///
     /// # Errors
@@ -32,8 +38,9 @@ impl Schema {
             Answers::Object { at, .. } => (at, false),
             Answers::Rows { rows, .. } => (rows, true),
         };
-        let reached = self.from_root(name, path)?;
-        if reached.lists > 0 || reached.opaque || self.is_leaf(reached.of) {
+        let reached = self.at_root(name, path)?;
+        let enters_list = path.0.contains(&Step::Items);
+        if enters_list != wants_list || reached.lists > 0 || reached.opaque || self.is_leaf(reached.of) {
             let help = if wants_list { "write a path like `edges[].node` or `[]`" } else { "write `rows = \"…\"` for a list" };
             return Err(format!("`{}.{name}` does not return objects there: {help}", self.query()));
         }
@@ -43,7 +50,7 @@ impl Schema {
     /// # Errors
     /// A count or open path that is no value beside the rows.
     pub fn beside(&self, name: &str, path: &PathPattern) -> Result<(), String> {
-        let reached = self.from_root(name, path)?;
+        let reached = self.at_root(name, path)?;
         if reached.lists == 0 && !reached.opaque && self.is_leaf(reached.of) {
             return Ok(());
         }
@@ -101,7 +108,7 @@ impl Schema {
         if self.is_leaf(reached.of) { Ok(()) } else { Err(format!("`{path}` is an object in the schema; write `{path}.**`, or its members")) }
     }
 
-    fn from_root(&self, name: &str, path: &PathPattern) -> Result<Reached<'_>, String> {
+    fn at_root(&self, name: &str, path: &PathPattern) -> Result<Reached<'_>, String> {
         let of = &self.field(self.query(), name).ok_or_else(|| format!("`{}` has no field `{name}`", self.query()))?.of;
         let entered = path.0.iter().take_while(|step| **step == Step::Items).count();
         if entered != of.lists() && (entered > of.lists() || path.0.len() > entered) {
@@ -170,7 +177,7 @@ impl Schema {
                 Step::Items => entered += 1,
                 Step::Member(_) if scalar && !super::derive::is_built_in(input.of.name()) => return Ok(false),
                 Step::Member(name) => {
-                    self.is_entered(&path, &input.of, entered)?;
+                    is_entered(&path, &input.of, entered)?;
                     let inputs = self.get(input.of.name()).map(|found| &found.inputs);
                     let next = inputs.and_then(|inputs| inputs.get(name));
                     input = next.ok_or_else(|| format!("`{}` of the schema has no `{name}` (`{path}`)", input.of.name()))?;
@@ -181,19 +188,14 @@ impl Schema {
                 }
             }
         }
-        self.is_entered(&path, &input.of, entered)?;
+        is_entered(&path, &input.of, entered)?;
         if self.is_leaf(input.of.name()) {
             return Ok(!path.0.contains(&Step::Items));
         }
         Err(format!("`{path}` is an input object in the schema; name each value in it that may be given"))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "beside its siblings")]
-    fn is_entered(&self, path: &PathPattern, of: &TypeRef, entered: usize) -> Result<(), String> {
-        if of.lists() == entered {
-            Ok(())
-        } else {
-            Err(format!("`{path}` does not enter the lists of `{of}` as the schema has them: each is one `[]`"))
-        }
-    }
+fn is_entered(path: &PathPattern, of: &TypeRef, entered: usize) -> Result<(), String> {
+    if of.lists() == entered { Ok(()) } else { Err(format!("`{path}` does not enter the lists of `{of}` as the schema has them: each is one `[]`")) }
 }

@@ -2,8 +2,8 @@
 //! of the schema, whatever the caller names it. What no shape maps is not asked for upstream. The id of whose object it is, is
 //! asked for under a name of the gateway's own, and not released.
 //!
-//! In an answer that a typed client reads, a member that is withheld is `null` where the schema allows it, unless the shape says
-//! otherwise; elsewhere it is left out.
+//! In an answer that a typed client reads, a withheld member of the customer's own object is `null` where the schema allows it, unless
+//! the shape says otherwise. Elsewhere, and in what stands within that object, it is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -181,7 +181,7 @@ impl<'g> Deriver<'g> {
         }
         for key in &children.typenames {
             if !printed.is_empty() && outer.opens(place, Some(key)) {
-                printed.push(Printed::typename(key));
+                printed.insert(0, Printed::typename(key));
             } else {
                 self.unmapped.insert(format!("{of}.{TYPENAME}"));
             }
@@ -236,7 +236,7 @@ impl<'g> Deriver<'g> {
         }
         for key in &node.children.typenames {
             if !printed.is_empty() && outer.opens(place, Some(key)) {
-                printed.push(Printed::typename(key));
+                printed.insert(0, Printed::typename(key));
             }
         }
         (!printed.is_empty()).then_some(printed)
@@ -285,7 +285,7 @@ impl<'g> Deriver<'g> {
         let Some(mut shape) = merged else { return Ok(None) };
         for key in &children.typenames {
             shape.open.push(PathPattern(joined(prefix, &[member(key)])));
-            printed.push(Printed::typename(key));
+            printed.insert(0, Printed::typename(key));
         }
         unambiguous(&mut shape, ends)?;
         Ok(Some((shape, printed)))
@@ -317,7 +317,8 @@ impl<'g> Deriver<'g> {
 
     /// A scalar or enumeration; whether the shape says what it is.
     fn leaf(&mut self, part: &mut Part<'g>, place: &Place, of: &TypeRef) -> bool {
-        let null = !of.is_required() && of.lists() == 0;
+        // Deeper, a `null` would tell that there is something in which it stands, and in a list how often.
+        let null = !of.is_required() && of.lists() == 0 && place.schema.len() == 1;
         let may_hold_more = self.graphql.schema.get(of.name()).is_some_and(|found| found.kind == Kind::Scalar) && !is_built_in(of.name());
         let speaks = speaking(part.source, &place.schema);
         let deeper = entries(part.source).filter(|(path, _)| may_hold_more && path.0.len() > place.schema.len() && path.0.starts_with(&place.schema));
@@ -355,6 +356,7 @@ impl<'g> Deriver<'g> {
             return self.embed(part, path, name, place, node);
         }
         let is_abstract = node.children.groups.iter().any(|group| group.on != node.of.name());
+        let (fields, open) = (part.derived.fields.len(), part.derived.open.len());
         let mut printed = Vec::new();
         for group in &node.children.groups {
             let mut members = self.members(part, next, group)?;
@@ -365,12 +367,36 @@ impl<'g> Deriver<'g> {
             }
         }
         if !printed.is_empty() {
-            for key in &node.children.typenames {
-                part.derived.open.push(PathPattern(joined(&next.answer, &[member(key)])));
-                printed.push(Printed::typename(key));
-            }
+            self.typenames(part, next, node, (fields, open), &mut printed);
         }
         Ok(printed)
+    }
+
+    /// That an address or an order is there is as much as their members tell, so that its type goes with the first of these.
+    fn typenames(&mut self, part: &mut Part<'g>, next: &Place, node: &Node, (fields, open): (usize, usize), printed: &mut Vec<Printed>) {
+        let first = part.derived.fields.iter().skip(fields).find_map(|field| match field.rule {
+            FieldRule::Category { category, .. } => Some((category, format!("{}{}", part.told.0, field.path))),
+            FieldRule::Embed(_) => None,
+        });
+        let has_open = part.derived.open.len() > open;
+        for key in &node.children.typenames {
+            let answer = PathPattern(joined(&next.answer, &[member(key)]));
+            match &first {
+                Some((category, leaf)) => {
+                    let declared = self.names.get(leaf).cloned().unwrap_or_default();
+                    self.names.insert(format!("{}{answer}", part.told.0), declared);
+                    let rule = FieldRule::Category { category: *category, on_deny: OnDeny::Remove };
+                    part.ends.push(answer.0.clone());
+                    part.derived.fields.push(Field { path: answer, rule });
+                }
+                None if has_open => part.derived.open.push(answer),
+                None => {
+                    self.unmapped.insert(format!("{}.{TYPENAME}", node.of.name()));
+                    continue;
+                }
+            }
+            printed.insert(0, Printed::typename(key));
+        }
     }
 
     fn embed(&mut self, part: &mut Part<'g>, path: &PathPattern, name: ShapeName, place: &Place, node: &Node) -> Result<Vec<Printed>, QueryError> {

@@ -146,7 +146,7 @@ impl Document {
 fn operation(it: &cst::OperationDefinition) -> Result<Operation, QueryError> {
     no_directives(it.directives())?;
     let mut variables = BTreeMap::new();
-    for definition in it.variable_definitions().iter().flat_map(cst::VariableDefinitions::variable_definitions) {
+    for definition in it.variable_definitions().into_iter().flat_map(|it| it.variable_definitions()) {
         no_directives(definition.directives())?;
         let name = name(definition.variable().and_then(|variable| variable.name()))?;
         let default = definition.default_value().map(|default| value(default.value())).transpose()?;
@@ -163,7 +163,7 @@ fn operation(it: &cst::OperationDefinition) -> Result<Operation, QueryError> {
 }
 
 fn selections(set: Option<cst::SelectionSet>) -> Result<Vec<Selection>, QueryError> {
-    set.iter().flat_map(cst::SelectionSet::selections).map(|it| selection(&it)).collect()
+    set.into_iter().flat_map(|it| it.selections()).map(|it| selection(&it)).collect()
 }
 
 fn selection(it: &cst::Selection) -> Result<Selection, QueryError> {
@@ -196,7 +196,7 @@ fn condition(it: Option<cst::TypeCondition>) -> Result<Option<String>, QueryErro
 
 fn arguments(it: Option<cst::Arguments>, of: &str) -> Result<Vec<(String, Value)>, QueryError> {
     let mut found: Vec<(String, Value)> = Vec::new();
-    for argument in it.iter().flat_map(cst::Arguments::arguments) {
+    for argument in it.into_iter().flat_map(|it| it.arguments()) {
         let name = name(argument.name())?;
         if found.iter().any(|(known, _)| *known == name) {
             return Err(QueryError::argument(format!("{of}({name})"), "stands there twice"));
@@ -211,7 +211,7 @@ fn arguments(it: Option<cst::Arguments>, of: &str) -> Result<Vec<(String, Value)
 /// `@include` and `@skip` are resolved here; what another directive does to the answer nobody can tell.
 fn conditions(it: Option<cst::Directives>) -> Result<Vec<Condition>, QueryError> {
     let mut found: Vec<Condition> = Vec::new();
-    for directive in it.iter().flat_map(cst::Directives::directives) {
+    for directive in it.into_iter().flat_map(|it| it.directives()) {
         let name = name(directive.name())?;
         let include = match name.as_str() {
             "include" => true,

@@ -95,16 +95,15 @@ impl Default for Limits {
     }
 }
 
-/// A query as it was asked.
-#[derive(Clone, Debug, Default)]
+/// A query as it was asked. `Debug` hides it: it holds ids.
+#[derive(Clone, Default)]
 pub struct Query {
     pub text: String,
     pub operation: Option<String>,
     pub variables: Map<String, Json>,
 }
 
-/// A query that can be answered, whatever its arguments.
-#[derive(Debug)]
+/// A query that can be answered, whatever its variables. `Debug` hides it: literals hold ids, too.
 pub struct Planned {
     text: String,
     slots: Vec<Slot>,
@@ -123,6 +122,18 @@ pub struct Planned {
 pub struct Bound {
     pub body: String,
     pub selected_by: Vec<Category>,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Query({} bytes)", self.text.len())
+    }
+}
+
+impl std::fmt::Debug for Planned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Planned({} arguments, {} shapes)", self.slots.len(), self.shapes.len())
+    }
 }
 
 impl Graphql {

@@ -276,7 +276,7 @@ impl TypeDef {
     }
 
     fn object(&mut self, fields: Option<cst::FieldsDefinition>, interfaces: Option<cst::ImplementsInterfaces>) -> Result<(), String> {
-        for field in fields.iter().flat_map(cst::FieldsDefinition::field_definitions) {
+        for field in fields.into_iter().flat_map(|it| it.field_definitions()) {
             let name = text(field.name())?;
             let args = field.arguments_definition().map(|args| args.input_value_definitions());
             let def = FieldDef { of: type_ref(field.ty())?, args: input_values(args.into_iter().flatten())? };
@@ -284,28 +284,28 @@ impl TypeDef {
                 return Err(format!("the field `{name}` is defined twice"));
             }
         }
-        for interface in interfaces.iter().flat_map(cst::ImplementsInterfaces::named_types) {
+        for interface in interfaces.into_iter().flat_map(|it| it.named_types()) {
             self.implements.insert(text(interface.name())?);
         }
         Ok(())
     }
 
     fn union(&mut self, members: Option<cst::UnionMemberTypes>) -> Result<(), String> {
-        for member in members.iter().flat_map(cst::UnionMemberTypes::named_types) {
+        for member in members.into_iter().flat_map(|it| it.named_types()) {
             self.possible.insert(text(member.name())?);
         }
         Ok(())
     }
 
     fn enumeration(&mut self, values: Option<cst::EnumValuesDefinition>) -> Result<(), String> {
-        for value in values.iter().flat_map(cst::EnumValuesDefinition::enum_value_definitions) {
+        for value in values.into_iter().flat_map(|it| it.enum_value_definitions()) {
             self.values.insert(text(value.enum_value().and_then(|value| value.name()))?);
         }
         Ok(())
     }
 
     fn input(&mut self, fields: Option<cst::InputFieldsDefinition>) -> Result<(), String> {
-        let fields = input_values(fields.iter().flat_map(cst::InputFieldsDefinition::input_value_definitions))?;
+        let fields = input_values(fields.into_iter().flat_map(|it| it.input_value_definitions()))?;
         for (name, def) in fields {
             if self.inputs.insert(name.clone(), def).is_some() {
                 return Err(format!("the field `{name}` is defined twice"));

@@ -23,17 +23,17 @@ pub(crate) fn execute(query: &str, variables: &Map<String, Value>, possible: Pos
     let mut fragments = HashMap::new();
     let mut operations = Vec::new();
     for definition in document.definitions() {
-        match definition {
-            cst::Definition::OperationDefinition(it) => operations.push(it),
-            cst::Definition::FragmentDefinition(it) => {
-                fragments.insert(it.fragment_name().unwrap().name().unwrap().text().to_string(), it);
-            }
-            other => return Err(format!("{} in a query", other.kind())),
+        if let cst::Definition::OperationDefinition(it) = definition {
+            operations.push(it);
+        } else if let cst::Definition::FragmentDefinition(it) = definition {
+            fragments.insert(it.fragment_name().unwrap().name().unwrap().text().to_string(), it);
+        } else {
+            return Err(format!("{} in a query", definition.kind()));
         }
     }
     let [operation] = operations.as_slice() else { return Err("not one operation".to_owned()) };
     let mut known = variables.clone();
-    for definition in operation.variable_definitions().iter().flat_map(cst::VariableDefinitions::variable_definitions) {
+    for definition in operation.variable_definitions().into_iter().flat_map(|it| it.variable_definitions()) {
         let name = definition.variable().unwrap().text().to_string();
         let is_given = known.contains_key(&name);
         if let (false, Some(default)) = (is_given, definition.default_value()) {
@@ -71,7 +71,7 @@ impl Run<'_> {
                         self.set(&fragment.selection_set().unwrap(), object, out);
                     }
                 }
-                _ => {}
+                cst::Selection::Field(_) | cst::Selection::InlineFragment(_) | cst::Selection::FragmentSpread(_) => {}
             }
         }
     }
@@ -80,7 +80,7 @@ impl Run<'_> {
         let name = field.name().unwrap().text().to_string();
         let key = field.alias().map_or_else(|| name.clone(), |alias| alias.name().unwrap().text().to_string());
         let mut args = Map::new();
-        for argument in field.arguments().iter().flat_map(cst::Arguments::arguments) {
+        for argument in field.arguments().into_iter().flat_map(|it| it.arguments()) {
             if let Some(given) = value(&argument.value().unwrap(), &self.variables) {
                 args.insert(argument.name().unwrap().text().to_string(), given);
             }
@@ -124,7 +124,7 @@ impl Run<'_> {
     }
 
     fn applies(&self, directives: Option<cst::Directives>) -> bool {
-        directives.iter().flat_map(cst::Directives::directives).all(|directive| {
+        directives.into_iter().flat_map(|it| it.directives()).all(|directive| {
             let given = directive.arguments().unwrap().arguments().next().unwrap().value().unwrap();
             let truth = value(&given, &self.variables) == Some(Value::Bool(true));
             truth == (directive.name().unwrap().text().as_str() == "include")
@@ -162,9 +162,7 @@ fn value(it: &cst::Value, variables: &Map<String, Value>) -> Option<Value> {
         cst::Value::ObjectValue(it) => {
             let fields = it.object_fields();
             Value::Object(
-                fields
-                    .filter_map(|field| Some((field.name().unwrap().text().to_string(), value(&field.value().unwrap(), variables)?)))
-                    .collect(),
+                fields.filter_map(|field| Some((field.name().unwrap().text().to_string(), value(&field.value().unwrap(), variables)?))).collect(),
             )
         }
     })
