@@ -145,7 +145,7 @@ async fn rows_of_a_connection_are_released_one_by_one() {
     assert_eq!((2, 1, 3), (found.rows, found.dropped, found.parties));
     assert_eq!(sent(&world)["variables"], json!({ "v1": null, "v2": 3, "v3": "NAME" }));
     // Marketing owns the score and may look for it; service may not see it, so it may not look for it either.
-    ask("campaign-manager", "marketing.email", json!({ "minScore": 15 })).await.released(200, &marketing.text().to_owned());
+    ask("campaign-manager", "marketing.email", json!({ "minScore": 15 })).await.released(200, marketing.text());
     ask("helpdesk", "service-provision.support", json!({ "minScore": 15 })).await.refused(403, "field-not-permitted");
     ask("helpdesk", "service-provision.support", json!({ "city": "Odense" })).await;
     for (filter, code) in [(json!({ "minscore": 15 }), "query-refused"), (json!({ "minScore": "15" }), "query-refused")] {

@@ -19,6 +19,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+/// A body from the request's.
+type Compute = Arc<dyn Fn(&Bytes) -> String + Send + Sync>;
+
 /// A planned answer.
 #[derive(Clone)]
 pub(crate) struct Plan {
@@ -28,7 +31,7 @@ pub(crate) struct Plan {
     cut: bool,
     gate: Option<Gate>,
     hook: Option<Arc<dyn Fn() + Send + Sync>>,
-    computed: Option<Arc<dyn Fn(&Bytes) -> String + Send + Sync>>,
+    computed: Option<Compute>,
 }
 
 impl Plan {
