@@ -183,6 +183,7 @@ mod tests {
             response: ResponsePlan::Empty,
             error: None,
             cache: None,
+            graphql: None,
             departments: Vec::new(),
             records_max: None,
             place: Place::default(),

@@ -7,6 +7,7 @@
 //!
 //! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
 
+pub mod graphql;
 mod headers;
 mod ids;
 mod links;

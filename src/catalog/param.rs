@@ -22,7 +22,7 @@ impl Accepts {
         anchored(text).map(Self::Grammar)
     }
 
-    fn takes(&self, value: &str) -> bool {
+    pub(super) fn takes(&self, value: &str) -> bool {
         match self {
             Self::Any => true,
             Self::OneOf(values) => values.iter().any(|v| v == value),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::graphql::Graphql;
 use super::param::{Param, ParamError, Selection, judge};
 use super::target::{Target, canonical_path, canonical_query};
 use super::template::Template;
@@ -57,6 +58,8 @@ pub struct Route {
     pub error: Option<ResponsePlan>,
     /// How long callers may keep an answer; only where `customer = "none"`.
     pub cache: Option<Duration>,
+    /// What a query comes to is said by the query; then `response` stands for whatever could be asked.
+    pub graphql: Option<Arc<Graphql>>,
     /// Departments that may call; empty = all (policies decide).
     pub departments: Vec<Department>,
     /// Row ceiling; always there for `export`.

@@ -20,6 +20,7 @@ fn route(text: &str, params: &[&str]) -> Arc<Route> {
         response: ResponsePlan::Empty,
         error: None,
         cache: None,
+        graphql: None,
         departments: Vec::new(),
         records_max: None,
         place: Place::default(),
@@ -297,7 +298,9 @@ fn a_lookup_cannot_climb() {
         several: crate::model::Several::All,
         open: Vec::new(),
         links: Vec::new(),
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: Vec::new(),
         lets_unmapped_pass: false,
     };

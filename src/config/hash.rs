@@ -1,15 +1,20 @@
-//! The governed part in one canonical form, hashed: comments, white space, key order and the layout of tables do not count.
+//! The governed part in one canonical form, hashed: comments, white space, key order and the layout of tables do not count. The
+//! GraphQL schemas that it names count byte for byte.
 
 use aws_lc_rs::digest;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::read::Cx;
+use crate::model::Finding;
 
 /// Keys of the governed part.
 pub(super) const GOVERNED: [&str; 3] = ["ids", "shape", "api"];
 
-/// SHA-256 in hex over the governed tables of all files, in their order.
-pub(super) fn governed<'a>(documents: impl Iterator<Item = &'a DeTable<'a>>) -> String {
+/// SHA-256 in hex over the governed tables of all files, in their order. A schema that cannot be read is noted.
+pub(super) fn governed<'a>(documents: impl Iterator<Item = (Cx<'a>, &'a DeTable<'a>)>) -> String {
     let mut text = String::new();
-    for document in documents {
+    for (cx, document) in documents {
         for key in GOVERNED {
             if let Some(value) = document.get(key) {
                 quote(&mut text, 'k', key);
@@ -17,9 +22,34 @@ pub(super) fn governed<'a>(documents: impl Iterator<Item = &'a DeTable<'a>>) -> 
                 text.push('\n');
             }
         }
+        for schema in schemas(document) {
+            let path = cx.resolve(schema);
+            let contents = cx.governed(&path).unwrap_or_else(|problem| {
+                // Whoever has read the declaration has said so.
+                if cx.notes.findings.borrow().is_empty() {
+                    cx.push(Finding::of_file(&path, problem));
+                }
+                Vec::new()
+            });
+            let hash = digest::digest(&digest::SHA256, &contents);
+            quote(&mut text, 'g', &hex(hash.as_ref()));
+            text.push('\n');
+        }
     }
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Files that belong to a document's `[[api.route]]`, in their order.
+fn schemas<'a>(document: &'a DeTable<'a>) -> impl Iterator<Item = &'a str> {
+    let list = |value: Option<&'a Spanned<DeValue<'a>>>| value.and_then(|value| value.get_ref().as_array()).into_iter().flat_map(|list| list.iter());
+    let routes = list(document.get("api")).filter_map(|api| api.get_ref().as_table()).flat_map(move |api| list(api.get("route")));
+    let declared = routes.filter_map(|route| route.get_ref().as_table()?.get("graphql")?.get_ref().as_table());
+    declared.filter_map(|graphql| graphql.get("schema")?.get_ref().as_str())
 }
 
 fn write(out: &mut String, value: &DeValue<'_>) {

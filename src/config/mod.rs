@@ -13,6 +13,7 @@
 mod apis;
 mod callers;
 mod customer;
+mod graphql;
 mod hash;
 mod openapi;
 mod params;
@@ -84,8 +85,8 @@ pub fn governed_hash(path: &Path) -> Result<String, Findings> {
     let mut files: Vec<File> = read_file(path, &notes).into_iter().collect();
     let included = files.first().map(|main| includes(main, &notes)).unwrap_or_default();
     files.extend(included.iter().filter_map(|path| read_file(path, &notes)));
-    let documents: Vec<Spanned<DeTable<'_>>> = files.iter().filter_map(|file| parse(file, &notes)).collect();
-    let hash = hash::governed(documents.iter().map(Spanned::get_ref));
+    let documents: Vec<(&File, Spanned<DeTable<'_>>)> = files.iter().filter_map(|file| Some((file, parse(file, &notes)?))).collect();
+    let hash = hash::governed(documents.iter().map(|(file, document)| (Cx { file, notes: &notes }, document.get_ref())));
     drop(documents);
     notes.findings.into_inner().or(hash)
 }
@@ -241,7 +242,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         webhooks: webhooks.flatten(),
         upstreams,
         catalog,
-        governed_hash: hash::governed(documents.iter().map(|(_, document)| document.get_ref())),
+        governed_hash: hash::governed(documents.iter().map(|(file, document)| (Cx { file, notes }, document.get_ref()))),
         files: notes.files.borrow().clone(),
         warnings: notes.warnings.borrow().clone(),
     })

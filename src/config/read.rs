@@ -2,6 +2,7 @@
 //! reading goes on. Every key that is asked for is known; all others are mistakes, so no list of keys can go stale.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(super) struct Notes {
     pub(super) addresses: RefCell<Vec<SocketAddr>>,
     /// Secrets that stand in the file: a mistake, and they must not be shown with it.
     pub(super) secrets: RefCell<Vec<String>>,
+    /// Governed files beside the configuration, read once: what is hashed is what was put to work.
+    pub(super) governed: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
 }
 
 /// Where a value comes from and where mistakes go.
@@ -45,6 +48,24 @@ impl Cx<'_> {
 
     pub(super) fn push(&self, finding: Finding) {
         self.notes.findings.borrow_mut().push(finding);
+    }
+
+    /// A governed file, read once.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(super) fn governed(&self, path: &Path) -> Result<Vec<u8>, String> {
+        let mut known = self.notes.governed.borrow_mut();
+        if let Some(found) = known.get(path) {
+            return Ok(found.clone());
+        }
+        let length = std::fs::metadata(path).map_err(|e| format!("the file `{}` cannot be read: {e}", path.display()))?.len();
+        if length > super::values::FILE_BYTES_MAX {
+            return Err(format!("the file `{}` is larger than {} bytes", path.display(), super::values::FILE_BYTES_MAX));
+        }
+        let found = std::fs::read(path).map_err(|e| format!("the file `{}` cannot be read: {e}", path.display()))?;
+        known.insert(path.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// A path relative to the file that names it.
@@ -253,7 +274,7 @@ impl<'a> Table<'a> {
     }
 }
 
-fn suggestion<'w>(text: &str, known: impl Iterator<Item = &'w str>) -> String {
+pub(super) fn suggestion<'w>(text: &str, known: impl Iterator<Item = &'w str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     known.dedup();

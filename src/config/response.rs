@@ -169,7 +169,7 @@ fn event_name(value: Value<'_>) -> Option<String> {
     plain.then(|| text.to_owned())
 }
 
-fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
+pub(super) fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {
     let table = value.table("`counts`")?;
     let entries = table.named();
     let read = |(text, span, v): &(&str, std::ops::Range<usize>, Value<'_>)| {

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::apis::{department, place};
 use super::customer::Rules;
+use super::graphql;
 use super::params;
 use super::read::Value;
 use super::response;
@@ -41,6 +42,9 @@ pub(super) struct Request<'a> {
 
 pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
     let mut table = value.table("`[[api.route]]`")?;
+    if let Some(declared) = table.opt("graphql") {
+        return graphql::draft(table, declared, names, catalog);
+    }
     let head = table.need("match");
     let parsed = head.and_then(parse_head);
     let action = table.opt("action");
@@ -126,6 +130,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             response: plan,
             error: error?,
             cache: cache.map_or(Some(None), |read| read.map(Some))?,
+            graphql: None,
             departments: departments?,
             records_max,
             place,
@@ -166,7 +171,7 @@ fn declare(params: &mut Vec<Param>, name: &str) {
     }
 }
 
-fn parse_head(value: Value<'_>) -> Option<(Method, Template)> {
+pub(super) fn parse_head(value: Value<'_>) -> Option<(Method, Template)> {
     let text = value.str()?;
     let Some((method, path)) = text.split_once(' ') else {
         value.error_help("this is not a method and a path", "write `GET /customers/{id}`");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::schema;
 
 /// The few keywords that the schema uses.
-fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
+pub(super) fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     let known = ["$ref", "anyOf", "enum", "type", "properties", "additionalProperties", "required", "items", "minItems", "maxItems", "minLength"];
     let unused = ["pattern", "minimum", "description", "$schema", "title", "$defs"];
     schema.as_object().unwrap().iter().all(|(keyword, rule)| match keyword.as_str() {
@@ -41,7 +41,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     })
 }
 
-fn read(text: &str) -> Option<Value> {
+pub(super) fn read(text: &str) -> Option<Value> {
     toml::from_str(text).ok()
 }
 

@@ -149,7 +149,9 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         several: several?,
         open,
         links: links?,
+        hidden: Vec::new(),
         needs: needs?,
+        also: Vec::new(),
         fields,
         lets_unmapped_pass: false,
     };

@@ -85,12 +85,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The shipped example with the files it names.
-struct Example {
+pub(super) struct Example {
     dir: tempfile::TempDir,
 }
 
 impl Example {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("gw");
         copy(&root().join(".dist"), &home);
@@ -110,18 +110,18 @@ impl Example {
         Self { dir }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join("gw").join(name)
     }
 
     /// Replaces text that stands exactly once in one of the files.
-    fn replace(&self, name: &str, old: &str, new: &str) {
+    pub(super) fn replace(&self, name: &str, old: &str, new: &str) {
         let text = fs::read_to_string(self.file(name)).unwrap();
         assert_eq!(text.matches(old).count(), 1, "`{old}` must stand once in {name}");
         fs::write(self.file(name), text.replace(old, new)).unwrap();
     }
 
-    fn load(&self) -> Result<Config, Findings> {
+    pub(super) fn load(&self) -> Result<Config, Findings> {
         load(&self.file("consentry.example.toml"), &|folder| {
             assert!(folder.watched().ends_with("policies"), "{folder:?}");
             Ok(vocabulary())

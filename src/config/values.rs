@@ -14,7 +14,7 @@ use super::settings::{Certified, Origin, Secret};
 use crate::catalog::Template;
 
 /// Files named by the configuration are small; a larger one is a mistake.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 
 impl Value<'_> {
     /// `500ms`, `10s`, `5m`, `24h`, `7d`; more than nothing.
@@ -140,6 +140,12 @@ impl Value<'_> {
             return None;
         }
         std::fs::read(&path).map_err(|e| self.error(format!("the file `{}` cannot be read: {e}", path.display()))).ok()
+    }
+
+    /// The contents of a file that is hashed with the governed part.
+    pub(super) fn governed(self) -> Option<Vec<u8>> {
+        let path = self.file()?;
+        self.cx.governed(&path).map_err(|problem| self.error(problem)).ok()
     }
 
     /// A secret as text; a line break at its end does not count.

@@ -20,6 +20,7 @@
 mod cut;
 mod envelope;
 mod flow;
+mod graphql;
 mod json;
 mod mask;
 mod object;
@@ -41,6 +42,7 @@ use crate::model::{Judged, PartyNo, ResponsePlan, Space};
 
 pub use cut::{Cut, CutError, cut};
 pub use flow::Flow;
+pub use graphql::{GraphqlAnswer, GraphqlCall, GraphqlCallError, read_graphql_answer, read_graphql_call};
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
 pub use object::Cutters;

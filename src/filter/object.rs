@@ -29,6 +29,7 @@ pub(super) enum Rule {
     Link,
     /// Report mode: no path maps it.
     Unmapped,
+    Hidden,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -120,7 +121,7 @@ impl Compiled {
             let alike = match pattern.rule {
                 Rule::Category { on_deny, .. } => matches!(on_deny, OnDeny::Remove | OnDeny::Error),
                 Rule::Open => true,
-                Rule::Embed(_) | Rule::Link | Rule::Unmapped => false,
+                Rule::Embed(_) | Rule::Link | Rule::Unmapped | Rule::Hidden => false,
             };
             alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
         };
@@ -158,6 +159,7 @@ impl Compiled {
         let is_on_the_way = |rule: &Rule| matches!(rule, Rule::Unmapped) && ways.alive(at).len() > 1;
         let leaf = match self.rule(ways, at).filter(|rule| !is_on_the_way(rule)) {
             Some(Rule::Unmapped) => Deed::Passing,
+            Some(Rule::Hidden) => return HIDDEN,
             Some(Rule::Open) => Deed::Open,
             Some(Rule::Link) => Deed::Link,
             Some(Rule::Embed(_)) => Deed::Embedded,
@@ -174,7 +176,7 @@ impl Compiled {
         let permits = |pattern: &Pattern<'_, Rule>| match pattern.rule {
             Rule::Category { category, .. } => release(category) == Release::Full,
             Rule::Open | Rule::Link => true,
-            Rule::Embed(_) => false,
+            Rule::Embed(_) | Rule::Hidden => false,
             Rule::Unmapped => passes,
         };
         let is_mapped = !matches!(leaf, Deed::Unmapped);
@@ -214,6 +216,8 @@ struct Act {
     whole: Deed,
     inside: Deed,
 }
+
+const HIDDEN: Act = Act { leaf: Deed::Withheld, nothing: Deed::Withheld, whole: Deed::Withheld, inside: Deed::Withheld };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
@@ -278,10 +282,11 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
         };
         (&field.path, rule)
     });
+    let hidden = shape.hidden.iter().map(|path| (path, Rule::Hidden));
     let links = shape.links.iter().map(|path| (path, Rule::Link));
     let open = shape.open.iter().filter(|path| !shape.links.contains(path)).map(|path| (path, Rule::Open));
     let mut patterns: Vec<Pattern<'_, Rule>> =
-        fields.chain(links).chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
+        hidden.chain(fields).chain(links).chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));

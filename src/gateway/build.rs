@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
 use super::governance::Candidate;
+use super::graphql::Plans;
 use super::report;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
@@ -126,6 +127,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         policies: Arc::clone(policies),
         catalog: config.catalog.clone(),
         cutters: Cutters::new(&config.catalog.shapes),
+        plans: Plans::default(),
         authenticator,
         upstreams,
         environment: config.gateway.environment,

@@ -348,7 +348,8 @@ impl Upstream {
         }
         let beginning = if whole.is_empty() { first } else { whole.freeze() };
         let received = beginning.len();
-        let limits = decode::Limits { bytes_max: self.settings.list_bytes_max.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
+        let limits =
+            decode::Limits { bytes_max: self.settings.list_bytes_max.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
         // An answer whose coding cannot be undone stays encoded, so that nobody reads it.
         let mut decoder = Decoder::of(&head.headers, limits).unwrap_or_default();
         let beginning = decoded(name, decoder.as_mut(), beginning)?;

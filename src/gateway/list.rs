@@ -50,6 +50,10 @@ const LIST_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How the answer of a route is read.
 pub(super) const fn reading(route: &Route) -> Reading {
+    if route.graphql.is_some() {
+        // Its errors are told beside all that was cut.
+        return Reading::Whole;
+    }
     match (&route.response, &route.customer) {
         (ResponsePlan::Stream { .. }, _) => Reading::Stream,
         // Whose it is stands somewhere in it.

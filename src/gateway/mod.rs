@@ -11,6 +11,7 @@ mod encode;
 mod explain;
 pub mod forward;
 mod governance;
+mod graphql;
 mod instance;
 mod judge;
 mod keep;

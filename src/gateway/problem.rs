@@ -12,6 +12,7 @@ pub enum Code {
     TokenInvalid,
     AmbiguousRequest,
     ParameterNotDeclared,
+    QueryRefused,
     RouteNotDeclared,
     MethodNotAllowed,
     MediaType,
@@ -80,6 +81,7 @@ impl Code {
                 "a query parameter is not declared for this route",
                 "leave it out, or ask the API's owner to declare it",
             ),
+            Self::QueryRefused => (400, "query-refused", "the GraphQL query cannot be judged", "send one query of declared fields, with its text"),
             Self::RouteNotDeclared => {
                 (404, "route-not-declared", "nothing is declared here", "check method and path; the API's owner can declare a route")
             }

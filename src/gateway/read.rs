@@ -16,6 +16,7 @@ use super::answer::{
     upstream_method, without_grounds,
 };
 use super::forward::{Reading, Unfiltered, forward};
+use super::graphql::{self, Body};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::list;
 use super::passed::response_headers;
@@ -39,7 +40,8 @@ pub(super) const ATTEMPTS_MAX: usize = 8;
 
 type Requested = (Identifier, Option<Standing>);
 
-pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+    let (mut routed, body) = graphql::read(call, routed, body).await?;
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let Some(shape) = routed.found.route.response.shape().cloned() else {
         return Err(refuse(denied(contact(&routed))));
@@ -77,7 +79,11 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
-async fn request_body(call: &Authenticated, routed: &Routed, body: Incoming) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+async fn request_body(call: &Authenticated, routed: &Routed, body: Body) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+    let body = match body {
+        Body::Judged(sent, selected) => return Ok((sent, selected)),
+        Body::Unread(body) => body,
+    };
     if !has_body(&call.method) {
         return Ok((NO_BODY, Vec::new()));
     }
@@ -115,7 +121,7 @@ fn head(
     let Some((_, standing)) = requested else {
         return Ok((Permitted::of_answer(entitled, &routed.asked), Entry::Intent { facts: Arc::clone(&routed.facts), groups: Vec::new() }, None));
     };
-    let categories = categories_with_embedded(shape, &routed.snapshot.catalog.shapes);
+    let categories = categories_with_embedded(shape, routed.shapes());
     let about = standing.as_ref().map_or(About::Unknown, About::Known);
     let judged = Arc::new(verdicts(&routed.snapshot.policies, &routed.asked, about, &categories));
     match Permitted::of_party(entitled, &routed.asked, shape, &judged) {
@@ -205,7 +211,7 @@ pub(super) async fn reserve(
 
 /// The same request under the configuration and policies that are active now.
 pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
-    let mut now = route(shared, &shared.snapshot(), call).map_err(|halt| match halt {
+    let now = route(shared, &shared.snapshot(), call).map_err(|halt| match halt {
         Halt::Refused(mut refusal) => {
             refusal.head = Some((head.index(), head.decision_id().to_string()));
             Halt::Refused(refusal)
@@ -226,6 +232,7 @@ pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed,
     if searches || customer_changed || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }
+    let mut now = graphql::again(now, before).map_err(|problem| Halt::refuse_of(&before.facts, head, problem, Vec::new()))?;
     now.selected_by.extend(before.selected_by.iter().copied());
     Ok(now)
 }
@@ -245,6 +252,7 @@ fn cut(
     if !unfiltered.is_plain_json() {
         return Err(unreadable());
     }
+    let answered = graphql::settled(routed, unfiltered).map_err(|problem| refuse(with_contact(problem, routed), Vec::new()))?;
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
         _ if error_plan(routed, unfiltered.status).is_some() => (plan(shared, routed, unfiltered.status).clone(), customer),
@@ -272,11 +280,11 @@ fn cut(
             Some((id, standing))
         }
     };
-    let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
+    let categories = plan.shape().map(|shape| categories_with_embedded(shape, routed.shapes())).unwrap_or_default();
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
     judging.links = Some((shared, routed));
-    let result = filter::cut(&unfiltered.body, &plan, &snapshot.cutters, &limits, &routed.selected_by, &mut judging);
+    let result = filter::cut(&unfiltered.body, &plan, routed.cutters(), &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     let mut groups = match &result {
         Ok(cut) => log_groups(&cut.report.groups, &basis.facts),
@@ -289,7 +297,7 @@ fn cut(
         report::mark(&mut groups);
     }
     match result {
-        Ok(cut) => Ok((cut, basis, groups)),
+        Ok(cut) => Ok((graphql::told(routed, answered, cut), basis, groups)),
         Err(error) => Err(refuse(uncut(routed, unfiltered.status, &error), groups)),
     }
 }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::accept::{Accepted, TraceContext, host_without_port};
 use super::forward::{Credentials, Outgoing, Reading, Upstream};
+use super::graphql;
 use super::judge::Asked;
 use super::pipeline::Halt;
 use super::premises::Premises;
@@ -75,6 +76,8 @@ pub(super) struct Routed {
     /// Categories that parameters select or order by.
     pub(super) selected_by: Vec<Category>,
     pub(super) upstream: Arc<Upstream>,
+    /// The query of a GraphQL route, once it is read: then `found.route` is what it comes to.
+    pub(super) graphql: Option<Arc<graphql::Asked>>,
 }
 
 /// The place of an API or route in the log when none was found.
@@ -166,7 +169,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         premises,
         shadow: shared.watch(),
     };
-    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
+    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream, graphql: None })
 }
 
 fn purpose(call: &Authenticated, found: &Found, snapshot: &Snapshot) -> Result<Purpose, Problem> {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
+use super::graphql::Plans;
 use super::shadow::{Shadow, Watch};
 use super::validator::Validators;
 use crate::audit::Log;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// By the catalog's shapes.
     pub cutters: Cutters,
+    /// Of GraphQL queries.
+    pub plans: Plans,
     pub authenticator: Authenticator,
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     pub environment: Environment,

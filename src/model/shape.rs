@@ -155,15 +155,19 @@ pub struct Shape {
     pub open: Vec<PathPattern>,
     /// URLs of the upstream: go with a released object as URLs of the gateway, or not at all.
     pub links: Vec<PathPattern>,
+    /// Asked for by the gateway alone: read, and never released.
+    pub hidden: Vec<PathPattern>,
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
+    /// Judged like those of `fields`, though no field of this shape has them.
+    pub also: Vec<Category>,
     pub fields: Vec<Field>,
     /// Report mode: what no path maps goes with an object of which everything is permitted.
     pub lets_unmapped_pass: bool,
 }
 
 impl Shape {
-    /// Categories of the shape's own fields, without embedded shapes, sorted and unique.
+    /// Categories that are judged for the shape itself, without embedded shapes, sorted and unique.
     #[must_use]
     pub fn categories(&self) -> Vec<Category> {
         let mut found: Vec<Category> = self
@@ -173,6 +177,7 @@ impl Shape {
                 FieldRule::Category { category, .. } => Some(category),
                 FieldRule::Embed(_) => None,
             })
+            .chain(self.also.iter().copied())
             .collect();
         found.sort();
         found.dedup();

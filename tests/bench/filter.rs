@@ -150,7 +150,9 @@ fn shape() -> Shape {
         several: Several::All,
         open: vec![path("id"), path("updatedAt")],
         links: Vec::new(),
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
         lets_unmapped_pass: false,
     }

@@ -28,6 +28,8 @@ mod forms;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod graphql;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod identity;

@@ -63,7 +63,9 @@ fn shape(name: &str, customer: &[&str], open: &[&str], fields: &[(&str, &str)]) 
         several: Several::All,
         open: paths(open),
         links: Vec::new(),
+        hidden: Vec::new(),
         needs: Vec::new(),
+        also: Vec::new(),
         fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
         lets_unmapped_pass: false,
     }

@@ -14,6 +14,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod graphql;
 pub(crate) mod people;
 pub(crate) mod raw;
 pub(crate) mod streamed;

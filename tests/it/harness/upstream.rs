@@ -23,6 +23,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::streamed::{Out, Pieces, Writer};
 
+/// A body from the request's.
+type Compute = Arc<dyn Fn(&Bytes) -> String + Send + Sync>;
+
 /// A planned answer.
 #[derive(Clone)]
 pub(crate) struct Plan {
@@ -33,6 +36,7 @@ pub(crate) struct Plan {
     gate: Option<Gate>,
     stream: Option<(Writer, Arc<AtomicUsize>)>,
     hook: Option<Arc<dyn Fn() + Send + Sync>>,
+    computed: Option<Compute>,
 }
 
 /// JSON without the white space between its parts; anything else as it is.
@@ -58,7 +62,7 @@ impl Plan {
 
     pub(crate) fn text(content_type: &str, body: &str) -> Self {
         let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Self { status: 200, headers, body: Bytes::copy_from_slice(body.as_bytes()), cut: false, gate: None, stream: None, hook: None }
+        Self { status: 200, headers, body: Bytes::copy_from_slice(body.as_bytes()), cut: false, gate: None, stream: None, hook: None, computed: None }
     }
 
     /// 200 with a JSON body of no announced length, written as it is asked for. The number counts the bytes that were taken.
@@ -90,6 +94,11 @@ impl Plan {
     /// Waits until the test lets it go.
     pub(crate) fn behind(self, gate: &Gate) -> Self {
         Self { gate: Some(gate.clone()), ..self }
+    }
+
+    /// 200 with a JSON body that depends on the request's.
+    pub(crate) fn computed(compute: impl Fn(&Bytes) -> String + Send + Sync + 'static) -> Self {
+        Self { computed: Some(Arc::new(compute)), ..Self::json("") }
     }
 
     /// Something to look at when the request has arrived.
@@ -196,11 +205,15 @@ impl Upstream {
         let target = head.uri.path_and_query().unwrap().as_str();
         let what = format!("{} {}", head.method, target.strip_prefix("/v7").unwrap_or(target));
         let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-        let plan = {
+        let sent = body.clone();
+        let mut plan = {
             let mut state = self.state.lock().unwrap();
             state.received.push(Received { what: what.clone(), headers: head.headers, body });
             state.plans.get(&what).cloned().unwrap_or_else(|| Plan::json(LOST).status(404))
         };
+        if let Some(compute) = &plan.computed {
+            plan.body = Bytes::from(compute(&sent));
+        }
         if let Some(hook) = &plan.hook {
             hook();
         }
