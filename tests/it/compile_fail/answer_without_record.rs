@@ -1,10 +1,12 @@
 // error[E0061]
 // No byte leaves without the entry that is durable for it.
-use consentry::filter::Filtered;
-use consentry::gateway::respond::Part;
+use std::sync::Arc;
 
-fn skip(filtered: Filtered) -> Part {
-    Part::new(filtered)
+use consentry::filter::Filtered;
+use consentry::gateway::respond::{Holds, Part};
+
+fn skip(filtered: Filtered, holds: Arc<dyn Holds>) -> Part {
+    Part::new(filtered, holds)
 }
 
 fn main() {}

@@ -1,16 +1,18 @@
 // The control: in order, everything compiles.
+use std::sync::Arc;
+
 use consentry::audit::Recorded;
 use consentry::filter::Filtered;
 use consentry::gateway::forward::{ForwardError, Outgoing, Unfiltered, Upstream, forward};
 use consentry::gateway::permit::Permitted;
-use consentry::gateway::respond::Part;
+use consentry::gateway::respond::{Holds, Part};
 
 async fn send(permitted: &Permitted, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
     forward(permitted, upstream, outgoing).await
 }
 
-fn release(filtered: Filtered, recorded: Recorded) -> Part {
-    Part::new(filtered, recorded)
+fn release(filtered: Filtered, recorded: Recorded, holds: Arc<dyn Holds>) -> Part {
+    Part::new(filtered, recorded, holds)
 }
 
 fn main() {
