@@ -250,7 +250,7 @@ pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next
     if head.bodiless && length > 0 && is_whole {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Some(content_type) = head.content_type.filter(|_| length > 0) {
+    if let Some(content_type) = head.content_type.filter(|_| length > 0 || !is_whole) {
         headers.insert(CONTENT_TYPE, content_type);
     }
     insert(headers, "consentry-decision", &head.decision);

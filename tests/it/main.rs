@@ -84,6 +84,8 @@ mod snapshots;
 #[cfg(test)]
 mod stops;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod traps;

@@ -81,6 +81,12 @@ impl Plan {
         Self { status, ..self }
     }
 
+    /// Under another content type.
+    pub(crate) fn typed(mut self, content_type: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "content-type");
+        self.header("content-type", content_type)
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
