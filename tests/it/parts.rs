@@ -566,7 +566,7 @@ async fn once_nothing_more_can_go_out_nobody_waits_for_the_upstream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_falls_silent_is_given_up() {
-    let world = ready(upstream_with(r#"timeouts = { connect = "2s", first_byte = "300ms", total = "60s" }"#)).await;
+    let world = ready(upstream_with(r#"timeouts = { connect = "2s", first_byte = "2s", total = "60s" }"#)).await;
     let (plan, _) = Plan::streamed(|out| async move {
         pieces(&out, format!("{{\"customers\":[{}", rows(0..MANY)).as_bytes()).await;
         out.gone().await;
