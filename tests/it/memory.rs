@@ -173,7 +173,8 @@ fn a_list_takes_no_memory_by_its_length() {
     assert!(after < before + (24 << 10), "{before} KiB became {after} KiB for a list of 48 MiB");
 }
 
-/// Some time with optimisation, and of no use without: `cargo test --release --test it -- --ignored --nocapture a_list_of_a_gigabyte`.
+/// `cargo test --release --test it -- --ignored --nocapture a_list_of_a_gigabyte`; or without `--release` and with the path of a
+/// release build in `GATEWAY_UNDER_TEST`. The debug build has some 55 MiB of program text in memory, which is not what this is about.
 #[test]
 #[ignore = "a gigabyte; for the release build"]
 fn a_list_of_a_gigabyte_passes_in_64_mib() {

@@ -363,7 +363,9 @@ async fn other_policies_in_mid_list_break_it_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_takes_too_long_is_broken_off() {
     let clock = ManualClock::at(SystemClock::shared().now());
-    let world = ready(gateway().clock(Arc::clone(&clock) as Arc<dyn Clock>)).await;
+    // The upstream may take longer.
+    let settings = upstream_with("timeouts = { connect = \"2s\", first_byte = \"20s\", total = \"2h\" }");
+    let world = ready(settings.clock(Arc::clone(&clock) as Arc<dyn Clock>)).await;
     let received = interrupted(&world, MANY, "h2", async || world.pass(&clock, Duration::from_secs(3_601)).await).await;
     assert_eq!(Err(format!("{{\"customers\":[{}", released(0..MANY)).len()), received.map(|text| text.len()));
     assert_eq!(json!(false), told(&world).await.1["complete"]);
@@ -533,8 +535,38 @@ async fn an_upstream_that_drips_has_no_more_time_than_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn once_nothing_more_can_go_out_nobody_waits_for_the_upstream() {
+    let world = ready(upstream_with("timeouts = { connect = \"2s\", first_byte = \"60s\", total = \"60s\" }")).await;
+    let (gate, gone) = (Gate::closed(), Gate::closed());
+    let (plan, _) = {
+        let gates = (gate.clone(), gone.clone());
+        Plan::streamed(move |out| {
+            let (gate, gone) = gates.clone();
+            async move {
+                pieces(&out, format!("{{\"customers\":[{}", rows(0..MANY)).as_bytes()).await;
+                gate.pass().await;
+                pieces(&out, format!(",{}", rows(0..MANY)).as_bytes()).await;
+                out.gone().await;
+                gone.pass().await;
+            }
+        })
+    };
+    world.upstream.on("GET /customers", plan);
+    let mut answer = world.client("crm").get(LIST).purpose(OUTREACH).begin().await;
+    gate.arrived().await;
+    world
+        .add_policy("@id(\"test-none\")\n@description(\"x\")\nforbid (principal, action, resource) when { context.purpose in Purpose::\"sales\" };")
+        .await;
+    gate.release();
+    read(&mut answer, &mut Vec::new(), usize::MAX).await.unwrap_err();
+    gone.arrived().await;
+    told(&world).await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_falls_silent_is_given_up() {
-    let world = ready(upstream_with(r#"timeouts = { connect = "2s", first_byte = "300ms", total = "60s" }"#)).await;
+    let world = ready(upstream_with(r#"timeouts = { connect = "2s", first_byte = "2s", total = "60s" }"#)).await;
     let (plan, _) = Plan::streamed(|out| async move {
         pieces(&out, format!("{{\"customers\":[{}", rows(0..MANY)).as_bytes()).await;
         out.gone().await;
@@ -579,7 +611,7 @@ async fn a_list_without_end_stops_at_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_route_that_changes_its_customer_meanwhile_refuses_what_was_asked_of_the_old_one() {
-    let world = Arc::new(ready(gateway()).await);
+    let world = Arc::new(ready(upstream_with("timeouts = { connect = \"2s\", first_byte = \"20s\", total = \"20s\" }")).await);
     let gate = Gate::closed();
     let body = format!("{{\"customers\":[{}]}}", rows(0..MANY));
     world.upstream.on("GET /customers", said(body, false).behind(&gate));
