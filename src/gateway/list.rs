@@ -153,7 +153,7 @@ pub(super) struct Taken {
 /// A part that is cut.
 pub(super) struct Piece {
     cut: Cut,
-    basis: Basis,
+    pub(super) basis: Basis,
     is_last: bool,
 }
 

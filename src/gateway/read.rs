@@ -228,11 +228,13 @@ pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed,
     }
     // A search body was judged by the parameters declared then; what is declared now may name other categories.
     let searches = before.found.route.search.is_some();
-    let customer_changed = now.found.route.customer != before.found.route.customer;
-    if searches || customer_changed || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
+    if searches || now.found.api.name != before.found.api.name || now.found.route.key != before.found.route.key {
         return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
     }
     let mut now = graphql::again(now, before).map_err(|problem| Halt::refuse_of(&before.facts, head, problem, Vec::new()))?;
+    if now.found.route.customer != before.found.route.customer {
+        return Err(Halt::refuse_of(&before.facts, head, Code::RouteNotDeclared, Vec::new()));
+    }
     now.selected_by.extend(before.selected_by.iter().copied());
     Ok(now)
 }

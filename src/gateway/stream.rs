@@ -113,7 +113,13 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
         place.is_anew = true;
         place.routed.asked.now = place.shared.clock.now();
         let mut flow = place.flow();
-        let Cutting { cut, mut basis, recording, is_last } = place.record(place.next(&mut flow, source, Some(GATHER)).await?)?;
+        let piece = place.next(&mut flow, source, Some(GATHER)).await?;
+        if !place.holds(&piece.basis) {
+            // It waited for the end of a record, and something changed meanwhile.
+            source.again();
+            continue;
+        }
+        let Cutting { cut, mut basis, recording, is_last } = place.record(piece)?;
         let recorded = recording.durable().await?;
         if place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis) {
             source.let_go();
