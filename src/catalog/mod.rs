@@ -23,7 +23,7 @@ use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
 
 pub use ids::{IdError, IdSpace, Normalise};
 pub use param::{Accepts, Param, ParamError, Selection, judge};
-pub use route::{Customer, Found, Route};
+pub use route::{ByBody, Customer, Dialect, Found, LookupCall, Route, When};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use template::Template;
 
@@ -86,23 +86,24 @@ impl Catalog {
     /// The one route for a method and target. HEAD is judged as GET unless a HEAD route is declared.
     ///
     /// # Errors
-    /// [`RouteError`]; unknown methods are never matched.
+    /// [`RouteError`]; unknown methods are never matched, nor are routes that only a body tells apart.
     pub fn find(&self, method: &Method, target: &Target) -> Result<Found, RouteError> {
-        let api = self.apis.iter().filter(|api| target.rest(&api.prefix).is_some()).max_by_key(|api| api.prefix.len());
-        let Some((api, rest)) = api.and_then(|api| Some((api, target.rest(&api.prefix)?))) else {
-            return Err(RouteError::NotDeclared);
-        };
+        self.find_said(method, target, None)
+    }
+
+    /// As [`Self::find`]. `said`: the member of the body that [`Self::by_body`] asked for.
+    ///
+    /// # Errors
+    /// [`RouteError`]
+    pub fn find_said(&self, method: &Method, target: &Target, said: Option<&str>) -> Result<Found, RouteError> {
+        let (api, rest) = self.below(target).ok_or(RouteError::NotDeclared)?;
         let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
-        let best = |wanted: &Method| {
-            let of_method = matching.iter().filter(|route| route.method == *wanted);
-            of_method.max_by(|a, b| a.template.specificity().cmp(&b.template.specificity()))
-        };
-        let head_as_get = || (*method == Method::HEAD).then(|| best(&Method::GET)).flatten();
-        let found = best(method).or_else(head_as_get);
-        if let Some((route, params)) = found.and_then(|route| Some((route, route.template.captures(rest)?))) {
+        let best = best(&matching, method);
+        let is_said = |route: &&&Arc<Route>| route.when.as_ref().is_none_or(|when| said == Some(when.value.as_str()));
+        if let Some((route, params)) = best.iter().find(is_said).and_then(|route| Some((*route, route.template.captures(rest)?))) {
             return Ok(Found::new(Arc::clone(api), Arc::clone(route), params, rest, target));
         }
-        if matching.is_empty() {
+        if matching.is_empty() || !best.is_empty() {
             return Err(RouteError::NotDeclared);
         }
         let mut allowed: Vec<Method> = matching.iter().map(|route| route.method.clone()).collect();
@@ -114,6 +115,22 @@ impl Catalog {
         Err(RouteError::MethodNotAllowed { allowed })
     }
 
+    /// What has to be read of the body first; `None` when method and target suffice.
+    #[must_use]
+    pub fn by_body(&self, method: &Method, target: &Target) -> Option<ByBody> {
+        let (api, rest) = self.below(target)?;
+        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
+        // The configuration sees to it that all of them agree.
+        let first = *best(&matching, method).first()?;
+        first.when.as_ref().map(|when| ByBody { api: api.name, dialect: first.dialect, member: when.member.clone() })
+    }
+
+    /// The API of a target, and what stands below its prefix.
+    fn below<'t>(&self, target: &'t Target) -> Option<(&Arc<Api>, &'t [String])> {
+        let api = self.apis.iter().filter(|api| target.rest(&api.prefix).is_some()).max_by_key(|api| api.prefix.len())?;
+        Some((api, target.rest(&api.prefix)?))
+    }
+
     #[must_use]
     pub fn space(&self, space: Space) -> Option<&Arc<IdSpace>> {
         self.spaces.get(&space)
@@ -123,6 +140,18 @@ impl Catalog {
     pub fn api(&self, name: ApiName) -> Option<&Arc<Api>> {
         self.apis.iter().find(|api| api.name == name)
     }
+}
+
+/// The routes of the most specific template: one, or those that a member of the body tells apart.
+fn best<'r>(matching: &[&'r Arc<Route>], method: &Method) -> Vec<&'r Arc<Route>> {
+    let of = |wanted: &Method| -> Vec<&'r Arc<Route>> { matching.iter().copied().filter(|route| route.method == *wanted).collect() };
+    let mut routes = of(method);
+    if routes.is_empty() && *method == Method::HEAD {
+        routes = of(&Method::GET);
+    }
+    let most = routes.iter().map(|route| route.template.specificity()).max();
+    routes.retain(|route| Some(route.template.specificity()) == most);
+    routes
 }
 
 #[cfg(test)]

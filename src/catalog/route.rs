@@ -8,7 +8,7 @@ use super::param::{Param, ParamError, Selection, judge};
 use super::target::{Target, canonical_path, canonical_query};
 use super::template::Template;
 use super::{Api, Place};
-use crate::model::{Action, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
+use crate::model::{Action, ApiName, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
 
 /// Where the id of the customer stands.
 #[derive(Clone, Debug)]
@@ -28,7 +28,8 @@ pub enum Customer {
     /// Not in the request: the shape finds it in the answer, object or rows.
     Answer,
     /// `lookup = "GET /tickets/{id}"`: before a write the gateway reads this route of the same API, unreleased; its shape names the customer.
-    Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape> },
+    /// `call`: it is a JSON-RPC call, too.
+    Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape>, call: Option<LookupCall> },
     /// `new:response:id`: the id answered becomes a party. `matches` are written members, each with its id space, that look up
     /// tombstones and stops first.
     New { id: PathPattern, space: Space, matches: Vec<(PathPattern, Space)> },
@@ -36,13 +37,50 @@ pub enum Customer {
     None,
 }
 
+/// How the record of a JSON-RPC write is looked up: by another method, with these members of what is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupCall {
+    pub method: String,
+    pub params: Vec<String>,
+}
+
+/// The protocol that a route speaks on top of HTTP and JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    Plain,
+    /// <https://www.jsonrpc.org/specification>, version 2.0.
+    JsonRpc,
+}
+
+impl Dialect {
+    pub const ALL: [(&'static str, Self); 2] = [("plain", Self::Plain), ("json-rpc", Self::JsonRpc)];
+}
+
+/// `when = { method = "getCustomer" }`: one of several routes with one method and path, told apart by a member of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct When {
+    pub member: String,
+    pub value: String,
+}
+
+/// What has to be read of a body before its route is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByBody {
+    pub api: ApiName,
+    pub dialect: Dialect,
+    pub member: String,
+}
+
 /// An `[[api.route]]`.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// `GET /sobjects/Contact/{id}`
+    /// `GET /sobjects/Contact/{id}`, `POST /rpc#getCustomer`
     pub key: RouteKey,
     pub method: Method,
     pub template: Template,
+    pub dialect: Dialect,
+    pub when: Option<When>,
     pub action: Action,
     pub customer: Customer,
     /// Parameters of the query; the one that names the customer is among them.
@@ -50,6 +88,7 @@ pub struct Route {
     /// A written body.
     pub request: Option<RequestPlan>,
     /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
+    /// Beside `request`, of a deletion by POST: `request` says what is deleted, this is what is sent.
     pub search: Option<Vec<Param>>,
     pub response: ResponsePlan,
     /// Departments that may call; empty = all (policies decide).

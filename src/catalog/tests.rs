@@ -12,6 +12,8 @@ fn route(text: &str, params: &[&str]) -> Arc<Route> {
         key: RouteKey::intern(text),
         method: method.parse().unwrap(),
         template: Template::parse(path).unwrap(),
+        dialect: Dialect::Plain,
+        when: None,
         action: Action::Read,
         customer: Customer::None,
         params: params.iter().map(declared).collect(),
@@ -296,7 +298,7 @@ fn a_lookup_cannot_climb() {
     };
     let mut patch = Route::clone(&route("PATCH /Quotes({id})", &[]));
     let (key, template) = (RouteKey::intern("GET /quotes/{id}"), Template::parse("/quotes/{id}").unwrap());
-    patch.customer = Customer::Lookup { route: key, template, at: PathPattern::default(), shape: Arc::new(shape) };
+    patch.customer = Customer::Lookup { route: key, template, at: PathPattern::default(), shape: Arc::new(shape), call: None };
     let catalog = catalog_of("/sales", vec![Arc::new(patch)]);
     let lookup = |target: &str| catalog.find(&Method::PATCH, &Target::parse(target).unwrap()).unwrap().lookup_target("/v1");
     assert_eq!(lookup("/sales/Quotes(7)").as_deref(), Some("/v1/quotes/7"));

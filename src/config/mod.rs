@@ -18,12 +18,15 @@ mod params;
 mod read;
 mod response;
 mod routes;
+mod rpc;
 mod runtime;
 mod settings;
 mod shapes;
 mod upstreams;
 mod values;
 
+#[cfg(test)]
+mod routed_tests;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]

@@ -8,9 +8,9 @@ use super::apis::{department, place};
 use super::customer::Rules;
 use super::params;
 use super::read::Value;
-use super::response;
 use super::shapes::Names;
-use crate::catalog::{Accepts, Catalog, Customer, Param, Route, Template};
+use super::{response, rpc};
+use crate::catalog::{Accepts, Catalog, Customer, Dialect, Param, Route, Template, When};
 use crate::model::{Action, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
 
 const METHODS: [(&str, Method); 5] =
@@ -18,32 +18,41 @@ const METHODS: [(&str, Method); 5] =
 const ACTIONS: [(&str, Action); 5] =
     [("read", Action::Read), ("create", Action::Create), ("update", Action::Update), ("delete", Action::Delete), ("export", Action::Export)];
 
+/// The value becomes part of the route's name.
+const WHEN_BYTES_MAX: usize = 128;
+
 /// A route whose `lookup`, if it has one, is not resolved yet. `route` is `None` after a mistake.
 pub(super) struct Draft<'a> {
     /// The value of `match`.
     pub(super) head: Value<'a>,
     pub(super) method: Method,
     pub(super) template: Template,
+    pub(super) dialect: Dialect,
+    pub(super) when: Option<When>,
     pub(super) key: RouteKey,
     pub(super) lookup: Option<Value<'a>>,
     pub(super) route: Option<Route>,
 }
 
-/// `request = { shape = … }` or `{ params = … }`.
+/// `request = { shape = … }` or `{ params = … }`; of a deletion by POST both.
 pub(super) struct Request<'a> {
     pub(super) plan: Option<RequestPlan>,
     pub(super) params: Option<Value<'a>>,
 }
 
-pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
+/// `dialect`: of the API.
+pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
     let mut table = value.table("`[[api.route]]`")?;
     let head = table.need("match");
     let parsed = head.and_then(parse_head);
+    let dialect = table.opt("dialect").map_or(Some(dialect), self::dialect);
+    let when_place = table.opt("when");
+    let when = when_place.map(when);
     let action = table.opt("action");
     let request_place = table.opt("request");
     let request = request_place.map(|v| request(v, names, catalog));
     let response_place = table.opt("response");
-    let response = response_place.and_then(|v| response::read(v, names, catalog));
+    let mut response = response_place.and_then(|v| response::read(v, names, catalog));
     // Without a response that can be read, field names of parameters cannot be judged.
     let known = response.as_ref().map(ResponsePlan::shape);
     let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, known));
@@ -54,7 +63,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     let lookup = table.opt("lookup");
     let departments_place = table.opt("departments");
     let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
-    table.later(&["when", "dialect", "stream", "budget", "mode", "report"]);
+    table.later(&["stream", "budget", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     if let Some(empty) = departments_place.filter(|v| v.list_is_empty()) {
@@ -63,7 +72,19 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
 
     let head = head?;
     let (method, template) = parsed?;
-    let key = RouteKey::intern(&format!("{method} {template}"));
+    let (dialect, when) = (dialect?, when.map_or(Some(None), |read| read.map(Some))?);
+    if let (Some(place), true) = (when_place, method != Method::POST) {
+        place.error_help(format!("a {method} has no body that could tell routes apart"), "`when` belongs to a POST");
+        return None;
+    }
+    if dialect == Dialect::JsonRpc {
+        rpc::judge(head, &method, when.as_ref(), when_place)?;
+        rpc::complete(response_place, response.as_mut());
+    }
+    let key = RouteKey::intern(&match &when {
+        Some(When { value, .. }) => format!("{method} {template}#{value}"),
+        None => format!("{method} {template}"),
+    });
     let action = match action {
         Some(written) => written.word("action", &ACTIONS).filter(|action| fits(written, &method, *action)),
         None => Some(default_action(&method)),
@@ -73,6 +94,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
         key,
         method: &method,
         template: &template,
+        dialect,
         action: action.unwrap_or_else(|| default_action(&method)),
         request_place,
         request: request.as_ref().and_then(Option::as_ref),
@@ -84,6 +106,16 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     };
     let customer = rules.customer(customer_place, lookup);
     rules.bodies(customer.as_ref());
+    if dialect == Dialect::JsonRpc {
+        rpc::errors(response_place, response.as_ref(), customer.as_ref().filter(|_| lookup.is_none()));
+    }
+    if let (Some(When { member, .. }), Some(place), Some(plan)) = (when.as_ref().filter(|_| dialect == Dialect::Plain), when_place, written(&request))
+    {
+        let path = PathPattern(vec![Step::Member(member.clone())]);
+        if !plan.shape.open.contains(&path) && !plan.shape.fields.iter().any(|field| field.path == path) {
+            place.error_help(format!("`{member}` is no member of shape `{}`: every write would be refused", plan.shape.name), "add it to `open`");
+        }
+    }
 
     let route = (|| {
         let (mut params, mut search) = (query?, search.map_or(Some(None), |read| read.map(Some))?);
@@ -92,10 +124,14 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
         if let Customer::Query { param, .. } = &customer {
             declare(&mut params, param);
         }
-        if let (Customer::Request { path: PathPattern(steps), .. }, Some(search)) = (&customer, &mut search)
-            && let [Step::Member(name)] = steps.as_slice()
-        {
-            declare(search, name);
+        if let (Customer::Request { path, .. }, Some(search)) = (&customer, &mut search) {
+            declare(search, &path.to_string());
+        }
+        // Outside JSON-RPC, where it belongs to the envelope, the member that tells routes apart is one of the body's.
+        if let (Some(When { member, value }), Some(search), Dialect::Plain) = (&when, &mut search, dialect) {
+            let accepts = Accepts::OneOf(vec![value.clone()]);
+            search.retain(|param| param.name != *member);
+            search.push(Param { name: member.clone(), accepts, categories: Vec::new() });
         }
         if let (Customer::Response { .. }, ResponsePlan::Object { subject, .. }) = (&customer, &mut plan) {
             *subject = Subject::Request;
@@ -106,6 +142,8 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             key,
             method: method.clone(),
             template: template.clone(),
+            dialect,
+            when: when.clone(),
             action: action?,
             customer,
             params,
@@ -117,13 +155,38 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             place,
         })
     })();
-    Some(Draft { head, method, template, key, lookup, route })
+    Some(Draft { head, method, template, dialect, when, key, lookup, route })
+}
+
+fn written<'r>(request: &'r Option<Option<Request<'_>>>) -> Option<&'r RequestPlan> {
+    request.as_ref()?.as_ref()?.plan.as_ref()
 }
 
 fn declare(params: &mut Vec<Param>, name: &str) {
     if !params.iter().any(|param| param.name == name) {
         params.push(Param { name: name.to_owned(), accepts: Accepts::Any, categories: Vec::new() });
     }
+}
+
+/// The protocol that an API or a route speaks.
+pub(super) fn dialect(value: Value<'_>) -> Option<Dialect> {
+    value.word("dialect", &Dialect::ALL)
+}
+
+/// `{ method = "getCustomer" }`
+fn when(value: Value<'_>) -> Option<When> {
+    let table = value.table("`when`")?;
+    let entries = table.named();
+    let [(member, _, wanted)] = entries.as_slice() else {
+        value.error_help("routes are told apart by one member of the body", "write `{ method = \"getCustomer\" }`");
+        return None;
+    };
+    let text = wanted.str()?;
+    if text.len() > WHEN_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        wanted.error(format!("expected at most {WHEN_BYTES_MAX} characters of ASCII without blanks"));
+        return None;
+    }
+    Some(When { member: (*member).to_owned(), value: text.to_owned() })
 }
 
 fn parse_head(value: Value<'_>) -> Option<(Method, Template)> {
@@ -177,10 +240,10 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
     let masked_drop = masked.map_or(Some(false), |v| v.word("rule", &[("refuse", false), ("drop", true)]));
     let put_merge = put.map_or(Some(false), |v| v.word("rule", &[("replace", false), ("merge", true)]));
     match (shape, params) {
-        (Some(shape), None) => {
+        (Some(shape), params) => {
             let name = names.shape(shape)?;
             let shape = Arc::clone(catalog.shapes.get(&name)?);
-            Some(Request { plan: Some(RequestPlan { shape, masked_drop: masked_drop?, put_merge: put_merge? }), params: None })
+            Some(Request { plan: Some(RequestPlan { shape, masked_drop: masked_drop?, put_merge: put_merge? }), params })
         }
         (None, Some(params)) => {
             for place in [masked, put].into_iter().flatten() {
@@ -188,7 +251,7 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
             }
             Some(Request { plan: None, params: Some(params) })
         }
-        _ => {
+        (None, None) => {
             value.error("a request has either a `shape`, which is written, or `params`, which only select");
             None
         }

@@ -50,11 +50,11 @@ pub fn cut(
     let (text, report) = match plan {
         ResponsePlan::Empty => return Ok(Cut { filtered: Filtered::empty(), report: Report::default() }),
         ResponsePlan::Free { .. } => return Err(Unreadable::ContentType.into()),
-        ResponsePlan::Open { open } => cut_open(parse(body, limits, Sender::Upstream)?.root()?, open)?,
-        ResponsePlan::Object { at, shape, subject } => {
+        ResponsePlan::Open { open } => open_members(parse(body, limits, Sender::Upstream)?.root()?, open)?,
+        ResponsePlan::Object { at, shape, subject, open } => {
             let tape = parse(body, limits, Sender::Upstream)?;
             let cutter = Cutter { shapes, judge, selected_by, notes: Notes::default(), trail: Trail::default(), single: true, error: false };
-            cut_object(tape.root()?, at, shape, *subject, cutter)?
+            cut_object(tape.root()?, (at, open), shape, *subject, cutter)?
         }
         ResponsePlan::Rows { rows, shape, counts, open, rows_max } => {
             let tape = parse(body, limits, Sender::Upstream)?;
@@ -65,7 +65,16 @@ pub fn cut(
     Ok(Cut { filtered: Filtered(Bytes::from(text)), report })
 }
 
-fn cut_open(root: Value<'_>, open: &[PathPattern]) -> Result<(String, Report), CutError> {
+/// Cuts a body to members that carry no customer data.
+///
+/// # Errors
+/// [`CutError::Unreadable`]
+pub fn cut_open(body: &Bytes, open: &[PathPattern], limits: &Limits) -> Result<Filtered, CutError> {
+    let (text, _) = open_members(parse(body, limits, Sender::Upstream)?.root()?, open)?;
+    Ok(Filtered(Bytes::from(text)))
+}
+
+fn open_members(root: Value<'_>, open: &[PathPattern]) -> Result<(String, Report), CutError> {
     let nothing = match root.kind() {
         Kind::Object => "{}",
         Kind::Array => "[]",
@@ -82,7 +91,7 @@ fn cut_open(root: Value<'_>, open: &[PathPattern]) -> Result<(String, Report), C
 
 fn cut_object<'t>(
     root: Value<'t>,
-    at: &PathPattern,
+    (at, open): (&PathPattern, &[PathPattern]),
     shape: &Shape,
     subject: Subject,
     mut cutter: Cutter<'_, '_, 't>,
@@ -108,7 +117,9 @@ fn cut_object<'t>(
     }
     let mut envelope = Envelope { notes: cutter.notes, parts: VecDeque::from([text]), ..Envelope::default() };
     let mut out = String::new();
-    envelope.value(root, &[&Pattern { steps: at.0.as_slice().into(), rule: Outer::Part }], 0, &mut out);
+    let open = open.iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Outer::Open });
+    let patterns: Vec<_> = std::iter::once(Pattern { steps: at.0.as_slice().into(), rule: Outer::Part }).chain(open).collect();
+    envelope.value(root, &patterns.iter().collect::<Vec<_>>(), 0, &mut out);
     let mut report = envelope.notes.into_report();
     match outcome {
         Outcome::NoSubject => Err(CutError::SubjectAbsent),

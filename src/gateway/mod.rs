@@ -4,6 +4,7 @@
 mod accept;
 mod answer;
 pub mod build;
+mod call;
 mod check;
 mod explain;
 pub mod forward;

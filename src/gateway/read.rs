@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::accept::read_json;
 use super::answer::{
     contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
     upstream_method, without_grounds,
 };
+use super::call::{self, Answered};
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
@@ -33,7 +33,7 @@ const ATTEMPTS_MAX: usize = 8;
 
 type Requested = (Identifier, Option<Standing>);
 
-pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed: Routed, body: Option<Incoming>) -> Result<Response<Reply>, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let Some(shape) = routed.found.route.response.shape().cloned() else {
         return Err(refuse(denied(contact(&routed))));
@@ -56,18 +56,22 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
 
     let hide_404 = requested.is_none();
     let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
+    let recorded = match call::look_at(shared, call, &routed, recorded, &unfiltered, requested.is_some())? {
+        Answered::Result(recorded) => recorded,
+        Answered::Error(told) => return Ok(*told),
+    };
     release(shared, call, routed, recorded, unfiltered, requested.map(|(id, _)| id), covered).await
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
-async fn request_body(call: &Authenticated, routed: &Routed, body: Incoming) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+async fn request_body(call: &Authenticated, routed: &Routed, body: Option<Incoming>) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
     if !has_body(&call.method) {
         return Ok((NO_BODY, Vec::new()));
     }
     let limits = routed.snapshot.limits;
-    let raw = read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await?;
+    let raw = call::body(call, body, limits.request_body_timeout).await?;
     let declared = routed.found.route.search.as_deref().unwrap_or_default();
-    judged_search(&raw, declared)?.map_err(|error| parameter_problem(&error))
+    judged_search(&raw, declared, routed.found.route.dialect)?.map_err(|error| parameter_problem(&error))
 }
 
 pub(super) fn look_up(shared: &Shared, routed: &Routed, customer: Option<Identifier>) -> Result<Option<Requested>, Halt> {
@@ -268,7 +272,9 @@ fn cut(
 
 fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
     match plan {
-        ResponsePlan::Object { at, shape, .. } => ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request },
+        ResponsePlan::Object { at, shape, open, .. } => {
+            ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request, open: open.clone() }
+        }
         other @ (ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Rows { .. }) => other.clone(),
     }
 }

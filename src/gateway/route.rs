@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
 use super::accept::{Accepted, TraceContext, host_without_port};
+use super::call::Said;
 use super::forward::{Credentials, Outgoing, Upstream};
 use super::judge::Asked;
 use super::pipeline::Halt;
@@ -32,6 +33,8 @@ pub(super) struct Authenticated {
     pub(super) request_no: u64,
     pub(super) started: Duration,
     pub(super) body_max: usize,
+    /// The body, when the route can only be found by it; or why it could not be read.
+    pub(super) said: Option<Result<Said, Problem>>,
 }
 
 impl std::fmt::Debug for Authenticated {
@@ -61,7 +64,8 @@ pub(super) async fn authenticate(
         }
     })?;
     let Accepted { method, target, host, headers, body, trace, .. } = accepted;
-    Ok((Authenticated { method, target, host, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
+    let request_no = shared.next_request();
+    Ok((Authenticated { method, target, host, headers, trace, principal, request_no, started, body_max, said: None }, body))
 }
 
 /// A request whose route, purpose and parameters are declared and registered.
@@ -109,7 +113,15 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         mandate: mandate(vocabulary, caller, &Premises::default()),
         grant: None,
     };
-    let found = match snapshot.catalog.find(&call.method, &call.target) {
+    if let Some(by_body) = snapshot.catalog.by_body(&call.method, &call.target) {
+        facts.api = by_body.api;
+    }
+    let said = match &call.said {
+        None => None,
+        Some(Ok(said)) => said.told.as_deref(),
+        Some(Err(problem)) => return Err(Halt::refuse(facts, problem.clone())),
+    };
+    let found = match snapshot.catalog.find_said(&call.method, &call.target, said) {
         Ok(found) => found,
         Err(RouteError::NotDeclared) => return Err(Halt::refuse(facts, Code::RouteNotDeclared)),
         Err(RouteError::MethodNotAllowed { allowed }) => {
@@ -257,7 +269,7 @@ impl Routed {
         if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
             headers.insert(http::header::AUTHORIZATION, token.clone());
         }
-        Outgoing { method, path, headers, body, traceparent: call.trace.header() }
+        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header() }
     }
 }
 

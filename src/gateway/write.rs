@@ -7,19 +7,20 @@ use bytes::Bytes;
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::accept::read_json;
 use super::answer::{contact, content_type, cut_problem, denied, limits, note_drift, record_part, response_headers, single_group, success};
-use super::forward::{Unfiltered, forward, look_up as forward_lookup};
+use super::call::{self, Answered};
+use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
 use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body, record};
 use super::problem::{Code, Details, Problem};
 use super::read::look_up;
 use super::respond::{Head, Part, Reply, answer};
-use super::route::{Authenticated, Routed};
+use super::route::{Authenticated, Routed, parameter_problem};
+use super::search::judged_search;
 use super::state::Shared;
 use crate::audit::{Entry, Group, Recorded};
-use crate::catalog::Customer;
+use crate::catalog::{Customer, LookupCall};
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
 use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Several, Shape, Verdicts};
@@ -37,7 +38,7 @@ enum Target {
     },
 }
 
-pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Option<Incoming>) -> Result<Response<Reply>, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let Some(plan) = routed.found.route.request.clone() else {
         return Err(refuse(denied(contact(&routed))));
@@ -45,13 +46,14 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let entitled = entitle(&routed, &plan.shape)?;
     let raw = if has_body(&call.method) {
         let limits = routed.snapshot.limits;
-        read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await.map_err(refuse)?
+        call::body(call, body, limits.request_body_timeout).await.map_err(refuse)?
     } else {
         NO_BODY
     };
-    let written = match call.method {
-        Method::DELETE => None,
-        _ => Some(filter::read_write(&raw, &plan, &limits(&routed)).map_err(|error| {
+    let deletion = deletion(call, &routed, &raw)?;
+    let written = match deletion {
+        Some(_) => None,
+        None => Some(filter::read_write(&raw, &plan, &limits(&routed)).map_err(|error| {
             tracing::debug!(%error, "a written body cannot be read");
             refuse(Code::AmbiguousRequest.into())
         })?),
@@ -62,8 +64,23 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     }
     consent_available(shared, call, &routed)?;
     let target = target(shared, call, &routed, &entitled, &raw).await?;
-    let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
+    let mut judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
+    if let Some(sent) = deletion {
+        judged.body = sent;
+    }
     send(shared, call, &routed, &plan, target, judged).await
+}
+
+/// What is sent of a deletion, which has no written members: nothing, or by POST the parameters that name the record.
+fn deletion(call: &Authenticated, routed: &Routed, raw: &Bytes) -> Result<Option<Bytes>, Halt> {
+    let route = &routed.found.route;
+    if call.method == Method::DELETE {
+        return Ok(Some(NO_BODY));
+    }
+    let Some(declared) = route.search.as_deref().filter(|_| route.action == Action::Delete) else { return Ok(None) };
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let (sent, _) = judged_search(raw, declared, route.dialect).map_err(refuse)?.map_err(|error| refuse(parameter_problem(&error)))?;
+    Ok(Some(sent))
 }
 
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
@@ -129,8 +146,8 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             }
             Ok(Target::New { matches: found })
         }
-        Customer::Lookup { at, shape, .. } => {
-            let id = looked_up(call, routed, entitled, at, shape).await?;
+        Customer::Lookup { at, shape, call: by, .. } => {
+            let id = looked_up(call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
@@ -154,14 +171,24 @@ async fn looked_up(
     call: &Authenticated,
     routed: &Routed,
     entitled: &Entitled,
-    at: &crate::model::PathPattern,
-    shape: &Shape,
+    (at, shape): (&crate::model::PathPattern, &Shape),
+    by: Option<&LookupCall>,
+    raw: &Bytes,
 ) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
-    let outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    let outgoing = match by {
+        None => routed.outgoing(call, path, Method::GET, NO_BODY),
+        Some(by) => {
+            let body = call::lookup_body(&by.method, &by.params, raw, &limits(routed)).map_err(refuse)?;
+            Outgoing { body, ..routed.outgoing(call, path, Method::POST, NO_BODY) }
+        }
+    };
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
     let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
+    if by.is_some() && !call::is_record(&answer, &limits(routed)) {
+        return Err(refuse(denied(contact(routed))));
+    }
     let unreadable = || refuse(Code::UpstreamUnreadable.into());
     // Of several persons the first speaks for the object as a whole, if each speaks for what is theirs.
     let main = match (shape.customer.as_slice(), shape.several) {
@@ -276,6 +303,10 @@ async fn send(
     let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
     let unfiltered = success(result, false).map_err(of)?;
+    let head = match call::look_at(shared, call, routed, head, &unfiltered, true)? {
+        Answered::Result(head) => head,
+        Answered::Error(told) => return Ok(*told),
+    };
     let requested = match target {
         Target::OnRecord { id, .. } => Some(id),
         Target::New { matches } => Some(link(shared, routed, &head, &unfiltered, matches).await?),
@@ -337,7 +368,7 @@ async fn release(
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
     let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
-    let filtered = if holds { filtered } else { Filtered::empty() };
+    let filtered = call.done(if holds { filtered } else { Filtered::empty() });
     note_drift(routed, shared, &report);
     shared.metrics.decided("permit");
     let ending = Ending {

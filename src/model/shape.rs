@@ -208,8 +208,8 @@ pub enum ResponsePlan {
     Free { content_types: Vec<String> },
     /// Only these members, which carry no customer data.
     Open { open: Vec<PathPattern> },
-    /// One object at `at` (empty path = the whole body).
-    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject },
+    /// One object at `at` (empty path = the whole body); beside it only `open` members pass.
+    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject, open: Vec<PathPattern> },
     /// Rows at `rows` (ends with `Items`); beside them only `counts` and `open` members pass.
     Rows { rows: PathPattern, shape: Arc<Shape>, counts: Vec<(PathPattern, CountRule)>, open: Vec<PathPattern>, rows_max: Option<u32> },
 }

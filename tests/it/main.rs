@@ -8,6 +8,8 @@ mod bench;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;

@@ -141,7 +141,7 @@ fn cutters(plan: &ResponsePlan, others: &[&Shape]) -> Cutters {
 }
 
 fn object_plan(shape: &Shape) -> ResponsePlan {
-    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer }
+    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer, open: Vec::new() }
 }
 
 fn rows_plan(rows: &str, shape: &Shape, counts: &[(&str, CountRule)], open: &[&str]) -> ResponsePlan {
