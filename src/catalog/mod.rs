@@ -7,8 +7,12 @@
 //!
 //! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
 
+mod fields;
 mod ids;
+mod json_api;
+mod odata;
 mod param;
+mod reading;
 mod route;
 mod target;
 mod template;
@@ -21,8 +25,11 @@ use http::{HeaderName, Method};
 
 use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
 
+pub use fields::{Fields, Names};
 pub use ids::{IdError, IdSpace, Normalise};
-pub use param::{Accepts, Param, ParamError, Selection, judge};
+pub use json_api::roots as json_api_roots;
+pub use param::{Accepts, FIELD, JudgedParams, NameStyle, OPERATOR, Param, ParamError, Selection, judge};
+pub use reading::Reading;
 pub use route::{ByBody, Customer, Dialect, Found, LookupCall, Route, When};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use template::Template;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::param::{Param, ParamError, Selection, judge};
+use super::param::{JudgedParams, Param, ParamError, judge};
+use super::reading::Reading;
 use super::target::{Target, canonical_path, canonical_query};
 use super::template::Template;
 use super::{Api, Place};
@@ -51,10 +52,15 @@ pub enum Dialect {
     Plain,
     /// <https://www.jsonrpc.org/specification>, version 2.0.
     JsonRpc,
+    /// <https://docs.oasis-open.org/odata/odata/v4.01/odata-v4.01-part2-url-conventions.html>
+    OData,
+    /// <https://jsonapi.org/format/1.1/>
+    JsonApi,
 }
 
 impl Dialect {
-    pub const ALL: [(&'static str, Self); 2] = [("plain", Self::Plain), ("json-rpc", Self::JsonRpc)];
+    pub const ALL: [(&'static str, Self); 4] =
+        [("plain", Self::Plain), ("json-rpc", Self::JsonRpc), ("odata", Self::OData), ("json-api", Self::JsonApi)];
 }
 
 /// `when = { method = "getCustomer" }`: one of several routes with one method and path, told apart by a member of the body.
@@ -85,12 +91,16 @@ pub struct Route {
     pub customer: Customer,
     /// Parameters of the query; the one that names the customer is among them.
     pub params: Vec<Param>,
+    /// Query options that the dialect reads by itself.
+    pub reading: Option<Reading>,
     /// A written body.
     pub request: Option<RequestPlan>,
     /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
     /// Beside `request`, of a deletion by POST: `request` says what is deleted, this is what is sent.
     pub search: Option<Vec<Param>>,
     pub response: ResponsePlan,
+    /// The same, without the customer's id; of routes whose request can leave it out.
+    pub bare: Option<ResponsePlan>,
     /// Departments that may call; empty = all (policies decide).
     pub departments: Vec<Department>,
     /// Row ceiling; always there for `export`.
@@ -107,6 +117,8 @@ pub struct Found {
     /// Decoded segments below the prefix.
     rest: Vec<String>,
     query: Vec<(String, String)>,
+    /// What of the query was judged, as it is sent.
+    sent: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for Found {
@@ -117,7 +129,7 @@ impl std::fmt::Debug for Found {
 
 impl Found {
     pub(super) fn new(api: Arc<Api>, route: Arc<Route>, params: Vec<(String, String)>, rest: &[String], target: &Target) -> Self {
-        Self { api, route, params, rest: rest.to_vec(), query: target.query().to_vec() }
+        Self { api, route, params, rest: rest.to_vec(), query: target.query().to_vec(), sent: Vec::new() }
     }
 
     /// A parameter of the path, decoded once; give it to [`super::IdSpace::identify`].
@@ -138,20 +150,21 @@ impl Found {
         &self.params
     }
 
-    /// The query against the route's declared parameters.
+    /// The query against the route's declared parameters. Nothing of it is sent that was not judged here.
     ///
     /// # Errors
     /// [`ParamError`]
-    pub fn judge_query(&self) -> Result<Vec<Selection>, ParamError> {
-        judge(&self.route.params, &self.query)
+    pub fn judge_query(&mut self) -> Result<JudgedParams, ParamError> {
+        let judged = judge(&self.route.params, self.route.reading.as_ref(), &self.query)?;
+        self.sent.clone_from(&judged.sent);
+        Ok(judged)
     }
 
-    /// Path and query for the upstream: `base_path`, the path without the API's prefix, and the declared parameters, all in
+    /// Path and query for the upstream: `base_path`, the path without the API's prefix, and the judged parameters, all in
     /// canonical form.
     #[must_use]
     pub fn upstream_target(&self, base_path: &str) -> String {
-        let declared = |name: &str| self.route.params.iter().any(|p| p.name == name);
-        let query = canonical_query(self.query.iter().filter(|(n, _)| declared(n)).map(|(n, v)| (n.as_str(), v.as_str())));
+        let query = canonical_query(self.sent.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let path = join(base_path, &self.rest);
         if query.is_empty() { path } else { format!("{path}?{query}") }
     }

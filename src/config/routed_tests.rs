@@ -143,3 +143,74 @@ response = "empty"
     let config = Arc::new(sales.load().unwrap_or_else(|findings| panic!("{findings}")));
     assert_eq!(4, config.catalog.apis.len());
 }
+
+const QUERIES: &str = r#"
+[shape.asked]
+ids = "salesforce"
+customer = "id"
+open = ["id", "changed"]
+[shape.asked.fields]
+"name" = "identity"
+"email" = "contact"
+"account" = { embed = "contact" }
+
+[[api]]
+name = "asked"
+owner = "marketing"
+at = "/asked"
+upstream = "salesforce"
+[[api.route]]
+match = "GET /plain"
+response = { rows = "rows[]", shape = "asked" }
+[api.route.query]
+sort = { names = "sort", as = { mail = "email" } }
+fields = { names = "select" }
+"filter[{field}]" = {}
+"{field}__{op}" = { operators = ["contains"], grammar = "[a-z]+" }
+[[api.route]]
+match = "GET /odata"
+dialect = "odata"
+query = { "$search" = ["name", "email"], page = "free" }
+response = { rows = "value[]", shape = "asked" }
+[[api.route]]
+match = "GET /resources"
+dialect = "json-api"
+type = "resources"
+response = { rows = "data[]", shape = "asked" }
+"#;
+
+#[test]
+fn what_names_fields_is_declared_whole() {
+    each_is_one_mistake(
+        QUERIES,
+        &[
+            ("names = \"sort\"", "names = \"order\"", "unknown use of names `order`"),
+            ("names = \"sort\"", "names = \"sort\", one_of = [\"email\"]", "either `one_of`, `grammar` or `names`"),
+            ("names = \"sort\", as", "grammar = \"[a-z]+\", as", "these names stand in no value"),
+            ("as = { mail = \"email\" }", "as = { mail = \"e-mail\" }", "unknown field of shape `asked` `e-mail`"),
+            ("as = { mail = \"email\" }", "as = { mail = \"account.Email\" }", "an embedded customer is not available"),
+            ("\"filter[{field}]\" = {}", "\"filter[{field}]\" = \"free\"", "expected a table"),
+            ("\"filter[{field}]\" = {}", "\"filter[{field}]\" = { operators = [\"eq\"] }", "no `{op}` stands in the name"),
+            ("\"filter[{field}]\" = {}", "\"filter[{field}][{field}]\" = {}", "`{field}` stands there once"),
+            ("\"filter[{field}]\" = {}", "\"filter[{op}][{field}]\" = {}", "`{field}` stands there once"),
+            ("operators = [\"contains\"], ", "", "which operators may stand at `{op}`"),
+            ("operators = [\"contains\"]", "operators = []", "no operator stands there"),
+            ("grammar = \"[a-z]+\" }", "grammar = \"[a-z\" }", "this grammar cannot be read"),
+            ("\"$search\" = ", "\"$filter\" = ", "OData's own `$filter` is read by the shape"),
+            ("match = \"GET /odata\"", "match = \"GET /odata/$batch\"", "a batch holds requests that nobody judged"),
+            ("dialect = \"odata\"", "dialect = \"odata\"\ntype = \"x\"", "resources have a `type` in JSON:API"),
+            ("dialect = \"odata\"", "dialect = \"OData\"", "unknown dialect `OData`"),
+        ],
+    );
+}
+
+#[test]
+fn an_id_outside_the_shape_must_not_be_left_out() {
+    let outside = QUERIES.replace("customer = \"id\"\n", "").replace("rows = \"rows[]\"", "at = \"one\"").replacen(
+        "match = \"GET /plain\"",
+        "match = \"GET /plain\"\ncustomer = \"response:owner\"\nids = \"salesforce\"",
+        1,
+    );
+    let found = mistakes(&outside);
+    assert!(found.iter().any(|m| m.contains("a request could leave this id out")), "{found:#?}");
+}

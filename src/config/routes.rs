@@ -6,12 +6,12 @@ use http::Method;
 
 use super::apis::{department, place};
 use super::customer::Rules;
-use super::params;
+use super::params::{self, Spoken};
 use super::read::Value;
 use super::shapes::Names;
 use super::{response, rpc};
-use crate::catalog::{Accepts, Catalog, Customer, Dialect, Param, Route, Template, When};
-use crate::model::{Action, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
+use crate::catalog::{Accepts, Catalog, Customer, Dialect, NameStyle, Param, Reading, Route, Template, When};
+use crate::model::{Action, CountRule, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
 
 const METHODS: [(&str, Method); 5] =
     [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
@@ -54,10 +54,12 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     let response_place = table.opt("response");
     let mut response = response_place.and_then(|v| response::read(v, names, catalog));
     // Without a response that can be read, field names of parameters cannot be judged.
-    let known = response.as_ref().map(ResponsePlan::shape);
-    let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, known));
+    let spoken = Spoken { shape: response.as_ref().map(ResponsePlan::shape), shapes: &catalog.shapes, dialect: dialect.unwrap_or_default() };
+    let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, spoken));
+    let resource = table.opt("type").map(|v| (v, v.str().map(str::to_owned)));
+    let reading = reading(spoken, resource.as_ref());
     let searched = request.as_ref().and_then(Option::as_ref).and_then(|r| r.params);
-    let search = searched.map(|v| params::read(v, known));
+    let search = searched.map(|v| params::read(v, spoken));
     let ids = table.opt("ids").map(|v| names.space(v));
     let customer_place = table.opt("customer");
     let lookup = table.opt("lookup");
@@ -76,6 +78,13 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     if let (Some(place), true) = (when_place, method != Method::POST) {
         place.error_help(format!("a {method} has no body that could tell routes apart"), "`when` belongs to a POST");
         return None;
+    }
+    if let (Dialect::OData, true) = (dialect, template.as_str().ends_with("/$batch")) {
+        head.error_help("a batch holds requests that nobody judged", "declare the routes that it would call");
+        return None;
+    }
+    if dialect == Dialect::OData {
+        odata_counts(response.as_mut());
     }
     if dialect == Dialect::JsonRpc {
         rpc::judge(head, &method, when.as_ref(), when_place)?;
@@ -136,6 +145,12 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
         if let (Customer::Response { .. }, ResponsePlan::Object { subject, .. }) = (&customer, &mut plan) {
             *subject = Subject::Request;
         }
+        let selects = |params: &[Param]| params.iter().any(|p| matches!(p.accepts, Accepts::Names { style: NameStyle::Select, .. }));
+        let may_be_bare = reading.is_some() || selects(&params) || search.as_deref().is_some_and(selects);
+        if let (true, Customer::Response { .. }, Some(place)) = (may_be_bare, &customer, customer_place) {
+            place.error_help("a request could leave this id out", "name it as `customer` of the shape: the gateway then asks for it");
+            return None;
+        }
         let records_max = if let ResponsePlan::Rows { rows_max, .. } = &plan { *rows_max } else { None };
         let request = request.map_or(Some(None), |read| read.map(|r| r.plan))?;
         Some(Route {
@@ -149,6 +164,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
             params,
             request,
             search,
+            bare: may_be_bare.then(|| plan.bare()),
+            reading,
             response: plan,
             departments: departments?,
             records_max,
@@ -156,6 +173,17 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
         })
     })();
     Some(Draft { head, method, template, dialect, when, key, lookup, route })
+}
+
+/// Totals and links of a page, unless the route says something of them.
+fn odata_counts(plan: Option<&mut ResponsePlan>) {
+    let Some(ResponsePlan::Rows { counts, open, .. }) = plan else { return };
+    for (name, rule) in [("@odata.count", CountRule::Rows), ("@odata.nextLink", CountRule::Remove)] {
+        let path = PathPattern(vec![Step::Member(name.to_owned())]);
+        if !open.contains(&path) && !counts.iter().any(|(counted, _)| *counted == path) {
+            counts.push((path, rule));
+        }
+    }
 }
 
 fn written<'r>(request: &'r Option<Option<Request<'_>>>) -> Option<&'r RequestPlan> {
@@ -166,6 +194,17 @@ fn declare(params: &mut Vec<Param>, name: &str) {
     if !params.iter().any(|param| param.name == name) {
         params.push(Param { name: name.to_owned(), accepts: Accepts::Any, categories: Vec::new() });
     }
+}
+
+/// What the dialect reads of the query by itself; nothing when the answer has no fields.
+fn reading(spoken: Spoken<'_>, resource: Option<&(Value<'_>, Option<String>)>) -> Option<Reading> {
+    if let (Some((place, _)), true) = (resource, spoken.dialect != Dialect::JsonApi) {
+        place.error_help("resources have a `type` in JSON:API", "remove it, or write `dialect = \"json-api\"`");
+    }
+    if !matches!(spoken.dialect, Dialect::OData | Dialect::JsonApi) {
+        return None;
+    }
+    Some(Reading { dialect: spoken.dialect, fields: spoken.fields(&[])?, resource: resource.and_then(|(_, name)| name.clone()) })
 }
 
 /// The protocol that an API or a route speaks.

@@ -127,6 +127,7 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         open,
         needs: needs?,
         fields,
+        bare: false,
     };
     if let Some(place) = needs_place {
         let own = shape.categories();

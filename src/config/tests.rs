@@ -166,12 +166,12 @@ fn routes_of_the_example_name_their_customers() {
     assert_eq!(quote.lookup_target("/v1").as_deref(), Some("/v1/Quotes(7)"));
     let create = found(http::Method::POST, "/crm/sobjects/Contact");
     assert!(matches!(&create.route.customer, Customer::New { matches, .. } if matches.len() == 1));
-    let invoices = found(http::Method::GET, "/erp/invoices?party=0042");
+    let mut invoices = found(http::Method::GET, "/erp/invoices?party=0042");
     assert!(matches!(&invoices.route.customer, Customer::Query { .. }));
-    assert!(invoices.judge_query().unwrap().is_empty(), "the customer's parameter is declared by naming it");
+    assert!(invoices.judge_query().unwrap().selections.is_empty(), "the customer's parameter is declared by naming it");
     let export = found(http::Method::GET, "/crm/jobs/query/750/results.json");
     assert_eq!(export.route.records_max, Some(10_000));
-    let sorted = found(http::Method::GET, "/sales/Quotes?sort=total&name=Ada&page=2").judge_query().unwrap();
+    let sorted = found(http::Method::GET, "/sales/Quotes?sort=total&name=Ada&page=2").judge_query().unwrap().selections;
     let categories: Vec<&str> = sorted.iter().flat_map(|s| s.categories.iter().map(|c| c.as_str())).collect();
     assert_eq!(categories, ["order", "identity"]);
     let search = found(http::Method::POST, "/desk/tickets/search");

@@ -107,7 +107,7 @@ fn cut_object<'t>(
         Subject::Answer => Whose::Named,
         Subject::Request => Whose::Requested(cutter.judge.requested().ok_or(CutError::SubjectAbsent)?),
     };
-    let compiled = cutter.shapes.get(shape.name).ok_or(Unreadable::TopLevel)?;
+    let compiled = cutter.shapes.of(shape).ok_or(Unreadable::TopLevel)?;
     cutter.trail.base = at.to_string();
     let mut text = String::with_capacity(value.raw().len());
     let outcome = cutter.object(value, compiled, &whose, "", &mut text);
@@ -149,7 +149,7 @@ fn cut_rows<'t>(root: Value<'t>, plan: &RowsPlan<'_>, mut cutter: Cutter<'_, '_,
     if lists.is_empty() && !leads_to_empty_array(root, list) {
         return Err(Unreadable::NoRows.into());
     }
-    let compiled = cutter.shapes.get(plan.shape.name).ok_or(Unreadable::TopLevel)?;
+    let compiled = cutter.shapes.of(plan.shape).ok_or(Unreadable::TopLevel)?;
     cutter.trail.base = plan.rows.to_string();
     let rows_max = plan.rows_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let (mut seen, mut released) = (0_usize, 0_usize);

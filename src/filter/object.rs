@@ -14,9 +14,14 @@ use crate::model::{Category, Field, FieldRule, Judged, OnDeny, PathPattern, Rele
 /// What a mapped path of a shape means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    Category { category: Category, on_deny: OnDeny },
+    Category {
+        category: Category,
+        on_deny: OnDeny,
+    },
     Embed(ShapeName),
     Open,
+    /// Read, and never written.
+    Unasked,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -42,16 +47,22 @@ pub(super) struct Compiled {
 
 /// All shapes of a configuration, made ready once.
 #[derive(Debug, Default)]
-pub struct Cutters(BTreeMap<ShapeName, Compiled>);
+pub struct Cutters(BTreeMap<(ShapeName, bool), Compiled>);
 
 impl Cutters {
     #[must_use]
     pub fn new(shapes: &Shapes) -> Self {
-        Self(shapes.iter().map(|(name, shape)| (*name, Compiled::new(Arc::clone(shape)))).collect())
+        let both = shapes.values().flat_map(|shape| [Arc::clone(shape), Arc::new(Shape { bare: true, ..Shape::clone(shape) })]);
+        Self(both.map(|shape| ((shape.name, shape.bare), Compiled::new(shape))).collect())
     }
 
     pub(super) fn get(&self, name: ShapeName) -> Option<&Compiled> {
-        self.0.get(&name)
+        self.0.get(&(name, false))
+    }
+
+    /// As a plan has it.
+    pub(super) fn of(&self, shape: &Shape) -> Option<&Compiled> {
+        self.0.get(&(shape.name, shape.bare))
     }
 }
 
@@ -81,7 +92,10 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
         (&field.path, rule)
     });
     let open = shape.open.iter().map(|path| (path, Rule::Open));
-    let mut patterns: Vec<Pattern<'_, Rule>> = fields.chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
+    // Of equal paths the first one speaks.
+    let unasked = shape.customer.iter().filter(|_| shape.bare).map(|path| (path, Rule::Unasked));
+    let all = unasked.chain(fields).chain(open);
+    let mut patterns: Vec<Pattern<'_, Rule>> = all.map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
@@ -289,6 +303,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
         let is_container = value.is_container();
         match rule {
             Some(Rule::Embed(name)) => self.embedded(value, name, here, scope, out),
+            Some(Rule::Unasked) => false,
             Some(Rule::Open) if !is_container || value.is_void() => {
                 out.push_str(value.raw());
                 true
@@ -298,7 +313,7 @@ impl<'c, 't> Cutter<'c, '_, 't> {
                 let permitted = ways.alive(here.at).iter().filter_map(|alive| patterns.get(*alive)).all(|p| match p.rule {
                     Rule::Category { category, .. } => scope.is_full(category),
                     Rule::Open => true,
-                    Rule::Embed(_) => false,
+                    Rule::Embed(_) | Rule::Unasked => false,
                 });
                 if permitted {
                     out.push_str(value.raw());

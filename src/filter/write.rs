@@ -173,7 +173,7 @@ impl<'t> Walk<'_, 't> {
         let speaking = speaking(here.alive, here.depth);
         let path = || speaking.map_or_else(|| self.trail.render(), |p| PathPattern(p.steps.to_vec()).to_string());
         match speaking.map(|p| p.rule) {
-            Some(Rule::Embed(_)) => {
+            Some(Rule::Embed(_) | Rule::Unasked) => {
                 let path = path();
                 self.forbidden.insert(path);
             }
@@ -222,7 +222,7 @@ impl<'t> Walk<'_, 't> {
             let path = PathPattern(pattern.steps.to_vec()).to_string();
             match pattern.rule {
                 Rule::Category { category, .. } if self.verdicts.release(category) == Release::Full => self.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) => {
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Unasked => {
                     self.forbidden.insert(path);
                 }
                 Rule::Open => {

@@ -59,7 +59,7 @@ fn said(wanted: &ByBody, body: &Bytes, limits: &Limits) -> Result<Said, Problem>
             let call = filter::read_call(body, limits).map_err(|error| no_call(&error))?;
             Ok(Said { told: Some(call.method), body: call.params, id: Some(call.id) })
         }
-        Dialect::Plain => {
+        Dialect::Plain | Dialect::OData | Dialect::JsonApi => {
             let told = filter::read_member(body, &wanted.member, limits).map_err(|error| no_call(&error.into()))?;
             Ok(Said { told, body: body.clone(), id: None })
         }

@@ -38,7 +38,7 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
     let (url, said) = url.split_once('#').map_or((url, None), |(url, said)| (url, Some(said)));
     let target =
         Target::parse(url).map_err(|e| Problem::value(e.to_string(), "write path and query as the app sends them, e.g. `/crm/customers/0044`"))?;
-    let found =
+    let mut found =
         snapshot.catalog.find_said(&method, &target, said).map_err(|e| Problem::value(e.to_string(), "see the routes in the files under `apis`"))?;
     found.judge_query().map_err(|e| Problem::value(e.to_string(), "use only declared parameters"))?;
     let purpose = chosen(&snapshot, &found, &caller, purpose)?;

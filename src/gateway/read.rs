@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Method, Response};
 use hyper::body::Incoming;
 
@@ -15,18 +14,18 @@ use super::answer::{
 use super::call::{self, Answered};
 use super::forward::{Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
-use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
-use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, not_selectable, selectable};
+use super::pipeline::{Ending, Halt, consent_available, has_body};
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
-use super::search::judged_search;
+use super::search::{SearchBody, judged_search};
 use super::state::Shared;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, Report};
-use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{Category, EventId, Identifier, PartyNo, Release, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 const ATTEMPTS_MAX: usize = 8;
@@ -39,8 +38,9 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
         return Err(refuse(denied(contact(&routed))));
     };
     let entitled = entitle(&routed, &shape)?;
-    let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
-    routed.selected_by.extend(selected);
+    let SearchBody { sent, selected_by, bare } = request_body(call, &routed, body).await.map_err(refuse)?;
+    routed.selected_by.extend(selected_by);
+    routed.bare |= bare;
     selectable(&routed, &shape)?;
     consent_available(shared, call, &routed)?;
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
@@ -64,9 +64,9 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
-async fn request_body(call: &Authenticated, routed: &Routed, body: Option<Incoming>) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+async fn request_body(call: &Authenticated, routed: &Routed, body: Option<Incoming>) -> Result<SearchBody, Problem> {
     if !has_body(&call.method) {
-        return Ok((NO_BODY, Vec::new()));
+        return Ok(SearchBody::default());
     }
     let limits = routed.snapshot.limits;
     let raw = call::body(call, body, limits.request_body_timeout).await?;
@@ -111,11 +111,19 @@ fn head(
             Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), vec![group]))
         }
         Some(permitted) => {
+            selection_is_permitted(routed, shape, &judged)?;
             let group = single_group(standing.as_ref(), &judged, true);
             let covered = Covered { party: standing.as_ref().map(|s| s.party), verdicts: judged };
             Ok((permitted, Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] }, Some(covered)))
         }
     }
+}
+
+/// Who is found by a category must permit it: of a customer whom the request names that is known before anything is sent. It tells no
+/// more than a read without the parameter, which would leave the field out.
+fn selection_is_permitted(routed: &Routed, shape: &Arc<Shape>, judged: &Arc<Verdicts>) -> Result<(), Halt> {
+    let refused: Vec<Category> = routed.selected_by.iter().copied().filter(|c| judged.release(*c) != Release::Full).collect();
+    if refused.is_empty() { Ok(()) } else { Err(Halt::refuse_groups(&routed.facts, not_selectable(shape, &refused), Vec::new())) }
 }
 
 /// Cuts, records, compares; decides anew when something changed in between.
@@ -232,7 +240,7 @@ fn cut(
                 .map_err(|_unreadable| unreadable())?
                 .ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
-            (subject_of_request(&routed.found.route.response), Some(id))
+            (subject_of_request(routed.plan()), Some(id))
         }
         Customer::Path { .. }
         | Customer::Query { .. }
@@ -242,7 +250,7 @@ fn cut(
         | Customer::Answer
         | Customer::Lookup { .. }
         | Customer::New { .. }
-        | Customer::None => (routed.found.route.response.clone(), customer),
+        | Customer::None => (routed.plan().clone(), customer),
     };
     let requested = match customer {
         None => None,
@@ -315,7 +323,7 @@ fn let_go(
     let head_of_answer = Head {
         status: unfiltered.status,
         headers: response_headers(routed, &unfiltered.headers),
-        content_type: content_type(&routed.found.route.response, unfiltered),
+        content_type: routed.typed(content_type(&routed.found.route.response, unfiltered)),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,

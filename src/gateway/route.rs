@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
@@ -18,9 +18,9 @@ use super::premises::Premises;
 use super::problem::{Code, Details, Problem};
 use super::state::{Shared, Snapshot};
 use crate::audit::{DecisionFacts, Mandate};
-use crate::catalog::{ApiPurpose, Customer, Found, ParamError, RouteError, Target};
+use crate::catalog::{ApiPurpose, Customer, Dialect, Found, ParamError, RouteError, Target};
 use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
-use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
+use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, ResponsePlan, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
 pub(super) struct Authenticated {
@@ -77,6 +77,8 @@ pub(super) struct Routed {
     pub(super) facts: Arc<DecisionFacts>,
     /// Categories that parameters select or order by.
     pub(super) selected_by: Vec<Category>,
+    /// The customer's id was not asked for.
+    pub(super) bare: bool,
     pub(super) upstream: Arc<Upstream>,
 }
 
@@ -121,7 +123,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         Some(Ok(said)) => said.told.as_deref(),
         Some(Err(problem)) => return Err(Halt::refuse(facts, problem.clone())),
     };
-    let found = match snapshot.catalog.find_said(&call.method, &call.target, said) {
+    let mut found = match snapshot.catalog.find_said(&call.method, &call.target, said) {
         Ok(found) => found,
         Err(RouteError::NotDeclared) => return Err(Halt::refuse(facts, Code::RouteNotDeclared)),
         Err(RouteError::MethodNotAllowed { allowed }) => {
@@ -152,11 +154,11 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
     };
     facts.mandate = mandate(vocabulary, caller, &premises);
     facts.grant = premises.grant.as_ref().map(|grant| grant.id.as_str().into());
-    let selections = match found.judge_query() {
-        Ok(selections) => selections,
+    let judged = match found.judge_query() {
+        Ok(judged) => judged,
         Err(error) => return Err(Halt::refuse(facts, parameter_problem(&error))),
     };
-    let mut selected_by: Vec<Category> = selections.into_iter().flat_map(|s| s.categories).collect();
+    let mut selected_by: Vec<Category> = judged.selections.into_iter().flat_map(|s| s.categories).collect();
     selected_by.sort();
     selected_by.dedup();
     let Some(upstream) = snapshot.upstreams.get(&found.api.upstream).cloned() else {
@@ -177,7 +179,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         premises,
         shadow: shared.watch(),
     };
-    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream })
+    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, bare: judged.bare, upstream })
 }
 
 fn purpose(call: &Authenticated, found: &Found, snapshot: &Snapshot) -> Result<Purpose, Problem> {
@@ -217,11 +219,19 @@ fn not_for_this_department(found: &Found, purpose: Purpose) -> Problem {
 }
 
 pub(super) fn parameter_problem(error: &ParamError) -> Problem {
-    let (code, name) = match error {
-        ParamError::NotDeclared(name) | ParamError::Value(name) => (Code::ParameterNotDeclared, name),
-        ParamError::Repeated(name) => (Code::AmbiguousRequest, name),
+    let (code, name, remedy) = match error {
+        ParamError::NotDeclared(name) | ParamError::Value(name) => (Code::ParameterNotDeclared, name.clone(), None),
+        ParamError::Repeated(name) => (Code::AmbiguousRequest, name.clone(), None),
+        ParamError::Field { param, field } => {
+            let remedy = "name only fields that come back here; the API's owner can map more of them";
+            (Code::ParameterNotDeclared, format!("{param}: {field}"), Some(remedy.to_owned()))
+        }
+        ParamError::Embedded { param, field } => {
+            let remedy = "select by fields of the answer's own customer; of others in it nobody was asked";
+            (Code::FieldNotPermitted, format!("{param}: {field}"), Some(remedy.to_owned()))
+        }
     };
-    Problem::with(code, Details { fields: vec![name.clone()], ..Details::default() })
+    Problem::with(code, Details { fields: vec![name], remedy, ..Details::default() })
 }
 
 fn sec_gpc(headers: &HeaderMap) -> bool {
@@ -251,6 +261,16 @@ impl Routed {
         self.identify(space, &raw).map(Some).ok_or_else(|| Code::AmbiguousRequest.into())
     }
 
+    /// The content type of an answer in this route's dialect.
+    pub(super) fn typed(&self, plain: Option<HeaderValue>) -> Option<HeaderValue> {
+        plain.map(|plain| if self.found.route.dialect == Dialect::JsonApi { JSON_API } else { plain })
+    }
+
+    /// How the answer is cut.
+    pub(super) fn plan(&self) -> &ResponsePlan {
+        self.found.route.bare.as_ref().filter(|_| self.bare).unwrap_or(&self.found.route.response)
+    }
+
     pub(super) fn identify(&self, space: Space, raw: &str) -> Option<Identifier> {
         self.snapshot.catalog.space(space).and_then(|s| s.identify(raw).ok())
     }
@@ -269,9 +289,18 @@ impl Routed {
         if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
             headers.insert(http::header::AUTHORIZATION, token.clone());
         }
+        if self.found.route.dialect == Dialect::JsonApi {
+            // Its servers refuse another type, <https://jsonapi.org/format/1.1/#content-negotiation-servers>.
+            headers.entry(http::header::ACCEPT).or_insert(JSON_API);
+            if !body.is_empty() {
+                headers.entry(http::header::CONTENT_TYPE).or_insert(JSON_API);
+            }
+        }
         Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header() }
     }
 }
+
+const JSON_API: HeaderValue = HeaderValue::from_static("application/vnd.api+json");
 
 /// Identity, framing, conditional and override headers: whatever an API lists, these never come from the caller.
 const NEVER_SENT: &[&str] = &[

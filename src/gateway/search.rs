@@ -56,13 +56,21 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-type Judged = (Bytes, Vec<Category>);
+/// A body that was judged.
+#[derive(Debug, Default)]
+pub(super) struct SearchBody {
+    pub(super) sent: Bytes,
+    /// Categories that it selects by.
+    pub(super) selected_by: Vec<Category>,
+    /// The customer's id was not asked for.
+    pub(super) bare: bool,
+}
 
 /// The body as it is sent, and the categories that it selects by. Of a call the body is its parameters, which may be positional.
 ///
 /// # Errors
 /// 400 for a body that is not an object of plain values; inside, what the declared parameters refuse.
-pub(super) fn judged_search(raw: &[u8], declared: &[Param], dialect: Dialect) -> Result<Result<Judged, ParamError>, Problem> {
+pub(super) fn judged_search(raw: &[u8], declared: &[Param], dialect: Dialect) -> Result<Result<SearchBody, ParamError>, Problem> {
     let Members { entries, positional } = serde_json::from_slice(raw).map_err(|error| {
         // Its own text would quote the body.
         tracing::debug!(line = error.line(), column = error.column(), "a search body cannot be read");
@@ -73,17 +81,20 @@ pub(super) fn judged_search(raw: &[u8], declared: &[Param], dialect: Dialect) ->
     }
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let pairs: Vec<(String, String)> = entries.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    let selections = match judge(declared, &pairs) {
-        Ok(selections) => selections,
+    let judged = match judge(declared, None, &pairs) {
+        Ok(judged) => judged,
         Err(error) => return Ok(Err(error)),
     };
-    let sent: Value = if positional {
-        entries.into_iter().map(|(_, value)| value).collect::<Vec<_>>().into()
-    } else {
-        Value::Object(entries.into_iter().collect())
-    };
+    // A value that was written anew is a text; others keep their type.
+    let kept = entries
+        .into_iter()
+        .zip(pairs)
+        .zip(judged.sent)
+        .map(|(((name, value), (_, before)), (_, after))| (name, if before == after { value } else { after.into() }));
+    let sent: Value = if positional { kept.map(|(_, value)| value).collect::<Vec<_>>().into() } else { Value::Object(kept.collect()) };
     let sent = serde_json::to_vec(&sent).map_err(|_never| Code::AmbiguousRequest)?;
-    Ok(Ok((Bytes::from(sent), selections.into_iter().flat_map(|s| s.categories).collect())))
+    let selected_by = judged.selections.into_iter().flat_map(|s| s.categories).collect();
+    Ok(Ok(SearchBody { sent: Bytes::from(sent), selected_by, bare: judged.bare }))
 }
 
 #[cfg(test)]
@@ -94,9 +105,9 @@ mod tests {
     #[test]
     fn only_declared_plain_members_go_on() {
         let declared = [Param { name: "text".into(), accepts: Accepts::Any, categories: vec![Category::intern("case")] }];
-        let (sent, categories) = judged_search(br#" {"text":"printer"} "#, &declared, Dialect::Plain).unwrap().unwrap();
+        let SearchBody { sent, selected_by, .. } = judged_search(br#" {"text":"printer"} "#, &declared, Dialect::Plain).unwrap().unwrap();
         assert_eq!(sent.as_ref(), br#"{"text":"printer"}"#);
-        assert_eq!(categories, [Category::intern("case")]);
+        assert_eq!(selected_by, [Category::intern("case")]);
         assert!(judged_search(br#"{"text":"a","other":"b"}"#, &declared, Dialect::Plain).unwrap().is_err());
         for bad in [r#"{"text":"a","text":"b"}"#, r#"{"text":"a","te\u0078t":"b"}"#, r#"{"text":{"$ne":1}}"#, r#"["text"]"#, r#"{"text":"a"} x"#, ""]
         {

@@ -79,8 +79,8 @@ fn deletion(call: &Authenticated, routed: &Routed, raw: &Bytes) -> Result<Option
     }
     let Some(declared) = route.search.as_deref().filter(|_| route.action == Action::Delete) else { return Ok(None) };
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
-    let (sent, _) = judged_search(raw, declared, route.dialect).map_err(refuse)?.map_err(|error| refuse(parameter_problem(&error)))?;
-    Ok(Some(sent))
+    let body = judged_search(raw, declared, route.dialect).map_err(refuse)?.map_err(|error| refuse(parameter_problem(&error)))?;
+    Ok(Some(body.sent))
 }
 
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
@@ -384,7 +384,7 @@ async fn release(
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(routed, &unfiltered.headers),
-        content_type: content_type(plan, &unfiltered),
+        content_type: routed.typed(content_type(plan, &unfiltered)),
         decision: head.decision_id().to_string(),
         withheld: Some(report.withheld.len()),
         revision: shared.ledger.revision().0,

@@ -156,6 +156,8 @@ pub struct Shape {
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
     pub fields: Vec<Field>,
+    /// The customers' ids are read and do not go out: the request left them out, and the gateway asked for them.
+    pub bare: bool,
 }
 
 impl Shape {
@@ -215,6 +217,16 @@ pub enum ResponsePlan {
 }
 
 impl ResponsePlan {
+    /// The same, of which the customers' ids do not go out.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        let mut plan = self.clone();
+        if let Self::Object { shape, .. } | Self::Rows { shape, .. } = &mut plan {
+            *shape = Arc::new(Shape { bare: true, ..Shape::clone(shape) });
+        }
+        plan
+    }
+
     #[must_use]
     pub fn shape(&self) -> Option<&Arc<Shape>> {
         match self {

@@ -131,6 +131,7 @@ fn shape() -> Shape {
         open: vec![path("id"), path("updatedAt")],
         needs: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
+        bare: false,
     }
 }
 

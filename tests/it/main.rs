@@ -54,6 +54,8 @@ mod process;
 #[cfg(test)]
 mod prove;
 #[cfg(test)]
+mod queries;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod reads;

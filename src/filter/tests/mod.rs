@@ -60,6 +60,7 @@ fn shape(name: &str, customer: &[&str], open: &[&str], fields: &[(&str, &str)]) 
         open: paths(open),
         needs: Vec::new(),
         fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
+        bare: false,
     }
 }
 
