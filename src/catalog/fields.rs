@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Category, FieldRule, PathPattern, Shape, ShapeName, Shapes, Step};
+use crate::model::{Category, Field, FieldRule, PathPattern, Shape, ShapeName, Shapes, Step};
 
 /// A name from a request: `customer.name` is `["customer", "name"]`. Positions and `[]` are not named.
 pub type Names = Vec<String>;
@@ -71,7 +71,13 @@ impl Fields {
             let touches = if embedded { Touches::Embedded } else { touches };
             self.entries.push(Entry { names: below(path), rest: path.0.last() == Some(&Step::Rest), touches });
         };
-        shape.open.iter().chain(&shape.customer).for_each(|path| push(path, Touches::Nobody));
+        // An id is open unless the shape gives it a category, as the filter has it.
+        let covers = |field: &Field, id: &PathPattern| match field.path.0.split_last() {
+            Some((Step::Rest, above)) => id.0.starts_with(above),
+            _ => field.path == *id,
+        };
+        let ids = shape.customer.iter().filter(|id| !shape.fields.iter().any(|field| covers(field, id)));
+        shape.open.iter().chain(ids).for_each(|path| push(path, Touches::Nobody));
         for field in &shape.fields {
             match field.rule {
                 FieldRule::Category { category, .. } => push(&field.path, Touches::Category(category)),
@@ -156,7 +162,9 @@ impl Fields {
     /// How the API's parameters call a path.
     #[must_use]
     pub fn spelled(&self, names: &Names, by: &str) -> String {
-        let alias = self.aliases.iter().find(|(_, path)| *path == names).map(|(alias, _)| alias.clone());
+        // The API may only know the object around it.
+        let around = self.aliases.iter().filter(|(_, path)| names.starts_with(path)).max_by_key(|(_, path)| path.len());
+        let alias = around.map(|(alias, _)| alias.clone());
         let root = self.roots.iter().filter(|root| names.len() > root.len() && names.starts_with(root)).max_by_key(|root| root.len());
         alias.unwrap_or_else(|| names.get(root.map_or(0, Vec::len)..).unwrap_or_default().join(by))
     }
@@ -179,7 +187,7 @@ fn unique(mut categories: Vec<Category>) -> Vec<Category> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Field, OnDeny, Several};
+    use crate::model::{OnDeny, Several};
 
     fn path(text: &str) -> PathPattern {
         PathPattern::parse(text).unwrap()
@@ -273,6 +281,31 @@ pub(super) mod tests {
         ] {
             assert_eq!(None, said(text), "{text}");
         }
+    }
+
+    #[test]
+    fn an_id_that_the_shape_gives_a_category_touches_it() {
+        for fields in [[("requester.**", "contact")], [("requester.email", "contact")]] {
+            let ticket = shape("ticket", &["requester.email", "cc[].email"], &["requester.lang"], &fields);
+            let ticket = Fields::new(&ticket, &Shapes::new(), &[], Vec::new());
+            let touched = |text: &str| ticket.find_text(text).unwrap().categories;
+            assert_eq!(
+                (vec![Category::intern("contact")], Vec::new(), Vec::new()),
+                (touched("requester.email"), touched("requester.lang"), touched("cc.email"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_api_stands_for_what_is_in_it() {
+        let customer = shape("order", &["customer.number"], &[], &[("customer.name", "identity")]);
+        let aliases = [("who".to_owned(), path("customer")), ("what".to_owned(), path("customer.name"))];
+        let fields = Fields::new(&customer, &Shapes::new(), &aliases, Vec::new());
+        let spelled = |names: &[&str]| fields.spelled(&names.iter().map(|n| (*n).to_owned()).collect(), "/");
+        assert_eq!(
+            ("who", "what", "x/y"),
+            (spelled(&["customer", "number"]).as_str(), spelled(&["customer", "name"]).as_str(), spelled(&["x", "y"]).as_str())
+        );
     }
 
     #[test]

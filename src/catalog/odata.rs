@@ -78,7 +78,7 @@ pub(super) fn read(fields: &Fields, given: &[(String, String)]) -> Result<Vec<Sa
             said.bare = bare;
             // What is expanded has brought its own ids along.
             let missing = missing.iter().filter(|id| !expanded.iter().any(|nav| id.starts_with(nav)));
-            missing.for_each(|id| said.value.push_str(&format!(",{}", id.join("/"))));
+            missing.for_each(|id| said.value.extend([",".to_owned(), id.join("/")]));
         }
     }
     Ok(said)
@@ -106,6 +106,14 @@ impl From<Unknown> for Refused {
 
 type Read<T = ()> = Result<T, Refused>;
 
+/// Of a lambda.
+struct Variable {
+    name: String,
+    over: Names,
+    /// The expression speaks of the elements.
+    used: bool,
+}
+
 struct Parser<'p> {
     fields: &'p Fields,
     option: &'p str,
@@ -114,7 +122,7 @@ struct Parser<'p> {
     /// The object in which an expansion's options speak.
     within: Names,
     /// Variables of lambdas, and what they stand for.
-    variables: Vec<(String, Names)>,
+    variables: Vec<Variable>,
     categories: Vec<Category>,
     out: String,
 }
@@ -142,7 +150,7 @@ impl<'p> Parser<'p> {
         self.operand()?;
         while let Some((operator, after)) = self.operator() {
             self.rest = after;
-            self.out.push_str(&format!(" {operator} "));
+            self.out.extend([" ", operator, " "]);
             if operator == "in" { self.list()? } else { self.operand()? }
         }
         self.depth -= 1;
@@ -239,8 +247,11 @@ impl<'p> Parser<'p> {
         if self.eat("(") {
             return self.function(name);
         }
-        let mut path = match self.variables.iter().find(|(variable, _)| variable == name) {
-            Some((_, meant)) => meant.clone(),
+        let mut path = match self.variables.iter_mut().find(|variable| variable.name == name) {
+            Some(variable) => {
+                variable.used = true;
+                variable.over.clone()
+            }
             None => self.within.iter().cloned().chain([name.to_owned()]).collect(),
         };
         self.out.push_str(name);
@@ -262,7 +273,7 @@ impl<'p> Parser<'p> {
 
     fn function(&mut self, name: &str) -> Read {
         let (_, least, most) = FUNCTIONS.iter().find(|(known, ..)| *known == name).ok_or(Unknown)?;
-        self.out.push_str(&format!("{name}("));
+        self.out.extend([name, "("]);
         let mut given = 0;
         self.space();
         while !self.rest.starts_with(')') {
@@ -284,7 +295,7 @@ impl<'p> Parser<'p> {
 
     /// `lines/any(l:l/price gt 5)`, `lines/any()`: that a list has such an element tells of it.
     fn lambda(&mut self, which: &str, over: Names) -> Read {
-        self.out.push_str(&format!("{which}("));
+        self.out.extend([which, "("]);
         self.space();
         if self.rest.starts_with(')') {
             self.touch(&over)?;
@@ -292,17 +303,19 @@ impl<'p> Parser<'p> {
             let variable = self.word()?;
             // A variable that hides a field, or another one, could be read in two ways.
             let hides = self.fields.find(&[self.within.as_slice(), &[variable.to_owned()]].concat()).is_some();
-            if hides || self.variables.iter().any(|(known, _)| known == variable) {
+            if hides || self.variables.iter().any(|known| known.name == variable) {
                 return Err(Unknown.into());
             }
             self.must(":")?;
-            self.out.push_str(&format!("{variable}:"));
+            self.out.extend([variable, ":"]);
             self.space();
-            // Also where the expression does not speak of the elements.
             self.exists(&over)?;
-            self.variables.push((variable.to_owned(), over));
+            self.variables.push(Variable { name: variable.to_owned(), over, used: false });
             self.expression()?;
-            self.variables.pop();
+            // `any(l:true)` says as much as `any()`.
+            if let Some(Variable { over, used: false, .. }) = self.variables.pop() {
+                self.touch(&over)?;
+            }
             self.space();
         }
         self.must(")")?;
@@ -413,7 +426,7 @@ impl<'p> Parser<'p> {
             }
             given.push(name);
             self.rest = after;
-            self.out.push_str(&format!("{name}="));
+            self.out.extend([name, "="]);
             match name {
                 "$select" => select = Some((self.select(at)?, self.out.len())),
                 "$expand" => expanded = self.expand(at)?,

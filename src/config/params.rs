@@ -34,7 +34,7 @@ pub(super) fn read(value: Value<'_>, spoken: Spoken<'_>) -> Option<Vec<Param>> {
 }
 
 fn param(name: &str, value: Value<'_>, spoken: Spoken<'_>) -> Option<Param> {
-    if spoken.dialect == Dialect::OData && ODATA_READ.contains(&name) {
+    if spoken.dialect == Dialect::OData && ODATA_READ.contains(&name) && !matches!(spoken.shape, Some(None)) {
         value.error_help(format!("OData's own `{name}` is read by the shape"), "remove it");
         return None;
     }

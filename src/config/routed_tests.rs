@@ -173,6 +173,13 @@ dialect = "odata"
 query = { "$search" = ["name", "email"], page = "free" }
 response = { rows = "value[]", shape = "asked" }
 [[api.route]]
+match = "GET /countries"
+dialect = "odata"
+customer = "none"
+departments = ["sales"]
+query = { "$filter" = "free" }
+response = { content_types = ["application/json"] }
+[[api.route]]
 match = "GET /resources"
 dialect = "json-api"
 type = "resources"

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::problem::{Code, Problem};
-use crate::catalog::{Dialect, Param, ParamError, judge};
+use crate::catalog::{Accepts, Dialect, Param, ParamError, judge};
 use crate::model::Category;
 
 /// Plain values in their order, by name or by position (`[0]`); a repeated name or anything nested is an error.
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Members {
                 let mut entries: Vec<(String, Value)> = Vec::new();
                 let mut seen = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if !seen.insert(name.clone()) || value.is_array() || value.is_object() {
+                    if !seen.insert(name.clone()) || is_nested(&value) {
                         return Err(A::Error::custom("a repeated or nested member"));
                     }
                     entries.push((name, value));
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Members {
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Members, A::Error> {
                 let mut entries: Vec<(String, Value)> = Vec::new();
                 while let Some(value) = items.next_element::<Value>()? {
-                    if value.is_array() || value.is_object() {
+                    if is_nested(&value) {
                         return Err(A::Error::custom("a nested value"));
                     }
                     entries.push((format!("[{}]", entries.len()), value));
@@ -53,6 +53,28 @@ impl<'de> Deserialize<'de> for Members {
             }
         }
         deserializer.deserialize_any(Reader)
+    }
+}
+
+/// More than a plain value or a list of texts.
+fn is_nested(value: &Value) -> bool {
+    value.is_object() || value.as_array().is_some_and(|items| !items.iter().all(Value::is_string))
+}
+
+/// The value as parameters of a query have it. A list of texts is understood where they name fields.
+fn text(value: &Value, name: &str, declared: &[Param]) -> Option<String> {
+    let Some(items) = value.as_array() else { return Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)) };
+    let names_fields = declared.iter().any(|param| param.name == name && matches!(param.accepts, Accepts::Names { .. }));
+    let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+    (names_fields && !items.iter().any(|item| item.contains(','))).then(|| items.join(","))
+}
+
+/// What is sent of a value: as it came, unless it was written anew.
+fn written(value: Value, before: &str, after: String) -> Value {
+    match value {
+        Value::Array(_) => after.split(',').map(Value::from).collect::<Vec<_>>().into(),
+        other if before == after => other,
+        _ => after.into(),
     }
 }
 
@@ -79,18 +101,14 @@ pub(super) fn judged_search(raw: &[u8], declared: &[Param], dialect: Dialect) ->
     if positional && dialect != Dialect::JsonRpc {
         return Err(Code::AmbiguousRequest.into());
     }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let pairs: Vec<(String, String)> = entries.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    let pairs = entries.iter().map(|(name, value)| Some((name.clone(), text(value, name, declared)?)));
+    let pairs: Vec<(String, String)> = pairs.collect::<Option<_>>().ok_or(Code::AmbiguousRequest)?;
     let judged = match judge(declared, None, &pairs) {
         Ok(judged) => judged,
         Err(error) => return Ok(Err(error)),
     };
-    // A value that was written anew is a text; others keep their type.
-    let kept = entries
-        .into_iter()
-        .zip(pairs)
-        .zip(judged.sent)
-        .map(|(((name, value), (_, before)), (_, after))| (name, if before == after { value } else { after.into() }));
+    let kept = entries.into_iter().zip(pairs).zip(judged.sent);
+    let kept = kept.map(|(((name, value), (_, before)), (_, after))| (name, written(value, &before, after)));
     let sent: Value = if positional { kept.map(|(_, value)| value).collect::<Vec<_>>().into() } else { Value::Object(kept.collect()) };
     let sent = serde_json::to_vec(&sent).map_err(|_never| Code::AmbiguousRequest)?;
     let selected_by = judged.selections.into_iter().flat_map(|s| s.categories).collect();

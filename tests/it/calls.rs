@@ -46,6 +46,9 @@ async fn the_method_in_the_body_picks_the_route_and_its_parameters_name_the_cust
     assert_eq!([call("person.get", r#"{"lang":"da","id":"0031"}"#)], sent(&world)[..], "written anew from what was judged");
     let found = world.found(&answer);
     assert_eq!(("POST /rpc#person.get", "read", 1), (found.route.as_str(), found.action.as_str(), found.parties));
+    let (code, told) = world.consentry(&["explain", "POST", "/crm/rpc#person.get", "--as", "crm", "--purpose", OUTREACH]);
+    assert!(told.contains("crm  POST /rpc#person.get") && code == 0, "{code}: {told}");
+    assert_ne!(0, world.consentry(&["explain", "POST", "/crm/rpc#person.drop", "--as", "crm", "--purpose", OUTREACH]).0);
     // By position.
     crm(&world, &call("person.at", r#"["0031","en"]"#)).await.released(200, &result(ADA_CUT));
     assert_eq!([call("person.at", r#"["0031","en"]"#)], sent(&world)[..]);

@@ -266,8 +266,14 @@ async fn plain_parameters_that_name_fields_are_held_against_the_shape() {
         .await
         .released(200, &of_lead.replace(r#""Id":"0044","#, ""));
     assert_eq!(br#"{"limit":5,"columns":"Name,Email,Id","order":"-Score"}"#, &world.upstream.take()[0].body[..]);
+    crm.post("/plain/people/search", r#"{"columns":["Name","Email"],"order":["Name"]}"#).purpose(OUTREACH).await.released(200, &bare);
+    assert_eq!(br#"{"columns":["Name","Email","Id"],"order":["Name"]}"#, &world.upstream.take()[0].body[..]);
+    for body in [r#"{"order":["Name,secret"]}"#, r#"{"order":[["Name"]]}"#, r#"{"order":[1]}"#, r#"{"limit":["5"]}"#] {
+        crm.post("/plain/people/search", body).purpose(OUTREACH).await.refused(400, "ambiguous-request");
+    }
+    crm.post("/plain/people/search", r#"{"order":["Name","secret"]}"#).purpose(OUTREACH).await.refused(400, "parameter-not-declared");
+    crm.post("/plain/people/search", r#"{"order":[]}"#).purpose(OUTREACH).await.refused(400, "parameter-not-declared");
     crm.post("/plain/people/search", r#"{"order":"secret"}"#).purpose(OUTREACH).await.refused(400, "parameter-not-declared");
-    crm.post("/plain/people/search", r#"{"order":["Name"]}"#).purpose(OUTREACH).await.refused(400, "ambiguous-request");
     assert!(world.upstream.asked().is_empty());
     world.finish().await;
 }
