@@ -13,8 +13,8 @@ use crate::model::Category;
 
 /// Options that are read here.
 const OPTIONS: [&str; 8] = ["$filter", "$orderby", "$select", "$expand", "$count", "$top", "$skip", "$format"];
-/// Parentheses, functions, lambdas and expansions within each other.
-const DEPTH_MAX: usize = 32;
+/// Parentheses, functions, lambdas and expansions within each other; each expression counts with its operand.
+const DEPTH_MAX: usize = 64;
 const OPERATORS: [&str; 15] = ["and", "or", "eq", "ne", "gt", "ge", "lt", "le", "has", "add", "sub", "mul", "div", "divby", "mod"];
 /// Function and how many parameters it takes.
 const FUNCTIONS: [(&str, usize, usize); 29] = [

@@ -83,8 +83,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
         head.error_help("a batch holds requests that nobody judged", "declare the routes that it would call");
         return None;
     }
-    if dialect == Dialect::OData {
-        odata_counts(response.as_mut());
+    if let (Dialect::OData, Some(plan)) = (dialect, response.as_mut()) {
+        odata_counts(plan);
     }
     if dialect == Dialect::JsonRpc {
         rpc::judge(head, &method, when.as_ref(), when_place)?;
@@ -176,8 +176,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
 }
 
 /// Totals and links of a page, unless the route says something of them.
-fn odata_counts(plan: Option<&mut ResponsePlan>) {
-    let Some(ResponsePlan::Rows { counts, open, .. }) = plan else { return };
+fn odata_counts(plan: &mut ResponsePlan) {
+    let ResponsePlan::Rows { counts, open, .. } = plan else { return };
     for (name, rule) in [("@odata.count", CountRule::Rows), ("@odata.nextLink", CountRule::Remove)] {
         let path = PathPattern(vec![Step::Member(name.to_owned())]);
         if !open.contains(&path) && !counts.iter().any(|(counted, _)| *counted == path) {

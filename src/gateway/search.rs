@@ -70,12 +70,11 @@ fn text(value: &Value, name: &str, declared: &[Param]) -> Option<String> {
 }
 
 /// What is sent of a value: as it came, unless it was written anew.
-fn written(value: Value, before: &str, after: String) -> Value {
-    match value {
-        Value::Array(_) => after.split(',').map(Value::from).collect::<Vec<_>>().into(),
-        other if before == after => other,
-        _ => after.into(),
+fn written(value: Value, before: &str, after: &str) -> Value {
+    if value.is_array() {
+        return after.split(',').map(Value::from).collect::<Vec<_>>().into();
     }
+    if before == after { value } else { after.into() }
 }
 
 /// A body that was judged.
@@ -108,7 +107,7 @@ pub(super) fn judged_search(raw: &[u8], declared: &[Param], dialect: Dialect) ->
         Err(error) => return Ok(Err(error)),
     };
     let kept = entries.into_iter().zip(pairs).zip(judged.sent);
-    let kept = kept.map(|(((name, value), (_, before)), (_, after))| (name, written(value, &before, after)));
+    let kept = kept.map(|(((name, value), (_, before)), (_, after))| (name, written(value, &before, &after)));
     let sent: Value = if positional { kept.map(|(_, value)| value).collect::<Vec<_>>().into() } else { Value::Object(kept.collect()) };
     let sent = serde_json::to_vec(&sent).map_err(|_never| Code::AmbiguousRequest)?;
     let selected_by = judged.selections.into_iter().flat_map(|s| s.categories).collect();
