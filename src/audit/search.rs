@@ -214,6 +214,8 @@ struct Decision {
     denied: bool,
     parts: u64,
     outcomes: BTreeSet<String>,
+    /// The one customer of a head that permits.
+    head_party: Option<u64>,
     released: BTreeSet<String>,
     reduced: BTreeSet<String>,
     /// By a head that serves for the answer, and by parts.
@@ -271,6 +273,7 @@ impl Decision {
             denied: false,
             parts: 0,
             outcomes: BTreeSet::new(),
+            head_party: None,
             released: BTreeSet::new(),
             reduced: BTreeSet::new(),
             disclosed: Default::default(),
@@ -319,7 +322,12 @@ impl Decision {
             self.names_customer = true;
             self.found.parties = 1;
         } else {
-            self.found.parties += u64::try_from(parties.len()).unwrap_or(u64::MAX);
+            // Of the customer whom the head is about a part may say once more how it ended.
+            let others = parties.iter().filter(|p| self.head_party.is_none() || p.as_u64() != self.head_party).count();
+            self.found.parties += u64::try_from(others).unwrap_or(u64::MAX);
+            if let ("permit", [one]) = (logged.kind(), parties) {
+                self.head_party = one.as_u64();
+            }
             self.found.unknown += number(group, "unknown");
         }
         let outcome = text(group, "outcome").unwrap_or_default();

@@ -205,9 +205,11 @@ pub(super) mod tests {
             customer: customer.iter().map(|p| path(p)).collect(),
             several: Several::All,
             open: open.iter().map(|p| path(p)).collect(),
+            links: Vec::new(),
             needs: Vec::new(),
             fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
             bare: false,
+            lets_unmapped_pass: false,
         })
     }
 

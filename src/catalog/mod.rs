@@ -8,8 +8,10 @@
 //! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
 
 mod fields;
+mod headers;
 mod ids;
 mod json_api;
+mod links;
 mod odata;
 mod param;
 mod reading;
@@ -22,12 +24,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
+use jiff::Timestamp;
 
-use crate::model::{ApiName, Department, Purpose, Shapes, Space, UpstreamName};
+use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Shapes, Space, UpstreamName};
 
 pub use fields::{Fields, Names};
+pub use headers::owned_in_answers;
 pub use ids::{IdError, IdSpace, Normalise};
 pub use json_api::roots as json_api_roots;
+pub use links::{Behind, Link};
 pub use param::{Accepts, FIELD, JudgedParams, NameStyle, OPERATOR, Param, ParamError, Selection, judge};
 pub use reading::Reading;
 pub use route::{ByBody, Customer, Dialect, Found, LookupCall, Route, When};
@@ -68,8 +73,47 @@ pub struct Api {
     pub request_headers: Vec<HeaderName>,
     /// Passed to the caller; all others are dropped.
     pub response_headers: Vec<HeaderName>,
+    /// Filtered answers are compressed for who asks for that.
+    pub compress: bool,
+    /// Answers carry an `ETag` of the gateway's own; `If-Match` and `If-None-Match` are understood.
+    pub sealed_etag: bool,
     pub routes: Vec<Arc<Route>>,
+    /// Report mode; `None`: what is decided is enforced.
+    pub report: Option<ReportMode>,
     pub place: Place,
+}
+
+impl Api {
+    /// The one route of this API for a method and target, unless only a body tells it.
+    #[must_use]
+    pub fn find(self: &Arc<Self>, method: &Method, target: &Target) -> Option<Found> {
+        self.find_said(method, target, None)
+    }
+
+    fn find_said(self: &Arc<Self>, method: &Method, target: &Target, said: Option<&str>) -> Option<Found> {
+        let rest = target.rest(&self.prefix)?;
+        let is_said = |route: &&&Arc<Route>| route.when.as_ref().is_none_or(|when| said == Some(when.value.as_str()));
+        let best = best(&self.matching(rest), method);
+        let route = *best.iter().find(is_said)?;
+        let params = route.template.captures(rest)?;
+        Some(Found::new(Arc::clone(self), Arc::clone(route), params, rest, target))
+    }
+
+    fn matching(&self, rest: &[String]) -> Vec<&Arc<Route>> {
+        self.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect()
+    }
+}
+
+/// `mode = "report"`: for a time, members that no shape maps go out with an object of which everything is permitted.
+#[derive(Clone, Debug)]
+pub struct ReportMode {
+    /// From then on everything is enforced.
+    pub until: Timestamp,
+    pub reason: String,
+    /// Where it was approved, e.g. a ticket.
+    pub approved: String,
+    /// How routes answer meanwhile, by key, and without the customer's id; what is not here is enforced.
+    pub plans: BTreeMap<(RouteKey, bool), ResponsePlan>,
 }
 
 /// All that is declared. What is not here is not released.
@@ -104,13 +148,11 @@ impl Catalog {
     /// [`RouteError`]
     pub fn find_said(&self, method: &Method, target: &Target, said: Option<&str>) -> Result<Found, RouteError> {
         let (api, rest) = self.below(target).ok_or(RouteError::NotDeclared)?;
-        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
-        let best = best(&matching, method);
-        let is_said = |route: &&&Arc<Route>| route.when.as_ref().is_none_or(|when| said == Some(when.value.as_str()));
-        if let Some((route, params)) = best.iter().find(is_said).and_then(|route| Some((*route, route.template.captures(rest)?))) {
-            return Ok(Found::new(Arc::clone(api), Arc::clone(route), params, rest, target));
+        if let Some(found) = api.find_said(method, target, said) {
+            return Ok(found);
         }
-        if matching.is_empty() || !best.is_empty() {
+        let matching = api.matching(rest);
+        if matching.is_empty() || !best(&matching, method).is_empty() {
             return Err(RouteError::NotDeclared);
         }
         let mut allowed: Vec<Method> = matching.iter().map(|route| route.method.clone()).collect();
@@ -126,9 +168,8 @@ impl Catalog {
     #[must_use]
     pub fn by_body(&self, method: &Method, target: &Target) -> Option<ByBody> {
         let (api, rest) = self.below(target)?;
-        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
         // The configuration sees to it that all of them agree.
-        let first = *best(&matching, method).first()?;
+        let first = *best(&api.matching(rest), method).first()?;
         first.when.as_ref().map(|when| ByBody { api: api.name, dialect: first.dialect, member: when.member.clone() })
     }
 

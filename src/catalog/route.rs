@@ -1,6 +1,7 @@
 //! Routes, and what a request found: the judged target is written anew for the upstream from here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 
@@ -101,6 +102,10 @@ pub struct Route {
     pub response: ResponsePlan,
     /// The same, without the customer's id; of routes whose request can leave it out.
     pub bare: Option<ResponsePlan>,
+    /// How the body of a 4xx is cut: `Open` or `Object`; without one it is replaced.
+    pub error: Option<ResponsePlan>,
+    /// How long callers may keep an answer; only where `customer = "none"`.
+    pub cache: Option<Duration>,
     /// Departments that may call; empty = all (policies decide).
     pub departments: Vec<Department>,
     /// Row ceiling; always there for `export`.
@@ -164,9 +169,25 @@ impl Found {
     /// canonical form.
     #[must_use]
     pub fn upstream_target(&self, base_path: &str) -> String {
-        let query = canonical_query(self.sent.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        self.target(base_path, &self.sent)
+    }
+
+    /// The target as it was asked, in canonical form, below `prefix`. Only after [`Found::judge_query`], which knows each parameter.
+    #[must_use]
+    pub fn own_target(&self, prefix: &str) -> String {
+        self.target(prefix, &self.query)
+    }
+
+    fn target(&self, base_path: &str, query: &[(String, String)]) -> String {
+        let query = canonical_query(query.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let path = join(base_path, &self.rest);
         if query.is_empty() { path } else { format!("{path}?{query}") }
+    }
+
+    /// The path without the API's prefix, in canonical form, below `base_path`.
+    #[must_use]
+    pub fn own_path(&self, base_path: &str) -> String {
+        join(base_path, &self.rest)
     }
 
     /// Path of the read that finds the customer of a write; `None` unless the route's customer is [`Customer::Lookup`].

@@ -22,6 +22,8 @@ fn route(text: &str, params: &[&str]) -> Arc<Route> {
         reading: None,
         response: ResponsePlan::Empty,
         bare: None,
+        error: None,
+        cache: None,
         departments: Vec::new(),
         records_max: None,
         place: Place::default(),
@@ -39,7 +41,10 @@ fn catalog_of(prefix: &str, routes: Vec<Arc<Route>>) -> Catalog {
         purpose: ApiPurpose::Any,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
+        compress: false,
+        sealed_etag: false,
         routes,
+        report: None,
         place: Place::default(),
     };
     Catalog { apis: vec![Arc::new(api)], ..Catalog::default() }
@@ -301,9 +306,11 @@ fn a_lookup_cannot_climb() {
         customer: vec![PathPattern::parse("party").unwrap()],
         several: crate::model::Several::All,
         open: Vec::new(),
+        links: Vec::new(),
         needs: Vec::new(),
         fields: Vec::new(),
         bare: false,
+        lets_unmapped_pass: false,
     };
     let mut patch = Route::clone(&route("PATCH /Quotes({id})", &[]));
     let (key, template) = (RouteKey::intern("GET /quotes/{id}"), Template::parse("/quotes/{id}").unwrap());

@@ -24,6 +24,9 @@ pub(super) struct CheckArgs {
     /// Also try whether upstreams, key sets and the consent store can be reached.
     #[arg(long)]
     online: bool,
+    /// Fail when there is a warning, e.g. a difference from an OpenAPI document.
+    #[arg(long)]
+    deny_warnings: bool,
     /// Print the JSON Schema of the configuration file, for editors, and check nothing.
     #[arg(long, conflicts_with = "online")]
     schema: bool,
@@ -45,6 +48,9 @@ impl CheckArgs {
         let clock = SystemClock::shared();
         let snapshot = build::snapshot(&config, &policies, 0, &clock).map_err(|e| Failure::new(Exit::Invalid, e.to_string()))?;
         let exit = report_good(output, &config, Some(&policies))?;
+        if self.deny_warnings && !config.warnings.is_empty() {
+            return Ok(Exit::CheckFailed);
+        }
         if self.online { report_online(output, &runtime()?.block_on(probe(&config, &snapshot))) } else { Ok(exit) }
     }
 }
@@ -149,7 +155,12 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_exits_with_3() {
-        let args = CheckArgs { config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") }, online: false, schema: false };
+        let args = CheckArgs {
+            config: ConfigArg { config: PathBuf::from("/nonexistent/consentry.toml") },
+            online: false,
+            deny_warnings: false,
+            schema: false,
+        };
         assert_eq!(args.execute(&Output::new(super::super::Format::Json)).unwrap(), Exit::Invalid);
     }
 }

@@ -189,6 +189,9 @@ impl Admin {
         let answer =
             self.http.request(request).await.map_err(|error| Failure::unavailable(format!("cannot reach `{}`: {}", self.base, chain(&error))))?;
         let status = answer.status();
+        if let Some(apis) = answer.headers().get("consentry-report-mode").and_then(|value| value.to_str().ok()) {
+            super::output::banner(&format!("REPORT MODE: {apis} - members that no shape maps go out"));
+        }
         let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await

@@ -16,6 +16,8 @@ mod explain;
 mod facts;
 mod identity;
 mod import;
+mod import_openapi;
+mod learn;
 mod note;
 mod output;
 mod party;
@@ -61,6 +63,10 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    /// Drafts the configuration of an API from a document of it.
+    #[command(subcommand)]
+    Import(import_openapi::ImportCommand),
+    Learn(learn::LearnArgs),
     /// Checks and tests the policy folder.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -122,6 +128,8 @@ fn execute(cli: Cli) -> Result<Exit, Failure> {
         Command::Demo(args) => demo_gateway::execute(&args, &output),
         Command::Check(args) => args.execute(&output),
         Command::Explain(args) => args.execute(&output),
+        Command::Import(command) => command.execute(&output),
+        Command::Learn(args) => args.execute(&output),
         Command::Policy(command) => command.execute(&output),
         Command::Consent(command) => command.execute(&output),
         Command::Party(command) => command.execute(&output),

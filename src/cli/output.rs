@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Once;
 
 use serde_json::Value;
 
@@ -104,6 +105,14 @@ impl Output {
         self.line(value.to_string())
     }
 
+    /// Tells people something beside what the command answers: on stderr, so that stdout stays data.
+    pub fn aside(&self, text: impl AsRef<str>) {
+        if !self.is_json() {
+            // When stderr is closed nobody listens.
+            drop(writeln!(io::stderr().lock(), "{}", text.as_ref()));
+        }
+    }
+
     /// Writes a document, or what people are told of it.
     ///
     /// # Errors
@@ -131,6 +140,13 @@ fn write_line(to: &mut impl Write, text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::new(Exit::Done, "")),
         Err(error) => Err(Failure::new(Exit::Internal, format!("cannot write to stdout: {error}"))),
     }
+}
+
+/// Says once, whatever the format, what nobody must overlook.
+pub(super) fn banner(text: &str) {
+    static SAID: Once = Once::new();
+    // When stderr is closed nobody listens.
+    SAID.call_once(|| drop(writeln!(io::stderr().lock(), "{text}")));
 }
 
 /// Prints a failure to stderr. A failure without a message is silent.

@@ -1,5 +1,6 @@
 //! Governed: APIs, and what hangs between their routes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
@@ -7,9 +8,10 @@ use http::{HeaderName, Method};
 use super::callers::purpose;
 use super::read::{Cx, Value};
 use super::routes::{Draft, dialect, draft};
-use super::shapes::{Names, declared};
-use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Place, Route};
-use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, Several, Step, UpstreamName};
+use super::shapes::{FieldPlace, Names, declared};
+use super::{openapi, report};
+use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Place, Route, owned_in_answers};
+use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, RouteKey, Several, ShapeName, Step, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
 const OWNED_HEADERS: [&str; 31] = [
@@ -57,7 +59,13 @@ pub(super) fn place(cx: Cx<'_>, span: std::ops::Range<usize>) -> Place {
 }
 
 /// One element of `[[api]]`. `others` are those before it.
-pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others: &[(ApiName, String)]) -> (Option<(ApiName, String)>, Option<Api>) {
+pub(super) fn api(
+    value: Value<'_>,
+    names: &Names<'_>,
+    shapes: &Catalog,
+    places: &BTreeMap<ShapeName, Vec<FieldPlace<'_>>>,
+    others: &[(ApiName, String)],
+) -> (Option<(ApiName, String)>, Option<Api>) {
     let Some(mut table) = value.table("`[[api]]`") else { return (None, None) };
     let name_place = table.need("name");
     let name = name_place.and_then(Value::str).map(ApiName::intern);
@@ -79,7 +87,9 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
     let contact = table.opt("contact").map(Value::str);
     let purpose = table.opt("purpose").map_or(Some(ApiPurpose::Any), |v| api_purpose(v, names));
     let request_headers = table.opt("request_headers").map_or_else(|| Some(Vec::new()), headers);
-    let response_headers = table.opt("response_headers").map_or_else(|| Some(Vec::new()), headers);
+    let response_headers = table.opt("response_headers").map_or_else(|| Some(Vec::new()), response_headers);
+    let compress = table.opt("compress").map_or(Some(false), Value::bool);
+    let sealed_etag = table.opt("etag").map_or(Some(false), |v| v.word("etag", &[("none", false), ("sealed", true)]));
     let dialect = table.opt("dialect").map_or_else(Dialect::default, |v| dialect(v).unwrap_or_default());
     let drafts: Vec<Draft<'_>> = match table.opt("route") {
         Some(v) => v.list().unwrap_or_default().into_iter().filter_map(|item| draft(item, dialect, names, shapes)).collect(),
@@ -88,11 +98,17 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
             Vec::new()
         }
     };
-    table.later(&["openapi", "mode", "report", "budget"]);
+    let report = report::read(&mut table);
+    let openapi = table.opt("openapi");
+    table.later(&["budget"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     let identity = name.zip(at.as_ref().map(|(_, prefix)| prefix.clone()));
+    let heads: Vec<(RouteKey, Value<'_>)> = drafts.iter().map(|draft| (draft.key, draft.head)).collect();
     let routes = routes(drafts);
+    if let Some(openapi) = openapi {
+        openapi::compare(openapi, &heads, &routes, &shapes.shapes, places);
+    }
     let read = (|| {
         let (host, prefix) = at?;
         Some(Api {
@@ -105,7 +121,10 @@ pub(super) fn api(value: Value<'_>, names: &Names<'_>, shapes: &Catalog, others:
             purpose: purpose?,
             request_headers: request_headers?,
             response_headers: response_headers?,
+            compress: compress?,
+            sealed_etag: sealed_etag?,
             routes,
+            report: report?,
             place,
         })
     })();
@@ -155,6 +174,17 @@ fn headers(value: Value<'_>) -> Option<Vec<HeaderName>> {
         let name = item.header_name()?;
         if is_owned(&name) {
             item.error_help(format!("the header `{name}` cannot be passed on"), "the gateway sets or drops it itself");
+            return None;
+        }
+        Some(name)
+    })
+}
+
+fn response_headers(value: Value<'_>) -> Option<Vec<HeaderName>> {
+    value.each(|item| {
+        let name = item.header_name()?;
+        if let Some(why) = owned_in_answers(&name) {
+            item.error_help(format!("the header `{name}` cannot be passed on"), why);
             return None;
         }
         Some(name)
@@ -224,7 +254,12 @@ fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
         ResponsePlan::Object { at, shape, .. } if !shape.customer.is_empty() => {
             Some(Customer::Lookup { route: route.key, template: target.template.clone(), at: at.clone(), shape: Arc::clone(shape), call })
         }
-        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
+        ResponsePlan::Empty
+        | ResponsePlan::Free { .. }
+        | ResponsePlan::Open { .. }
+        | ResponsePlan::Object { .. }
+        | ResponsePlan::Rows { .. }
+        | ResponsePlan::Stream { .. } => {
             place.error_help("that route does not say whose object it answers", "look up a route with one object whose shape has `customer`");
             None
         }

@@ -92,6 +92,9 @@ impl<'a> Rules<'_, 'a> {
             return self.new_customer(value);
         }
         let text = value.str()?;
+        if value.is_open("the customer") {
+            return None;
+        }
         if text == "none" {
             return Some(Customer::None);
         }
@@ -193,7 +196,14 @@ impl<'a> Rules<'_, 'a> {
             Customer::None if !self.has_departments => refuse("who may read this is not said".to_owned(), "add `departments = […]`"),
             Customer::None => match self.response {
                 Some(ResponsePlan::Free { .. }) => true,
-                Some(ResponsePlan::Empty | ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. }) | None => {
+                Some(
+                    ResponsePlan::Empty
+                    | ResponsePlan::Open { .. }
+                    | ResponsePlan::Object { .. }
+                    | ResponsePlan::Rows { .. }
+                    | ResponsePlan::Stream { .. },
+                )
+                | None => {
                     if self.response_place.is_none() || self.response.is_some() {
                         refuse(
                             "an answer without customer data says its content types".to_owned(),
@@ -220,7 +230,7 @@ impl<'a> Rules<'_, 'a> {
             Customer::Response { .. } if self.response.and_then(ResponsePlan::shape).is_some_and(|shape| !shape.customer.is_empty()) => {
                 refuse("the shape already says where the answer names its customer".to_owned(), "remove one of the two")
             }
-            Customer::Response { .. } if matches!(self.response, Some(ResponsePlan::Rows { .. })) => {
+            Customer::Response { .. } if matches!(self.response, Some(ResponsePlan::Rows { .. } | ResponsePlan::Stream { .. })) => {
                 refuse("each row names its own customer".to_owned(), "add `customer` to the shape of the rows")
             }
             Customer::Query { .. } | Customer::Header { .. } | Customer::Claim { .. } | Customer::Response { .. } if self.writes() => refuse(
@@ -242,13 +252,18 @@ impl<'a> Rules<'_, 'a> {
                 format!("the shape `{}` does not say whose object comes back", shape.name),
                 format!("add `customer` to `[shape.{}]`, or `subject = \"request\"` here", shape.name),
             ),
-            ResponsePlan::Rows { shape, .. } if shape.customer.is_empty() => {
+            ResponsePlan::Rows { shape, .. } | ResponsePlan::Stream { shape, .. } if shape.customer.is_empty() => {
                 place.error_help(
                     format!("the shape `{}` does not say whose row it is", shape.name),
                     format!("add `customer` to `[shape.{}]`", shape.name),
                 );
             }
-            ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } | ResponsePlan::Empty | ResponsePlan::Open { .. } | ResponsePlan::Free { .. } => {
+            ResponsePlan::Object { .. }
+            | ResponsePlan::Rows { .. }
+            | ResponsePlan::Empty
+            | ResponsePlan::Open { .. }
+            | ResponsePlan::Free { .. }
+            | ResponsePlan::Stream { .. } => {
                 return true;
             }
         }
@@ -302,7 +317,12 @@ impl<'a> Rules<'_, 'a> {
             (Some(place), Some(ResponsePlan::Rows { rows_max: None, .. })) if self.action == Action::Export => {
                 place.error_help("an export says how many rows it may have", "add `rows_max`");
             }
-            (Some(place), Some(ResponsePlan::Object { .. })) if self.action == Action::Export => place.error("an export answers `rows`"),
+            (Some(place), Some(ResponsePlan::Stream { .. })) if writes => {
+                place.error_help("a write does not answer a stream", "leave `stream` out: what it answers is cut as one object");
+            }
+            (Some(place), Some(ResponsePlan::Object { .. } | ResponsePlan::Stream { .. })) if self.action == Action::Export => {
+                place.error("an export answers `rows`");
+            }
             _ => {}
         }
     }

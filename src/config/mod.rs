@@ -14,8 +14,10 @@ mod apis;
 mod callers;
 mod customer;
 mod hash;
+mod openapi;
 mod params;
 mod read;
+mod report;
 mod response;
 mod routes;
 mod rpc;
@@ -265,13 +267,15 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
     let entries = shape_tables.iter().flat_map(Table::named).filter(|(name, _, _)| seen.insert(*name));
     let read: Vec<_> = entries.filter_map(|(name, _, value)| shapes::shape(name, value, &names)).collect();
     found.shapes = shapes::link(&read);
+    let places: BTreeMap<_, _> = read.into_iter().map(|shape| (shape.shape.name, shape.places)).collect();
     let mut declared: Vec<(crate::model::ApiName, String)> = Vec::new();
     let lists: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt("api")).collect();
     for item in lists.into_iter().flat_map(|v| v.list().unwrap_or_default()) {
-        let (identity, api) = apis::api(item, &names, &found, &declared);
+        let (identity, api) = apis::api(item, &names, &found, &places, &declared);
         declared.extend(identity);
         found.apis.extend(api.map(Arc::new));
     }
+    report::plan(&mut found);
     found
 }
 

@@ -46,6 +46,8 @@ fn param(name: &str, value: Value<'_>, spoken: Spoken<'_>) -> Option<Param> {
         table(value, spoken)?
     } else if value.as_str() == Some("free") {
         (Accepts::Any, Vec::new())
+    } else if value.is_open("how this parameter is judged") {
+        return None;
     } else {
         value.error_help(
             "this is not a rule for a parameter",

@@ -78,6 +78,15 @@ impl<'a> Value<'a> {
         self.cx.notes.warnings.borrow_mut().push(self.cx.finding(self.span(), message));
     }
 
+    /// Whether a draft's `?` stands there, which a person has to replace; noted if so.
+    pub(super) fn is_open(self, what: &str) -> bool {
+        let is_open = self.as_str() == Some("?");
+        if is_open {
+            self.error_help(format!("{what} is still open"), "a person has to say it: `?` is what a draft does not know");
+        }
+        is_open
+    }
+
     /// A value that the design foresees and this version does not obey.
     pub(super) fn not_available(self, what: &str) {
         self.error_help(format!("{what} is not available in this version"), "remove it: what stands here is always obeyed");
@@ -110,6 +119,11 @@ impl<'a> Value<'a> {
             Some(text) => Some(text),
             None => self.wrong_type("a string"),
         }
+    }
+
+    /// A date or time, as it is written.
+    pub(super) fn datetime(self) -> Option<String> {
+        self.inner.get_ref().as_datetime().map(ToString::to_string)
     }
 
     pub(super) fn bool(self) -> Option<bool> {
@@ -190,6 +204,10 @@ impl<'a> Table<'a> {
     pub(super) fn opt(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
         self.entries.get(key).map(|inner| Value { cx: self.cx, inner })
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// A key that is read elsewhere or says nothing here.

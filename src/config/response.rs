@@ -5,24 +5,49 @@ use std::sync::Arc;
 use super::read::{Table, Value};
 use super::shapes::{Names, path};
 use crate::catalog::Catalog;
-use crate::model::{CountRule, PathPattern, ResponsePlan, Shape, Step, Subject};
+use crate::model::{CountRule, Framing, PathPattern, ResponsePlan, Shape, Step, Subject};
 
-const COUNTS: [(&str, CountRule); 3] = [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free)];
+const COUNTS: [(&str, CountRule); 4] =
+    [("rows", CountRule::Rows), ("remove", CountRule::Remove), ("free", CountRule::Free), ("link", CountRule::Link)];
 
-/// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open` or `content_types`.
-pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+/// How a success is cut, and how the body of a 4xx is, if that is declared.
+pub(super) type Plans = (ResponsePlan, Option<ResponsePlan>);
+
+/// `"empty"`, or a table with `shape` (and `rows`, or `at` and `subject`), `open`, `empty = true` or `content_types`; beside each but
+/// the last, `error`.
+pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<Plans> {
     if let Some(word) = value.as_str() {
-        return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| ResponsePlan::Empty);
+        return value.word("response", &[("empty", ())]).filter(|()| word == "empty").map(|()| (ResponsePlan::Empty, None));
     }
     let mut table = value.table("`response`")?;
-    table.later(&["stream", "error", "counts_from"]);
+    table.later(&["counts_from"]);
+    let stream = table.opt("stream");
+    let error_place = table.opt("error");
+    let error = error_place.map(|v| error(v, names, catalog));
+    let empty = table.opt("empty");
+    if let Some(place) = error_place.filter(|_| table.has("content_types")) {
+        place.error_help("`error` stands beside `content_types`", "an error body of such a route is always replaced; remove it");
+    }
     let read = match (table.opt("shape"), table.opt("rows"), table.opt("content_types")) {
+        (Some(shape), None, None) if stream.is_some() => stream.and_then(|value| self::stream(&mut table, shape, value, names, catalog)),
+        _ if stream.is_some() => {
+            value.error_help(
+                "a stream has a `shape`, which its records have, and neither `rows` nor `content_types`",
+                "write `{ stream = \"ndjson\", shape = … }`",
+            );
+            None
+        }
         (Some(shape), Some(rows), None) => self::rows(&mut table, shape, rows, names, catalog),
         (Some(shape), None, None) => object(&mut table, shape, names, catalog),
         (None, None, Some(types)) => content_types(types).map(|content_types| ResponsePlan::Free { content_types }),
-        (None, None, None) => match table.opt("open") {
-            Some(open) => open.each(path).map(|open| ResponsePlan::Open { open }),
-            None => {
+        (None, None, None) => match (table.opt("open"), empty) {
+            (Some(open), None) => open.each(path).map(|open| ResponsePlan::Open { open }),
+            (None, Some(empty)) => says_true(empty).map(|()| ResponsePlan::Empty),
+            (Some(_), Some(empty)) => {
+                empty.error_help("`empty` stands beside `open`", "keep the one that is meant");
+                None
+            }
+            (None, None) => {
                 value.error_help("this does not say what comes back", "write `{ shape = … }`, `{ open = […] }` or `\"empty\"`");
                 None
             }
@@ -34,6 +59,42 @@ pub(super) fn read(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Op
         (Some(_), _, Some(types)) => {
             types.error_help("`content_types` stands beside a shape", "it belongs to `customer = \"none\"`; what a shape cuts is JSON");
             None
+        }
+    };
+    if let Some(place) = empty.filter(|_| !matches!(read, Some(ResponsePlan::Empty) | None)) {
+        place.error_help("`empty` stands beside what comes back", "keep the one that is meant");
+    }
+    table.finish();
+    let error = match error {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    Some((read?, error))
+}
+
+fn says_true(value: Value<'_>) -> Option<()> {
+    let says = value.bool()?;
+    if !says {
+        value.error_help("`empty = false` does not say what comes back", "write `{ shape = … }` or `{ open = […] }`");
+    }
+    says.then_some(())
+}
+
+/// `{ open = […] }`, or `{ shape, at, subject }` for an error body that is about a customer.
+fn error(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let mut table = value.table("`error`")?;
+    let read = match (table.opt("shape"), table.opt("open")) {
+        (Some(shape), None) => object(&mut table, shape, names, catalog),
+        (None, Some(open)) => {
+            if open.list_is_empty() {
+                open.error_help("no member of the error body is named", "without one the body is replaced: leave `error` out");
+                return None;
+            }
+            open.each(path).map(|open| ResponsePlan::Open { open })
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            value.error_help("this does not say what of an error body goes on", "write `{ open = [\"code\"] }` or `{ shape = … }`");
+            return None;
         }
     };
     table.finish();
@@ -87,6 +148,33 @@ fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<
         None => None,
     };
     Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max })
+}
+
+/// Records of this shape, one after the other.
+fn stream(table: &mut Table<'_>, shape: Value<'_>, value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
+    let shape = shape_of(shape, names, catalog);
+    let is_events = value.word("stream", &[("ndjson", false), ("sse", true)]);
+    let (events, ids) = (table.opt("events"), table.opt("event_ids"));
+    let framing = if is_events? {
+        let names = events.map_or_else(|| Some(Vec::new()), |v| v.each(event_name));
+        let with_ids = ids.map_or(Some(false), |v| v.word("rule", &[("free", true), ("remove", false)]));
+        Framing::Events { names: names?, with_ids: with_ids? }
+    } else {
+        for place in [events, ids].into_iter().flatten() {
+            place.error("this belongs to `stream = \"sse\"`");
+        }
+        Framing::Ndjson
+    };
+    Some(ResponsePlan::Stream { framing, shape: shape? })
+}
+
+fn event_name(value: Value<'_>) -> Option<String> {
+    let text = value.str()?;
+    let plain = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/".contains(&b));
+    if !plain {
+        value.error_help("this is not a name of events", "letters, digits and `_-.:/`, as the upstream writes it after `event:`");
+    }
+    plain.then(|| text.to_owned())
 }
 
 fn counts(value: Value<'_>) -> Option<Vec<(PathPattern, CountRule)>> {

@@ -1,6 +1,7 @@
 //! Governed: one route. Its method and path, what is done, whose data it is, which parameters it takes, what comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -11,7 +12,7 @@ use super::read::Value;
 use super::shapes::Names;
 use super::{response, rpc};
 use crate::catalog::{Accepts, Catalog, Customer, Dialect, NameStyle, Param, Reading, Route, Template, When};
-use crate::model::{Action, CountRule, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
+use crate::model::{Action, BodyKind, BodyType, CountRule, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
 
 const METHODS: [(&str, Method); 5] =
     [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
@@ -20,6 +21,8 @@ const ACTIONS: [(&str, Action); 5] =
 
 /// The value becomes part of the route's name.
 const WHEN_BYTES_MAX: usize = 128;
+/// Longest time that callers may keep an answer without customer data.
+const CACHE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A route whose `lookup`, if it has one, is not resolved yet. `route` is `None` after a mistake.
 pub(super) struct Draft<'a> {
@@ -50,9 +53,9 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     let when = when_place.map(when);
     let action = table.opt("action");
     let request_place = table.opt("request");
-    let request = request_place.map(|v| request(v, names, catalog));
+    let request = request_place.map(|v| request(v, parsed.as_ref().map(|(method, _)| method), dialect.unwrap_or_default(), names, catalog));
     let response_place = table.opt("response");
-    let mut response = response_place.and_then(|v| response::read(v, names, catalog));
+    let (mut response, error) = response_place.and_then(|v| response::read(v, names, catalog)).unzip();
     // Without a response that can be read, field names of parameters cannot be judged.
     let spoken = Spoken { shape: response.as_ref().map(ResponsePlan::shape), shapes: &catalog.shapes, dialect: dialect.unwrap_or_default() };
     let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, spoken));
@@ -64,6 +67,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     let customer_place = table.opt("customer");
     let lookup = table.opt("lookup");
     let departments_place = table.opt("departments");
+    let cache_place = table.opt("cache");
+    let cache = cache_place.map(cache);
     let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
     table.later(&["stream", "budget", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
@@ -116,7 +121,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     let customer = rules.customer(customer_place, lookup);
     rules.bodies(customer.as_ref());
     if dialect == Dialect::JsonRpc {
-        rpc::errors(response_place, response.as_ref(), customer.as_ref().filter(|_| lookup.is_none()));
+        let plans = [response.as_ref(), error.as_ref().and_then(Option::as_ref)];
+        rpc::errors(response_place, plans, customer.as_ref().filter(|_| lookup.is_none()));
     }
     if let (Some(When { member, .. }), Some(place), Some(plan)) = (when.as_ref().filter(|_| dialect == Dialect::Plain), when_place, written(&request))
     {
@@ -124,6 +130,17 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
         if !plan.shape.open.contains(&path) && !plan.shape.fields.iter().any(|field| field.path == path) {
             place.error_help(format!("`{member}` is no member of shape `{}`: every write would be refused", plan.shape.name), "add it to `open`");
         }
+    }
+    if let (Some(place), Some(plan)) = (when_place, written(&request)) {
+        if plan.types.iter().any(|known| known.kind != BodyKind::Json) {
+            place.error_help("the member that tells routes apart is looked for in JSON", "leave forms out of `types`, or remove `when`");
+        }
+    }
+    if let (Some(place), Some(Some(error)), Some(customer)) = (response_place, &error, &customer) {
+        error_subject(place, error, customer, lookup.is_some());
+    }
+    if let Some(place) = cache_place.filter(|_| customer.as_ref().is_some_and(|customer| !matches!(customer, Customer::None))) {
+        place.error_help("`cache` stands on a route about customers", "a kept answer asks nobody; only routes with `customer = \"none\"` have it");
     }
 
     let route = (|| {
@@ -167,6 +184,8 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
             bare: may_be_bare.then(|| plan.bare()),
             reading,
             response: plan,
+            error: error?,
+            cache: cache.map_or(Some(None), |read| read.map(Some))?,
             departments: departments?,
             records_max,
             place,
@@ -188,6 +207,32 @@ fn odata_counts(plan: &mut ResponsePlan) {
 
 fn written<'r>(request: &'r Option<Option<Request<'_>>>) -> Option<&'r RequestPlan> {
     request.as_ref()?.as_ref()?.plan.as_ref()
+}
+
+/// What callers may keep goes on when policies have changed, so not for long.
+fn cache(value: Value<'_>) -> Option<Duration> {
+    let found = value.duration()?;
+    let is_right = (Duration::from_secs(1)..=CACHE_MAX).contains(&found);
+    if !is_right {
+        value.error_help("this cannot be kept so long", "from `1s` to `24h`");
+    }
+    is_right.then_some(found)
+}
+
+/// An error body with a shape says whose it is, or the request does: else it would always be replaced.
+fn error_subject(place: Value<'_>, error: &ResponsePlan, customer: &Customer, is_looked_up: bool) {
+    let ResponsePlan::Object { shape, subject, .. } = error else { return };
+    let is_named = is_looked_up || !matches!(customer, Customer::Answer | Customer::New { .. } | Customer::Response { .. } | Customer::None);
+    match subject {
+        Subject::Answer if shape.customer.is_empty() => place.error_help(
+            format!("the shape `{}` does not say whose error this is", shape.name),
+            format!("add `customer` to `[shape.{}]`, or `subject = \"request\"` to `error`", shape.name),
+        ),
+        Subject::Request if !is_named => {
+            place.error_help("`subject = \"request\"` in `error`, but the request names nobody", "remove it, or declare `open` members");
+        }
+        Subject::Answer | Subject::Request => {}
+    }
 }
 
 fn declare(params: &mut Vec<Param>, name: &str) {
@@ -269,10 +314,12 @@ fn fits(place: Value<'_>, method: &Method, action: Action) -> bool {
     fits
 }
 
-fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
+/// `method`: `None` after a mistake.
+fn request<'a>(value: Value<'a>, method: Option<&Method>, dialect: Dialect, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
     let mut table = value.table("`request`")?;
     let shape = table.opt("shape");
     let params = table.opt("params");
+    let types_place = table.opt("types");
     let masked = table.opt("masked");
     let put = table.opt("put");
     table.finish();
@@ -280,12 +327,13 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
     let put_merge = put.map_or(Some(false), |v| v.word("rule", &[("replace", false), ("merge", true)]));
     match (shape, params) {
         (Some(shape), params) => {
+            let types = types(types_place, method, dialect);
             let name = names.shape(shape)?;
             let shape = Arc::clone(catalog.shapes.get(&name)?);
-            Some(Request { plan: Some(RequestPlan { shape, masked_drop: masked_drop?, put_merge: put_merge? }), params })
+            Some(Request { plan: Some(RequestPlan { shape, types: types?, masked_drop: masked_drop?, put_merge: put_merge? }), params })
         }
         (None, Some(params)) => {
-            for place in [masked, put].into_iter().flatten() {
+            for place in [types_place, masked, put].into_iter().flatten() {
                 place.error("this belongs to a written `shape`, not to `params`");
             }
             Some(Request { plan: None, params: Some(params) })
@@ -296,3 +344,45 @@ fn request<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option
         }
     }
 }
+
+/// The content types that a written body may have.
+fn types(place: Option<Value<'_>>, method: Option<&Method>, dialect: Dialect) -> Option<Vec<BodyType>> {
+    let is_deletion = method == Some(&Method::DELETE);
+    let Some(place) = place else {
+        // Its clients must say so, <https://jsonapi.org/format/1.1/#content-negotiation-clients>.
+        let own = BodyType::parse("application/vnd.api+json").filter(|_| dialect == Dialect::JsonApi);
+        return Some(if is_deletion { Vec::new() } else { own.into_iter().chain([BodyType::json()]).collect() });
+    };
+    if is_deletion {
+        place.error_help("a DELETE has no body", "remove `types`: the shape says what is deleted");
+        return None;
+    }
+    let items = place.list()?;
+    if items.is_empty() {
+        place.error_help("`types` is empty: nothing could be written", "leave it out for `application/json` alone, or name the types");
+        return None;
+    }
+    let mut found: Vec<BodyType> = Vec::new();
+    for item in items {
+        let text = item.str()?;
+        let Some(read) = BodyType::parse(text) else {
+            item.unknown("content type", text, TYPES.into_iter());
+            return None;
+        };
+        let is_patch = matches!(read.kind, BodyKind::MergePatch | BodyKind::JsonPatch);
+        if is_patch && method.is_some_and(|method| method != Method::PATCH) {
+            item.error_help(format!("`{text}` belongs to a PATCH route"), "it says what changes, not what is to stand there");
+            return None;
+        }
+        if found.contains(&read) {
+            item.error(format!("`{text}` is declared twice"));
+            return None;
+        }
+        found.push(read);
+    }
+    Some(found)
+}
+
+/// Those that are read as what they say; other names `application/…+json` are read as JSON.
+const TYPES: [&str; 5] =
+    ["application/json", "application/merge-patch+json", "application/json-patch+json", "application/x-www-form-urlencoded", "multipart/form-data"];

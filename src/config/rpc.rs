@@ -34,20 +34,22 @@ pub(super) fn complete(place: Option<Value<'_>>, plan: Option<&mut ResponsePlan>
         }
         ResponsePlan::Open { open } => open,
         ResponsePlan::Empty => return place.error_help("a call is always answered", "write `{ open = [\"result\"] }`"),
+        ResponsePlan::Stream { .. } => return place.error_help("a call is answered once", "leave `stream` out"),
         ResponsePlan::Free { .. } => return,
     };
     open.extend([member("jsonrpc"), member("id")]);
 }
 
-/// Where only the answer names the customer, an upstream's error must look like a denial.
-pub(super) fn errors(place: Option<Value<'_>>, plan: Option<&ResponsePlan>, customer: Option<&Customer>) {
+/// Where only the answer names the customer, an upstream's error must look like a denial. `plans`: of a success, and of a 4xx.
+pub(super) fn errors(place: Option<Value<'_>>, plans: [Option<&ResponsePlan>; 2], customer: Option<&Customer>) {
     let (Some(place), Some(Customer::Answer | Customer::Response { .. })) = (place, customer) else { return };
-    let open = match plan {
-        Some(ResponsePlan::Object { open, .. } | ResponsePlan::Rows { open, .. } | ResponsePlan::Open { open }) => open,
-        Some(ResponsePlan::Empty | ResponsePlan::Free { .. }) | None => return,
+    let [success, error] = plans;
+    let open = match success {
+        Some(ResponsePlan::Object { open, .. } | ResponsePlan::Rows { open, .. } | ResponsePlan::Open { open }) => open.as_slice(),
+        Some(ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Stream { .. }) | None => &[],
     };
-    if open.iter().any(|path| path.0.first() == Some(&Step::Member("error".to_owned()))) {
-        place.error_help("the request does not name the customer: an error would tell which records exist", "leave `error` out of `open`");
+    if error.is_some() || open.iter().any(|path| path.0.first() == Some(&Step::Member("error".to_owned()))) {
+        place.error_help("the request does not name the customer: an error would tell which records exist", "leave `error` out");
     }
 }
 

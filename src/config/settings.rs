@@ -360,6 +360,10 @@ pub struct Upstream {
     pub credentials: Credentials,
     pub timeouts: Timeouts,
     pub in_flight_max: usize,
+    /// `Accept-Encoding: gzip` is sent, else `identity`. What comes encoded anyway is decoded all the same.
+    pub accept_gzip: bool,
+    /// Decoded bytes for each encoded one.
+    pub decode_ratio_max: u32,
 }
 
 /// `https://host:port` without a path.

@@ -1,9 +1,10 @@
 //! Governed: id spaces, and shapes, which say what category each member of an answer is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::read::{Table, Value};
+use super::read::{Cx, Table, Value};
 use crate::catalog::{IdSpace, Normalise};
 use crate::model::{Category, Field, FieldRule, Mask, OnDeny, PathPattern, Several, Shape, ShapeName, Shapes, Space, Step, Vocabulary};
 
@@ -37,8 +38,7 @@ impl Names<'_> {
 
     pub(super) fn category(&self, value: Value<'_>) -> Option<Category> {
         let text = value.str()?;
-        if text == "?" {
-            value.error_help("the category is still open", "a person has to say which category this is");
+        if value.is_open("the category") {
             return None;
         }
         let vocabulary = self.vocabulary?;
@@ -52,6 +52,9 @@ impl Names<'_> {
 
 pub(super) fn declared<'a>(value: Value<'a>, what: &str, names: &BTreeSet<String>) -> Option<&'a str> {
     let text = value.str()?;
+    if value.is_open(&format!("the {what}")) {
+        return None;
+    }
     if names.contains(text) {
         return Some(text);
     }
@@ -60,7 +63,11 @@ pub(super) fn declared<'a>(value: Value<'a>, what: &str, names: &BTreeSet<String
 }
 
 pub(super) fn path(value: Value<'_>) -> Option<PathPattern> {
-    PathPattern::parse(value.str()?).map_err(|problem| value.error(problem)).ok()
+    let text = value.str()?;
+    if value.is_open("the path") {
+        return None;
+    }
+    PathPattern::parse(text).map_err(|problem| value.error(problem)).ok()
 }
 
 /// `[ids]`
@@ -78,6 +85,9 @@ fn space(name: &str, value: Value<'_>) -> Option<IdSpace> {
     let normalise = table.opt("normalise").map_or_else(|| Some(Vec::new()), |v| v.each(|item| item.word("step", &Normalise::ALL)));
     table.finish();
     let grammar = grammar?;
+    if grammar.is_open("the grammar") {
+        return None;
+    }
     let space = IdSpace::new(Space::intern(name), grammar.str()?, normalise?);
     space.map_err(|problem| grammar.error(format!("this grammar cannot be read: {problem}"))).ok()
 }
@@ -86,6 +96,16 @@ fn space(name: &str, value: Value<'_>) -> Option<IdSpace> {
 pub(super) struct ReadShape<'a> {
     pub(super) shape: Shape,
     embeds: Embeds<'a>,
+    /// The shape's fields and where they stand, for what is told of them later.
+    pub(super) places: Vec<FieldPlace<'a>>,
+}
+
+/// Where a field of a shape stands.
+#[derive(Clone, Debug)]
+pub(super) struct FieldPlace<'a> {
+    pub(super) path: PathPattern,
+    pub(super) cx: Cx<'a>,
+    pub(super) span: Range<usize>,
 }
 
 /// Names of embedded shapes and their places.
@@ -99,12 +119,14 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
     let customer = customer_place.map_or_else(|| Some(Vec::new()), |v| if v.is_list() { v.each(path) } else { path(v).map(|p| vec![p]) });
     let several = table.opt("several").map_or(Some(Several::default()), |v| v.word("rule", &[("each", Several::Each), ("all", Several::All)]));
     let open = table.opt("open").map_or_else(|| Some(Vec::new()), |v| v.each(path));
+    let links = table.opt("links").map_or_else(|| Some(Vec::new()), |v| v.each(path));
     let needs_place = table.opt("needs");
     let needs = needs_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| names.category(item)));
     let field_table = table.need("fields").and_then(|v| v.table(format!("`[shape.{name}.fields]`")));
-    table.later(&["links"]);
     table.finish();
-    let fields = field_table.and_then(|table| fields(&table, open.as_deref().unwrap_or_default(), names));
+    let open_or_link: Vec<PathPattern> = open.iter().chain(&links).flatten().cloned().collect();
+    let places = field_table.as_ref().map(field_places);
+    let fields = field_table.and_then(|table| fields(&table, &open_or_link, names));
     if let (Some(place), None) = (customer_place, &ids) {
         place.error_help("the ids of these customers have no id space", "add `ids = \"…\"`");
         return None;
@@ -118,6 +140,7 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         place.error("an id stands at one path, not below `**`");
         return None;
     }
+    let places = places.unwrap_or_default();
     let (open, (fields, embeds)) = (open?, fields?);
     let shape = Shape {
         name: ShapeName::intern(name),
@@ -125,9 +148,11 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         customer,
         several: several?,
         open,
+        links: links?,
         needs: needs?,
         fields,
         bare: false,
+        lets_unmapped_pass: false,
     };
     if let Some(place) = needs_place {
         let own = shape.categories();
@@ -135,7 +160,12 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
             place.error(format!("no field of shape `{name}` is `{missing}`: the object would always be withheld"));
         }
     }
-    Some(ReadShape { shape, embeds })
+    Some(ReadShape { shape, embeds, places })
+}
+
+fn field_places<'a>(table: &Table<'a>) -> Vec<FieldPlace<'a>> {
+    let place = |(text, span, _): (&str, Range<usize>, Value<'a>)| Some(FieldPlace { path: PathPattern::parse(text).ok()?, cx: table.cx, span });
+    table.named().into_iter().filter_map(place).collect()
 }
 
 fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Option<(Vec<Field>, Embeds<'a>)> {
@@ -190,7 +220,7 @@ fn rule<'a>(value: Value<'a>, names: &Names<'_>, embeds: &mut Embeds<'a>) -> Opt
 /// Checks what hangs between shapes: an embedded shape names its customer, and none embeds itself.
 pub(super) fn link(read: &[ReadShape<'_>]) -> Shapes {
     let shapes: Shapes = read.iter().map(|r| (r.shape.name, Arc::new(r.shape.clone()))).collect();
-    for ReadShape { shape, embeds } in read {
+    for ReadShape { shape, embeds, .. } in read {
         for (embedded, place) in embeds {
             let Some(target) = shapes.get(embedded) else { continue };
             if target.customer.is_empty() {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::{Customer, Target};
-use crate::model::{Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term};
+use crate::model::{
+    BodyKind, Category, CategoryInfo, Client, ClientInfo, ClientKind, Department, DepartmentInfo, Purpose, PurposeInfo, Sensitivity, Term,
+};
 
 /// The names of the shipped catalogue, as far as configurations use them.
 fn vocabulary() -> Arc<Vocabulary> {
@@ -176,6 +178,23 @@ fn routes_of_the_example_name_their_customers() {
     assert_eq!(categories, ["order", "identity"]);
     let search = found(http::Method::POST, "/desk/tickets/search");
     assert_eq!(search.route.search.as_ref().unwrap().len(), 3);
+}
+
+#[test]
+fn a_written_body_has_the_types_that_its_route_takes() {
+    let example = Example::new();
+    let kinds = || {
+        let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
+        let found = |method: http::Method, target: &str| config.catalog.find(&method, &Target::parse(target).unwrap()).unwrap();
+        let written = found(http::Method::PATCH, "/sales/Quotes(7)").route.request.clone().unwrap().types;
+        let deleted = found(http::Method::DELETE, "/desk/tickets/7").route.request.clone().unwrap().types;
+        (written.into_iter().map(|t| (t.name, t.kind)).collect::<Vec<_>>(), deleted)
+    };
+    assert_eq!(kinds(), (vec![("application/json".to_owned(), BodyKind::Json)], Vec::new()));
+    let types = "[\"application/vnd.api+json\", \"application/merge-patch+json\", \"application/x-www-form-urlencoded\", \"multipart/form-data\"]";
+    example.replace(SALES, "request = { shape = \"quote\" }\n", &format!("request = {{ shape = \"quote\", types = {types} }}\n"));
+    let expected = [BodyKind::Json, BodyKind::MergePatch, BodyKind::Form, BodyKind::Multipart];
+    assert_eq!(kinds().0.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -386,6 +405,10 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "`ca` and `roots` stand beside each other",
     ),
     (MAIN, "[upstream.erp]", "[upstream.epr]", "unknown upstream `erp`"),
+    (MAIN, "accept_encoding = \"gzip\"", "accept_encoding = \"br\"", "unknown coding `br`"),
+    (MAIN, "accept_encoding = \"gzip\"", "accept_encoding = true", "expected a string"),
+    (MAIN, "decode_ratio_max = 100", "decode_ratio_max = 0", "expected a number from 1 to 10000"),
+    (MAIN, "decode_ratio_max = 100", "decode_ratio = 5", "unknown key `decode_ratio`"),
     // id spaces and shapes
     (SALES, "grammar = \"0*[1-9][0-9]{0,9}\"", "grammar = \"0*[1-9\"", "this grammar cannot be read"),
     (SALES, "normalise = [\"trim-zeros\"]", "normalise = [\"trim\"]", "unknown step `trim`"),
@@ -400,7 +423,8 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "\"customer.name\" = \"identity\"", "\"status\" = \"identity\"\n\"customer.name\" = \"identity\"", "`status` is declared twice"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"contcat\" }", "unknown shape `contcat`"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"quote\" }", "shape `quote` embeds itself by way of `quote`"),
-    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.self\"]", "`links` is not available in this version"),
+    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.\"]", "a member name is missing"),
+    (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"subject\"]", "`subject` is declared twice"),
     (SERVICE, "[shape.ticket]\n", "[shape.invoice]\nfields = {}\n[shape.ticket]\n", "shape `invoice` is declared in another file too"),
     // apis
     (SALES, "name = \"erp\"", "name = \"cpq\"", "two apis have the name `cpq`"),
@@ -415,7 +439,56 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     ),
     (SALES, "purpose = { fixed = \"legal-compliance\" }", "purpose = { fixed = \"legal\" }", "unknown purpose `legal`"),
     (SALES, "purpose = { fixed = \"legal-compliance\" }", "dialect = \"odata4\"", "unknown dialect `odata4`"),
-    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"report\"", "`mode` is not available in this version"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"report\"", "report mode needs an end, a reason and an approval"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "mode = \"learn\"", "unknown mode `learn`"),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "report = { until = 2026-09-30, reason = \"x\", approved = \"y\" }",
+        "`report` says nothing while the API is enforced",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30, approved = \"y\" }",
+        "`reason` is missing",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30, reason = \"x\" }",
+        "`approved` is missing",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = \"2026-09-30\", reason = \"x\", approved = \"y\" }",
+        "this is not a date",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30T10:00:00, reason = \"x\", approved = \"y\" }",
+        "this is not a day",
+    ),
+    (
+        SALES,
+        "purpose = { fixed = \"legal-compliance\" }",
+        "mode = \"report\"\nreport = { until = 2026-09-30, reason = \"x\", approved = \"y\", customers = 5 }",
+        "unknown key `customers`",
+    ),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /invoices\"\nmode = \"report\"", "`mode` is not available in this version"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "openapi = { file = \"none.yaml\", use = \"drift\" }", "none.yaml` does not exist"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "openapi = { file = \"sales.toml\", use = \"drift\" }", "cannot be used: "),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "openapi = { file = \"sales.toml\", use = \"import\" }", "unknown use `import`"),
+    (SALES, "purpose = { fixed = \"legal-compliance\" }", "openapi = { file = \"sales.toml\" }", "`use` is missing"),
+    // what a draft leaves open
+    (SALES, "shape = \"invoice\" }", "shape = \"?\" }", "the shape is still open"),
+    (SALES, "customer = \"query:party\"", "customer = \"?\"", "the customer is still open"),
+    (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"quote-party\"\ncustomer = \"?\"", "the path is still open"),
+    (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"?\"\ncustomer = \"party\"", "the id space is still open"),
+    (SALES, "name = [\"customer.name\"]", "name = \"?\"", "how this parameter is judged is still open"),
+    (SALES, "name = [\"customer.name\"]", "name = { grammar = \"[a-z]+\", fields = [\"?\"] }", "the path is still open"),
     (
         SERVICE,
         "{ fixed = \"service-provision.support\" }",
@@ -447,7 +520,49 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "the request names nobody",
     ),
     (SALES, "rows = \"invoices[]\"", "rows = \"invoices\"", "`rows` does not name a list"),
-    (SALES, "rows = \"invoices[]\"", "stream = \"sse\", rows = \"invoices[]\"", "`stream` is not available in this version"),
+    (SALES, "rows = \"invoices[]\"", "stream = \"sse\", rows = \"invoices[]\"", "a stream has a `shape`, which its records have, and neither"),
+    (SALES, "rows = \"invoices[]\"", "stream = \"sse\", events = [\"a b\"]", "this is not a name of events"),
+    (SALES, "rows = \"invoices[]\"", "stream = \"ndjson\", events = [\"paid\"]", "this belongs to `stream = \"sse\"`"),
+    (SALES, "rows = \"invoices[]\"", "stream = \"websocket\"", "unknown stream"),
+    (SALES, "rows = \"invoices[]\"", "error = {}, rows = \"invoices[]\"", "does not say what of an error body goes on"),
+    (SALES, "rows = \"invoices[]\"", "error = \"empty\", rows = \"invoices[]\"", "expected a table"),
+    (SALES, "rows = \"invoices[]\"", "error = { open = [] }, rows = \"invoices[]\"", "no member of the error body is named"),
+    (SALES, "rows = \"invoices[]\"", "error = { shape = \"invoices\" }, rows = \"invoices[]\"", "unknown shape `invoices`"),
+    (
+        SALES,
+        "rows = \"invoices[]\"",
+        "error = { shape = \"invoice\", open = [\"code\"] }, rows = \"invoices[]\"",
+        "does not say what of an error body",
+    ),
+    (SALES, "rows = \"invoices[]\"", "error = { open = [\"code\"], rows = \"e[]\" }, rows = \"invoices[]\"", "unknown key `rows` in `error`"),
+    (
+        SALES,
+        "response = { shape = \"quote\" }               #",
+        "response = { shape = \"quote\", error = { shape = \"quote\", subject = \"request\" } } #",
+        "`subject = \"request\"` in `error`, but the request names nobody",
+    ),
+    (SALES, "rows = \"invoices[]\"", "empty = true, rows = \"invoices[]\"", "`empty` stands beside what comes back"),
+    (MARKETING, "response = { open = [\"id\", \"success\"] }", "response = { empty = true, open = [\"id\"] }", "`empty` stands beside `open`"),
+    (MARKETING, "response = \"empty\" ", "response = { empty = false } ", "`empty = false` does not say what comes back"),
+    (
+        MARKETING,
+        "content_types = [\"application/json\"]",
+        "error = { open = [\"code\"] }, content_types = [\"application/json\"]",
+        "`error` stands beside `content_types`",
+    ),
+    (MARKETING, "cache = \"1h\"", "cache = \"48h\"", "this cannot be kept so long"),
+    (MARKETING, "cache = \"1h\"", "cache = \"500ms\"", "this cannot be kept so long"),
+    (MARKETING, "cache = \"1h\"", "cache = true", "expected a string"),
+    (SALES, "match = \"GET /invoices\"", "match = \"GET /invoices\"\ncache = \"1h\"", "`cache` stands on a route about customers"),
+    (MARKETING, "\"sforce-limit-info\"", "\"etag\"", "the header `etag` cannot be passed on"),
+    (MARKETING, "\"sforce-limit-info\"", "\"Set-Cookie\"", "the header `set-cookie` cannot be passed on"),
+    (MARKETING, "\"sforce-limit-info\"", "\"content-disposition\"", "may name a file after a customer"),
+    (MARKETING, "\"sforce-limit-info\"", "\"transfer-encoding\"", "it speaks for one connection only"),
+    (MARKETING, "\"sforce-limit-info\"", "\"access-control-allow-origin\"", "pages of other origins get no data"),
+    (MARKETING, "\"sforce-limit-info\"", "\"consentry-decision\"", "the gateway sets it itself"),
+    (MARKETING, "etag = \"sealed\"", "etag = \"strong\"", "unknown etag `strong`"),
+    (MARKETING, "etag = \"sealed\"", "etag = true", "expected a string"),
+    (MARKETING, "compress = false", "compress = \"gzip\"", "expected true or false"),
     (SALES, "rows = \"invoices[]\"", "raws = \"invoices[]\"", "unknown key `raws` in `response`"),
     (SALES, "ids = \"quote-party\"\ncustomer = \"party\"", "ids = \"quote-party\"", "the shape `invoice` does not say whose row it is"),
     (SALES, "lookup = \"GET /Quotes({id})\"", "customer = \"query:id\"", "a write names its customer by `path:` or `lookup`"),
@@ -459,6 +574,52 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "lookup = \"GET /Quotes({id})\"", "lookup = \"GET /Quotes({id})\"\ncustomer = \"path:id\"", "`lookup` stands beside `customer`"),
     (SALES, "request = { shape = \"quote\" }\n", "", "does not say what it writes"),
     (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", put = \"merge\" }\n", "`put` belongs to a PUT route"),
+    (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", types = [] }\n", "nothing could be written"),
+    (SALES, "request = { shape = \"quote\" }\n", "request = { shape = \"quote\", types = \"application/json\" }\n", "expected a list"),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/xml\"] }\n",
+        "unknown content type `application/xml`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/JSON\"] }\n",
+        "unknown content type `application/JSON`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/+json\"] }\n",
+        "unknown content type `application/+json`",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", types = [\"application/json\", \"application/json\"] }\n",
+        "is declared twice",
+    ),
+    (
+        SALES,
+        "request = { shape = \"quote\" }\n",
+        "request = { shape = \"quote\", type = [\"application/json\"] }\n",
+        "unknown key `type` in `request`",
+    ),
+    (
+        MARKETING,
+        "request = { shape = \"contact\" }",
+        "request = { shape = \"contact\", types = [\"application/merge-patch+json\"] }",
+        "belongs to a PATCH route",
+    ),
+    (
+        MARKETING,
+        "request = { shape = \"contact\" }",
+        "request = { shape = \"contact\", types = [\"application/json-patch+json\"] }",
+        "belongs to a PATCH route",
+    ),
+    (SERVICE, "request = { shape = \"ticket\" } ", "request = { shape = \"ticket\", types = [\"application/json\"] } ", "a DELETE has no body"),
+    (SERVICE, "request = { params = {", "request = { types = [\"application/json\"], params = {", "this belongs to a written `shape`"),
     (SALES, "name = [\"customer.name\"]", "name = [\"customer.nam\"]", "unknown field of shape `quote` `customer.nam`"),
     (SALES, "name = [\"customer.name\"]", "name = [\"endCustomer.Name\"]", "an embedded customer is not available in this version"),
     (SALES, "status = \"free\"", "status = \"fre\"", "this is not a rule for a parameter"),
@@ -558,4 +719,18 @@ fn damaged_files_are_findings_and_never_a_panic() {
         Ok(())
     });
     run.unwrap();
+}
+
+#[test]
+fn an_error_body_with_a_shape_says_whose_it_is() {
+    let example = Example::new();
+    example.replace(SALES, "rows = \"invoices[]\"", "error = { shape = \"bare\" }, rows = \"invoices[]\"");
+    let text = fs::read_to_string(example.file(SALES)).unwrap();
+    fs::write(example.file(SALES), format!("{text}\n[shape.bare]\nfields = {{ a = \"order\" }}\n")).unwrap();
+    let findings = example.load().unwrap_err();
+    assert_eq!((1, "the shape `bare` does not say whose error this is"), (findings.0.len(), findings.0[0].message.as_str()), "{findings}");
+    example.replace(SALES, "error = { shape = \"bare\" }", "error = { shape = \"bare\", subject = \"request\" }");
+    let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
+    let found = config.catalog.find(&http::Method::GET, &Target::parse("/erp/invoices?party=1").unwrap()).unwrap();
+    assert!(matches!(found.route.error, Some(crate::model::ResponsePlan::Object { subject: crate::model::Subject::Request, .. })));
 }

@@ -9,6 +9,8 @@ use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTl
 use crate::model::UpstreamName;
 
 const IN_FLIGHT_DEFAULT: usize = 200;
+/// Lists of like rows pack some thirty times; a thousand times is a bomb.
+const DECODE_RATIO_DEFAULT: u32 = 100;
 
 /// All upstreams that could be read. The names of all that are declared are the table's keys.
 pub(super) fn upstreams(table: &Table<'_>) -> BTreeMap<UpstreamName, Upstream> {
@@ -32,6 +34,9 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
     let credentials = table.opt("credentials").map_or(Some(Credentials::None), credentials);
     let timeouts = table.opt("timeouts").map_or(Some(Timeouts::default()), timeouts);
     let in_flight_max = table.opt("in_flight_max").map_or(Some(IN_FLIGHT_DEFAULT), |v| v.count(100_000).and_then(|n| usize::try_from(n).ok()));
+    let accept_encoding = table.opt("accept_encoding");
+    let accept_gzip = accept_encoding.map_or(Some(false), |v| v.word("coding", &[("identity", false), ("gzip", true)]));
+    let decode_ratio_max = table.opt("decode_ratio_max").map_or(Some(DECODE_RATIO_DEFAULT), |v| v.count(10_000));
     table.later(&["via", "health", "protocol"]);
     table.finish();
     Some(Upstream {
@@ -42,6 +47,8 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
         credentials: credentials?,
         timeouts: timeouts?,
         in_flight_max: in_flight_max?,
+        accept_gzip: accept_gzip?,
+        decode_ratio_max: decode_ratio_max?,
     })
 }
 

@@ -340,7 +340,16 @@ impl Listener {
             self.throttle.count_refusal(&actor, self.state.clock.monotonic());
             record::refused(&self.state.log, actor, role, route.operation, problem.code.status());
         }
-        answer
+        answer.map(|response| self.with_banner(response))
+    }
+
+    /// Whoever works with the gateway hears of what it does not enforce at present.
+    fn with_banner(&self, mut response: Response) -> Response {
+        let apis: Vec<String> = self.state.instance.unenforced().into_iter().map(|(api, until)| format!("{api} until {until}")).collect();
+        if let Some(value) = (!apis.is_empty()).then(|| HeaderValue::try_from(apis.join(", ")).ok()).flatten() {
+            response.headers_mut().insert(HeaderName::from_static("consentry-report-mode"), value);
+        }
+        response
     }
 
     async fn judge(

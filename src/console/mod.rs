@@ -17,6 +17,7 @@ mod conflicts;
 mod consents;
 mod decisions;
 mod dispatch;
+mod drift;
 mod health;
 mod identity;
 mod imports;
@@ -114,6 +115,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     changes::ROUTES,
     webhooks::ROUTES,
     catalogue::ROUTES,
+    drift::ROUTES,
     shadow::ROUTES,
     bundles::ROUTES,
 ];
@@ -154,6 +156,10 @@ pub trait Instance: fmt::Debug + Send + Sync {
     fn metrics(&self) -> String;
     /// The configuration's generation; increases with every reload that was taken.
     fn generation(&self) -> u64;
+    /// The APIs that are in report mode now, each with its end.
+    fn unenforced(&self) -> Vec<(String, Timestamp)>;
+    /// Members of an API's answers that no shape maps; `None` without such an API.
+    fn drift(&self, api: &str) -> Option<Value>;
     /// Names of the policy set that decides now.
     fn vocabulary(&self) -> Arc<Vocabulary>;
     fn activities(&self) -> Arc<[Activity]>;

@@ -48,6 +48,14 @@ impl Instance for Double {
         7
     }
 
+    fn unenforced(&self) -> Vec<(String, Timestamp)> {
+        if self.failed { vec![("crm".to_owned(), Timestamp::UNIX_EPOCH)] } else { Vec::new() }
+    }
+
+    fn drift(&self, api: &str) -> Option<Value> {
+        (api == "crm").then(|| json!({ "api": api, "routes": [] }))
+    }
+
     fn vocabulary(&self) -> Arc<Vocabulary> {
         Arc::clone(self.policies.vocabulary())
     }
@@ -316,7 +324,7 @@ fn roles_see_what_the_interfaces_promise_and_nothing_else() {
         names.filter(|route| matches!(route.access, Access::Roles(wanted) if wanted.contains(&role))).map(|route| route.operation).collect()
     };
     let emergencies = ["break-glass.request", "break-glass.list", "break-glass.revoke"];
-    let operator = ["gaps.list"].into_iter().chain(emergencies).chain(["purposes.list", "categories.list", "activities.list"]);
+    let operator = ["gaps.list"].into_iter().chain(emergencies).chain(["purposes.list", "categories.list", "activities.list", "drift.show"]);
     assert_eq!(allowed(AdminRole::Operator), operator.collect::<Vec<_>>());
     let may_approve = AdminRole::ALL.into_iter().filter(|role| allowed(*role).contains(&"break-glass.approve")).collect::<Vec<_>>();
     assert_eq!(may_approve, [AdminRole::PolicyApprover]);

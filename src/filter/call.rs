@@ -63,7 +63,7 @@ pub fn read_call(body: &Bytes, limits: &Limits) -> Result<Call, NoCall> {
         Kind::Array => return Err(NoCall::Batch),
         Kind::Null | Kind::Bool | Kind::Number | Kind::String => return Err(NoCall::Call),
     }
-    if root.members().any(|member| !["jsonrpc", "method", "params", "id"].contains(&member.name.text)) || !is_version_2(&root) {
+    if root.members().any(|member| !["jsonrpc", "method", "params", "id"].contains(&member.name)) || !is_version_2(&root) {
         return Err(NoCall::Call);
     }
     let method = root.member("method").and_then(|v| v.text()).ok_or(NoCall::Call)?.into_owned();

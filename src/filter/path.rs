@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::json::{Kind, Name, Value, name_hash};
+use super::json::{Kind, Value};
+use super::reader::{Guide, Habit, Habits, name_hash};
 use crate::model::Step;
 
 /// A mapped path and what it means.
@@ -18,7 +19,8 @@ pub(super) struct Pattern<'p, R> {
 /// One step into a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'v> {
-    Member(Name<'v>),
+    /// By its unescaped name.
+    Member(&'v str),
     Item(usize),
 }
 
@@ -39,7 +41,7 @@ impl<R> Pattern<'_, R> {
     /// Whether the path leads on from `depth` through `place`.
     fn leads_through(&self, depth: usize, place: Place<'_>) -> bool {
         match (self.steps.get(depth), place) {
-            (Some(Step::Member(name)), Place::Member(member)) => name == member.text,
+            (Some(Step::Member(name)), Place::Member(member)) => name == member,
             (Some(Step::Items), Place::Item(_)) | (Some(Step::Rest), _) => true,
             (Some(Step::Index(index)), Place::Item(item)) => usize::try_from(*index) == Ok(item),
             (Some(Step::Member(_) | Step::Items | Step::Index(_)), _) => false,
@@ -92,14 +94,22 @@ pub(super) fn speaking<'c, 'p, R>(alive: &[&'c Pattern<'p, R>], depth: usize) ->
     named.reduce(|best, next| if next.precedence(best) == Ordering::Greater { next } else { best })
 }
 
-/// A place among the [`Ways`] of some patterns.
+/// A place among the [`Ways`] of some patterns. The default is where no path leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct At(u32);
+pub(super) struct At(pub(super) u32);
+
+/// How what stands in a container is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enter {
+    /// Its members lead on from this place.
+    Inside(At),
+    /// No path tells them apart: it is checked, and kept or left out as one.
+    Whole,
+}
 
 /// Patterns worked out beforehand: which of them lead on from a place, and which speaks there, is looked up, not searched for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ways {
-    /// The first is where all begin.
     ways: Vec<Way>,
 }
 
@@ -111,31 +121,46 @@ struct Way {
     speaks: Option<usize>,
     leads_deeper: bool,
     is_positional: bool,
-    /// By name, by position, and all others.
+    /// One rule speaks for everything below.
+    absorbs: bool,
+    /// Where the objects begin that are embedded here.
+    embedded: Option<At>,
+    /// By name (ascending by hash), by position, and all others.
     members: Vec<(u32, String, At)>,
     any_member: At,
     positions: Vec<(usize, At)>,
     any_position: At,
 }
 
+impl Default for Ways {
+    fn default() -> Self {
+        Self { ways: vec![Way::default()] }
+    }
+}
+
 impl Ways {
-    pub(super) fn new<R>(patterns: &[Pattern<'_, R>]) -> Self {
+    /// Works out more patterns; where all of them begin, and where their places end. `absorbs`: whether a pattern that ends with `**`
+    /// says the same of everything below.
+    pub(super) fn add<R>(&mut self, patterns: &[Pattern<'_, R>], absorbs: impl Fn(&Pattern<'_, R>) -> bool) -> (At, At) {
         // Beyond the longest path all depths are alike.
         let deepest = patterns.iter().map(|p| p.steps.len()).max().unwrap_or_default() + 1;
+        let begin = self.next();
         let mut known: BTreeMap<(Vec<usize>, usize), At> = BTreeMap::new();
         let mut open = vec![((0..patterns.len()).collect::<Vec<_>>(), 0)];
-        known.extend(open.iter().cloned().map(|key| (key, At(0))));
-        let mut found = Self::default();
+        known.extend(open.iter().cloned().map(|key| (key, begin)));
         let mut done = 0;
         while let Some((alive, depth)) = open.get(done).cloned() {
             done += 1;
             let here: Vec<(usize, &Pattern<'_, R>)> = alive.iter().filter_map(|n| Some((*n, patterns.get(*n)?))).collect();
             let mut to = |leads: &dyn Fn(&Pattern<'_, R>) -> bool| {
-                let alive = here.iter().filter(|(_, p)| leads(p)).map(|(n, _)| *n).collect();
-                let next = known.len();
+                let alive: Vec<usize> = here.iter().filter(|(_, p)| leads(p)).map(|(n, _)| *n).collect();
+                if alive.is_empty() {
+                    return At::default();
+                }
+                let next = At(begin.0 + u32::try_from(known.len()).unwrap_or(u32::MAX));
                 *known.entry((alive, (depth + 1).min(deepest))).or_insert_with_key(|key| {
                     open.push(key.clone());
-                    At(u32::try_from(next).unwrap_or_default())
+                    next
                 })
             };
             let named = |step: &Step| if let Step::Member(name) = step { Some(name.clone()) } else { None };
@@ -143,21 +168,23 @@ impl Ways {
             let numbered = |step: &Step| if let Step::Index(index) = step { Some(*index as usize) } else { None };
             let positions: BTreeSet<usize> = here.iter().filter_map(|(_, p)| p.steps.get(depth).and_then(numbered)).collect();
             let member = |text: String| {
-                let name = Name { text: &text, hash: name_hash(&text) };
-                let at = to(&|p| p.leads_through(depth, Place::Member(name)));
-                (name.hash, text, at)
+                let at = to(&|p| p.leads_through(depth, Place::Member(&text)));
+                (name_hash(&text), text, at)
             };
-            let members = names.into_iter().map(member).collect();
+            let mut members: Vec<_> = names.into_iter().map(member).collect();
+            members.sort_by_key(|(hash, ..)| *hash);
             let any_member = to(&|p| p.leads_anywhere(depth));
             let positions = positions.into_iter().map(|index| (index, to(&|p| p.leads_through(depth, Place::Item(index))))).collect();
             let any_position = to(&|p| p.leads_through(depth, Place::Item(usize::MAX)));
             let named = here.iter().filter(|(_, p)| p.names(depth));
             let best = named.clone().copied().reduce(|best, next| if next.1.precedence(best.1) == Ordering::Greater { next } else { best });
-            found.ways.push(Way {
+            self.ways.push(Way {
                 names: named.map(|(n, _)| *n).collect(),
                 speaks: best.map(|(n, _)| n),
                 leads_deeper: here.iter().any(|(_, p)| p.leads_deeper(depth)),
                 is_positional: here.iter().any(|(_, p)| p.is_positional(depth)),
+                absorbs: !here.is_empty() && here.iter().all(|(_, p)| p.has_rest() && p.fixed() <= depth && absorbs(p)),
+                embedded: None,
                 members,
                 any_member,
                 positions,
@@ -165,7 +192,23 @@ impl Ways {
                 alive,
             });
         }
-        found
+        (begin, self.next())
+    }
+
+    fn next(&self) -> At {
+        At(u32::try_from(self.ways.len()).unwrap_or(u32::MAX))
+    }
+
+    /// What stands at a place, object or array of objects, is of another shape, which begins at `root`.
+    pub(super) fn embed(&mut self, at: At, root: At) {
+        // An array's items have a place of their own, in which no array is entered.
+        let item = self.next();
+        self.ways.push(Way { embedded: Some(root), ..Way::default() });
+        if let Some(way) = self.ways.get_mut(at.0 as usize) {
+            way.embedded = Some(root);
+            way.any_position = item;
+            way.positions.clear();
+        }
     }
 
     fn way(&self, at: At) -> Option<&Way> {
@@ -173,12 +216,9 @@ impl Ways {
     }
 
     pub(super) fn through(&self, at: At, place: Place<'_>) -> At {
-        let Some(way) = self.way(at) else { return at };
         match place {
-            Place::Member(Name { text, hash }) => {
-                way.members.iter().find(|(known, name, _)| *known == hash && name == text).map_or(way.any_member, |(.., at)| *at)
-            }
-            Place::Item(index) => way.positions.iter().find(|(known, _)| *known == index).map_or(way.any_position, |(_, at)| *at),
+            Place::Member(name) => self.member(at, name_hash(name), name),
+            Place::Item(index) => self.item(at, index),
         }
     }
 
@@ -200,8 +240,63 @@ impl Ways {
         self.way(at).is_some_and(|way| way.leads_deeper)
     }
 
+    pub(super) fn absorbs(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.absorbs)
+    }
+
     pub(super) fn is_positional(&self, at: At) -> bool {
         self.way(at).is_some_and(|way| way.is_positional)
+    }
+}
+
+impl Ways {
+    fn member(&self, at: At, hash: u32, name: &str) -> At {
+        let Some(way) = self.way(at) else { return At::default() };
+        let first = way.members.partition_point(|(known, ..)| *known < hash);
+        let alike = way.members.iter().skip(first).take_while(|(known, ..)| *known == hash);
+        alike.into_iter().find(|(_, text, _)| text == name).map_or(way.any_member, |(.., at)| *at)
+    }
+
+    fn item(&self, at: At, index: usize) -> At {
+        let Some(way) = self.way(at) else { return At::default() };
+        way.positions.iter().find(|(known, _)| *known == index).map_or(way.any_position, |(_, at)| *at)
+    }
+
+    fn enter(&self, at: At, kind: Kind) -> Enter {
+        let Some(way) = self.way(at) else { return Enter::Whole };
+        match (way.embedded, kind) {
+            (Some(root), Kind::Object) => Enter::Inside(root),
+            (Some(_), _) if way.any_position != At::default() => Enter::Inside(at),
+            (Some(_), _) => Enter::Whole,
+            (None, _) if way.leads_deeper && !way.absorbs => Enter::Inside(at),
+            (None, _) => Enter::Whole,
+        }
+    }
+}
+
+/// The ways, with what was learnt of bodies that took them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trodden<'w> {
+    pub(super) ways: &'w Ways,
+    pub(super) habits: &'w Habits,
+}
+
+impl Guide for Trodden<'_> {
+    fn member(&self, at: At, hash: u32, name: &str) -> At {
+        self.ways.member(at, hash, name)
+    }
+
+    fn item(&self, at: At, index: usize) -> At {
+        self.ways.item(at, index)
+    }
+
+    fn enter(&self, at: At, kind: Kind) -> Enter {
+        self.ways.enter(at, kind)
+    }
+
+    #[inline]
+    fn habit(&self, at: At) -> Option<&Habit> {
+        self.habits.get(at.0 as usize)?.as_deref()
     }
 }
 
@@ -279,34 +374,36 @@ pub(super) fn emit<'t>(
     kept
 }
 
-/// Where a walk stands, for reports: member names that look like data are shown as `*`.
+/// Where a walk stands, for reports.
 #[derive(Debug, Default)]
 pub(super) struct Trail<'t> {
-    /// Path of the place where the walk began.
-    pub(super) base: String,
     pub(super) places: Vec<Place<'t>>,
 }
 
 impl Trail<'_> {
     pub(super) fn render(&self) -> String {
-        let mut path = self.base.clone();
-        for place in &self.places {
-            match place {
-                Place::Member(name) => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(if looks_like_a_name(name.text) { name.text } else { "*" });
-                }
-                Place::Item(_) => path.push_str("[]"),
-            }
-        }
-        path
+        render(String::new(), self.places.iter().copied())
     }
 }
 
+/// A path for reports, `base` and these places: member names that look like data are shown as `*`.
+pub(super) fn render<'t>(base: String, places: impl IntoIterator<Item = Place<'t>>) -> String {
+    places.into_iter().fold(base, |mut path, place| {
+        match place {
+            Place::Member(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(if looks_like_a_name(name) { name } else { "*" });
+            }
+            Place::Item(_) => path.push_str("[]"),
+        }
+        path
+    })
+}
+
 /// Members of a JSON object may be named by data (`{"ann@example.com": …}`, `{"0035g00000Abc12AAB": …}`), which must not be reported.
-fn looks_like_a_name(name: &str) -> bool {
+pub(super) fn looks_like_a_name(name: &str) -> bool {
     let shown = name.strip_prefix(['@', '$', '_']).unwrap_or(name);
     (1..=48).contains(&shown.len())
         && shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.$".contains(&b))

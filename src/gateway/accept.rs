@@ -122,6 +122,14 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Incoming, limit: usize,
     if headers.contains_key(http::header::CONTENT_ENCODING) || !is_json(headers) {
         return Err(Code::MediaType.into());
     }
+    read_whole(body, limit, patience).await
+}
+
+/// Reads a body whose type was looked at.
+///
+/// # Errors
+/// 413 over the limit, 408 when it does not arrive in time, 400 when it breaks off.
+pub(super) async fn read_whole(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
     match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Code::RequestTimeout.into()),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),

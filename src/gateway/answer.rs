@@ -1,34 +1,34 @@
 //! What came back from the upstream, read as HTTP before it is read as data: only a whole, plain success goes on to the
-//! cutter. Bodies of refusals and errors are never passed on.
+//! cutter, and the body of a refusal where the route declares it. All other bodies of refusals and errors are replaced.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
+use super::encode::Choice;
 use super::forward::{ForwardError, Unfiltered};
-use super::pipeline::{Halt, record};
+use super::pipeline::Halt;
 use super::problem::{Code, Problem};
-use super::route::Routed;
+use super::respond::Own;
+use super::route::{Authenticated, Routed};
 use super::state::Shared;
-use crate::audit::{Entry, GROUP_PARTIES_MAX, Group, Recorded};
-use crate::filter::{CutError, Limits, Report};
+use super::validator::{is_read, is_written};
+use crate::audit::{AuditError, Entry, GROUP_PARTIES_MAX, Group, Pending, Recorded};
+use crate::filter::{CutError, Filtered, Limits, Report};
 use crate::model::{CategoryVerdict, PartyFacts, PartyNo, ResponsePlan, Verdicts};
 
-/// A success whose body may be cut.
+/// An answer whose body may be cut: a success, or a refusal whose body the route declares (`error`).
 ///
 /// # Errors
 /// The problem that stands in place of the answer. `hide_404`: a missing or deleted record must look like a denial, because
 /// the request does not name its customer.
-pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) -> Result<Unfiltered, Problem> {
-    let answer = result.map_err(|error| match error {
-        ForwardError::Timeout => Code::UpstreamTimeout,
-        ForwardError::Unavailable => Code::UpstreamUnavailable,
-        ForwardError::Broken | ForwardError::TooLarge => Code::UpstreamUnreadable,
-    })?;
+pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool, error: Option<&ResponsePlan>) -> Result<Unfiltered, Problem> {
+    let answer = result.map_err(forward_problem)?;
     let status = answer.status;
-    if status == StatusCode::PARTIAL_CONTENT || status.is_redirection() || status.is_informational() {
+    // 206 and 226 are pieces of something that nobody has seen whole.
+    if matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::IM_USED) || status.is_redirection() || status.is_informational() {
         return Err(Code::UpstreamUnreadable.into());
     }
     if status.is_success() {
@@ -37,14 +37,27 @@ pub(super) fn success(result: Result<Unfiltered, ForwardError>, hide_404: bool) 
     if hide_404 && matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
         return Err(Code::Denied.into());
     }
+    let is_ours = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    if error.is_some() && status.is_client_error() && !is_ours && answer.is_plain_json() && !answer.body.is_empty() {
+        return Ok(answer);
+    }
     if status == StatusCode::NOT_FOUND {
         return Err(Code::RouteNotDeclared.into());
     }
-    if status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+    if status.is_client_error() && !is_ours {
         return Err(Code::UpstreamRefused(status.as_u16()).into());
     }
     // 401 and 403 mean that the gateway itself is refused: the caller can do nothing about that.
     Err(Code::UpstreamUnavailable.into())
+}
+
+/// The code for an answer that did not come.
+pub(super) const fn forward_problem(error: ForwardError) -> Code {
+    match error {
+        ForwardError::Timeout => Code::UpstreamTimeout,
+        ForwardError::Unavailable => Code::UpstreamUnavailable,
+        ForwardError::Broken | ForwardError::TooLarge => Code::UpstreamUnreadable,
+    }
 }
 
 /// The problem for a body that cannot be released.
@@ -65,60 +78,57 @@ pub(super) fn denied(contact: Option<&str>) -> Problem {
     problem
 }
 
-/// Response headers of the upstream that the API lets through.
-pub(super) fn response_headers(routed: &Routed, answer: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for name in &routed.found.api.response_headers {
-        if NEVER_PASSED.iter().any(|never| name.as_str().eq_ignore_ascii_case(never)) {
-            continue;
-        }
-        for value in answer.get_all(name) {
-            out.append(name.clone(), value.clone());
-        }
-    }
-    out
+/// How an answer with this status is cut: an error body as the route declares it.
+pub(super) fn plan<'r>(shared: &Shared, routed: &'r Routed, status: StatusCode) -> &'r ResponsePlan {
+    error_plan(routed, status).unwrap_or_else(|| routed.plan(shared))
 }
 
-/// What the gateway owns once it filters, and what speaks for one connection only.
-const NEVER_PASSED: &[&str] = &[
-    "accept-ranges",
-    "age",
-    "alt-svc",
-    "cache-control",
-    "connection",
-    "content-digest",
-    "content-disposition",
-    "content-encoding",
-    "content-length",
-    "content-location",
-    "content-md5",
-    "content-range",
-    "content-type",
-    "date",
-    "digest",
-    "etag",
-    "expires",
-    "keep-alive",
-    "last-modified",
-    "link",
-    "location",
-    "proxy-authenticate",
-    "repr-digest",
-    "server",
-    "set-cookie",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "vary",
-    "www-authenticate",
-];
+pub(super) fn error_plan(routed: &Routed, status: StatusCode) -> Option<&ResponsePlan> {
+    routed.found.route.error.as_ref().filter(|_| status.is_client_error())
+}
+
+/// The problem for an answer that the cutter would not let through; an error body is then replaced, as one that is not declared.
+pub(super) fn uncut(routed: &Routed, status: StatusCode, error: &CutError) -> Problem {
+    if error_plan(routed, status).is_some() { Code::UpstreamRefused(status.as_u16()).into() } else { cut_problem(error, contact(routed)) }
+}
+
+/// What the answer's own headers say beside what was cut.
+pub(super) fn own(routed: &Routed, call: &Authenticated, answer: &Unfiltered, filtered: &Filtered) -> Own {
+    let mut own = Own {
+        compress: Choice::of(routed.found.api.compress, &call.headers),
+        cache: routed.found.route.cache.filter(|_| answer.status == StatusCode::OK),
+        ..Own::default()
+    };
+    let is_read = is_read(&call.method, answer.status);
+    if routed.found.api.sealed_etag && (is_read || is_written(&call.method, answer.status, &answer.headers)) {
+        let (validators, of, bytes) = (&routed.snapshot.validators, validator_of(routed), filtered.clone().into_bytes());
+        own.etag = validators.seal(&of, &bytes, &answer.headers);
+        own.is_known = is_read && validators.is_known(&of, &call.headers, &bytes);
+    }
+    own
+}
+
+/// The same of an answer in parts, of which nobody knows the whole.
+pub(super) fn compressed(routed: &Routed, call: &Authenticated) -> Own {
+    Own { compress: Choice::of(routed.found.api.compress, &call.headers), ..Own::default() }
+}
+
+/// What a validator is sealed for: the record as the API knows it, whatever was asked of it.
+pub(super) fn validator_of(routed: &Routed) -> String {
+    format!("{} {}", routed.found.api.name, routed.found.own_path(""))
+}
 
 pub(super) fn content_type(plan: &ResponsePlan, answer: &Unfiltered) -> Option<HeaderValue> {
     match plan {
         ResponsePlan::Free { .. } => answer.headers.get(CONTENT_TYPE).cloned(),
         ResponsePlan::Empty => None,
-        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => Some(HeaderValue::from_static("application/json")),
+        ResponsePlan::Stream { framing, .. } => framing.content_types().first().copied().map(HeaderValue::from_static),
+        ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => Some(json()),
     }
+}
+
+pub(super) const fn json() -> HeaderValue {
+    HeaderValue::from_static("application/json")
 }
 
 pub(super) fn limits(routed: &Routed) -> Limits {
@@ -131,22 +141,35 @@ pub(super) fn upstream_method(method: &Method) -> Method {
     if *method == Method::HEAD { Method::GET } else { method.clone() }
 }
 
-/// Writes the entries of a part: more than one when it is about more than one entry holds.
-pub(super) async fn record_part(shared: &Shared, head: &Recorded, report: &Report, groups: Vec<Group>) -> Result<Recorded, Halt> {
-    let of = head.index();
+/// Writes the entries of a part, and waits until they are durable.
+pub(super) async fn record_part(shared: &Shared, head: u64, report: &Report, groups: Vec<Group>) -> Result<Recorded, Halt> {
+    append_part(shared, head, report, groups)?.durable().await
+}
+
+/// Entries of a part on their way to the disk.
+pub(super) struct Recording(Vec<Pending>);
+
+impl Recording {
+    /// The proof of the last one, once all are durable.
+    pub(super) async fn durable(self) -> Result<Recorded, Halt> {
+        let mut last = None;
+        for pending in self.0 {
+            last = Some(pending.await?);
+        }
+        last.ok_or(Halt::AuditUnavailable(AuditError::Closed))
+    }
+}
+
+/// Appends the entries of a part: more than one when it is about more than one entry holds.
+pub(super) fn append_part(shared: &Shared, of: u64, report: &Report, groups: Vec<Group>) -> Result<Recording, Halt> {
     let mut entries = portions(groups);
     let groups = entries.pop().unwrap_or_default();
     let mut lists = path_lists(&report.withheld);
     let withheld = lists.pop().unwrap_or_default();
-    let mut waiting = Vec::new();
-    for (groups, withheld) in entries.into_iter().map(|groups| (groups, Vec::new())).chain(lists.into_iter().map(|paths| (Vec::new(), paths))) {
-        waiting.push(shared.log.append(Entry::Part { of, rows: 0, dropped: 0, groups, withheld })?);
-    }
-    let recorded = record(shared, Entry::Part { of, rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld }).await?;
-    for pending in waiting {
-        pending.await?;
-    }
-    Ok(recorded)
+    let more = entries.into_iter().map(|groups| (groups, Vec::new())).chain(lists.into_iter().map(|paths| (Vec::new(), paths)));
+    let mut entries: Vec<Entry> = more.map(|(groups, withheld)| Entry::Part { of, rows: 0, dropped: 0, groups, withheld }).collect();
+    entries.push(Entry::Part { of, rows: report.rows.into(), dropped: report.dropped.into(), groups, withheld });
+    Ok(Recording(entries.into_iter().map(|entry| shared.log.append(entry)).collect::<Result<_, _>>()?))
 }
 
 /// Different verdicts in one entry at most: with 8,192 customers they stay below the log's 65,535 bytes.
@@ -231,7 +254,9 @@ pub(super) fn without_grounds(group: &mut Group) {
 pub(super) fn note_drift(routed: &Routed, shared: &Shared, report: &Report) {
     if !report.drift.is_empty() {
         shared.metrics.drift(routed.found.api.name.as_str(), report.drift.len());
-        tracing::debug!(api = %routed.found.api.name, route = %routed.found.route.key, paths = ?report.drift, "members that no shape maps were withheld");
+        let (api, route) = (&routed.found.api, &routed.found.route);
+        shared.drift.note(routed.snapshot.generation, shared.clock.now(), api, route, &report.drift);
+        tracing::debug!(api = %api.name, route = %route.key, paths = ?report.drift, went_out = report.unenforced, "members that no shape maps");
     }
 }
 
@@ -257,6 +282,7 @@ mod tests {
     use crate::audit::Outcome;
     use crate::model::{ActivityKey, Category, CategoryVerdict, ConflictRule, ConsentStatus, LawfulBasis, PolicyName, Release, Verdicts, Why};
     use bytes::Bytes;
+    use http::HeaderMap;
 
     fn group(parties: std::ops::Range<u64>, categories: usize) -> Group {
         let verdict = |n: usize| CategoryVerdict {
@@ -297,7 +323,9 @@ mod tests {
     fn only_a_whole_plain_success_goes_on() {
         let code = |status: u16, hide_404| {
             let status = StatusCode::from_u16(status).unwrap();
-            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new() }), hide_404).map(|_| ()).map_err(|p| p.code)
+            success(Ok(Unfiltered { status, headers: HeaderMap::new(), body: Bytes::new(), rest: None }), hide_404, None)
+                .map(|_| ())
+                .map_err(|p| p.code)
         };
         for status in [200, 201, 204] {
             assert_eq!(code(status, true), Ok(()));
@@ -309,6 +337,7 @@ mod tests {
             (401, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
             (403, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
             (206, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
+            (226, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (101, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (302, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
             (304, Code::UpstreamUnreadable, Code::UpstreamUnreadable),
@@ -316,6 +345,34 @@ mod tests {
             (999, Code::UpstreamUnavailable, Code::UpstreamUnavailable),
         ] {
             assert_eq!((code(status, true), code(status, false)), (Err(hidden), Err(open)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusals_body_goes_on_where_it_is_declared_and_can_be_read() {
+        let error = ResponsePlan::Open { open: Vec::new() };
+        let answer = |status: u16, content_type: &'static str, body: &'static str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            Unfiltered { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()), rest: None }
+        };
+        let code = |answer: Unfiltered, hide_404| success(Ok(answer), hide_404, Some(&error)).map(|a| a.status.as_u16()).map_err(|p| p.code);
+        for status in [400, 404, 409, 412, 422, 429] {
+            assert_eq!(code(answer(status, "application/problem+json", "{}"), false), Ok(status));
+        }
+        for (refused, hide_404, expected) in [
+            (answer(404, "application/json", "{}"), true, Code::Denied),
+            (answer(410, "application/json", "{}"), true, Code::Denied),
+            (answer(404, "text/html", "{}"), false, Code::RouteNotDeclared),
+            (answer(400, "text/html", "{}"), false, Code::UpstreamRefused(400)),
+            (answer(400, "application/json", ""), false, Code::UpstreamRefused(400)),
+            (answer(401, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(403, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(407, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(500, "application/json", "{}"), false, Code::UpstreamUnavailable),
+            (answer(304, "application/json", "{}"), false, Code::UpstreamUnreadable),
+        ] {
+            let status = refused.status;
+            assert_eq!(code(refused, hide_404), Err(expected), "{status}");
         }
     }
 

@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use http::HeaderValue;
+use jiff::Timestamp;
 
 use super::accept::host_without_port;
 use super::forward::{Credentials, Upstream, UpstreamSettings};
 use super::governance::Candidate;
+use super::report;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
+use super::validator::Validators;
 use crate::clock::Clock;
 use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
 use crate::filter::Cutters;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
-use crate::model::{Environment, Finding, Findings};
+use crate::model::{ApiName, Environment, Finding, Findings};
 use crate::policy::Policies;
 use crate::policy::bundle::{Bundle, BundleError};
 
@@ -42,8 +46,12 @@ pub enum BuildError {
     Receipts(#[from] BadSeed),
     #[error("the key for links cannot be used; check the log's signing key")]
     Links,
+    #[error("the key for validators cannot be used; check the log's signing key")]
+    Validators,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
+    #[error("{file}:{line}: report mode of api `{api}` lasts until {until}; it may end 30 days from now at the latest")]
+    ReportTooLong { file: String, line: usize, api: ApiName, until: Timestamp },
 }
 
 /// Reads and checks configuration and policies together.
@@ -100,6 +108,7 @@ pub fn load_signed(path: &Path, next: Option<(Bundle, String)>) -> Result<Loaded
 /// # Errors
 /// [`BuildError`]
 pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, clock: &Arc<dyn Clock>) -> Result<Snapshot, BuildError> {
+    report::bounded(&config.catalog, clock.now())?;
     let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
     let authenticator = Authenticator::new(
         config.issuers.iter().map(issuer).collect(),
@@ -121,6 +130,8 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         upstreams,
         environment: config.gateway.environment,
         hosts: hosts(config),
+        origin: origin(config),
+        validators: Validators::new(&derived_key(config, VALIDATORS)).map_err(|_unusable| BuildError::Validators)?,
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
@@ -154,6 +165,9 @@ pub fn set_id(config: &Config, policies: &Policies) -> String {
 /// The use of the key for pseudonyms of employees.
 pub(super) const EMPLOYEES: &str = "employee pseudonyms";
 
+/// The use of the key for the gateway's own ETags.
+const VALIDATORS: &str = "validators";
+
 /// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts.
 #[must_use]
 pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
@@ -162,6 +176,13 @@ pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(tag.as_ref());
     out
+}
+
+/// Scheme and authority of the gateway's public URL.
+fn origin(config: &Config) -> String {
+    let url = &config.gateway.public_url;
+    let end = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|slash| at + 3 + slash));
+    end.and_then(|end| url.get(..end)).unwrap_or(url).to_owned()
 }
 
 fn hosts(config: &Config) -> Vec<String> {
@@ -191,6 +212,8 @@ fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
         total_timeout: settings.timeouts.total,
         in_flight_max: settings.in_flight_max,
         answer_bytes_max: ANSWER_BYTES_MAX,
+        accept_encoding: HeaderValue::from_static(if settings.accept_gzip { "gzip" } else { "identity" }),
+        decode_ratio_max: settings.decode_ratio_max,
     }))
 }
 

@@ -6,17 +6,18 @@
 //! text, which may name anybody.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
-use http::header::HeaderValue;
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::accept::read_json;
-use super::answer::{contact, cut_problem, denied, limits, response_headers};
+use super::accept::{read_json, read_whole};
+use super::answer::{compressed, contact, cut_problem, denied, error_plan, json, limits};
 use super::forward::Unfiltered;
-use super::pipeline::{Ending, Halt};
+use super::passed::response_headers;
+use super::pipeline::{Ending, Footing, Halt};
 use super::problem::{Code, Details, Problem};
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed};
@@ -85,6 +86,14 @@ pub(super) async fn body(call: &Authenticated, coming: Option<Incoming>, patienc
     }
 }
 
+/// The same of a body whose content type was looked at.
+pub(super) async fn typed_body(call: &Authenticated, coming: Option<Incoming>, patience: Duration) -> Result<Bytes, Problem> {
+    match coming.filter(|_| call.said.is_none()) {
+        Some(coming) => read_whole(coming, call.body_max, patience).await,
+        None => body(call, None, patience).await,
+    }
+}
+
 impl Authenticated {
     /// The id of a call, and its method.
     fn called(&self) -> Option<(&str, &str)> {
@@ -101,9 +110,9 @@ impl Authenticated {
     }
 
     /// What a call is told that was carried out and of which nothing may be read back; others are told nothing.
-    pub(super) fn done(&self, filtered: Filtered) -> Filtered {
+    pub(super) fn done(&self, status: StatusCode, filtered: Filtered) -> Filtered {
         match self.called() {
-            Some((id, _)) if filtered.is_empty() => Filtered::call_done(id),
+            Some((id, _)) if filtered.is_empty() && status.is_success() => Filtered::call_done(id),
             Some(_) | None => filtered,
         }
     }
@@ -139,7 +148,8 @@ pub(super) fn look_at(
     unfiltered: &Unfiltered,
     named: bool,
 ) -> Result<Answered, Halt> {
-    let Some((id, _)) = call.called() else { return Ok(Answered::Result(head)) };
+    // The body of a 4xx is cut as the route declares it.
+    let Some((id, _)) = call.called().filter(|_| error_plan(routed, unfiltered.status).is_none()) else { return Ok(Answered::Result(head)) };
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
     let unreadable = || of(Code::UpstreamUnreadable.into());
     if !unfiltered.is_plain_json() {
@@ -162,34 +172,29 @@ pub(super) fn look_at(
     if !shared.still_decides(routed.snapshot.generation) || !routed.asked.premises.still_hold(&shared.ledger) {
         return Err(of(denied(contact(routed))));
     }
-    let ending = Ending {
-        shared: Arc::clone(shared),
-        of: head.index(),
-        status: unfiltered.status.as_u16(),
-        rows: 0,
-        started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on: Vec::new(),
-        premises: routed.asked.premises.clone(),
-    };
+    let ending =
+        Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
+    let premises = routed.asked.premises.clone();
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises };
     shared.metrics.decided("permit");
     let answer_head = Head {
         status: unfiltered.status,
-        headers: response_headers(routed, &unfiltered.headers),
-        content_type: Some(HeaderValue::from_static("application/json")),
+        headers: response_headers(shared, routed, unfiltered, None),
+        content_type: Some(json()),
         decision: head.decision_id().to_string(),
         withheld: None,
         revision: shared.ledger.revision().0,
         bodiless: false,
+        own: compressed(routed, call),
     };
-    Ok(Answered::Error(Box::new(answer(answer_head, Part::new(filtered, head), Arc::new(ending)))))
+    Ok(Answered::Error(Box::new(answer(answer_head, Part::new(filtered, head, Arc::new(footing)), Arc::new(ending)))))
 }
 
 /// Members of an error that the route declares free of customer data, with the envelope around them.
 fn open_of_error(plan: &ResponsePlan) -> Option<Vec<PathPattern>> {
     let open = match plan {
         ResponsePlan::Object { open, .. } | ResponsePlan::Rows { open, .. } | ResponsePlan::Open { open } => open,
-        ResponsePlan::Empty | ResponsePlan::Free { .. } => return None,
+        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => return None,
     };
     let begins = |path: &&PathPattern, names: &[&str]| matches!(path.0.first(), Some(Step::Member(name)) if names.contains(&name.as_str()));
     open.iter().any(|path| begins(&path, &["error"])).then(|| open.iter().filter(|p| begins(p, &["error", "id", "jsonrpc"])).cloned().collect())

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::judge::{About, Asked, explained};
 use super::permit::{categories_with_embedded, masked};
 use super::premises::{Premises, customers_max};
+use super::report;
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
@@ -152,6 +153,9 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
     }
     line(&mut text, "route", format!("{}  {}  ({}:{})", found.api.name, route.key, route.place.file.display(), route.place.line));
     line(&mut text, "purpose", purpose_line(snapshot, asked, &categories));
+    if let Some(report) = report::of(found, asked, asked.now).filter(|_| !writes) {
+        line(&mut text, "report", format!("mode until {}: if all is permitted in full, members that no shape maps go out, too", report.until));
+    }
     customer_lines(&mut text, customer, &told);
     text.push('\n');
     verdict_table(&mut text, snapshot, &told, shape.map(AsRef::as_ref));

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
+use crate::clock::Clock;
 use crate::model::UpstreamName;
 
 /// How the gateway identifies itself to an upstream, beside a client certificate.
@@ -52,8 +55,12 @@ pub struct UpstreamSettings {
     pub total_timeout: Duration,
     /// Requests under way at once; more wait for `connect_timeout` and are then refused.
     pub in_flight_max: usize,
-    /// Largest answer that is read, bytes.
+    /// Largest answer that is read, bytes; also once it is decoded.
     pub answer_bytes_max: usize,
+    /// The content codings that are asked for.
+    pub accept_encoding: HeaderValue,
+    /// Decoded bytes for each encoded one, once there are some.
+    pub decode_ratio_max: u32,
 }
 
 /// One upstream with its pool of kept-alive connections.
@@ -61,9 +68,12 @@ pub struct UpstreamSettings {
 pub struct Upstream {
     settings: UpstreamSettings,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
+
+/// Bytes of a list that is cut while it comes; memory holds a few parts of it.
+const LIST_BYTES_MAX: usize = 16 << 30;
 
 /// Why no answer can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,11 +88,91 @@ pub enum ForwardError {
     Broken,
 }
 
-/// An upstream's whole answer, not yet cut: only this room can look inside.
+/// An upstream's answer, not yet cut: only this room can look inside.
 pub struct Unfiltered {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// All of it, or its beginning.
     pub(super) body: Bytes,
+    pub(super) rest: Option<Rest>,
+}
+
+/// What is yet to come of an answer.
+pub(super) struct Rest {
+    body: Incoming,
+    decoder: Option<Decoder>,
+    name: UpstreamName,
+    /// Bytes received so far, and at most.
+    received: usize,
+    bytes_max: usize,
+    /// How long the upstream may be waited for, at once and in all.
+    idle_timeout: Duration,
+    time_left: Duration,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Rest {
+    /// The next bytes; `None` at the end. Nothing is lost when it is not waited for to its end.
+    pub(super) async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+        loop {
+            let Some(bytes) = self.next_received(clock).await? else {
+                return decoded_end(self.name, self.decoder.take());
+            };
+            let plain = decoded(self.name, self.decoder.as_mut(), bytes)?;
+            // What came may say nothing yet.
+            if !plain.is_empty() {
+                return Ok(Some(plain));
+            }
+        }
+    }
+
+    async fn next_received(&mut self, clock: &dyn Clock) -> Result<Option<Bytes>, ForwardError> {
+        let asked = clock.monotonic();
+        let frame = tokio::time::timeout(self.idle_timeout.min(self.time_left), next_data(&mut self.body)).await;
+        self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
+        let bytes = frame.map_err(|_late| ForwardError::Timeout)?.map_err(|error| broken(self.name, &error))?;
+        self.received = self.received.saturating_add(bytes.as_ref().map_or(0, Bytes::len));
+        if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(bytes) }
+    }
+}
+
+fn decoded(name: UpstreamName, decoder: Option<&mut Decoder>, bytes: Bytes) -> Result<Bytes, ForwardError> {
+    let Some(decoder) = decoder else { return Ok(bytes) };
+    let mut plain = Vec::new();
+    for piece in bytes.chunks(decode::PIECE_BYTES) {
+        decoder.push(piece, &mut plain).map_err(|error| undecodable(name, error))?;
+    }
+    Ok(Bytes::from(plain))
+}
+
+/// What is left of an encoded answer at its end.
+fn decoded_end(name: UpstreamName, decoder: Option<Decoder>) -> Result<Option<Bytes>, ForwardError> {
+    let Some(mut decoder) = decoder else { return Ok(None) };
+    let mut plain = Vec::new();
+    decoder.finish(&mut plain).map_err(|error| undecodable(name, error))?;
+    Ok(Some(Bytes::from(plain)).filter(|plain| !plain.is_empty()))
+}
+
+fn undecodable(name: UpstreamName, error: DecodeError) -> ForwardError {
+    tracing::warn!(upstream = %name, %error, "an upstream answer cannot be decoded");
+    ForwardError::Broken
+}
+
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = body.frame().await {
+        // Trailers are not passed on.
+        if let Ok(data) = frame?.into_data()
+            && !data.is_empty()
+        {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+fn broken(name: UpstreamName, error: &hyper::Error) -> ForwardError {
+    tracing::warn!(upstream = %name, %error, "upstream answer broke off");
+    ForwardError::Broken
 }
 
 impl std::fmt::Debug for Unfiltered {
@@ -98,7 +188,7 @@ impl Unfiltered {
     }
 
     pub(super) fn is_encoded(&self) -> bool {
-        self.headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))
+        decode::is_encoded(&self.headers)
     }
 }
 
@@ -111,7 +201,28 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub traceparent: String,
+    pub reading: Reading,
 }
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// To its end.
+    Whole,
+    /// A list: when it is longer than one part, its beginning is enough to begin with.
+    List,
+    /// A stream: its head is enough.
+    Stream,
+}
+
+/// What is received of a list before it begins to be cut in parts. Shorter ones are one part, however slowly they come: whether
+/// a count can be corrected must not depend on the time.
+const BEGINNING_BYTES: usize = 256 * 1024;
+/// The same for a list that is encoded: it may become many times as long.
+const ENCODED_BEGINNING_BYTES: usize = 32 * 1024;
+/// How long a stream may be silent, and how long it may last. Then it breaks off, and whoever still wants it asks again.
+const SILENCE_MAX: Duration = Duration::from_secs(5 * 60);
+const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
 
 impl std::fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,7 +245,7 @@ impl Upstream {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(settings.in_flight_max)
             .build(connector);
-        Arc::new(Self { room: Semaphore::new(settings.in_flight_max), turn: AtomicUsize::new(0), client, settings })
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), client, settings })
     }
 
     #[must_use]
@@ -143,20 +254,25 @@ impl Upstream {
     }
 
     #[must_use]
+    pub fn targets(&self) -> &[Uri] {
+        &self.settings.targets
+    }
+
+    #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.settings.credentials
     }
 
     async fn send(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
-        let admitted = tokio::time::timeout(self.settings.connect_timeout, self.room.acquire()).await;
-        let Ok(Ok(_place)) = admitted else { return Err(ForwardError::Unavailable) };
-        match tokio::time::timeout(self.settings.total_timeout, self.exchange(outgoing)).await {
+        let admitted = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.room).acquire_owned()).await;
+        let Ok(Ok(place)) = admitted else { return Err(ForwardError::Unavailable) };
+        match tokio::time::timeout(self.settings.total_timeout, self.exchange(outgoing, place)).await {
             Ok(result) => result,
             Err(_) => Err(ForwardError::Timeout),
         }
     }
 
-    async fn exchange(&self, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
         let mut last = ForwardError::Unavailable;
         for _ in 0..self.settings.targets.len() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.settings.targets.len().max(1);
@@ -173,22 +289,73 @@ impl Upstream {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response).await,
+                Ok(Ok(response)) => return self.read(response, outgoing.reading, place).await,
             }
         }
         Err(last)
     }
 
-    async fn read(&self, response: http::Response<hyper::body::Incoming>) -> Result<Unfiltered, ForwardError> {
-        let (head, body) = response.into_parts();
-        match Limited::new(body, self.settings.answer_bytes_max).collect().await {
-            Ok(whole) => Ok(Unfiltered { status: head.status, headers: head.headers, body: whole.to_bytes() }),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ForwardError::TooLarge),
-            Err(error) => {
-                tracing::warn!(upstream = %self.settings.name, %error, "upstream answer broke off");
-                Err(ForwardError::Broken)
+    /// Reads an answer to its end, or as much of it as is wanted to begin with.
+    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
+        let (mut head, mut body) = response.into_parts();
+        let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
+        // Error bodies are no lists.
+        let reading = if head.status.is_success() { reading } else { Reading::Whole };
+        let enough = if decode::is_encoded(&head.headers) { ENCODED_BEGINNING_BYTES } else { BEGINNING_BYTES };
+        let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+        loop {
+            let received = first.len().max(whole.len());
+            match reading {
+                Reading::List if received >= enough => break,
+                Reading::Stream => break,
+                Reading::Whole | Reading::List => {}
+            }
+            let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
+                let body = if whole.is_empty() { first } else { whole.freeze() };
+                return Ok(self.plain(head.status, head.headers, body));
+            };
+            if received + data.len() > bytes_max {
+                return Err(ForwardError::TooLarge);
+            }
+            // What comes in one piece is not copied.
+            if received == 0 {
+                first = data;
+            } else {
+                whole.extend_from_slice(if whole.is_empty() { &first } else { &[] });
+                whole.extend_from_slice(&data);
             }
         }
+        let beginning = if whole.is_empty() { first } else { whole.freeze() };
+        let received = beginning.len();
+        let limits = decode::Limits { bytes_max: LIST_BYTES_MAX.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
+        // An answer whose coding cannot be undone stays encoded, so that nobody reads it.
+        let mut decoder = Decoder::of(&head.headers, limits).unwrap_or_default();
+        let beginning = decoded(name, decoder.as_mut(), beginning)?;
+        if decoder.is_some() {
+            head.headers.remove(CONTENT_ENCODING);
+        }
+        let rest = Rest {
+            body,
+            decoder,
+            name,
+            received,
+            bytes_max: LIST_BYTES_MAX,
+            idle_timeout: if reading == Reading::Stream { SILENCE_MAX } else { self.settings.first_byte_timeout },
+            time_left: if reading == Reading::Stream { STREAM_MAX } else { self.settings.total_timeout },
+            _place: place,
+        };
+        Ok(Unfiltered { status: head.status, headers: head.headers, body: beginning, rest: Some(rest) })
+    }
+
+    /// An answer whose coding cannot be undone stays encoded, so that nobody reads it.
+    fn plain(&self, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Unfiltered {
+        let bytes_max = u64::try_from(self.settings.answer_bytes_max).unwrap_or(u64::MAX);
+        let limits = decode::Limits { bytes_max, ratio_max: self.settings.decode_ratio_max };
+        let body = decode::whole(&mut headers, body.clone(), limits).unwrap_or_else(|error| {
+            tracing::warn!(upstream = %self.settings.name, %error, "an upstream answer cannot be decoded");
+            body
+        });
+        Unfiltered { status, headers, body, rest: None }
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {
@@ -199,7 +366,7 @@ impl Upstream {
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        headers.insert("accept-encoding", HeaderValue::from_static("identity"));
+        headers.insert("accept-encoding", self.settings.accept_encoding.clone());
         headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {

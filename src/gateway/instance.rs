@@ -11,6 +11,7 @@ use super::check;
 use super::explain;
 use super::governance::Refusal;
 use super::reload::Reloader;
+use super::report;
 use super::running::note;
 use super::shadow::Shadow;
 use super::state::Shared;
@@ -63,6 +64,9 @@ impl GatewayInstance {
                 check("policies", Health::Ok, None, None)
             });
         }
+        for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
+            checks.push(check("report-mode", Health::Degraded, Some(sentence), None));
+        }
         checks.extend(self.shared.snapshot().authenticator.keys_status().into_iter().map(|status| match status.state {
             KeyState::Fresh => check("keys", Health::Ok, None, None),
             KeyState::Stale(_) => check("keys", Health::Degraded, Some(format!("the key set of `{}` could not be refreshed", status.issuer)), None),
@@ -89,6 +93,17 @@ impl Instance for GatewayInstance {
 
     fn generation(&self) -> u64 {
         self.shared.generation()
+    }
+
+    fn unenforced(&self) -> Vec<(String, jiff::Timestamp)> {
+        let snapshot = self.shared.snapshot();
+        report::in_force(&snapshot.catalog, self.shared.clock.now()).map(|(api, report)| (api.name.to_string(), report.until)).collect()
+    }
+
+    fn drift(&self, api: &str) -> Option<Value> {
+        let snapshot = self.shared.snapshot();
+        let known = snapshot.catalog.apis.iter().any(|declared| declared.name.as_str() == api);
+        known.then(|| self.shared.drift.document(snapshot.generation, self.shared.clock.now(), api))
     }
 
     fn vocabulary(&self) -> Arc<Vocabulary> {

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::passed::body_link;
 use super::premises::Premises;
+use super::route::Routed;
 use super::shadow::{Difference, Watch};
+use super::state::Shared;
 use crate::audit::{Group, Outcome};
 use crate::catalog::Catalog;
 use crate::consent::{self, Effective, Ledger, Moved, Position, Profile, Standing, Unavailable};
@@ -325,6 +328,8 @@ pub(super) struct Judging<'a> {
     pub(super) categories: &'a [(Category, bool)],
     pub(super) requested: Option<(Identifier, Option<Standing>)>,
     pub(super) pseudonym_key: &'a [u8; 32],
+    /// Where links in the body may lead; without it nowhere.
+    pub(super) links: Option<(&'a Shared, &'a Routed)>,
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
     memo: HashMap<Same, Known>,
@@ -347,7 +352,7 @@ struct Known {
 }
 
 /// What a body was judged on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Basis {
     pub(super) decided_on: Vec<DecidedOn>,
     /// What the policies saw of each customer, for the log.
@@ -414,6 +419,7 @@ impl<'a> Judging<'a> {
             categories,
             requested,
             pseudonym_key,
+            links: None,
             decided_on: Vec::new(),
             memo: HashMap::new(),
             unknown: None,
@@ -527,6 +533,11 @@ impl filter::Judge for Judging<'_> {
             context.update(part.as_bytes());
         }
         context.sign().as_ref().get(..12).map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    fn link(&mut self, url: &str, party: Option<PartyNo>) -> Option<String> {
+        let (shared, routed) = self.links?;
+        body_link(shared, routed, party, url)
     }
 }
 

@@ -2,15 +2,17 @@
 //! methods and content types.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
 
-use super::answer::{contact, content_type, cut_problem, denied, response_headers, success, upstream_method};
+use super::answer::{contact, content_type, cut_problem, denied, own, success, upstream_method};
 use super::forward::forward;
 use super::judge::Asked;
+use super::passed::response_headers;
 use super::permit::Permitted;
-use super::pipeline::{Ending, Halt, NO_BODY};
+use super::pipeline::{Ending, Footing, Halt, NO_BODY};
 use super::premises::Premises;
 use super::problem::{Code, Problem};
 use super::respond::{Head, Part, Reply, answer};
@@ -73,7 +75,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
     let head = recorded?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
-    let unfiltered = success(result, false).map_err(of)?;
+    let unfiltered = success(result, false, None).map_err(of)?;
     if unfiltered.is_encoded() {
         return Err(of(Code::UpstreamUnreadable.into()));
     }
@@ -85,27 +87,28 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         let has_run_out = routed.snapshot.has_run_out(shared.clock.now());
         return Err(of(if has_run_out { Code::PolicyStale } else { Code::UpstreamUnavailable }.into()));
     }
+    let own = own(&routed, call, &unfiltered, &filtered);
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
-        status: unfiltered.status.as_u16(),
-        rows: 0,
+        status: own.status(unfiltered.status).as_u16(),
+        rows: AtomicU64::new(0),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on: Vec::new(),
-        premises: Premises::default(),
     };
+    let footing =
+        Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };
     shared.metrics.decided("permit");
     let answer_head = Head {
         status: unfiltered.status,
-        headers: response_headers(&routed, &unfiltered.headers),
+        headers: response_headers(shared, &routed, &unfiltered, None),
         content_type: content_type(plan, &unfiltered),
         decision: head.decision_id().to_string(),
         withheld: None,
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
+        own,
     };
-    Ok(answer(answer_head, Part::new(filtered, head), Arc::new(ending)))
+    Ok(answer(answer_head, Part::new(filtered, head, Arc::new(footing)), Arc::new(ending)))
 }
 
 /// What policies are asked about such a route: nobody's facts.

@@ -8,6 +8,7 @@
 //! entry before its first byte. Customer, consent and generation are compared once more between the last entry and release.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -172,30 +173,43 @@ pub(super) fn consent_available(shared: &Shared, call: &Authenticated, routed: &
     }
 }
 
+/// What an answer, or a part of one, was decided on.
+#[derive(Debug)]
+pub(super) struct Footing {
+    pub(super) shared: Arc<Shared>,
+    pub(super) generation: u64,
+    pub(super) decided_on: Vec<super::judge::DecidedOn>,
+    pub(super) premises: super::premises::Premises,
+}
+
+impl respond::Holds for Footing {
+    fn still_holds(&self) -> bool {
+        let ledger = &self.shared.ledger;
+        self.shared.still_decides(self.generation) && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
+    }
+}
+
 /// How an answer that went out is told to the log: once, whatever becomes of the connection.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) shared: Arc<Shared>,
     pub(super) of: u64,
     pub(super) status: u16,
-    pub(super) rows: u64,
+    pub(super) rows: AtomicU64,
     pub(super) started: Duration,
-    pub(super) generation: u64,
-    pub(super) decided_on: Vec<super::judge::DecidedOn>,
-    pub(super) premises: super::premises::Premises,
 }
 
 impl respond::Watch for Ending {
-    fn still_holds(&self) -> bool {
-        let ledger = &self.shared.ledger;
-        self.shared.still_decides(self.generation) && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
+    fn began(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     fn ended(&self, bytes: u64, complete: bool) {
         let latency = self.shared.clock.monotonic().saturating_sub(self.started);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.shared.metrics.answered(latency);
-        let entry = Entry::End { of: self.of, status: self.status, bytes, rows: self.rows, complete, latency_us };
+        let rows = self.rows.load(Ordering::Relaxed);
+        let entry = Entry::End { of: self.of, status: self.status, bytes, rows, complete, latency_us };
         // The answer's own entry is durable; without this one, search shows the decision as unresolved.
         if let Err(error) = self.shared.log.append_unwaited(entry) {
             tracing::warn!(%error, "the end of an answer could not be noted");

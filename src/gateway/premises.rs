@@ -104,6 +104,7 @@ pub(super) fn customers_max(found: &Found) -> Option<u32> {
         ResponsePlan::Empty | ResponsePlan::Free { .. } => Some(0),
         ResponsePlan::Open { .. } => Some(1),
         ResponsePlan::Object { shape, .. } => in_one(shape),
+        ResponsePlan::Stream { .. } => None,
         ResponsePlan::Rows { shape, rows_max, .. } => in_one(shape)?.checked_mul((*rows_max)?),
     }
 }

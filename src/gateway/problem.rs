@@ -31,6 +31,7 @@ pub enum Code {
     Denied,
     FieldNotPermitted,
     MaskedWrite,
+    PreconditionFailed,
     /// The status is the upstream's 4xx.
     UpstreamRefused(u16),
     UpstreamUnreadable,
@@ -120,9 +121,18 @@ impl Code {
             Self::FieldNotPermitted => {
                 (403, "field-not-permitted", "a field is not permitted to this app", "leave the named fields out, or ask their owner")
             }
-            Self::MaskedWrite => {
-                (409, "masked-write", "the write would destroy or store withheld members", "use PATCH with only the members that change")
-            }
+            Self::MaskedWrite => (
+                409,
+                "masked-write",
+                "the write would destroy or store withheld members",
+                "use PATCH with only the members that change, and replace no list or object with withheld ones",
+            ),
+            Self::PreconditionFailed => (
+                412,
+                "precondition-failed",
+                "a condition of the write does not hold, or cannot be kept",
+                "read the record again and send the `etag` of that answer; where it has none, leave conditions out",
+            ),
             Self::UpstreamRefused(status) => {
                 (status, "upstream-refused", "the API behind the gateway refused the request", "check the request against the API's documentation")
             }

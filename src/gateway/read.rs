@@ -3,24 +3,30 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
 use super::answer::{
-    contact, content_type, cut_problem, denied, error_groups, limits, note_drift, record_part, response_headers, single_group, success,
+    contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     upstream_method, without_grounds,
 };
 use super::call::{self, Answered};
-use super::forward::{Unfiltered, forward};
+use super::forward::{Reading, Unfiltered, forward};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
+use super::list;
+use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, not_selectable, selectable};
-use super::pipeline::{Ending, Halt, consent_available, has_body};
+use super::pipeline::{Ending, Footing, Halt, consent_available, has_body};
 use super::problem::{Code, Problem};
+use super::report;
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
 use super::search::{SearchBody, judged_search};
 use super::state::Shared;
+use super::stream;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Standing};
@@ -28,7 +34,7 @@ use crate::filter::{self, Report};
 use crate::model::{Category, EventId, Identifier, PartyNo, Release, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
-const ATTEMPTS_MAX: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 type Requested = (Identifier, Option<Standing>);
 
@@ -50,17 +56,28 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, mut routed
     let (permitted, entry, covered) = head(&routed, &entitled, &shape, requested.as_ref())?;
     let pending = shared.log.append(entry)?;
     let base_path = routed.upstream.base_path();
-    let outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
+    let mut outgoing = routed.outgoing(call, routed.found.upstream_target(base_path), upstream_method(&call.method), sent);
+    outgoing.reading = list::reading(&routed.found.route);
+    if let ResponsePlan::Stream { framing, .. } = &routed.found.route.response {
+        let accept = framing.content_types().first().copied().unwrap_or_default();
+        outgoing.headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    }
     let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
-    let unfiltered = success(result, hide_404).map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
+    let unfiltered = success(result, hide_404, routed.found.route.error.as_ref())
+        .map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
     let recorded = match call::look_at(shared, call, &routed, recorded, &unfiltered, requested.is_some())? {
         Answered::Result(recorded) => recorded,
         Answered::Error(told) => return Ok(*told),
     };
-    release(shared, call, routed, recorded, unfiltered, requested.map(|(id, _)| id), covered).await
+    let customer = requested.map(|(id, _)| id);
+    match (&unfiltered.rest, outgoing.reading) {
+        (None, _) => release(shared, call, routed, recorded, unfiltered, customer, covered).await,
+        (Some(_), Reading::Stream) => stream::release(shared, call, routed, recorded, unfiltered, customer),
+        (Some(_), Reading::List | Reading::Whole) => list::release(shared, call, routed, recorded, unfiltered, customer).await,
+    }
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
@@ -144,7 +161,7 @@ async fn release(
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
-            Some(_) | None => Some(record_part(shared, &head, &cut.report, groups).await?),
+            Some(_) | None => Some(record_part(shared, head.index(), &cut.report, groups).await?),
         };
         let generation = routed.snapshot.generation;
         let premises = routed.asked.premises.clone();
@@ -175,7 +192,13 @@ async fn release(
 
 /// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
 /// taken stays taken, whether or not the answer then goes out.
-async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: &mut Basis, uses: &BTreeSet<EventId>) -> Result<bool, Halt> {
+pub(super) async fn reserve(
+    shared: &Arc<Shared>,
+    routed: &Routed,
+    head: &Recorded,
+    basis: &mut Basis,
+    uses: &BTreeSet<EventId>,
+) -> Result<bool, Halt> {
     let (ledger, events) = (Arc::clone(&shared.ledger), uses.iter().copied().collect::<Vec<_>>());
     let unavailable = || Halt::refuse_of(&routed.facts, head, Code::ConsentUnavailable, Vec::new());
     match tokio::task::spawn_blocking(move || ledger.reserve_uses(&events)).await {
@@ -193,7 +216,7 @@ async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: 
 }
 
 /// The same request under the configuration and policies that are active now.
-fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
+pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed, head: &Recorded) -> Result<Routed, Halt> {
     let mut now = route(shared, &shared.snapshot(), call).map_err(|halt| match halt {
         Halt::Refused(mut refusal) => {
             refusal.head = Some((head.index(), head.decision_id().to_string()));
@@ -235,12 +258,13 @@ fn cut(
     }
     let limits = limits(routed);
     let (plan, customer) = match &routed.found.route.customer {
+        _ if error_plan(routed, unfiltered.status).is_some() => (plan(shared, routed, unfiltered.status).clone(), customer),
         Customer::Response { path, space } => {
             let raw = filter::find_id(&unfiltered.body, path, &limits, filter::Sender::Upstream)
                 .map_err(|_unreadable| unreadable())?
                 .ok_or_else(unreadable)?;
             let id = routed.identify(*space, &raw).ok_or_else(unreadable)?;
-            (subject_of_request(routed.plan()), Some(id))
+            (subject_of_request(routed.plan(shared)), Some(id))
         }
         Customer::Path { .. }
         | Customer::Query { .. }
@@ -250,7 +274,7 @@ fn cut(
         | Customer::Answer
         | Customer::Lookup { .. }
         | Customer::New { .. }
-        | Customer::None => (routed.plan().clone(), customer),
+        | Customer::None => (routed.plan(shared).clone(), customer),
     };
     let requested = match customer {
         None => None,
@@ -259,10 +283,10 @@ fn cut(
             Some((id, standing))
         }
     };
-    let Some(shape) = plan.shape() else { return Err(unreadable()) };
-    let categories = categories_with_embedded(shape, &snapshot.catalog.shapes);
+    let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
+    judging.links = Some((shared, routed));
     let result = filter::cut(&unfiltered.body, &plan, &snapshot.cutters, &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     let mut groups = match &result {
@@ -272,9 +296,12 @@ fn cut(
     if is_anew {
         groups.iter_mut().for_each(without_grounds);
     }
+    if result.as_ref().is_ok_and(|cut| cut.report.unenforced) {
+        report::mark(&mut groups);
+    }
     match result {
         Ok(cut) => Ok((cut, basis, groups)),
-        Err(error) => Err(refuse(cut_problem(&error, contact(routed)), groups)),
+        Err(error) => Err(refuse(uncut(routed, unfiltered.status, &error), groups)),
     }
 }
 
@@ -283,7 +310,11 @@ fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
         ResponsePlan::Object { at, shape, open, .. } => {
             ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request, open: open.clone() }
         }
-        other @ (ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Rows { .. }) => other.clone(),
+        other @ (ResponsePlan::Empty
+        | ResponsePlan::Free { .. }
+        | ResponsePlan::Open { .. }
+        | ResponsePlan::Rows { .. }
+        | ResponsePlan::Stream { .. }) => other.clone(),
     }
 }
 
@@ -292,7 +323,7 @@ fn head_says_all(head: &Covered, report: &Report) -> bool {
     let same = |group: &filter::Group| {
         group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
     };
-    report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
+    !report.unenforced && report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the one place where all that was proved comes together")]
@@ -307,29 +338,36 @@ fn let_go(
     decided_on: Vec<DecidedOn>,
 ) -> Response<Reply> {
     let decision = head.decision_id().to_string();
+    let own = own(routed, call, unfiltered, &cut.filtered);
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
-        status: unfiltered.status.as_u16(),
-        rows: cut.report.rows.into(),
+        status: own.status(unfiltered.status).as_u16(),
+        rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on,
-        premises: routed.asked.premises.clone(),
     };
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
     let filtered = cut.report.withheld.len();
-    shared.metrics.decided(if filtered > 0 || cut.report.dropped > 0 { "redact" } else { "permit" });
+    let is_cut = filtered > 0 || cut.report.dropped > 0;
+    shared.metrics.decided(if cut.report.unenforced {
+        "unenforced"
+    } else if is_cut {
+        "redact"
+    } else {
+        "permit"
+    });
     tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,
-        headers: response_headers(routed, &unfiltered.headers),
-        content_type: routed.typed(content_type(&routed.found.route.response, unfiltered)),
+        headers: response_headers(shared, routed, unfiltered, None),
+        content_type: routed.typed(content_type(plan(shared, routed, unfiltered.status), unfiltered)),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,
         bodiless: call.method == Method::HEAD,
+        own,
     };
-    answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head)), Arc::new(ending))
+    answer(head_of_answer, Part::new(cut.filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending))
 }
 
 fn with_contact(problem: Problem, routed: &Routed) -> Problem {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::build;
 use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
+use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
@@ -149,6 +150,7 @@ impl Reloader {
                 *lock(&self.stale) = None;
                 *lock(&self.loaded_at) = self.shared.clock.now();
                 tracing::info!(generation, "configuration and policies loaded");
+                report::announce(&self.shared.snapshot(), self.shared.clock.now());
                 Ok(generation)
             }
             Err((findings, text)) => {

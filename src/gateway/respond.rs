@@ -4,13 +4,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 
+use super::encode::{Choice, Encoder};
 use super::problem::{Code, Problem};
 use crate::audit::Recorded;
 use crate::filter::Filtered;
@@ -23,29 +26,50 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct Part {
     filtered: Filtered,
     recorded: Recorded,
+    /// What they were decided on; asked before each piece. Before the first, too: an HTTP/2 client that opens no window may
+    /// wait with it for as long as it likes.
+    holds: Arc<dyn Holds>,
 }
 
 impl Part {
     #[must_use]
-    pub fn new(filtered: Filtered, recorded: Recorded) -> Self {
-        Self { filtered, recorded }
+    pub fn new(filtered: Filtered, recorded: Recorded, holds: Arc<dyn Holds>) -> Self {
+        Self { filtered, recorded, holds }
     }
+}
+
+/// A decision that may have been overtaken.
+pub trait Holds: Send + Sync + std::fmt::Debug {
+    /// Whether what was decided still holds.
+    fn still_holds(&self) -> bool;
 }
 
 /// Watches an answer on its way out.
 pub trait Watch: Send + Sync {
-    /// Whether what was decided still holds; asked before each piece. Before the first, too: an HTTP/2 client that opens no
-    /// window may wait with it for as long as it likes.
-    fn still_holds(&self) -> bool;
+    /// A further part begins to go out.
+    fn began(&self, rows: u64);
     /// The answer is over; `complete` is false when it was cut or the client went away.
     fn ended(&self, bytes: u64, complete: bool);
+}
+
+/// A further part of an answer.
+#[derive(Debug)]
+pub struct Next {
+    pub part: Part,
+    pub rows: u64,
+    pub is_last: bool,
 }
 
 /// The body of every response.
 pub struct Reply {
     rest: Bytes,
     sent: u64,
+    holds: Option<Arc<dyn Holds>>,
     watch: Option<Arc<dyn Watch>>,
+    /// Where further parts come from. It ends before its last part when the answer broke off.
+    more: Option<mpsc::Receiver<Next>>,
+    /// Compresses further parts.
+    packer: Option<Encoder>,
 }
 
 impl std::fmt::Debug for Reply {
@@ -54,37 +78,69 @@ impl std::fmt::Debug for Reply {
     }
 }
 
-/// The answer was taken back while it was being sent.
+/// The answer ends before its end: the client must see that.
 #[derive(Debug, thiserror::Error)]
-#[error("the decision changed while the answer was being sent")]
-pub struct TakenBack;
+pub enum BrokenOff {
+    #[error("the decision changed while the answer was being sent")]
+    TakenBack,
+    #[error("the answer could not be told to its end")]
+    Unfinished,
+}
 
 impl Reply {
+    fn whole(bytes: Bytes) -> Self {
+        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None, packer: None }
+    }
+
     fn finish(&mut self, complete: bool) {
         if let Some(watch) = self.watch.take() {
             watch.ended(self.sent, complete);
         }
     }
+
+    fn break_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.finish(false);
+        (self.rest, self.more) = (Bytes::new(), None);
+        Poll::Ready(Some(Err(why)))
+    }
+
+    /// Takes the next part when there is one; `None` at the end.
+    fn turn(&mut self, next: Option<Next>) -> Option<BrokenOff> {
+        let Some(Next { part, rows, is_last }) = next else { return Some(BrokenOff::Unfinished) };
+        if let Some(watch) = &self.watch {
+            watch.began(rows);
+        }
+        tracing::trace!(entry = part.recorded.index(), "releasing");
+        (self.rest, self.holds) = (packed(part.filtered.into_bytes(), &mut self.packer, is_last), Some(part.holds));
+        if is_last {
+            self.more = None;
+        }
+        None
+    }
 }
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = TakenBack;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
-        if self.rest.is_empty() {
-            self.finish(true);
-            return Poll::Ready(None);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        while self.rest.is_empty() {
+            let Some(more) = self.more.as_mut() else {
+                self.finish(true);
+                return Poll::Ready(None);
+            };
+            let next = ready!(more.poll_recv(cx));
+            if let Some(broken) = self.turn(next) {
+                return self.break_off(broken);
+            }
         }
-        if self.watch.as_ref().is_some_and(|w| !w.still_holds()) {
-            self.finish(false);
-            self.rest = Bytes::new();
-            return Poll::Ready(Some(Err(TakenBack)));
+        if self.holds.as_ref().is_some_and(|holds| !holds.still_holds()) {
+            return self.break_off(BrokenOff::TakenBack);
         }
         let piece = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(piece);
         self.sent = self.sent.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if self.rest.is_empty() {
+        if self.is_end_stream() {
             // hyper does not ask again once the announced length is reached.
             self.finish(true);
         }
@@ -92,17 +148,23 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && self.more.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+        let here = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        if self.more.is_none() {
+            return SizeHint::with_exact(here);
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(here);
+        hint
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let complete = self.rest.is_empty();
+        let complete = self.is_end_stream();
         self.finish(complete);
     }
 }
@@ -121,21 +183,71 @@ pub struct Head {
     pub revision: u64,
     /// HEAD: the headers of the filtered answer without its bytes.
     pub bodiless: bool,
+    pub own: Own,
+}
+
+/// What the gateway says of an answer by itself, where the API declares it.
+#[derive(Debug, Default)]
+pub struct Own {
+    pub(super) compress: Choice,
+    /// How long the caller may keep it; only of data that is nobody's.
+    pub(super) cache: Option<Duration>,
+    pub(super) etag: Option<HeaderValue>,
+    /// The caller has exactly these bytes: 304 in their place.
+    pub(super) is_known: bool,
+}
+
+impl Own {
+    /// The status of the answer, where the upstream's was this.
+    pub(super) fn status(&self, upstream: StatusCode) -> StatusCode {
+        if self.is_known { StatusCode::NOT_MODIFIED } else { upstream }
+    }
 }
 
 /// The answer to a permitted request.
 #[must_use]
 pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> {
-    let Part { filtered, recorded } = part;
+    answer_in_parts(head, part, None, watch)
+}
+
+/// The same for an answer of which more parts follow.
+#[must_use]
+pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next>>, watch: Arc<dyn Watch>) -> Response<Reply> {
+    let Part { filtered, recorded, holds } = first;
     tracing::trace!(entry = recorded.index(), "releasing");
-    let length = filtered.len();
-    let bytes = if head.bodiless { Bytes::new() } else { filtered.into_bytes() };
-    let mut response = Response::new(Reply { rest: bytes, sent: 0, watch: Some(watch) });
-    *response.status_mut() = head.status;
+    let status = head.own.status(head.status);
+    let Own { compress, cache, etag, is_known } = head.own;
+    let length = if more.is_none() { Some(filtered.len()) } else { None };
+    let is_compressed = !is_known && compress.compresses(head.content_type.as_ref(), length);
+    let mut packer = is_compressed.then(Encoder::new);
+    let is_whole = more.is_none();
+    let first = if is_known { Bytes::new() } else { packed(filtered.into_bytes(), &mut packer, is_whole) };
+    let length = first.len();
+    let (bytes, more) = if head.bodiless { (Bytes::new(), None) } else { (first, more) };
+    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more, packer });
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     *headers = head.headers;
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    if head.bodiless && length > 0 {
+    match cache {
+        None => headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
+        Some(age) => {
+            HeaderValue::from_str(&format!("private, max-age={}", age.as_secs())).ok().and_then(|value| headers.insert(CACHE_CONTROL, value))
+        }
+    };
+    // What is kept is kept by one caller, for the purpose for which it was asked.
+    match (cache.is_some(), compress != Choice::Off) {
+        (true, true) => headers.insert(VARY, HeaderValue::from_static("data-purpose, accept-encoding")),
+        (true, false) => headers.insert(VARY, HeaderValue::from_static("data-purpose")),
+        (false, true) => headers.insert(VARY, HeaderValue::from_static("accept-encoding")),
+        (false, false) => None,
+    };
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Some(etag) = etag {
+        headers.insert(ETAG, etag);
+    }
+    if head.bodiless && length > 0 && is_whole {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(content_type) = head.content_type.filter(|_| length > 0) {
@@ -147,6 +259,22 @@ pub fn answer(head: Head, part: Part, watch: Arc<dyn Watch>) -> Response<Reply> 
         insert(headers, "consentry-withheld", &withheld.to_string());
     }
     response
+}
+
+/// What goes over the wire of a part.
+fn packed(filtered: Bytes, packer: &mut Option<Encoder>, is_last: bool) -> Bytes {
+    let Some(encoder) = packer.as_mut() else { return filtered };
+    let mut out = Vec::new();
+    let mut result = encoder.push(&filtered, &mut out);
+    if is_last && let Some(encoder) = packer.take() {
+        result = result.and_then(|()| encoder.finish(&mut out));
+    }
+    // Writing to memory cannot fail; if it did, nothing would go out.
+    if let Err(error) = result {
+        tracing::error!(%error, "an answer cannot be compressed");
+        return Bytes::new();
+    }
+    Bytes::from(out)
 }
 
 /// A refusal whose record is durable.
@@ -173,7 +301,7 @@ pub(super) fn without_body(mut response: Response<Reply>) -> Response<Reply> {
 }
 
 fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply> {
-    let mut response = Response::new(Reply { rest: Bytes::from(problem.body(decision)), sent: 0, watch: None });
+    let mut response = Response::new(Reply::whole(Bytes::from(problem.body(decision))));
     *response.status_mut() = problem.code.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -217,16 +345,26 @@ mod tests {
 
     use super::*;
 
-    /// Holds for so many questions, and notes the ends.
+    /// Holds for so many questions.
+    #[derive(Debug, Default)]
+    struct Patient(AtomicUsize);
+
+    impl Holds for Patient {
+        fn still_holds(&self) -> bool {
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        }
+    }
+
+    /// Notes rows and ends.
     #[derive(Default)]
-    struct Patient {
-        holds: AtomicUsize,
+    struct Noted {
+        rows: Mutex<Vec<u64>>,
         ends: Mutex<Vec<(u64, bool)>>,
     }
 
-    impl Watch for Patient {
-        fn still_holds(&self) -> bool {
-            self.holds.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    impl Watch for Noted {
+        fn began(&self, rows: u64) {
+            self.rows.lock().unwrap().push(rows);
         }
 
         fn ended(&self, bytes: u64, complete: bool) {
@@ -234,22 +372,43 @@ mod tests {
         }
     }
 
-    async fn sent(bytes: usize, holds: usize) -> (usize, bool, Vec<(u64, bool)>) {
-        let watch = Arc::new(Patient { holds: holds.into(), ..Patient::default() });
-        let mut reply = Reply { rest: Bytes::from(vec![b' '; bytes]), sent: 0, watch: Some(Arc::clone(&watch) as Arc<dyn Watch>) };
-        let (mut received, mut broken) = (0, false);
+    /// Bytes received, how it broke, and what was noted.
+    async fn received(bytes: usize, holds: usize, more: Option<mpsc::Receiver<Next>>) -> (usize, Option<String>, Vec<(u64, bool)>) {
+        let watch = Arc::new(Noted::default());
+        let holds: Arc<dyn Holds> = Arc::new(Patient(holds.into()));
+        let mut reply = Reply {
+            rest: Bytes::from(vec![b' '; bytes]),
+            sent: 0,
+            holds: Some(holds),
+            watch: Some(Arc::clone(&watch) as Arc<dyn Watch>),
+            more,
+            packer: None,
+        };
+        let (mut received, mut broken) = (0, None);
         while let Some(frame) = reply.frame().await {
             match frame {
                 Ok(frame) => received += frame.into_data().unwrap().len(),
-                Err(TakenBack) => broken = true,
-            }
-            if broken {
-                break;
+                Err(error) => {
+                    broken = Some(format!("{error:?}"));
+                    break;
+                }
             }
         }
         drop(reply);
         let ends = watch.ends.lock().unwrap().clone();
         (received, broken, ends)
+    }
+
+    async fn sent(bytes: usize, holds: usize) -> (usize, bool, Vec<(u64, bool)>) {
+        let (received, broken, ends) = received(bytes, holds, None).await;
+        (received, broken.is_some(), ends)
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ends_before_its_last_part_breaks_the_answer_off() {
+        let (to, from) = mpsc::channel::<Next>(1);
+        drop(to);
+        assert_eq!(received(10, 9, Some(from)).await, (10, Some("Unfinished".to_owned()), vec![(10, false)]));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
 use super::accept::{Accepted, TraceContext, host_without_port};
+use super::answer::json;
 use super::call::Said;
-use super::forward::{Credentials, Outgoing, Upstream};
+use super::forward::{Credentials, Outgoing, Reading, Upstream};
 use super::judge::Asked;
 use super::pipeline::Halt;
 use super::premises::Premises;
@@ -20,9 +21,10 @@ use super::state::{Shared, Snapshot};
 use crate::audit::{DecisionFacts, Mandate};
 use crate::catalog::{ApiPurpose, Customer, Dialect, Found, ParamError, RouteError, Target};
 use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
-use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, ResponsePlan, RouteKey, Space, Vocabulary};
+use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
+#[derive(Clone)]
 pub(super) struct Authenticated {
     pub(super) method: Method,
     pub(super) target: Target,
@@ -266,9 +268,9 @@ impl Routed {
         plain.map(|plain| if self.found.route.dialect == Dialect::JsonApi { JSON_API } else { plain })
     }
 
-    /// How the answer is cut.
-    pub(super) fn plan(&self) -> &ResponsePlan {
-        self.found.route.bare.as_ref().filter(|_| self.bare).unwrap_or(&self.found.route.response)
+    /// The content type of a written body in this route's dialect.
+    pub(super) fn sent_as(&self, written: HeaderValue) -> HeaderValue {
+        if self.found.route.dialect == Dialect::JsonApi && written == json() { JSON_API } else { written }
     }
 
     pub(super) fn identify(&self, space: Space, raw: &str) -> Option<Identifier> {
@@ -296,7 +298,7 @@ impl Routed {
                 headers.entry(http::header::CONTENT_TYPE).or_insert(JSON_API);
             }
         }
-        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header() }
+        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header(), reading: Reading::Whole }
     }
 }
 

@@ -20,6 +20,7 @@ use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits};
 use super::pipeline;
 use super::reload::{Reloader, keep_current};
+use super::report;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
@@ -166,6 +167,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(current),
     ];
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
+    report::announce(&shared.snapshot(), clock.now());
     Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, signal, stop, listeners, background })
 }
 
@@ -414,6 +416,8 @@ async fn tick(shared: Arc<Shared>, reloader: Arc<Reloader>, outbox: Arc<Outbox>,
         let delivered = webhooks.health();
         shared.metrics.set_webhooks(delivered.failing, delivered.behind);
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
+        let snapshot = shared.snapshot();
+        shared.metrics.set_report_mode(report::in_force(&snapshot.catalog, shared.clock.now()).map(|(api, _)| api.name.as_str()));
         if stopping {
             return;
         }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
+use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
 use super::shadow::{Shadow, Watch};
+use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -41,6 +43,9 @@ pub struct Snapshot {
     pub environment: Environment,
     /// Hosts that are served, without ports.
     pub hosts: Vec<String>,
+    /// What the gateway's absolute URLs begin with: `https://host`.
+    pub origin: String,
+    pub validators: Validators,
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
@@ -69,6 +74,8 @@ pub struct RequestLimits {
 /// The gateway's state for as long as it runs.
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// Members of answers that no shape maps.
+    pub(super) drift: Drift,
     /// Policies that are asked beside those of the snapshot.
     pub(super) shadow: ArcSwapOption<Shadow>,
     pub ledger: Arc<Ledger>,
@@ -91,7 +98,7 @@ impl Shared {
     #[must_use]
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
         let (snapshot, shadow) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty());
-        Arc::new(Self { snapshot, shadow, ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
+        Arc::new(Self { snapshot, drift: Drift::default(), shadow, ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
     }
 
     #[must_use]

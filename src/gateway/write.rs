@@ -2,17 +2,24 @@
 //! intent is durable before anything is sent, and what the upstream answers is cut like a read.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::answer::{contact, content_type, cut_problem, denied, limits, note_drift, record_part, response_headers, single_group, success};
+use super::answer::{
+    contact, content_type, denied, error_groups, error_plan, json, limits, note_drift, own, plan, record_part, single_group, success, uncut,
+    validator_of,
+};
 use super::call::{self, Answered};
 use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::media::declared;
+use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
-use super::pipeline::{Ending, Halt, NO_BODY, consent_available, has_body, record};
+use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body, record};
 use super::problem::{Code, Details, Problem};
 use super::read::look_up;
 use super::respond::{Head, Part, Reply, answer};
@@ -22,7 +29,7 @@ use super::state::Shared;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::{Customer, LookupCall};
 use crate::consent::{ConsentError, Standing};
-use crate::filter::{self, CutError, Filtered, Report, Sender, WriteRefused, Written};
+use crate::filter::{self, CutError, Effect, Filtered, Report, Sender, WriteRefused, Written};
 use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Several, Shape, Verdicts};
 
 /// Whom a write is about, as far as the ledger knows.
@@ -44,31 +51,53 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         return Err(refuse(denied(contact(&routed))));
     };
     let entitled = entitle(&routed, &plan.shape)?;
-    let raw = if has_body(&call.method) {
-        let limits = routed.snapshot.limits;
-        call::body(call, body, limits.request_body_timeout).await.map_err(refuse)?
+    let conditions = conditions(call, &routed).map_err(refuse)?;
+    let (raw, declared) = if has_body(&call.method) {
+        let declared = declared(&call.headers, &plan.types).map_err(refuse)?;
+        (call::typed_body(call, body, routed.snapshot.limits.request_body_timeout).await.map_err(refuse)?, Some(declared))
     } else {
-        NO_BODY
+        (NO_BODY, None)
     };
     let deletion = deletion(call, &routed, &raw)?;
-    let written = match deletion {
-        Some(_) => None,
-        None => Some(filter::read_write(&raw, &plan, &limits(&routed)).map_err(|error| {
+    let written = if let (None, Some(declared)) = (&deletion, declared) {
+        let read = filter::read_write(&raw, declared.body_type, declared.boundary.as_deref(), &plan, &limits(&routed));
+        Some(read.map_err(|error| {
             tracing::debug!(%error, "a written body cannot be read");
             refuse(Code::AmbiguousRequest.into())
-        })?),
+        })?)
+    } else {
+        None
     };
-    let replace = call.method == Method::PUT && !plan.put_merge;
+    let effect = effect(call, &routed, &plan);
     if let Some(written) = &written {
-        never_permitted(&routed, &plan, written, replace)?;
+        never_permitted(&routed, &plan, written, effect)?;
     }
     consent_available(shared, call, &routed)?;
-    let target = target(shared, call, &routed, &entitled, &raw).await?;
-    let mut judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, replace)?;
+    let members = written.as_ref().map_or(raw, |written| written.members().clone());
+    let target = target(shared, call, &routed, &entitled, &members).await?;
+    let mut judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, effect)?;
     if let Some(sent) = deletion {
+        judged.content_type = (!sent.is_empty()).then(json);
         judged.body = sent;
     }
-    send(shared, call, &routed, &plan, target, judged).await
+    send(shared, call, &routed, &plan, target, judged, conditions).await
+}
+
+type Condition = Option<(HeaderName, HeaderValue)>;
+
+/// `If-Match` and its like are kept or the write is refused.
+fn conditions(call: &Authenticated, routed: &Routed) -> Result<Condition, Problem> {
+    let kept = routed.snapshot.validators.conditions(&validator_of(routed), routed.found.api.sealed_etag, &call.headers);
+    kept.map_err(|_not_kept| Code::PreconditionFailed.into())
+}
+
+/// What the write does to the record upstream.
+fn effect(call: &Authenticated, routed: &Routed, plan: &RequestPlan) -> Effect {
+    match (&call.method, routed.asked.action) {
+        (&Method::PUT, _) if !plan.put_merge => Effect::Replace,
+        (&Method::POST, Action::Create) => Effect::New,
+        _ => Effect::Change,
+    }
 }
 
 /// What is sent of a deletion, which has no written members: nothing, or by POST the parameters that name the record.
@@ -84,16 +113,21 @@ fn deletion(call: &Authenticated, routed: &Routed, raw: &Bytes) -> Result<Option
 }
 
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
-fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, replace: bool) -> Result<(), Halt> {
-    let policies = &routed.snapshot.policies;
-    let could = |category: Category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld };
-    let possible = assumed(&plan.shape, could);
+fn never_permitted(routed: &Routed, plan: &RequestPlan, written: &Written, effect: Effect) -> Result<(), Halt> {
+    let possible = possible(routed, plan);
     let readable = assumed(&plan.shape, |_| Release::Full);
-    written.judge(&possible, &readable, replace).map(|_| ()).map_err(|refused| {
-        let closed = |c: &Category| possible.release(*c) == Release::Withheld;
-        let closed: Vec<(Category, bool)> = plan.shape.categories().into_iter().filter(closed).map(|c| (c, false)).collect();
-        write_refused(routed, &plan.shape, &refused, nobody(policies, &routed.asked, &closed))
-    })
+    written.judge(&possible, &readable, effect).map(|_| ()).map_err(|refused| write_refused(routed, &plan.shape, &refused, closed(routed, &possible)))
+}
+
+/// What some customer's consent could permit.
+fn possible(routed: &Routed, plan: &RequestPlan) -> Verdicts {
+    let policies = &routed.snapshot.policies;
+    assumed(&plan.shape, |category| if routed.asked.could_permit(policies, category, false) { Release::Full } else { Release::Withheld })
+}
+
+fn closed(routed: &Routed, possible: &Verdicts) -> Vec<Group> {
+    let closed: Vec<(Category, bool)> = possible.iter().filter(|v| v.release == Release::Withheld).map(|v| (v.category, false)).collect();
+    nobody(&routed.snapshot.policies, &routed.asked, &closed)
 }
 
 /// Verdicts that assume the best, for questions that are not about any one customer.
@@ -116,8 +150,17 @@ fn assumed(shape: &Shape, release: impl Fn(Category) -> Release) -> Verdicts {
 }
 
 fn write_refused(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>) -> Halt {
+    refused_with(routed, shape, refused, groups, None)
+}
+
+fn move_refused(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>) -> Halt {
+    let remedy = "leave the customer's id as it is: handing the record to another customer needs all of these fields";
+    refused_with(routed, shape, refused, groups, Some(remedy.to_owned()))
+}
+
+fn refused_with(routed: &Routed, shape: &Shape, refused: &WriteRefused, groups: Vec<Group>, remedy: Option<String>) -> Halt {
     let code = if refused.masked { Code::MaskedWrite } else { Code::FieldNotPermitted };
-    let problem = Problem::with(code, Details { fields: refused.paths.clone(), ..Details::default() });
+    let problem = Problem::with(code, Details { fields: refused.paths.clone(), remedy, ..Details::default() });
     let mut halt = Halt::refuse_groups(&routed.facts, problem, groups);
     if let Halt::Refused(refusal) = &mut halt {
         // Only paths that the configuration declares are written into the log.
@@ -177,15 +220,17 @@ async fn looked_up(
 ) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
-    let outgoing = match by {
-        None => routed.outgoing(call, path, Method::GET, NO_BODY),
+    let mut outgoing = match by {
+        None => Outgoing { body: NO_BODY, ..routed.outgoing(call, path, Method::GET, NO_BODY) },
         Some(by) => {
             let body = call::lookup_body(&by.method, &by.params, raw, &limits(routed)).map_err(refuse)?;
             Outgoing { body, ..routed.outgoing(call, path, Method::POST, NO_BODY) }
         }
     };
+    // It speaks of the body that is written.
+    drop(outgoing.headers.remove(CONTENT_TYPE));
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
-    let answer = success(result, true).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
+    let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     if by.is_some() && !call::is_record(&answer, &limits(routed)) {
         return Err(refuse(denied(contact(routed))));
     }
@@ -206,6 +251,8 @@ async fn looked_up(
 struct Judgement {
     permitted: Permitted,
     body: Bytes,
+    /// That of the body, whatever the caller's headers say.
+    content_type: Option<HeaderValue>,
     groups: Vec<Group>,
     decided_on: Vec<DecidedOn>,
 }
@@ -217,7 +264,7 @@ fn judge(
     plan: &RequestPlan,
     written: Option<&Written>,
     target: &Target,
-    replace: bool,
+    effect: Effect,
 ) -> Result<Judgement, Halt> {
     let mut decided_on = Vec::new();
     let mut groups = Vec::new();
@@ -237,14 +284,14 @@ fn judge(
     let Some(written) = written else {
         let permitted = Permitted::of_deletion(entitled, &routed.asked, &plan.shape, &judged);
         let permitted = permitted.ok_or_else(|| Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups.clone()))?;
-        return Ok(Judgement { permitted, body: NO_BODY, groups, decided_on });
+        return Ok(Judgement { permitted, body: NO_BODY, content_type: None, groups, decided_on });
     };
     let readable = judge_one(routed, plan, about, Action::Read);
-    let writable = written.judge(&judged, &readable, replace).map_err(|refused| write_refused(routed, &plan.shape, &refused, groups.clone()))?;
+    let writable = written.judge(&judged, &readable, effect).map_err(|refused| write_refused(routed, &plan.shape, &refused, groups.clone()))?;
     // A body that moves the record to another customer is a write about that one, too.
-    for (space, raw) in written.references() {
+    for reference in written.references() {
         let refuse = |problem: Problem| Halt::refuse_groups(&routed.facts, problem, groups.clone());
-        let id = routed.identify(space, &raw).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
+        let id = routed.identify(reference.space, &reference.id).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
         let other = shared.ledger.standing(&id).map_err(|_away| refuse(Code::ConsentUnavailable.into()))?;
         let same = match target {
             Target::OnRecord { id: first, standing } => match (standing, &other) {
@@ -258,18 +305,28 @@ fn judge(
         if same {
             continue;
         }
+        // A record that is there goes to another customer with all that is in it.
+        let moves = reference.moves && effect != Effect::New;
+        if moves {
+            let possible = possible(routed, plan);
+            written.judge_move(&possible).map_err(|refused| move_refused(routed, &plan.shape, &refused, closed(routed, &possible)))?;
+        }
         let about = other.as_ref().map_or(About::Unknown, About::Known);
         let theirs = Arc::new(judge_one(routed, plan, about, routed.asked.action));
         let group = single_group(other.as_ref(), &theirs, true);
-        if written.judge(&theirs, &judge_one(routed, plan, about, Action::Read), replace).is_err() {
+        let permits = theirs.iter().any(|v| v.release == Release::Full) && (!moves || written.judge_move(&theirs).is_ok());
+        if !permits || written.judge(&theirs, &judge_one(routed, plan, about, Action::Read), effect).is_err() {
             groups.push(Group { outcome: crate::audit::Outcome::Deny, ..group });
             return Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), groups));
+        }
+        if moves {
+            written.judge_move(&judged).map_err(|refused| move_refused(routed, &plan.shape, &refused, groups.clone()))?;
         }
         decided_on.push(DecidedOn::new(&id, other.as_ref()));
         groups.push(group);
     }
     let permitted = Permitted::of_write(entitled, &routed.asked, &writable);
-    Ok(Judgement { permitted, body: writable.into_bytes(), groups, decided_on })
+    Ok(Judgement { permitted, content_type: HeaderValue::from_str(writable.content_type()).ok(), body: writable.into_bytes(), groups, decided_on })
 }
 
 fn judge_one(routed: &Routed, plan: &RequestPlan, about: About<'_>, action: Action) -> Verdicts {
@@ -284,6 +341,7 @@ async fn send(
     plan: &RequestPlan,
     target: Target,
     judged: Judgement,
+    condition: Condition,
 ) -> Result<Response<Reply>, Halt> {
     let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
@@ -300,15 +358,22 @@ async fn send(
         return Err(of(denied(contact(routed))));
     }
     let method = if call.method == Method::PUT && plan.put_merge { Method::PATCH } else { call.method.clone() };
-    let outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
+    let mut outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
+    outgoing.headers.extend(condition);
+    match judged.content_type {
+        Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, routed.sent_as(content_type))),
+        None => drop(outgoing.headers.remove(CONTENT_TYPE)),
+    }
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
-    let unfiltered = success(result, false).map_err(of)?;
+    let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
     let head = match call::look_at(shared, call, routed, head, &unfiltered, true)? {
         Answered::Result(head) => head,
         Answered::Error(told) => return Ok(*told),
     };
     let requested = match target {
         Target::OnRecord { id, .. } => Some(id),
+        // Nothing was created, so nobody is to be linked.
+        Target::New { .. } if !unfiltered.status.is_success() => None,
         Target::New { matches } => Some(link(shared, routed, &head, &unfiltered, matches).await?),
     };
     release(shared, call, routed, head, unfiltered, requested).await
@@ -351,16 +416,17 @@ async fn release(
     requested: Option<Identifier>,
 ) -> Result<Response<Reply>, Halt> {
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
-    let plan = &routed.found.route.response;
+    let plan = plan(shared, routed, unfiltered.status);
+    let judged = requested.clone();
     let (filtered, report, decided_on, part) = match plan {
         ResponsePlan::Empty => (Filtered::empty(), Report::default(), Vec::new(), None),
-        ResponsePlan::Free { .. } => return Err(of(Code::UpstreamUnreadable.into())),
+        ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => return Err(of(Code::UpstreamUnreadable.into())),
         ResponsePlan::Open { .. } | ResponsePlan::Object { .. } | ResponsePlan::Rows { .. } => {
             if unfiltered.body.is_empty() {
                 (Filtered::empty(), Report::default(), Vec::new(), None)
             } else {
                 let (filtered, report, decided_on, groups) = cut(shared, routed, &head, &unfiltered, requested)?;
-                let part = record_part(shared, &head, &report, groups).await?;
+                let part = record_part(shared, head.index(), &report, groups).await?;
                 (filtered, report, decided_on, Some(part))
             }
         }
@@ -368,29 +434,29 @@ async fn release(
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
     let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
-    let filtered = call.done(if holds { filtered } else { Filtered::empty() });
+    let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
+    let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
-    shared.metrics.decided("permit");
+    shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
-        rows: if holds { report.rows.into() } else { 0 },
+        rows: AtomicU64::new(if holds { report.rows.into() } else { 0 }),
         started: call.started,
-        generation: routed.snapshot.generation,
-        decided_on,
-        premises: premises.clone(),
     };
+    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };
     let answer_head = Head {
         status: unfiltered.status,
-        headers: response_headers(routed, &unfiltered.headers),
+        headers: response_headers(shared, routed, &unfiltered, judged.as_ref()),
         content_type: routed.typed(content_type(plan, &unfiltered)),
         decision: head.decision_id().to_string(),
         withheld: Some(report.withheld.len()),
         revision: shared.ledger.revision().0,
         bodiless: false,
+        own,
     };
-    Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head)), Arc::new(ending)))
+    Ok(answer(answer_head, Part::new(filtered, part.unwrap_or(head), Arc::new(footing)), Arc::new(ending)))
 }
 
 type WrittenAnswer = (Filtered, Report, Vec<DecidedOn>, Vec<Group>);
@@ -401,23 +467,33 @@ fn cut(shared: &Shared, routed: &Routed, head: &Recorded, unfiltered: &Unfiltere
         return Err(of(Code::UpstreamUnreadable.into()));
     }
     let snapshot = &routed.snapshot;
-    let plan = &routed.found.route.response;
+    let plan = plan(shared, routed, unfiltered.status);
     let reading = routed.asked.with_action(Action::Read);
     let categories = plan.shape().map(|shape| categories_with_embedded(shape, &snapshot.catalog.shapes)).unwrap_or_default();
     let requested = look_up(shared, routed, requested).map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     let mut judging = Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &reading, &categories, requested, &shared.pseudonym_key);
+    judging.links = Some((shared, routed));
     let result = filter::cut(&unfiltered.body, plan, &snapshot.cutters, &limits(routed), &[], &mut judging);
     let basis = judging.finish().map_err(|_away| of(Code::ConsentUnavailable.into()))?;
     match result {
         Ok(cut) => {
-            let groups = log_groups(&cut.report.groups, &basis.facts);
+            let mut groups = log_groups(&cut.report.groups, &basis.facts);
+            if cut.report.unenforced {
+                super::report::mark(&mut groups);
+            }
             Ok((cut.filtered, cut.report, basis.decided_on, groups))
+        }
+        Err(error) if error_plan(routed, unfiltered.status).is_some() => {
+            let problem = uncut(routed, unfiltered.status, &error);
+            Err(Halt::refuse_of(&routed.facts, head, problem, error_groups(&error, &basis.facts)))
         }
         // The write is done and may not be read back: an answer without a body.
         Err(CutError::Denied(report) | CutError::OnDenyError(report)) => {
             let groups = log_groups(&report.groups, &basis.facts);
             Ok((Filtered::empty(), report, basis.decided_on, groups))
         }
-        Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => Err(of(cut_problem(&error, contact(routed)))),
+        Err(error @ (CutError::Unreadable(_) | CutError::SubjectAbsent | CutError::SubjectMismatch)) => {
+            Err(of(uncut(routed, unfiltered.status, &error)))
+        }
     }
 }

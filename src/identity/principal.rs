@@ -1,5 +1,6 @@
 //! The one who calls, after every check was passed.
 
+use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,12 @@ impl Principal {
     #[must_use]
     pub const fn registered_as(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Whether the token by which the caller was recognised, if there was one, has run out since.
+    #[must_use]
+    pub fn has_run_out(&self, now: Timestamp) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.has_run_out(now).unwrap_or(true))
     }
 
     /// What an agent was sent to do, if its token says so.

@@ -197,15 +197,20 @@ impl Claims {
 
     fn judge_times(&self, times: Times) -> Result<(), TokenFault> {
         let leeway = i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
-        let latest = times.latest.as_second();
         let ahead = times.wall.as_second().saturating_add(leeway);
-        let expires = self.seconds("exp")?.ok_or(TokenFault::Time)?;
+        let has_run_out = self.has_run_out(times.latest)?;
         let begins = self.seconds("nbf")?.unwrap_or(i64::MIN);
         let issued = self.seconds("iat")?.unwrap_or(i64::MIN);
-        if latest >= expires.saturating_add(leeway) || begins > ahead || issued > ahead {
+        if has_run_out || begins > ahead || issued > ahead {
             return Err(TokenFault::Time);
         }
         Ok(())
+    }
+
+    pub(super) fn has_run_out(&self, now: Timestamp) -> Result<bool, TokenFault> {
+        let leeway = i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
+        let expires = self.seconds("exp")?.ok_or(TokenFault::Time)?;
+        Ok(now.as_second() >= expires.saturating_add(leeway))
     }
 
     /// A NumericDate in whole seconds, rounded down.

@@ -222,6 +222,13 @@ impl Verdicts {
     pub fn iter(&self) -> std::slice::Iter<'_, CategoryVerdict> {
         self.0.iter()
     }
+
+    /// Whether nothing at all is refused: what nobody has given a category goes out in report mode only then, since it may be of
+    /// any of them.
+    #[must_use]
+    pub fn permit_everything(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|verdict| verdict.release == Release::Full)
+    }
 }
 
 impl<'a> IntoIterator for &'a Verdicts {

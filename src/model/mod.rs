@@ -20,7 +20,10 @@ pub use name::{
     UpstreamName,
 };
 pub use party::{EventId, Identifier, PartyFacts, PartyId, PartyNo, Revision};
-pub use shape::{CountRule, Field, FieldRule, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step, Subject};
+pub use shape::{
+    BodyKind, BodyType, CountRule, Field, FieldRule, Framing, Mask, OnDeny, PathPattern, RequestPlan, ResponsePlan, Several, Shape, Shapes, Step,
+    Subject,
+};
 pub(crate) use vocabulary::closed;
 pub use vocabulary::{
     Action, Age, AgentInfo, Art9Basis, Behalf, CategoryInfo, Channel, ClientInfo, ConsentStatus, DepartmentInfo, Environment, LawfulBasis,

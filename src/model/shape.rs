@@ -153,11 +153,15 @@ pub struct Shape {
     pub several: Several,
     /// No customer data: go with a released object, never alone.
     pub open: Vec<PathPattern>,
+    /// URLs of the upstream: go with a released object as URLs of the gateway, or not at all.
+    pub links: Vec<PathPattern>,
     /// The object is dropped when one of these is refused.
     pub needs: Vec<Category>,
     pub fields: Vec<Field>,
     /// The customers' ids are read and do not go out: the request left them out, and the gateway asked for them.
     pub bare: bool,
+    /// Report mode: what no path maps goes with an object of which everything is permitted.
+    pub lets_unmapped_pass: bool,
 }
 
 impl Shape {
@@ -189,6 +193,8 @@ pub enum CountRule {
     Remove,
     /// Declared harmless; passes.
     Free,
+    /// A URL of the upstream: becomes one of the gateway, or is removed.
+    Link,
 }
 
 /// Who an answer must be about.
@@ -214,15 +220,47 @@ pub enum ResponsePlan {
     Object { at: PathPattern, shape: Arc<Shape>, subject: Subject, open: Vec<PathPattern> },
     /// Rows at `rows` (ends with `Items`); beside them only `counts` and `open` members pass.
     Rows { rows: PathPattern, shape: Arc<Shape>, counts: Vec<(PathPattern, CountRule)>, open: Vec<PathPattern>, rows_max: Option<u32> },
+    /// Records that come one after the other, each of one customer, for as long as both sides like.
+    Stream { framing: Framing, shape: Arc<Shape> },
+}
+
+/// How the records of a stream are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One JSON text a line.
+    Ndjson,
+    /// `text/event-stream`: events of these names (unnamed ones always), with their ids if those are declared free.
+    Events { names: Vec<String>, with_ids: bool },
+}
+
+impl Framing {
+    /// Content types that say so, in lower case and without parameters; the first is ours.
+    #[must_use]
+    pub const fn content_types(&self) -> &'static [&'static str] {
+        match self {
+            Self::Ndjson => &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+            Self::Events { .. } => &["text/event-stream"],
+        }
+    }
 }
 
 impl ResponsePlan {
     /// The same, of which the customers' ids do not go out.
     #[must_use]
     pub fn bare(&self) -> Self {
+        match self.shape() {
+            None => self.clone(),
+            Some(shape) => self.by_shape(&Arc::new(Shape { bare: true, ..Shape::clone(shape) })),
+        }
+    }
+
+    /// The same by another shape.
+    #[must_use]
+    pub fn by_shape(&self, other: &Arc<Shape>) -> Self {
         let mut plan = self.clone();
-        if let Self::Object { shape, .. } | Self::Rows { shape, .. } = &mut plan {
-            *shape = Arc::new(Shape { bare: true, ..Shape::clone(shape) });
+        match &mut plan {
+            Self::Object { shape, .. } | Self::Rows { shape, .. } | Self::Stream { shape, .. } => *shape = Arc::clone(other),
+            Self::Empty | Self::Free { .. } | Self::Open { .. } => {}
         }
         plan
     }
@@ -230,9 +268,54 @@ impl ResponsePlan {
     #[must_use]
     pub fn shape(&self) -> Option<&Arc<Shape>> {
         match self {
-            Self::Object { shape, .. } | Self::Rows { shape, .. } => Some(shape),
+            Self::Object { shape, .. } | Self::Rows { shape, .. } | Self::Stream { shape, .. } => Some(shape),
             Self::Empty | Self::Free { .. } | Self::Open { .. } => None,
         }
+    }
+}
+
+/// How a written body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    Json,
+    /// RFC 7396
+    MergePatch,
+    /// RFC 6902
+    JsonPatch,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// `multipart/form-data`, RFC 7578
+    Multipart,
+}
+
+/// A content type that a route takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyType {
+    /// Lower case, without parameters; the upstream is told the same.
+    pub name: String,
+    pub kind: BodyKind,
+}
+
+impl BodyType {
+    /// What a route takes that does not say.
+    #[must_use]
+    pub fn json() -> Self {
+        Self { name: "application/json".to_owned(), kind: BodyKind::Json }
+    }
+
+    /// A type by its name as it is declared; `None` when nothing here reads it.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        let kind = match name {
+            "application/json" => BodyKind::Json,
+            "application/merge-patch+json" => BodyKind::MergePatch,
+            "application/json-patch+json" => BodyKind::JsonPatch,
+            "application/x-www-form-urlencoded" => BodyKind::Form,
+            "multipart/form-data" => BodyKind::Multipart,
+            other => other.strip_prefix("application/")?.strip_suffix("+json").filter(|name| is_name(name)).map(|_| BodyKind::Json)?,
+        };
+        Some(Self { name: name.to_owned(), kind })
     }
 }
 
@@ -240,6 +323,8 @@ impl ResponsePlan {
 #[derive(Clone, Debug)]
 pub struct RequestPlan {
     pub shape: Arc<Shape>,
+    /// At least one, each once; none for a DELETE.
+    pub types: Vec<BodyType>,
     /// A masked or withheld value that comes back: refuse the write (`masked-write`), or drop the member.
     pub masked_drop: bool,
     /// `put = "merge"`: a PUT is sent upstream as PATCH.

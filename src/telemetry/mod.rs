@@ -1,6 +1,7 @@
 //! Diagnostics: traces to stderr and metrics for Prometheus. No personal data in either: labels are names that files
 //! declare or words of closed lists. Evidence is `audit`, not this.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -56,6 +57,8 @@ pub struct Metrics {
     webhooks_failing: Gauge,
     webhooks_behind: Gauge,
     shadow: Family<DirectionLabel, Counter>,
+    report_mode: Family<ApiLabel, Gauge>,
+    in_report_mode: Arc<Mutex<BTreeSet<&'static str>>>,
     /// Rejects since the log was last told.
     pending_rejects: Arc<Mutex<Vec<(&'static str, u64)>>>,
 }
@@ -96,11 +99,13 @@ impl Metrics {
             webhooks_failing: Gauge::default(),
             webhooks_behind: Gauge::default(),
             shadow: Family::default(),
+            report_mode: Family::default(),
+            in_report_mode: Arc::default(),
             pending_rejects: Arc::default(),
         };
         registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
         registry.register("rejects", "Requests refused before a caller was known, or because nothing could be recorded", metrics.rejects.clone());
-        registry.register("drift_members", "Members of upstream answers that no shape maps, withheld", metrics.drift.clone());
+        registry.register("drift_members", "Members of upstream answers that no shape maps; withheld, but for report mode", metrics.drift.clone());
         registry.register_with_unit("request_duration", "From authentication to the last byte", Unit::Seconds, metrics.latency.clone());
         registry.register("unlinked_creates", "Created records without a usable id; the consent desk must link them", metrics.unlinked.clone());
         registry.register("reloads_failed", "Reloads that kept the last good configuration", metrics.reloads_failed.clone());
@@ -121,6 +126,8 @@ impl Metrics {
             "Answers that a shadow's policies would give otherwise, in very long answers perhaps twice (`more`), and questions they failed on",
             metrics.shadow.clone(),
         );
+        let report_mode = metrics.report_mode.clone();
+        registry.register("report_mode", "APIs of which members that no shape maps go out at present: 1", report_mode);
         Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
     }
 
@@ -154,6 +161,19 @@ impl Metrics {
 
     pub fn unlinked(&self) {
         self.unlinked.inc();
+    }
+
+    /// The APIs that are in report mode; no others are.
+    pub fn set_report_mode(&self, apis: impl Iterator<Item = &'static str>) {
+        let now: BTreeSet<&'static str> = apis.collect();
+        let mut before = self.in_report_mode.lock().unwrap_or_else(PoisonError::into_inner);
+        for api in before.difference(&now) {
+            self.report_mode.remove(&ApiLabel { api });
+        }
+        for api in &now {
+            self.report_mode.get_or_create(&ApiLabel { api }).set(1);
+        }
+        *before = now;
     }
 
     /// `gains`, `loses`, `more` or `failed`.

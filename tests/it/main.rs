@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod break_glass;
@@ -23,6 +25,8 @@ mod decisions;
 mod documents;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod forms;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
@@ -46,7 +50,11 @@ mod lists;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod onboarding;
+#[cfg(test)]
 mod organisations;
+#[cfg(test)]
+mod patches;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]

@@ -62,9 +62,48 @@ async fn a_patch_is_judged_member_by_member_and_sent_whole_or_not_at_all() {
     let stranger = crm.patch("/crm/customers/9999", r#"{"email":"x@example.net"}"#).purpose(OUTREACH).await;
     assert_eq!(unasked.anonymous(), stranger.anonymous());
     nothing_sent(&world, "denied");
-    // The body names somebody else, who has not agreed.
-    crm.patch("/crm/customers/0031", r#"{"id":"0058","email":"x@example.net"}"#).purpose(OUTREACH).await.refused(403, "denied");
-    nothing_sent(&world, "moved to another customer");
+    // The body names somebody else: the record would go there with fields that this app may not write.
+    let answer = crm.patch("/crm/customers/0031", r#"{"id":"0058","email":"x@example.net"}"#).purpose(OUTREACH).await;
+    answer.refused(403, "field-not-permitted");
+    assert_eq!(json!(["dietaryNote", "lastVisit", "leadScore"]), answer.json()["fields"]);
+    assert!(answer.json()["remedy"].as_str().unwrap().contains("another customer"), "{answer:?}");
+    // Where it may write them all, whoever gets the record has to agree, also if nothing else is written.
+    for body in [r#"{"id":"0058","email":"x@example.net"}"#, r#"{"id":"0058"}"#, r#"{"id":"9999"}"#] {
+        crm.patch("/crm/cards/0031", body).purpose(OUTREACH).await.refused(403, "denied");
+        nothing_sent(&world, body);
+    }
+    world.consent("crm:0058", OUTREACH, "given").await;
+    world.upstream.on("PATCH /cards/0031", Plan::empty(204));
+    crm.patch("/crm/cards/0031", r#"{"id":"0058"}"#).purpose(OUTREACH).await.released(204, "");
+    assert_eq!(["PATCH /cards/0031"], world.upstream.asked()[..]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_goes_to_another_customer_only_with_all_that_is_in_it() {
+    let world = gateway().start().await;
+    let crm = world.client("crm");
+    let give = async |body: &str| crm.patch("/crm/cards/0031", body).purpose(OUTREACH).await;
+    world.say("crm:0031", OUTREACH, "given", json!({ "categories": ["contact"] })).await;
+    world.consent("crm:0058", OUTREACH, "given").await;
+    world.upstream.on("PATCH /cards/0031", Plan::empty(204));
+    give(r#"{"email":"x@example.net"}"#).await.released(204, "");
+    world.upstream.take();
+    // The name is in the record, too, and Ada has not agreed that it is used.
+    for body in [r#"{"id":"0058"}"#, r#"{"id":"0058","email":"x@example.net"}"#] {
+        let answer = give(body).await;
+        answer.refused(403, "field-not-permitted");
+        assert_eq!(json!(["name"]), answer.json()["fields"]);
+    }
+    nothing_sent(&world, "given away in part");
+    // Nor may Pavel get a name that he has not agreed to.
+    world.consent("crm:0031", OUTREACH, "given").await;
+    give(r#"{"id":"0058"}"#).await.released(204, "");
+    world.consent("crm:0058", OUTREACH, "withdrawn").await;
+    world.say("crm:0058", OUTREACH, "given", json!({ "categories": ["contact"] })).await;
+    world.upstream.take();
+    give(r#"{"id":"0058"}"#).await.refused(403, "denied");
+    nothing_sent(&world, "taken in part");
     world.finish().await;
 }
 

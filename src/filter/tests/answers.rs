@@ -47,8 +47,9 @@ fn members_go_out_by_their_category() {
 #[test]
 fn kept_members_keep_order_spelling_and_number_text() {
     let body = r#"{ "Score" : 1.50E+02, "\u0049d":"c1" ,"Name":"A\u006en\/", "Address":{"n":-0.0,"big":12345678901234567890123} }"#;
-    let kept = r#"{"Score":1.50E+02,"\u0049d":"c1","Name":"A\u006en\/","Address":{"n":-0.0,"big":12345678901234567890123}}"#;
-    check(body, "identity+ contact+ behaviour+", kept);
+    check(body, "identity+ contact+ behaviour+", body);
+    let kept = r#"{ "Score" : 1.50E+02, "\u0049d":"c1" ,"Name":"A\u006en\/"}"#;
+    check(body, "identity+ behaviour+", kept);
 }
 
 #[test]

@@ -201,3 +201,31 @@ fn nothing_declared_beside_the_rows_speaks_for_them() {
     let body = r#"{"a":[{"rows":[{"id":4,"name":"A"}]},{"rows":[{"id":1,"name":"B"}]}]}"#;
     assert_eq!(outcome(run(body, &nested, &[], &mut judge())), r#"{"a":[{"rows":[]},{"rows":[{"id":1,"name":"B"}]}]}"#);
 }
+
+#[test]
+fn links_become_the_gateways_or_are_cut() {
+    let shape = Shape { links: paths(&["_url", "self.**"]), ..shape("person", &["id"], &["id", "_url"], &[("name", "identity")]) };
+    let counts = [("meta.total", CountRule::Rows), ("meta.next", CountRule::Link), ("prev", CountRule::Link)];
+    let plan = rows_plan("rows[]", &shape, &counts, &[]);
+    let cut = |body: &str| outcome(run(body, &plan, &[], &mut customers(&[("1", "identity+"), ("2", "identity-")])));
+    let row = r#"{"id":"1","name":"Ada","_url":"https://crm/people/1"}"#;
+    let ours = r#"{"id":"1","name":"Ada","_url":"https://gw/people/1?of=1"}"#;
+    for (meta, kept) in [
+        (r#"{"total":1,"next":"https://crm/people?page=2"}"#, r#"{"next":"https://gw/people?page=2"}"#),
+        (r#"{"next":"https://crm/people?page=2","total":1}"#, r#"{"next":"https://gw/people?page=2"}"#),
+        (r#"{"total":1,"next":null}"#, r#"{"total":1,"next":null}"#),
+    ] {
+        assert_eq!(cut(&format!(r#"{{"meta":{meta},"rows":[{row}]}}"#)), format!(r#"{{"meta":{kept},"rows":[{ours}]}}"#), "before the rows");
+        assert_eq!(cut(&format!(r#"{{"rows":[{row}],"meta":{meta}}}"#)), format!(r#"{{"rows":[{ours}],"meta":{kept}}}"#), "after the rows");
+    }
+    // Elsewhere, or no text: cut, like a member that holds only such.
+    assert_eq!(cut(&format!(r#"{{"meta":{{"next":"https://other/2"}},"rows":[{row}]}}"#)), format!(r#"{{"rows":[{ours}]}}"#));
+    assert_eq!(cut(&format!(r#"{{"prev":7,"rows":[{row}]}}"#)), format!(r#"{{"rows":[{ours}]}}"#));
+    assert_eq!(cut(r#"{"rows":[{"id":"1","name":"Ada","_url":"https://other/1"}]}"#), r#"{"rows":[{"id":"1","name":"Ada"}]}"#);
+    let several = r#"{"rows":[{"id":"1","name":"Ada","self":{"a":"https://crm/a","b":["https://crm/b",1]}}]}"#;
+    let rewritten = r#"{"rows":[{"id":"1","name":"Ada","self":{"a":"https://gw/a?of=1","b":["https://gw/b?of=1"]}}]}"#;
+    assert_eq!(cut(several), rewritten);
+    // A link alone releases nothing.
+    assert_eq!(cut(r#"{"rows":[{"id":"2","name":"Ada","_url":"https://crm/people/2"}]}"#), r#"{"rows":[]}"#);
+    assert_eq!(cut(r#"{"rows":[{"id":"1","_url":"https://crm/people/1"}]}"#), r#"{"rows":[]}"#);
+}

@@ -11,15 +11,21 @@ const HEADERS: &[&str] = &[
     "consentry-decision",
     "consentry-revision",
     "consentry-withheld",
+    "content-encoding",
     "content-language",
     "content-length",
     "content-type",
     "date",
+    "etag",
+    "link",
+    "location",
     "retry-after",
+    "vary",
     "www-authenticate",
 ];
 /// Headers that never stand in a refusal.
-const NOT_IN_PROBLEMS: &[&str] = &["consentry-revision", "consentry-withheld", "content-language"];
+const NOT_IN_PROBLEMS: &[&str] =
+    &["consentry-revision", "consentry-withheld", "content-encoding", "content-language", "etag", "link", "location", "vary"];
 const MEMBERS: &[&str] = &["type", "title", "status", "code", "decision", "categories", "purpose", "fields", "remedy"];
 
 #[derive(Clone, Debug)]
@@ -36,8 +42,13 @@ impl Answer {
             assert!(HEADERS.contains(&name.as_str()), "`{name}` must not stand in an answer: {self:?}");
             assert_eq!(1, self.headers.get_all(name).iter().count(), "`{name}` more than once");
         }
-        if self.status.is_success() {
-            assert_eq!(Some("private, no-store"), self.header("cache-control"), "{self:?}");
+        self.check_owned();
+        if !self.is_problem() {
+            let cached = self.header("vary").is_some_and(|vary| vary.contains("data-purpose"));
+            let kept = self.header("cache-control").unwrap();
+            assert!(if cached { kept.starts_with("private, max-age=") } else { kept == "private, no-store" }, "{self:?}");
+            assert!(!self.status.is_server_error() && !self.status.is_informational(), "{self:?}");
+            assert!(self.status.is_success() || self.status == 304 || self.header("content-type") == Some("application/json"), "{self:?}");
             assert!(self.header("consentry-decision").is_some(), "{self:?}");
             assert!(self.header("consentry-revision").is_some_and(|r| r.parse::<u64>().is_ok()), "{self:?}");
         } else {
@@ -51,6 +62,22 @@ impl Answer {
             }
         }
         self
+    }
+
+    /// A refusal of the gateway's; what is left are answers of upstreams, as far as they went out.
+    pub(crate) fn is_problem(&self) -> bool {
+        !self.status.is_success() && self.header("consentry-revision").is_none()
+    }
+
+    /// Headers that are the gateway's own, or lead to it.
+    fn check_owned(&self) {
+        let holds = |name: &str, check: &dyn Fn(&str) -> bool| assert!(self.header(name).is_none_or(check), "`{name}`: {self:?}");
+        let ours = |url: &str| url.starts_with("https://localhost/") || (url.starts_with('/') && !url.starts_with("//"));
+        holds("content-encoding", &|coding| coding == "gzip");
+        holds("etag", &|tag| tag.len() > 80 && tag.starts_with("\"A"));
+        holds("location", &ours);
+        holds("link", &|links| links.split(", ").all(|link| link.strip_prefix('<').is_some_and(ours)));
+        holds("vary", &|vary| vary.split(", ").all(|name| ["accept-encoding", "data-purpose"].contains(&name)));
     }
 
     fn check_problem(&self) {

@@ -154,7 +154,7 @@ impl Client {
         let Some(seen) = &self.seen else { return Ok(answer) };
         let answer = answer.checked(to_head);
         if let Some(decision) = answer.decision() {
-            let code = (!answer.status.is_success() && !to_head).then(|| answer.code());
+            let code = (answer.is_problem() && !to_head).then(|| answer.code());
             seen.lock().unwrap().push((decision.to_owned(), answer.status.as_u16(), code));
         }
         Ok(answer)

@@ -15,6 +15,7 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod people;
+pub(crate) mod raw;
 pub(crate) mod upstream;
 
 use std::collections::HashSet;
@@ -188,7 +189,12 @@ impl World {
 
     /// A command of a policy approver's, in the gateway's folder: its exit code and what it said.
     pub(crate) fn consentry(&self, args: &[&str]) -> (i32, String) {
-        let pair = &self.certs.staff["policy-approver"];
+        self.consentry_as("policy-approver", args)
+    }
+
+    /// The same of somebody else's.
+    pub(crate) fn consentry_as(&self, role: &str, args: &[&str]) -> (i32, String) {
+        let pair = &self.certs.staff[role];
         let server = format!("https://localhost:{}", self.running().addresses.admin.unwrap().port());
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consentry"));
         command.args(args).current_dir(self.root()).env("CONSENTRY_SERVER", server).env("CONSENTRY_CA", &self.certs.internal_ca);

@@ -1,0 +1,819 @@
+//! An answer on its way through the cutter: bytes come in as they arrive, what is permitted of them goes out in parts.
+//!
+//! Around the rows it goes member by member, within them row by row: a **unit** is read whole, cut, and forgotten. So memory holds
+//! one unit and one part, however long the list is. What ends in the middle of a unit is left to be fed again with more behind it.
+//!
+//! A count may stand before the rows that it counts. It is kept back until the part is closed, and goes out corrected only if the
+//! list has ended by then and was whole; else it is left out.
+
+use std::collections::HashSet;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cut::{Cut, CutError};
+use super::envelope::{Envelope, Links, Outer, Outline, Totals, outline};
+use super::json::{Kind, Sender, Unreadable, unescape};
+use super::object::{Cutter, Cutters, Known, Outcome, Whose};
+use super::out::Out;
+use super::path::{At, Pattern, Place, Trail, Trodden, through};
+use super::reader::{Everything, Habits, Reader, Stop, no_byte_order_mark, space};
+use super::records;
+use super::report::Notes;
+use super::{Filtered, Judge, Limits, Report};
+use crate::model::{Category, CountRule, Framing, PathPattern, ResponsePlan, Step, Subject};
+
+/// A part is closed when it has so many bytes, or so many rows, or so many bytes were read for it.
+const PART_BYTES: usize = 256 * 1024;
+const PART_ROWS: usize = 8_192;
+const PART_SOURCE_BYTES: usize = 1024 * 1024;
+
+/// Names of one object around the rows, in bytes at most: they are remembered to find equal ones.
+const NAMES_BYTES_MAX: usize = 64 * 1024;
+
+/// An answer on its way. `P` and `C` are how it holds its plan and the shapes.
+#[derive(Debug)]
+pub struct Flow<P, C> {
+    plan: P,
+    shapes: C,
+    limits: Limits,
+    selected_by: Vec<Category>,
+    outline: Arc<Outline>,
+    /// Where the rows or the object stand, for reports.
+    base: PathPattern,
+    reader: Reader,
+    habits: Arc<Habits>,
+    known: Known,
+    trail: Vec<usize>,
+    /// Containers around what comes next, the outermost first.
+    frames: Vec<Frame>,
+    expects: Expects,
+    /// Bytes done with before those that are being fed; of them those of the parts taken.
+    offset: usize,
+    taken: usize,
+    /// How many bytes there should be before it is fed again.
+    wants: usize,
+    notes: Notes,
+    out: Vec<u8>,
+    held: Vec<Held>,
+    totals: Totals,
+    rows: Counted,
+    /// Rows of the parts taken.
+    told: Counted,
+    found: Found,
+    removed: bool,
+    corrected: bool,
+    unenforced: bool,
+    is_one_part: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expects {
+    Root,
+    /// The first thing in a container, or its end.
+    First,
+    /// What comes after a thing in a container.
+    Next,
+    /// Nothing but white space.
+    End,
+}
+
+/// A container that leads to the rows or the object, or the list itself.
+#[derive(Debug)]
+struct Frame {
+    kind: Kind,
+    is_list: bool,
+    is_positional: bool,
+    /// Patterns that are alive in it, by number.
+    alive: Vec<usize>,
+    /// The name under which it stands; an item has none.
+    name: Option<String>,
+    names: HashSet<String>,
+    names_bytes: usize,
+    /// How many things it had so far.
+    items: usize,
+    /// Something of it goes out, so that a comma comes next; something that was kept, so that it cannot be left out.
+    written: bool,
+    kept: bool,
+    /// Where it begins among what goes out, with what separates it from what stands before; how much is held there.
+    mark: (usize, usize),
+}
+
+/// A member with a count in it, kept back.
+#[derive(Debug, Default)]
+struct Held {
+    /// Where among what goes out it belongs.
+    at: usize,
+    raw_name: String,
+    value: Vec<u8>,
+    /// The names on the way to it; items have none.
+    path: Vec<Option<String>>,
+    /// Something stands before it in the same object.
+    follows: bool,
+    alive: Vec<usize>,
+    depth: usize,
+    /// The gateway's URLs for links in it, in their order.
+    links: Vec<Option<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    seen: usize,
+    released: usize,
+}
+
+/// What was found of that which the plan is about.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    /// The list, or the place where there could have been one.
+    list: bool,
+    /// What became of the object.
+    object: Option<Outcome>,
+    error: bool,
+}
+
+/// What a step did.
+enum Moved {
+    /// Everything before this is done with.
+    To(usize),
+    /// More bytes are needed from here on.
+    Short(usize),
+}
+
+/// What a step has at hand.
+struct Feed<'f, 'j> {
+    bytes: &'f [u8],
+    is_last: bool,
+    judge: &'j mut dyn Judge,
+}
+
+/// A member's name, as it is spelt and unescaped.
+type Named<'n> = Option<(&'n str, &'n str)>;
+
+impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
+    /// `selected_by`: the categories by which the request selected or ordered rows.
+    #[must_use]
+    pub fn new(plan: P, shapes: C, limits: &Limits, selected_by: &[Category]) -> Self {
+        Self {
+            limits: *limits,
+            selected_by: selected_by.to_vec(),
+            outline: Arc::new(outline(&plan)),
+            base: base(&plan),
+            reader: Reader::new(Sender::Upstream, limits.depth_max),
+            habits: shapes.habits(),
+            known: Known::default(),
+            trail: Vec::new(),
+            frames: Vec::new(),
+            expects: Expects::Root,
+            offset: 0,
+            taken: 0,
+            wants: 0,
+            notes: Notes::default(),
+            out: Vec::new(),
+            held: Vec::new(),
+            totals: Totals::default(),
+            rows: Counted::default(),
+            told: Counted::default(),
+            found: Found { list: matches!(*plan, ResponsePlan::Stream { .. }), ..Found::default() },
+            removed: false,
+            corrected: false,
+            unenforced: false,
+            is_one_part: false,
+            plan,
+            shapes,
+        }
+    }
+
+    /// Cuts a body that is there as a whole, into one part.
+    ///
+    /// # Errors
+    /// [`CutError`]; then no byte of it may go out.
+    pub(super) fn whole(&mut self, body: &[u8], judge: &mut dyn Judge) -> Result<(), CutError> {
+        self.is_one_part = true;
+        self.out.reserve(body.len());
+        self.feed(body, true, judge).map(|_all| ())
+    }
+
+    /// Cuts what has arrived, and says how many of these bytes are done with; the others are to be fed again, with those that
+    /// come behind them. Stops early when a part is full. `is_last`: no more bytes will come.
+    ///
+    /// # Errors
+    /// [`CutError`]; then no byte of what was not released before may go out.
+    pub fn feed(&mut self, bytes: &[u8], is_last: bool, judge: &mut dyn Judge) -> Result<usize, CutError> {
+        let mut feed = Feed { bytes, is_last, judge };
+        let mut at = 0;
+        if self.offset == 0 {
+            no_byte_order_mark(bytes)?;
+        }
+        while !self.is_full(at) {
+            if self.out.len() > self.limits.body_bytes_max.max(2 * PART_BYTES) {
+                return Err(Unreadable::TooLarge { max: self.limits.body_bytes_max }.into());
+            }
+            match self.step(&mut feed, at).map_err(|error| self.placed(error))? {
+                Moved::To(next) if next == bytes.len() && self.expects == Expects::End => {
+                    at = next;
+                    break;
+                }
+                Moved::To(next) => at = next,
+                Moved::Short(from) if is_last => {
+                    return Err(self.placed(Unreadable::Syntax { at: bytes.len().max(from) }.into()));
+                }
+                Moved::Short(from) => {
+                    at = from;
+                    if bytes.len() - from > self.limits.body_bytes_max {
+                        return Err(Unreadable::TooLarge { max: self.limits.body_bytes_max }.into());
+                    }
+                    break;
+                }
+            }
+        }
+        self.offset += at;
+        let left = bytes.len() - at;
+        self.wants = left + if left < PART_BYTES { 1 } else { left / 2 };
+        Ok(at)
+    }
+
+    /// Whether a part should be taken before more is fed.
+    #[must_use]
+    pub fn has_part(&self) -> bool {
+        self.is_full(0)
+    }
+
+    fn is_full(&self, fed: usize) -> bool {
+        let rows = self.rows.seen - self.told.seen;
+        !self.is_one_part
+            && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.offset - self.taken + fed >= PART_SOURCE_BYTES)
+            && self.can_part()
+    }
+
+    /// Whether what there is may go out while more is to come.
+    #[must_use]
+    pub fn can_part(&self) -> bool {
+        // What may yet be left out as a whole must not have gone out in part.
+        self.rows.seen > self.told.seen && self.found.list && self.frames.iter().all(|frame| frame.kept)
+    }
+
+    /// How many bytes there should be before it is fed again: a unit that comes in small pieces is not read anew with each.
+    #[must_use]
+    pub const fn wants(&self) -> usize {
+        self.wants
+    }
+
+    /// Whether the body has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.expects == Expects::End
+    }
+
+    /// What may go out of the rows so far, while more are to come.
+    pub fn part(&mut self) -> Cut {
+        self.settle(None);
+        self.close()
+    }
+
+    /// What is left to go out, after the last byte.
+    ///
+    /// # Errors
+    /// When the body was not what the plan says.
+    pub fn finish(&mut self) -> Result<Cut, CutError> {
+        if self.expects != Expects::End {
+            return Err(Unreadable::Syntax { at: self.offset }.into());
+        }
+        self.shapes.learn(self.reader.learnt());
+        match &*self.plan {
+            ResponsePlan::Rows { .. } if !self.found.list => return Err(Unreadable::NoRows.into()),
+            ResponsePlan::Rows { .. } => {
+                let whole = self.totals.are_of(self.rows.seen) && self.rows.seen <= self.rows_max();
+                self.settle(whole.then_some(self.rows.released));
+            }
+            ResponsePlan::Object { .. } => self.object_outcome()?,
+            ResponsePlan::Open { .. } | ResponsePlan::Free { .. } | ResponsePlan::Empty | ResponsePlan::Stream { .. } => {}
+        }
+        Ok(self.close())
+    }
+
+    fn object_outcome(&mut self) -> Result<(), CutError> {
+        let mut report = || std::mem::take(&mut self.notes).into_report(&self.shapes);
+        match (self.found.object, self.found.error) {
+            (None, _) => Err(Unreadable::TopLevel.into()),
+            (Some(Outcome::NoSubject), _) => Err(CutError::SubjectAbsent),
+            (Some(Outcome::Foreign), _) => Err(CutError::SubjectMismatch),
+            (Some(Outcome::Refused), _) => Err(CutError::Denied(report())),
+            (Some(Outcome::Released), true) => {
+                self.notes.release_nothing();
+                Err(CutError::OnDenyError(std::mem::take(&mut self.notes).into_report(&self.shapes)))
+            }
+            (Some(Outcome::Released), false) => {
+                self.rows = Counted { seen: 1, released: 1 };
+                Ok(())
+            }
+        }
+    }
+
+    fn close(&mut self) -> Cut {
+        let mut report = std::mem::take(&mut self.notes).into_report(&self.shapes);
+        let (seen, released) = (self.rows.seen - self.told.seen, self.rows.released - self.told.released);
+        report.rows = u32::try_from(released).unwrap_or(u32::MAX);
+        report.dropped = u32::try_from(seen - released).unwrap_or(u32::MAX);
+        report.counts_removed = std::mem::take(&mut self.removed);
+        report.counts_corrected = std::mem::take(&mut self.corrected);
+        report.unenforced = std::mem::take(&mut self.unenforced);
+        (self.told, self.taken) = (self.rows, self.offset);
+        Cut { filtered: Filtered(Bytes::from(std::mem::take(&mut self.out))), report }
+    }
+
+    /// Errors name the byte of the whole body.
+    fn placed(&self, error: CutError) -> CutError {
+        let base = self.offset;
+        let CutError::Unreadable(reason) = error else { return error };
+        CutError::Unreadable(match reason {
+            Unreadable::NotUtf8 { at } => Unreadable::NotUtf8 { at: base + at },
+            Unreadable::Syntax { at } => Unreadable::Syntax { at: base + at },
+            Unreadable::Escape { at } => Unreadable::Escape { at: base + at },
+            Unreadable::DuplicateName { at } => Unreadable::DuplicateName { at: base + at },
+            Unreadable::NulInName { at } => Unreadable::NulInName { at: base + at },
+            Unreadable::Trailing { at } => Unreadable::Trailing { at: base + at },
+            other @ (Unreadable::TooLarge { .. }
+            | Unreadable::TooDeep { .. }
+            | Unreadable::ByteOrderMark
+            | Unreadable::TopLevel
+            | Unreadable::NoRows
+            | Unreadable::Id
+            | Unreadable::ContentType) => other,
+        })
+    }
+
+    /// Goes on by one record of a stream.
+    fn record(&mut self, feed: &mut Feed<'_, '_>, at: usize) -> Result<Moved, CutError> {
+        let ResponsePlan::Stream { framing, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
+        let framing = framing.clone();
+        if at == feed.bytes.len() && feed.is_last {
+            self.expects = Expects::End;
+            return Ok(Moved::To(at));
+        }
+        let found = match &framing {
+            Framing::Ndjson => records::line(feed.bytes, at, feed.is_last),
+            Framing::Events { .. } => records::event(feed.bytes, at, feed.is_last)?,
+        };
+        let (record, end) = match found {
+            records::Found::Record(record, end) => (record, end),
+            records::Found::Nothing(end) => return Ok(Moved::To(end)),
+            records::Found::Short => return Ok(Moved::Short(at)),
+        };
+        let json = record.json.bytes();
+        let start = space(json, 0);
+        let mut whole = Feed { bytes: json, is_last: true, judge: &mut *feed.judge };
+        let read = self.read(&whole, start)?.map_err(|stop| match stop {
+            Stop::Incomplete => Unreadable::Syntax { at: json.len() },
+            Stop::Unreadable(reason) => reason,
+        })?;
+        if space(json, read) < json.len() {
+            return Err(Unreadable::Trailing { at: read }.into());
+        }
+        let mark = self.out.len();
+        self.rows.seen += 1;
+        let outcome = match (&framing, record.event) {
+            (Framing::Events { names, .. }, Some(name)) if !names.iter().any(|known| known == name) => {
+                self.notes.drift(|| "event".to_owned());
+                Outcome::Refused
+            }
+            _ => self.cut(&mut whole, start, &Whose::Named)?,
+        };
+        if self.found.error {
+            return Err(self.refused());
+        }
+        if outcome == Outcome::Released {
+            self.rows.released += 1;
+            match framing {
+                Framing::Ndjson => self.out.push(b'\n'),
+                Framing::Events { with_ids, .. } => {
+                    let data = self.out.split_off(mark);
+                    let id = record.id.filter(|id| with_ids && records::is_plain_id(id));
+                    records::write_event(record.event, id, record.retry, &data, &mut self.out);
+                }
+            }
+        } else {
+            self.out.truncate(mark);
+        }
+        Ok(Moved::To(end))
+    }
+
+    /// A member without which the answer must not go out is refused.
+    fn refused(&mut self) -> CutError {
+        self.notes.release_nothing();
+        let dropped = u32::try_from(self.rows.seen - self.told.seen).unwrap_or(u32::MAX);
+        CutError::OnDenyError(Report { dropped, ..std::mem::take(&mut self.notes).into_report(&self.shapes) })
+    }
+
+    /// Goes on by one thing: a unit, or the beginning or end of a container around the rows.
+    fn step(&mut self, feed: &mut Feed<'_, '_>, from: usize) -> Result<Moved, CutError> {
+        if matches!(*self.plan, ResponsePlan::Stream { .. }) {
+            return self.record(feed, from);
+        }
+        let at = space(feed.bytes, from);
+        let Some(byte) = feed.bytes.get(at) else {
+            return Ok(if self.expects == Expects::End { Moved::To(at) } else { Moved::Short(at) });
+        };
+        let Some(frame) = self.frames.last() else {
+            return match self.expects {
+                Expects::Root => {
+                    let alive = (0..self.outline.len()).collect();
+                    self.thing(feed, at, at, None, alive)
+                }
+                Expects::First | Expects::Next | Expects::End => Err(Unreadable::Trailing { at }.into()),
+            };
+        };
+        let is_object = frame.kind == Kind::Object;
+        match (byte, self.expects) {
+            (b'}', Expects::First | Expects::Next) if is_object => Ok(self.leave(at + 1)),
+            (b']', Expects::First | Expects::Next) if !is_object => Ok(self.leave(at + 1)),
+            (b',', Expects::Next) => {
+                let next = space(feed.bytes, at + 1);
+                // A comma counts only with what it announces.
+                if next == feed.bytes.len() { Ok(Moved::Short(at)) } else { self.child(feed, at, next) }
+            }
+            (_, Expects::First) => self.child(feed, at, at),
+            _ => Err(Unreadable::Syntax { at }.into()),
+        }
+    }
+
+    /// A member or an item that begins at `at`; fed again from `from` when it is short.
+    fn child(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
+        let Some(frame) = self.frames.last() else { return Err(Unreadable::Syntax { at }.into()) };
+        if frame.is_list {
+            return self.row(feed, from, at);
+        }
+        if frame.kind == Kind::Array {
+            let alive = self.lead(&frame.alive, Place::Item(frame.items));
+            return self.thing(feed, from, at, None, alive);
+        }
+        let Feed { bytes, is_last, .. } = *feed;
+        if bytes.get(at) != Some(&b'"') {
+            return Err(Unreadable::Syntax { at }.into());
+        }
+        let end = match self.reader.value(bytes, at, is_last, 0, At::default(), &Everything) {
+            Ok(end) => end,
+            Err(stop) => return short(stop, from),
+        };
+        let raw = std::str::from_utf8(bytes.get(at..end).unwrap_or_default()).map_err(|_cut| Unreadable::NotUtf8 { at })?;
+        let name = unescape(raw).ok_or(Unreadable::Escape { at: end })?;
+        let colon = space(bytes, end);
+        match bytes.get(colon) {
+            Some(b':') => {}
+            Some(_) => return Err(Unreadable::Syntax { at: colon }.into()),
+            None => return Ok(Moved::Short(from)),
+        }
+        let value = space(bytes, colon + 1);
+        if value == bytes.len() {
+            return Ok(Moved::Short(from));
+        }
+        let alive = self.lead(&frame.alive, Place::Member(&name));
+        self.thing(feed, from, value, Some((raw, &name)), alive)
+    }
+
+    fn lead(&self, alive: &[usize], place: Place<'_>) -> Vec<usize> {
+        let depth = self.frames.len() - 1;
+        let leads = |number: &&usize| self.outline.get(**number).is_some_and(|p| !through(&[p], depth, place).is_empty());
+        alive.iter().filter(leads).copied().collect()
+    }
+
+    /// A value outside the list that begins at `at`, where these patterns are alive.
+    fn thing(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
+        let depth = self.frames.len();
+        let part = alive.iter().filter_map(|number| self.outline.get(*number)).find(|p| p.rule == Outer::Part);
+        let (is_part, is_on_the_way) = (part.is_some_and(|p| p.names(depth)), part.is_some());
+        let opening = match feed.bytes.get(at) {
+            Some(b'{') => Some(Kind::Object),
+            Some(b'[') => Some(Kind::Array),
+            _ => None,
+        };
+        if is_part && matches!(*self.plan, ResponsePlan::Rows { .. }) {
+            return match opening {
+                Some(Kind::Array) => self.enter(at, Kind::Array, name, alive, true),
+                _ => Err(Unreadable::NoRows.into()),
+            };
+        }
+        if is_part {
+            return if opening == Some(Kind::Object) { self.object(feed, from, at, name) } else { Err(Unreadable::TopLevel.into()) };
+        }
+        if let Some(kind) = opening.filter(|_| is_on_the_way) {
+            let first = space(feed.bytes, at + 1);
+            match feed.bytes.get(first) {
+                None => return Ok(Moved::Short(from)),
+                Some(b'}' | b']') => {}
+                Some(_) => return self.enter(at, kind, name, alive, false),
+            }
+        }
+        self.unit(feed, from, at, name, alive)
+    }
+
+    /// Notes a member's name in the innermost object.
+    fn note_name(&mut self, name: Named<'_>, at: usize) -> Result<(), CutError> {
+        let (Some(frame), Some((_, name))) = (self.frames.last_mut(), name) else { return Ok(()) };
+        frame.names_bytes += name.len() + 64;
+        if frame.names_bytes > NAMES_BYTES_MAX {
+            return Err(Unreadable::TooLarge { max: NAMES_BYTES_MAX }.into());
+        }
+        if frame.names.insert(name.to_owned()) { Ok(()) } else { Err(Unreadable::DuplicateName { at }.into()) }
+    }
+
+    /// Begins something in the innermost container: what separates it, and its name.
+    fn begin(&mut self, raw_name: Option<&str>) {
+        if self.frames.last().is_some_and(|frame| frame.written) {
+            self.out.push(b',');
+        }
+        if let Some(raw) = raw_name {
+            self.out.extend_from_slice(raw.as_bytes());
+            self.out.push(b':');
+        }
+    }
+
+    /// Something in the innermost container has been passed; what went out of it begins at `mark`.
+    fn step_over(&mut self, kept: bool, mark: usize) {
+        if kept {
+            if let Some(frame) = self.frames.last_mut() {
+                (frame.written, frame.kept) = (true, true);
+                frame.items += 1;
+            }
+        } else {
+            self.out.truncate(mark);
+            let is_positional = self.frames.last().is_some_and(|frame| frame.is_positional);
+            if is_positional {
+                self.begin(None);
+                self.out.extend_from_slice(b"null");
+            }
+            if let Some(frame) = self.frames.last_mut() {
+                frame.written |= is_positional;
+                frame.items += 1;
+            }
+        }
+        self.expects = if self.frames.is_empty() { Expects::End } else { Expects::Next };
+    }
+
+    /// Goes into a container that leads to the rows or the object, or into the list.
+    fn enter(&mut self, at: usize, kind: Kind, name: Named<'_>, alive: Vec<usize>, is_list: bool) -> Result<Moved, CutError> {
+        let depth = self.frames.len();
+        if depth >= usize::from(self.reader.depth_max()) {
+            return Err(Unreadable::TooDeep { max: self.reader.depth_max() }.into());
+        }
+        self.note_name(name, at)?;
+        let outline = Arc::clone(&self.outline);
+        let patterns = alive_of(&outline, &alive);
+        let is_positional = kind == Kind::Array && !is_list && patterns.iter().any(|p| p.is_positional(depth));
+        if !is_list {
+            self.totals.pass(&patterns, depth);
+        }
+        let mark = (self.out.len(), self.held.len());
+        self.begin(name.map(|(raw, _)| raw));
+        self.out.push(if kind == Kind::Object { b'{' } else { b'[' });
+        if is_list {
+            self.found.list = true;
+            self.frames.iter_mut().for_each(|frame| frame.kept = true);
+        }
+        self.frames.push(Frame {
+            kind,
+            is_list,
+            is_positional,
+            alive,
+            name: name.map(|(_, name)| name.to_owned()),
+            names: HashSet::new(),
+            names_bytes: 0,
+            items: 0,
+            written: false,
+            kept: is_list,
+            mark,
+        });
+        self.expects = Expects::First;
+        Ok(Moved::To(at + 1))
+    }
+
+    fn leave(&mut self, end: usize) -> Moved {
+        if let Some(frame) = self.frames.pop() {
+            if frame.kept {
+                self.out.push(if frame.kind == Kind::Object { b'}' } else { b']' });
+            } else {
+                self.held.truncate(frame.mark.1);
+            }
+            self.step_over(frame.kept, frame.mark.0);
+        }
+        Moved::To(end)
+    }
+
+    /// A value outside the list that is read whole.
+    fn unit(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>, alive: Vec<usize>) -> Result<Moved, CutError> {
+        let depth = self.frames.len();
+        let end = match self.reader.value(feed.bytes, at, feed.is_last, self.depth(), At::default(), &Everything) {
+            Ok(end) => end,
+            Err(stop) => return short(stop, from),
+        };
+        self.note_name(name, end)?;
+        let outline = Arc::clone(&self.outline);
+        let patterns = alive_of(&outline, &alive);
+        let value = self.reader.tape(feed.bytes).root()?;
+        self.totals.see(value, &patterns, depth);
+        if let ResponsePlan::Rows { rows, .. } = &*self.plan {
+            self.found.list |=
+                value.kind() == Kind::Array && value.is_void() && leads_to_lists(&rows.0, depth) && patterns.iter().any(|p| p.rule == Outer::Part);
+        }
+        let mut links = Vec::new();
+        let path: Vec<_> = self.frames.iter().skip(1).map(|frame| frame.name.clone()).chain([name.map(|(_, name)| name.to_owned())]).collect();
+        let path = if self.frames.is_empty() { Vec::new() } else { path };
+        let tape = self.reader.tape(feed.bytes);
+        let mut envelope = Envelope {
+            notes: &mut self.notes,
+            base: path.iter().map(|name| place(name.as_ref())).collect(),
+            trail: Trail::default(),
+            count: None,
+            links: Links::Asked(&mut *feed.judge, &mut links),
+            removed: false,
+            corrected: false,
+        };
+        let mut text = String::new();
+        let mut kept = envelope.value(tape.root()?, &patterns, depth, &mut text);
+        let removed = envelope.removed;
+        let kind = tape.root()?.kind();
+        let may_change = patterns.iter().any(|p| p.rule == Outer::Count(CountRule::Rows));
+        let in_array = self.frames.last().is_some_and(|frame| frame.kind == Kind::Array);
+        if may_change && !in_array && !self.frames.is_empty() {
+            // What goes out of it is found out later; its links have been asked for.
+            self.hold(feed.bytes.get(at..end).unwrap_or_default(), name, Held { path, alive, links, ..Held::default() })?;
+            self.expects = Expects::Next;
+            return Ok(Moved::To(end));
+        }
+        let mark = self.out.len();
+        self.begin(name.map(|(raw, _)| raw));
+        self.removed |= removed;
+        if self.frames.is_empty() && !kept {
+            // There always is a body.
+            text = match kind {
+                Kind::Object => "{}".to_owned(),
+                Kind::Array => "[]".to_owned(),
+                Kind::Null | Kind::Bool | Kind::Number | Kind::String => {
+                    let is_list = matches!(*self.plan, ResponsePlan::Rows { .. });
+                    return Err(if is_list { Unreadable::NoRows } else { Unreadable::TopLevel }.into());
+                }
+            };
+            kept = true;
+        }
+        self.out.extend_from_slice(text.as_bytes());
+        self.step_over(kept, mark);
+        Ok(Moved::To(end))
+    }
+
+    /// Keeps a member back until it is known how many rows there are.
+    fn hold(&mut self, value: &[u8], name: Named<'_>, known: Held) -> Result<(), CutError> {
+        let held: usize = self.held.iter().map(|held| held.value.len()).sum();
+        if held + value.len() > PART_BYTES {
+            return Err(Unreadable::TooLarge { max: PART_BYTES }.into());
+        }
+        self.held.push(Held {
+            at: self.out.len(),
+            raw_name: name.map(|(raw, _)| raw.to_owned()).unwrap_or_default(),
+            value: value.to_vec(),
+            follows: self.frames.last().is_some_and(|frame| frame.written),
+            depth: self.frames.len(),
+            ..known
+        });
+        Ok(())
+    }
+
+    /// Puts in what was kept back; with `None` its counts are left out.
+    fn settle(&mut self, count: Option<usize>) {
+        let outline = Arc::clone(&self.outline);
+        // What stands later is put in first, so that the places before it stay where they are.
+        for held in std::mem::take(&mut self.held).into_iter().rev() {
+            let patterns = alive_of(&outline, &held.alive);
+            // It was read before.
+            if self.reader.value(&held.value, 0, true, 0, At::default(), &Everything).is_err() {
+                continue;
+            }
+            let Ok(value) = self.reader.tape(&held.value).root() else { continue };
+            let base = held.path.iter().map(|name| place(name.as_ref())).collect();
+            let links = Links::Known(held.links.into_iter());
+            let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count, links, removed: false, corrected: false };
+            let mut text = String::new();
+            let kept = envelope.value(value, &patterns, held.depth, &mut text);
+            self.removed |= envelope.removed;
+            self.corrected |= envelope.corrected;
+            if kept {
+                let member = format!("{}:{text}", held.raw_name);
+                let member = if held.follows { format!(",{member}") } else { format!("{member},") };
+                self.out.splice(held.at..held.at, member.into_bytes());
+            }
+        }
+    }
+
+    fn rows_max(&self) -> usize {
+        let ResponsePlan::Rows { rows_max: Some(max), .. } = &*self.plan else { return usize::MAX };
+        usize::try_from(*max).unwrap_or(usize::MAX)
+    }
+
+    fn row(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize) -> Result<Moved, CutError> {
+        let end = match self.read(feed, at)? {
+            Ok(end) => end,
+            Err(stop) => return short(stop, from),
+        };
+        let mark = self.out.len();
+        self.begin(None);
+        self.rows.seen += 1;
+        let outcome = if self.rows.seen <= self.rows_max() { self.cut(feed, at, &Whose::Named)? } else { Outcome::Refused };
+        let goes = outcome == Outcome::Released;
+        self.rows.released += usize::from(goes);
+        if self.found.error {
+            return Err(self.refused());
+        }
+        self.step_over(goes, mark);
+        Ok(Moved::To(end))
+    }
+
+    fn object(&mut self, feed: &mut Feed<'_, '_>, from: usize, at: usize, name: Named<'_>) -> Result<Moved, CutError> {
+        let ResponsePlan::Object { subject, .. } = *self.plan else { return Err(Unreadable::TopLevel.into()) };
+        let end = match self.read(feed, at)? {
+            Ok(end) => end,
+            Err(stop) => return short(stop, from),
+        };
+        self.note_name(name, end)?;
+        let whose = match subject {
+            Subject::Answer => Whose::Named,
+            Subject::Request => Whose::Requested(feed.judge.requested().ok_or(CutError::SubjectAbsent)?),
+        };
+        let mark = self.out.len();
+        self.begin(name.map(|(raw, _)| raw));
+        let outcome = self.cut(feed, at, &whose)?;
+        self.found.object = Some(outcome);
+        self.step_over(outcome == Outcome::Released, mark);
+        Ok(Moved::To(end))
+    }
+
+    /// Reads a row or the object; where it ends.
+    fn read(&mut self, feed: &Feed<'_, '_>, at: usize) -> Result<Result<usize, Stop>, CutError> {
+        let shape = self.plan.shape().and_then(|shape| self.shapes.of(shape)).ok_or(Unreadable::TopLevel)?;
+        let (depth, guide) = (self.depth(), Trodden { ways: &self.shapes.ways, habits: &self.habits });
+        Ok(self.reader.value(feed.bytes, at, feed.is_last, depth, shape.root(), &guide))
+    }
+
+    /// Cuts what was read.
+    fn cut(&mut self, feed: &mut Feed<'_, '_>, at: usize, whose: &Whose) -> Result<Outcome, CutError> {
+        let shape = self.plan.shape().and_then(|shape| self.shapes.of(shape)).ok_or(Unreadable::TopLevel)?;
+        let tape = self.reader.tape(feed.bytes);
+        let value = tape.root()?;
+        if !value.is_container() {
+            return Ok(Outcome::NoSubject);
+        }
+        let mut cutter = Cutter {
+            shapes: &self.shapes,
+            tape,
+            judge: feed.judge,
+            selected_by: &self.selected_by,
+            notes: &mut self.notes,
+            known: &mut self.known,
+            base: &self.base,
+            trail: &mut self.trail,
+            single: matches!(*self.plan, ResponsePlan::Object { .. }),
+            error: false,
+            unenforced: false,
+        };
+        let mut out = Out::new(feed.bytes, &mut self.out);
+        out.start(at);
+        let outcome = cutter.object(value, shape, whose, None, &mut out);
+        self.found.error |= cutter.error;
+        self.unenforced |= cutter.unenforced;
+        out.flush();
+        Ok(outcome)
+    }
+
+    fn depth(&self) -> u16 {
+        u16::try_from(self.frames.len()).unwrap_or(u16::MAX)
+    }
+}
+
+/// Where the rows or the object stand.
+fn base(plan: &ResponsePlan) -> PathPattern {
+    match plan {
+        ResponsePlan::Object { at, .. } => at.clone(),
+        ResponsePlan::Rows { rows, .. } => rows.clone(),
+        ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Open { .. } | ResponsePlan::Stream { .. } => PathPattern::default(),
+    }
+}
+
+fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'static, Outer>> {
+    alive.iter().filter_map(|number| outline.get(*number)).collect()
+}
+
+fn place(name: Option<&String>) -> Place<'_> {
+    name.map_or(Place::Item(0), |name| Place::Member(name))
+}
+
+/// Whether an empty array at this depth stands where lists could have been: `groups[].rows[]` with `{"groups": []}`.
+fn leads_to_lists(rows: &[Step], depth: usize) -> bool {
+    let list = rows.strip_suffix(&[Step::Items]).unwrap_or(rows);
+    list.iter().position(|step| *step == Step::Items) == Some(depth)
+}
+
+fn short(stop: Stop, from: usize) -> Result<Moved, CutError> {
+    match stop {
+        Stop::Incomplete => Ok(Moved::Short(from)),
+        Stop::Unreadable(reason) => Err(reason.into()),
+    }
+}
