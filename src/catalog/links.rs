@@ -91,14 +91,14 @@ impl Api {
         let query = parts.query.map(|query| format!("?{query}")).unwrap_or_default();
         let path = if below == "/" && !self.prefix.is_empty() { "" } else { below };
         let target = Target::parse(&format!("{}{path}{query}", self.prefix)).ok()?;
-        let found = self.find(&Method::GET, &target)?;
-        let selections = found.judge_query().ok()?;
+        let mut found = self.find(&Method::GET, &target)?;
+        let selections = found.judge_query().ok()?.selections;
         let was_asked =
             |param: &str| asked.is_some_and(|asked| asked.query_param(param).is_some() && asked.query_param(param) == found.query_param(param));
         if !selections.iter().all(|selection| was_asked(&selection.param)) {
             return None;
         }
-        let own = found.upstream_target(&self.prefix);
+        let own = found.own_target(&self.prefix);
         let url = match (parts.host, &self.host) {
             (None, _) => own,
             (Some(_), Some(host)) => format!("https://{host}{own}"),
@@ -162,7 +162,7 @@ fn below<'p>(path: &'p str, base_path: &str) -> Option<&'p str> {
 mod tests {
     use super::super::{Accepts, Param, Route, Template};
     use super::*;
-    use crate::catalog::{ApiPurpose, Place};
+    use crate::catalog::{ApiPurpose, Dialect, Place};
     use crate::model::{Action, ApiName, Category, Department, ResponsePlan, RouteKey, UpstreamName};
 
     fn param(name: &str, accepts: Accepts, categories: &[&str]) -> Param {
@@ -175,12 +175,16 @@ mod tests {
             key: RouteKey::intern(head),
             method: method.parse().unwrap(),
             template: Template::parse(path).unwrap(),
+            dialect: Dialect::Plain,
+            when: None,
             action: Action::Read,
             customer,
             params,
+            reading: None,
             request: None,
             search: None,
             response: ResponsePlan::Empty,
+            bare: None,
             error: None,
             cache: None,
             graphql: None,

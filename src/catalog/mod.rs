@@ -7,11 +7,15 @@
 //!
 //! INVARIANT: the upstream gets the canonical form of exactly what was matched and judged, never the bytes of the caller.
 
+mod fields;
 pub mod graphql;
 mod headers;
 mod ids;
+mod json_api;
 mod links;
+mod odata;
 mod param;
+mod reading;
 mod route;
 mod target;
 mod template;
@@ -25,11 +29,14 @@ use jiff::Timestamp;
 
 use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Shapes, Space, UpstreamName};
 
+pub use fields::{Fields, Names};
 pub use headers::owned_in_answers;
 pub use ids::{IdError, IdSpace, Normalise};
+pub use json_api::roots as json_api_roots;
 pub use links::{Behind, Link};
-pub use param::{Accepts, Param, ParamError, Selection, judge};
-pub use route::{Customer, Found, Route};
+pub use param::{Accepts, FIELD, JudgedParams, NameStyle, OPERATOR, Param, ParamError, Selection, judge};
+pub use reading::Reading;
+pub use route::{ByBody, Customer, Dialect, Found, LookupCall, Route, When};
 pub use target::{TARGET_BYTES_MAX, Target, TargetError};
 pub use template::Template;
 
@@ -78,14 +85,23 @@ pub struct Api {
 }
 
 impl Api {
-    /// The one route of this API for a method and target.
+    /// The one route of this API for a method and target, unless only a body tells it.
     #[must_use]
     pub fn find(self: &Arc<Self>, method: &Method, target: &Target) -> Option<Found> {
+        self.find_said(method, target, None)
+    }
+
+    fn find_said(self: &Arc<Self>, method: &Method, target: &Target, said: Option<&str>) -> Option<Found> {
         let rest = target.rest(&self.prefix)?;
-        let matching = self.routes.iter().filter(|route| route.method == *method && route.template.captures(rest).is_some());
-        let route = matching.max_by(|a, b| a.template.specificity().cmp(&b.template.specificity()))?;
+        let is_said = |route: &&&Arc<Route>| route.when.as_ref().is_none_or(|when| said == Some(when.value.as_str()));
+        let best = best(&self.matching(rest), method);
+        let route = *best.iter().find(is_said)?;
         let params = route.template.captures(rest)?;
         Some(Found::new(Arc::clone(self), Arc::clone(route), params, rest, target))
+    }
+
+    fn matching(&self, rest: &[String]) -> Vec<&Arc<Route>> {
+        self.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect()
     }
 }
 
@@ -97,8 +113,8 @@ pub struct ReportMode {
     pub reason: String,
     /// Where it was approved, e.g. a ticket.
     pub approved: String,
-    /// How routes answer meanwhile, by key; what is not here is enforced.
-    pub plans: BTreeMap<RouteKey, ResponsePlan>,
+    /// How routes answer meanwhile, by key, and without the customer's id; what is not here is enforced.
+    pub plans: BTreeMap<(RouteKey, bool), ResponsePlan>,
 }
 
 /// All that is declared. What is not here is not released.
@@ -122,18 +138,22 @@ impl Catalog {
     /// The one route for a method and target. HEAD is judged as GET unless a HEAD route is declared.
     ///
     /// # Errors
-    /// [`RouteError`]; unknown methods are never matched.
+    /// [`RouteError`]; unknown methods are never matched, nor are routes that only a body tells apart.
     pub fn find(&self, method: &Method, target: &Target) -> Result<Found, RouteError> {
-        let api = self.apis.iter().filter(|api| target.rest(&api.prefix).is_some()).max_by_key(|api| api.prefix.len());
-        let Some((api, rest)) = api.and_then(|api| Some((api, target.rest(&api.prefix)?))) else {
-            return Err(RouteError::NotDeclared);
-        };
-        let head_as_get = || (*method == Method::HEAD).then(|| api.find(&Method::GET, target)).flatten();
-        if let Some(found) = api.find(method, target).or_else(head_as_get) {
+        self.find_said(method, target, None)
+    }
+
+    /// As [`Self::find`]. `said`: the member of the body that [`Self::by_body`] asked for.
+    ///
+    /// # Errors
+    /// [`RouteError`]
+    pub fn find_said(&self, method: &Method, target: &Target, said: Option<&str>) -> Result<Found, RouteError> {
+        let (api, rest) = self.below(target).ok_or(RouteError::NotDeclared)?;
+        if let Some(found) = api.find_said(method, target, said) {
             return Ok(found);
         }
-        let matching: Vec<&Arc<Route>> = api.routes.iter().filter(|route| route.template.captures(rest).is_some()).collect();
-        if matching.is_empty() {
+        let matching = api.matching(rest);
+        if matching.is_empty() || !best(&matching, method).is_empty() {
             return Err(RouteError::NotDeclared);
         }
         let mut allowed: Vec<Method> = matching.iter().map(|route| route.method.clone()).collect();
@@ -145,6 +165,21 @@ impl Catalog {
         Err(RouteError::MethodNotAllowed { allowed })
     }
 
+    /// What has to be read of the body first; `None` when method and target suffice.
+    #[must_use]
+    pub fn by_body(&self, method: &Method, target: &Target) -> Option<ByBody> {
+        let (api, rest) = self.below(target)?;
+        // The configuration sees to it that all of them agree.
+        let first = *best(&api.matching(rest), method).first()?;
+        first.when.as_ref().map(|when| ByBody { api: api.name, dialect: first.dialect, member: when.member.clone() })
+    }
+
+    /// The API of a target, and what stands below its prefix.
+    fn below<'t>(&self, target: &'t Target) -> Option<(&Arc<Api>, &'t [String])> {
+        let api = self.apis.iter().filter(|api| target.rest(&api.prefix).is_some()).max_by_key(|api| api.prefix.len())?;
+        Some((api, target.rest(&api.prefix)?))
+    }
+
     #[must_use]
     pub fn space(&self, space: Space) -> Option<&Arc<IdSpace>> {
         self.spaces.get(&space)
@@ -154,6 +189,18 @@ impl Catalog {
     pub fn api(&self, name: ApiName) -> Option<&Arc<Api>> {
         self.apis.iter().find(|api| api.name == name)
     }
+}
+
+/// The routes of the most specific template: one, or those that a member of the body tells apart.
+fn best<'r>(matching: &[&'r Arc<Route>], method: &Method) -> Vec<&'r Arc<Route>> {
+    let of = |wanted: &Method| -> Vec<&'r Arc<Route>> { matching.iter().copied().filter(|route| route.method == *wanted).collect() };
+    let mut routes = of(method);
+    if routes.is_empty() && *method == Method::HEAD {
+        routes = of(&Method::GET);
+    }
+    let most = routes.iter().map(|route| route.template.specificity()).max();
+    routes.retain(|route| Some(route.template.specificity()) == most);
+    routes
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::graphql::Graphql;
-use super::param::{Param, ParamError, Selection, judge};
+use super::param::{JudgedParams, Param, ParamError, judge};
+use super::reading::Reading;
 use super::target::{Target, canonical_path, canonical_query};
 use super::template::Template;
 use super::{Api, Place};
-use crate::model::{Action, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
+use crate::model::{Action, ApiName, Department, PathPattern, RequestPlan, ResponsePlan, RouteKey, Shape, Space};
 
 /// Where the id of the customer stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ pub enum Customer {
     /// Not in the request: the shape finds it in the answer, object or rows.
     Answer,
     /// `lookup = "GET /tickets/{id}"`: before a write the gateway reads this route of the same API, unreleased; its shape names the customer.
-    Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape> },
+    /// `call`: it is a JSON-RPC call, too.
+    Lookup { route: RouteKey, template: Template, at: PathPattern, shape: Arc<Shape>, call: Option<LookupCall> },
     /// `new:response:id`: the id answered becomes a party. `matches` are written members, each with its id space, that look up
     /// tombstones and stops first.
     New { id: PathPattern, space: Space, matches: Vec<(PathPattern, Space)> },
@@ -38,22 +40,69 @@ pub enum Customer {
     None,
 }
 
+/// How the record of a JSON-RPC write is looked up: by another method, with these members of what is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupCall {
+    pub method: String,
+    pub params: Vec<String>,
+}
+
+/// The protocol that a route speaks on top of HTTP and JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    Plain,
+    /// <https://www.jsonrpc.org/specification>, version 2.0.
+    JsonRpc,
+    /// <https://docs.oasis-open.org/odata/odata/v4.01/odata-v4.01-part2-url-conventions.html>
+    OData,
+    /// <https://jsonapi.org/format/1.1/>
+    JsonApi,
+}
+
+impl Dialect {
+    pub const ALL: [(&'static str, Self); 4] =
+        [("plain", Self::Plain), ("json-rpc", Self::JsonRpc), ("odata", Self::OData), ("json-api", Self::JsonApi)];
+}
+
+/// `when = { method = "getCustomer" }`: one of several routes with one method and path, told apart by a member of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct When {
+    pub member: String,
+    pub value: String,
+}
+
+/// What has to be read of a body before its route is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByBody {
+    pub api: ApiName,
+    pub dialect: Dialect,
+    pub member: String,
+}
+
 /// An `[[api.route]]`.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// `GET /sobjects/Contact/{id}`
+    /// `GET /sobjects/Contact/{id}`, `POST /rpc#getCustomer`
     pub key: RouteKey,
     pub method: Method,
     pub template: Template,
+    pub dialect: Dialect,
+    pub when: Option<When>,
     pub action: Action,
     pub customer: Customer,
     /// Parameters of the query; the one that names the customer is among them.
     pub params: Vec<Param>,
+    /// Query options that the dialect reads by itself.
+    pub reading: Option<Reading>,
     /// A written body.
     pub request: Option<RequestPlan>,
     /// A body that only selects (`POST /tickets/search`): its top-level members are parameters. Neither this nor `request`: no body.
+    /// Beside `request`, of a deletion by POST: `request` says what is deleted, this is what is sent.
     pub search: Option<Vec<Param>>,
     pub response: ResponsePlan,
+    /// The same, without the customer's id; of routes whose request can leave it out.
+    pub bare: Option<ResponsePlan>,
     /// How the body of a 4xx is cut: `Open` or `Object`; without one it is replaced.
     pub error: Option<ResponsePlan>,
     /// How long callers may keep an answer; only where `customer = "none"`.
@@ -76,6 +125,8 @@ pub struct Found {
     /// Decoded segments below the prefix.
     rest: Vec<String>,
     query: Vec<(String, String)>,
+    /// What of the query was judged, as it is sent.
+    sent: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for Found {
@@ -86,7 +137,7 @@ impl std::fmt::Debug for Found {
 
 impl Found {
     pub(super) fn new(api: Arc<Api>, route: Arc<Route>, params: Vec<(String, String)>, rest: &[String], target: &Target) -> Self {
-        Self { api, route, params, rest: rest.to_vec(), query: target.query().to_vec() }
+        Self { api, route, params, rest: rest.to_vec(), query: target.query().to_vec(), sent: Vec::new() }
     }
 
     /// A parameter of the path, decoded once; give it to [`super::IdSpace::identify`].
@@ -107,20 +158,31 @@ impl Found {
         &self.params
     }
 
-    /// The query against the route's declared parameters.
+    /// The query against the route's declared parameters. Nothing of it is sent that was not judged here.
     ///
     /// # Errors
     /// [`ParamError`]
-    pub fn judge_query(&self) -> Result<Vec<Selection>, ParamError> {
-        judge(&self.route.params, &self.query)
+    pub fn judge_query(&mut self) -> Result<JudgedParams, ParamError> {
+        let judged = judge(&self.route.params, self.route.reading.as_ref(), &self.query)?;
+        self.sent.clone_from(&judged.sent);
+        Ok(judged)
     }
 
-    /// Path and query for the upstream: `base_path`, the path without the API's prefix, and the declared parameters, all in
+    /// Path and query for the upstream: `base_path`, the path without the API's prefix, and the judged parameters, all in
     /// canonical form.
     #[must_use]
     pub fn upstream_target(&self, base_path: &str) -> String {
-        let declared = |name: &str| self.route.params.iter().any(|p| p.name == name);
-        let query = canonical_query(self.query.iter().filter(|(n, _)| declared(n)).map(|(n, v)| (n.as_str(), v.as_str())));
+        self.target(base_path, &self.sent)
+    }
+
+    /// The target as it was asked, in canonical form, below `prefix`. Only after [`Found::judge_query`], which knows each parameter.
+    #[must_use]
+    pub fn own_target(&self, prefix: &str) -> String {
+        self.target(prefix, &self.query)
+    }
+
+    fn target(&self, base_path: &str, query: &[(String, String)]) -> String {
+        let query = canonical_query(query.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let path = join(base_path, &self.rest);
         if query.is_empty() { path } else { format!("{path}?{query}") }
     }

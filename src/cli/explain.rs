@@ -13,7 +13,7 @@ pub(super) struct ExplainArgs {
     /// The request's method.
     #[arg(required_unless_present = "decision", conflicts_with = "decision")]
     method: Option<String>,
-    /// The request's path and query, as the app sends it.
+    /// The request's path and query, as the app sends it; of a call with its method: `/rpc#customer.get`.
     #[arg(required_unless_present = "decision", conflicts_with = "decision")]
     url: Option<String>,
     /// The calling app.

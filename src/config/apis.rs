@@ -7,11 +7,11 @@ use http::{HeaderName, Method};
 
 use super::callers::purpose;
 use super::read::{Cx, Value};
-use super::routes::{Draft, draft};
+use super::routes::{Draft, dialect, draft};
 use super::shapes::{FieldPlace, Names, declared};
 use super::{openapi, report};
-use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Place, Route, owned_in_answers};
-use crate::model::{ApiName, Department, Purpose, ResponsePlan, RouteKey, Several, ShapeName, UpstreamName};
+use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Place, Route, owned_in_answers};
+use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, RouteKey, Several, ShapeName, Step, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
 const OWNED_HEADERS: [&str; 31] = [
@@ -90,8 +90,9 @@ pub(super) fn api(
     let response_headers = table.opt("response_headers").map_or_else(|| Some(Vec::new()), response_headers);
     let compress = table.opt("compress").map_or(Some(false), Value::bool);
     let sealed_etag = table.opt("etag").map_or(Some(false), |v| v.word("etag", &[("none", false), ("sealed", true)]));
+    let dialect = table.opt("dialect").map_or_else(Dialect::default, |v| dialect(v).unwrap_or_default());
     let drafts: Vec<Draft<'_>> = match table.opt("route") {
-        Some(v) => v.list().unwrap_or_default().into_iter().filter_map(|item| draft(item, names, shapes)).collect(),
+        Some(v) => v.list().unwrap_or_default().into_iter().filter_map(|item| draft(item, dialect, names, shapes)).collect(),
         None => {
             table.error_help("this api has no `[[api.route]]`", "what is not declared is answered with 404");
             Vec::new()
@@ -99,7 +100,7 @@ pub(super) fn api(
     };
     let report = report::read(&mut table);
     let openapi = table.opt("openapi");
-    table.later(&["dialect", "budget"]);
+    table.later(&["budget"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     let identity = name.zip(at.as_ref().map(|(_, prefix)| prefix.clone()));
@@ -190,15 +191,20 @@ fn response_headers(value: Value<'_>) -> Option<Vec<HeaderName>> {
     })
 }
 
-/// Refuses routes that no path tells apart, and finds the routes that `lookup` names.
+/// Refuses routes that neither path nor body tells apart, and finds the routes that `lookup` names.
 fn routes(drafts: Vec<Draft<'_>>) -> Vec<Arc<Route>> {
     for (n, draft) in drafts.iter().enumerate() {
-        let shadow = drafts.iter().take(n).find(|other| other.method == draft.method && other.template.shadows(&draft.template));
+        let shadow =
+            drafts.iter().take(n).find(|other| other.method == draft.method && other.template.shadows(&draft.template) && !told_apart(other, draft));
         if let Some(other) = shadow {
             let there = place(other.head.cx, other.head.span());
             let place = format!("{}:{}", there.file.display(), there.line);
-            if other.template == draft.template {
+            if other.key == draft.key {
                 draft.head.error_help(format!("route `{}` is declared twice", draft.key), format!("the first stands at {place}"));
+            } else if other.template == draft.template {
+                let message = format!("route `{}` cannot be told from `{}`", draft.key, other.key);
+                let help = format!("give both the same `dialect` and `when` with the same member; the other one stands at {place}");
+                draft.head.error_help(message, help);
             } else {
                 let message = format!("route `{}` is shadowed by `{}`", draft.key, other.key);
                 draft.head.error_help(message, format!("no path tells it from the one at {place}"));
@@ -216,14 +222,21 @@ fn routes(drafts: Vec<Draft<'_>>) -> Vec<Arc<Route>> {
     finished.collect()
 }
 
+/// Whether a member of the body says which of two routes is meant.
+fn told_apart(one: &Draft<'_>, other: &Draft<'_>) -> bool {
+    let by_body = one.when.as_ref().zip(other.when.as_ref()).is_some_and(|(a, b)| a.member == b.member && a.value != b.value);
+    by_body && one.template == other.template && one.dialect == other.dialect
+}
+
 fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
     let place = draft.lookup?;
     let text = place.str()?;
     let Some(target) = drafts.iter().find(|other| other.key.as_str() == text) else {
-        place.unknown("route", text, drafts.iter().filter(|d| d.method == Method::GET).map(|d| d.key.as_str()));
+        place.unknown("route", text, drafts.iter().filter(|d| d.method == Method::GET || d.dialect == Dialect::JsonRpc).map(|d| d.key.as_str()));
         return None;
     };
-    if target.method != Method::GET {
+    let called = draft.dialect == Dialect::JsonRpc && target.dialect == Dialect::JsonRpc;
+    if target.method != Method::GET && !called {
         place.error("only a `GET` route can be looked up");
         return None;
     }
@@ -232,13 +245,14 @@ fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
         return None;
     }
     let route = target.route.as_ref()?;
+    let call = if called { Some(lookup_call(place, draft, route)?) } else { None };
     match &route.response {
         ResponsePlan::Object { shape, .. } if shape.customer.len() > 1 && shape.several == Several::All => {
             place.error_help("that route answers an object of several customers", "add `several = \"each\"`: then the first of them is whose it is");
             None
         }
         ResponsePlan::Object { at, shape, .. } if !shape.customer.is_empty() => {
-            Some(Customer::Lookup { route: route.key, template: target.template.clone(), at: at.clone(), shape: Arc::clone(shape) })
+            Some(Customer::Lookup { route: route.key, template: target.template.clone(), at: at.clone(), shape: Arc::clone(shape), call })
         }
         ResponsePlan::Empty
         | ResponsePlan::Free { .. }
@@ -250,4 +264,32 @@ fn lookup(draft: &Draft<'_>, drafts: &[Draft<'_>]) -> Option<Customer> {
             None
         }
     }
+}
+
+/// The call by which a JSON-RPC write is looked up: all parameters of that route, taken from what this one writes.
+fn lookup_call(place: Value<'_>, draft: &Draft<'_>, target: &Route) -> Option<LookupCall> {
+    let params: Vec<String> = target.search.iter().flatten().map(|param| param.name.clone()).collect();
+    let written = draft.route.as_ref()?;
+    if target.action != Action::Read || params.is_empty() {
+        place.error_help(
+            "that route does not read one record by its parameters",
+            "look up a call that reads, with the members that name the record as `params`",
+        );
+        return None;
+    }
+    let member = |name: &str| PathPattern(vec![Step::Member(name.to_owned())]);
+    let sends = |name: &String| match (&written.search, &written.request) {
+        (Some(params), _) => params.iter().any(|param| param.name == *name),
+        (None, Some(plan)) => plan.shape.open.contains(&member(name)) || plan.shape.fields.iter().any(|field| field.path == member(name)),
+        (None, None) => false,
+    };
+    if let Some(missing) = params.iter().find(|name| !sends(name)) {
+        place.error_help(
+            format!("the parameter `{missing}` of that route is no member of what this one sends"),
+            "both must name the record by the same members; add it to the shape as `open`",
+        );
+        return None;
+    }
+    let method = target.when.as_ref()?.value.clone();
+    Some(LookupCall { method, params })
 }

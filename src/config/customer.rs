@@ -5,8 +5,9 @@ use http::Method;
 use super::apis::is_owned;
 use super::read::Value;
 use super::routes::Request;
+use super::rpc;
 use super::shapes::Names;
-use crate::catalog::{Customer, Template};
+use crate::catalog::{Customer, Dialect, Template};
 use crate::model::{Action, PathPattern, ResponsePlan, RouteKey, Space, Step, Subject};
 
 const SOURCES: &str = "`path:`, `query:`, `header:`, `claim:`, `request:`, `response:`, `new:response:` or `none`";
@@ -17,6 +18,7 @@ pub(super) struct Rules<'r, 'a> {
     pub(super) key: RouteKey,
     pub(super) method: &'r Method,
     pub(super) template: &'r Template,
+    pub(super) dialect: Dialect,
     pub(super) action: Action,
     pub(super) request_place: Option<Value<'a>>,
     /// `None` also after a mistake.
@@ -32,6 +34,11 @@ pub(super) struct Rules<'r, 'a> {
 impl<'a> Rules<'_, 'a> {
     fn writes(&self) -> bool {
         matches!(self.action, Action::Create | Action::Update | Action::Delete)
+    }
+
+    /// What is sent names what is deleted, and is not written.
+    fn deletes_by_post(&self) -> bool {
+        self.action == Action::Delete && *self.method == Method::POST
     }
 
     /// The customer, with `lookup` still unresolved ([`Customer::Answer`] stands for it).
@@ -120,7 +127,11 @@ impl<'a> Rules<'_, 'a> {
                 Some(Customer::Header { name: name?, space: self.space(value)? })
             }
             "claim" => Some(Customer::Claim { name: rest.to_owned(), space: self.space(value)? }),
-            "request" => Some(Customer::Request { path: pattern(rest)?, space: self.space(value)? }),
+            "request" => {
+                let path = pattern(rest)?;
+                let path = if self.dialect == Dialect::JsonRpc { rpc::in_params(value, &path)? } else { path };
+                Some(Customer::Request { path, space: self.space(value)? })
+            }
             "response" => Some(Customer::Response { path: pattern(rest)?, space: self.space(value)? }),
             "new" => match rest.strip_prefix("response:") {
                 Some(id) => Some(Customer::New { id: pattern(id)?, space: self.space(value)?, matches: Vec::new() }),
@@ -209,6 +220,7 @@ impl<'a> Rules<'_, 'a> {
             }
             Customer::Request { path: PathPattern(steps), .. } if !create => match (self.request.and_then(|r| r.params), steps.as_slice()) {
                 (Some(_), [Step::Member(_)]) => true,
+                (Some(_), [Step::Index(_)]) if self.dialect == Dialect::JsonRpc => true,
                 _ if self.request_place.is_some() && self.request.is_none() => false,
                 _ => refuse(
                     "this route has no such member in its request".to_owned(),
@@ -269,6 +281,9 @@ impl<'a> Rules<'_, 'a> {
                 );
             }
             (Some(place), Some(request)) if writes && request.plan.is_none() => place.error_help("a write has a `shape`", "`params` only select"),
+            (Some(place), Some(request)) if request.plan.is_some() && request.params.is_some() && !self.deletes_by_post() => {
+                place.error_help("a request has either a `shape` or `params`", "only a deletion by POST has both: what goes, and what is sent");
+            }
             (Some(place), Some(request)) if !writes && request.plan.is_some() => {
                 place.error_help(format!("a `{}` does not write", self.action), "write `params`, or another `action`");
             }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use http::Method;
 
 use super::apis::{department, place};
-use super::params;
+use super::params::{self, Spoken};
 use super::read::{Table, Value};
 use super::response;
 use super::routes::{Draft, parse_head};
 use super::shapes::{Names, path};
 use crate::catalog::graphql::{Answers, CustomerArg, Graphql, Limits, RootField, Schema};
-use crate::catalog::{Accepts, Catalog, Customer, Param, Route};
-use crate::model::{Action, Field, PathPattern, ResponsePlan, RouteKey, Several, Shape, ShapeName, Step, Subject};
+use crate::catalog::{Accepts, Catalog, Customer, Dialect, Param, Route};
+use crate::model::{Action, Field, PathPattern, ResponsePlan, RouteKey, Several, Shape, ShapeName, Shapes, Step, Subject};
 
 /// Most that `limits` can be raised to: what is read is walked on the stack, level by level.
 const DEPTH_MAX: u32 = 64;
@@ -44,12 +44,16 @@ pub(super) fn draft<'a>(mut table: Table<'a>, declared: Value<'a>, names: &Names
         key,
         method: method.clone(),
         template: template.clone(),
+        dialect: Dialect::Plain,
+        when: None,
         action: Action::Read,
         customer: Customer::Answer,
         params: Vec::new(),
+        reading: None,
         request: None,
         search: None,
         response: whatever(shape),
+        bare: None,
         error: None,
         cache: None,
         graphql: Some(Arc::new(graphql)),
@@ -57,7 +61,7 @@ pub(super) fn draft<'a>(mut table: Table<'a>, declared: Value<'a>, names: &Names
         records_max: None,
         place,
     });
-    Some(Draft { head, method, template, key, lookup: None, route })
+    Some(Draft { head, method, template, dialect: Dialect::Plain, when: None, key, lookup: None, route })
 }
 
 /// For explanations: all that could be asked for. Nothing can be cut by it, since no answer has its rows there.
@@ -92,7 +96,7 @@ fn graphql(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<(Gr
             is_whole = false;
         }
     }
-    let mut rules = args.map_or_else(|| Some(BTreeMap::new()), |args| arguments(args, &schema, &types, &read, is_whole))?;
+    let mut rules = args.map_or_else(|| Some(BTreeMap::new()), |args| arguments(args, &schema, &types, &catalog.shapes, &read, is_whole))?;
     for (name, field) in &read {
         if let Some(arg) = &field.customer {
             declare(rules.entry(format!("{}.{name}", schema.query())).or_default(), arg);
@@ -251,6 +255,7 @@ fn arguments(
     value: Value<'_>,
     schema: &Schema,
     types: &Types,
+    shapes: &Shapes,
     fields: &[(String, RootField)],
     is_whole: bool,
 ) -> Option<BTreeMap<String, Vec<Param>>> {
@@ -277,7 +282,7 @@ fn arguments(
             }
             (false, _) => Some(types.get(of)),
         };
-        let Some(rules) = params::read(*value, shape) else { continue };
+        let Some(rules) = params::read(*value, Spoken { shape, shapes: shapes, dialect: Dialect::Plain }) else { continue };
         match rules.iter().find_map(|rule| schema.argument(of, field, &rule.name).err()) {
             Some(problem) => refuse(problem),
             None => {
@@ -332,6 +337,7 @@ fn all_of(types: &Types) -> Shape {
         needs: Vec::new(),
         also: Vec::new(),
         fields: fields.collect(),
+        bare: false,
         lets_unmapped_pass: false,
     }
 }

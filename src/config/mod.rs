@@ -21,12 +21,15 @@ mod read;
 mod report;
 mod response;
 mod routes;
+mod rpc;
 mod runtime;
 mod settings;
 mod shapes;
 mod upstreams;
 mod values;
 
+#[cfg(test)]
+mod routed_tests;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]

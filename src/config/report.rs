@@ -66,9 +66,11 @@ pub(super) fn plan(catalog: &mut Catalog) {
         let planned = api.routes.iter().filter_map(|route| {
             let shape = route.response.shape()?;
             let shape = loosened(shape.name, &shapes, &mut catalog.shapes)?;
-            Some((route.key, route.response.by_shape(&shape)))
+            let plan = route.response.by_shape(&shape);
+            let bare = route.bare.as_ref().map(|_| ((route.key, true), plan.bare()));
+            Some([Some(((route.key, false), plan)), bare])
         });
-        report.plans = planned.collect::<BTreeMap<_, ResponsePlan>>();
+        report.plans = planned.flatten().flatten().collect::<BTreeMap<_, ResponsePlan>>();
         *api = Arc::new(Api { report: Some(report), ..Api::clone(api) });
     }
 }

@@ -118,9 +118,17 @@ fn object(table: &mut Table<'_>, shape: Value<'_>, names: &Names<'_>, catalog: &
             plain.then_some(at)
         },
     );
+    let open = match (table.opt("open"), at.as_ref()) {
+        (None, _) => Some(Vec::new()),
+        (Some(open), Some(at)) if at.0.is_empty() => {
+            open.error_help("nothing stands beside the object", "open members of the object itself belong to its shape");
+            None
+        }
+        (Some(open), _) => open.each(path),
+    };
     let subject =
         table.opt("subject").map_or(Some(Subject::default()), |v| v.word("subject", &[("answer", Subject::Answer), ("request", Subject::Request)]));
-    Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject? })
+    Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject?, open: open? })
 }
 
 fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {

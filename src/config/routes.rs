@@ -8,18 +8,20 @@ use http::Method;
 use super::apis::{department, place};
 use super::customer::Rules;
 use super::graphql;
-use super::params;
+use super::params::{self, Spoken};
 use super::read::Value;
-use super::response;
 use super::shapes::Names;
-use crate::catalog::{Accepts, Catalog, Customer, Param, Route, Template};
-use crate::model::{Action, BodyKind, BodyType, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
+use super::{response, rpc};
+use crate::catalog::{Accepts, Catalog, Customer, Dialect, NameStyle, Param, Reading, Route, Template, When};
+use crate::model::{Action, BodyKind, BodyType, CountRule, PathPattern, RequestPlan, ResponsePlan, RouteKey, Step, Subject};
 
 const METHODS: [(&str, Method); 5] =
     [("GET", Method::GET), ("POST", Method::POST), ("PUT", Method::PUT), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
 const ACTIONS: [(&str, Action); 5] =
     [("read", Action::Read), ("create", Action::Create), ("update", Action::Update), ("delete", Action::Delete), ("export", Action::Export)];
 
+/// The value becomes part of the route's name.
+const WHEN_BYTES_MAX: usize = 128;
 /// Longest time that callers may keep an answer without customer data.
 const CACHE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,34 +31,42 @@ pub(super) struct Draft<'a> {
     pub(super) head: Value<'a>,
     pub(super) method: Method,
     pub(super) template: Template,
+    pub(super) dialect: Dialect,
+    pub(super) when: Option<When>,
     pub(super) key: RouteKey,
     pub(super) lookup: Option<Value<'a>>,
     pub(super) route: Option<Route>,
 }
 
-/// `request = { shape = … }` or `{ params = … }`.
+/// `request = { shape = … }` or `{ params = … }`; of a deletion by POST both.
 pub(super) struct Request<'a> {
     pub(super) plan: Option<RequestPlan>,
     pub(super) params: Option<Value<'a>>,
 }
 
-pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
+/// `dialect`: of the API.
+pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, catalog: &Catalog) -> Option<Draft<'a>> {
     let mut table = value.table("`[[api.route]]`")?;
     if let Some(declared) = table.opt("graphql") {
         return graphql::draft(table, declared, names, catalog);
     }
     let head = table.need("match");
     let parsed = head.and_then(parse_head);
+    let dialect = table.opt("dialect").map_or(Some(dialect), self::dialect);
+    let when_place = table.opt("when");
+    let when = when_place.map(when);
     let action = table.opt("action");
     let request_place = table.opt("request");
-    let request = request_place.map(|v| request(v, parsed.as_ref().map(|(method, _)| method), names, catalog));
+    let request = request_place.map(|v| request(v, parsed.as_ref().map(|(method, _)| method), dialect.unwrap_or_default(), names, catalog));
     let response_place = table.opt("response");
-    let (response, error) = response_place.and_then(|v| response::read(v, names, catalog)).unzip();
+    let (mut response, error) = response_place.and_then(|v| response::read(v, names, catalog)).unzip();
     // Without a response that can be read, field names of parameters cannot be judged.
-    let known = response.as_ref().map(ResponsePlan::shape);
-    let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, known));
+    let spoken = Spoken { shape: response.as_ref().map(ResponsePlan::shape), shapes: &catalog.shapes, dialect: dialect.unwrap_or_default() };
+    let query = table.opt("query").map_or_else(|| Some(Vec::new()), |v| params::read(v, spoken));
+    let resource = table.opt("type").map(|v| (v, v.str().map(str::to_owned)));
+    let reading = reading(spoken, resource.as_ref());
     let searched = request.as_ref().and_then(Option::as_ref).and_then(|r| r.params);
-    let search = searched.map(|v| params::read(v, known));
+    let search = searched.map(|v| params::read(v, spoken));
     let ids = table.opt("ids").map(|v| names.space(v));
     let customer_place = table.opt("customer");
     let lookup = table.opt("lookup");
@@ -64,7 +74,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     let cache_place = table.opt("cache");
     let cache = cache_place.map(cache);
     let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
-    table.later(&["when", "dialect", "stream", "budget", "mode", "report"]);
+    table.later(&["stream", "budget", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     if let Some(empty) = departments_place.filter(|v| v.list_is_empty()) {
@@ -73,7 +83,26 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
 
     let head = head?;
     let (method, template) = parsed?;
-    let key = RouteKey::intern(&format!("{method} {template}"));
+    let (dialect, when) = (dialect?, when.map_or(Some(None), |read| read.map(Some))?);
+    if let (Some(place), true) = (when_place, method != Method::POST) {
+        place.error_help(format!("a {method} has no body that could tell routes apart"), "`when` belongs to a POST");
+        return None;
+    }
+    if let (Dialect::OData, true) = (dialect, template.as_str().ends_with("/$batch")) {
+        head.error_help("a batch holds requests that nobody judged", "declare the routes that it would call");
+        return None;
+    }
+    if let (Dialect::OData, Some(plan)) = (dialect, response.as_mut()) {
+        odata_counts(plan);
+    }
+    if dialect == Dialect::JsonRpc {
+        rpc::judge(head, &method, when.as_ref(), when_place)?;
+        rpc::complete(response_place, response.as_mut());
+    }
+    let key = RouteKey::intern(&match &when {
+        Some(When { value, .. }) => format!("{method} {template}#{value}"),
+        None => format!("{method} {template}"),
+    });
     let action = match action {
         Some(written) => written.word("action", &ACTIONS).filter(|action| fits(written, &method, *action)),
         None => Some(default_action(&method)),
@@ -83,6 +112,7 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
         key,
         method: &method,
         template: &template,
+        dialect,
         action: action.unwrap_or_else(|| default_action(&method)),
         request_place,
         request: request.as_ref().and_then(Option::as_ref),
@@ -94,6 +124,22 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
     };
     let customer = rules.customer(customer_place, lookup);
     rules.bodies(customer.as_ref());
+    if dialect == Dialect::JsonRpc {
+        let plans = [response.as_ref(), error.as_ref().and_then(Option::as_ref)];
+        rpc::errors(response_place, plans, customer.as_ref().filter(|_| lookup.is_none()));
+    }
+    if let (Some(When { member, .. }), Some(place), Some(plan)) = (when.as_ref().filter(|_| dialect == Dialect::Plain), when_place, written(&request))
+    {
+        let path = PathPattern(vec![Step::Member(member.clone())]);
+        if !plan.shape.open.contains(&path) && !plan.shape.fields.iter().any(|field| field.path == path) {
+            place.error_help(format!("`{member}` is no member of shape `{}`: every write would be refused", plan.shape.name), "add it to `open`");
+        }
+    }
+    if let (Some(place), Some(plan)) = (when_place, written(&request)) {
+        if plan.types.iter().any(|known| known.kind != BodyKind::Json) {
+            place.error_help("the member that tells routes apart is looked for in JSON", "leave forms out of `types`, or remove `when`");
+        }
+    }
     if let (Some(place), Some(Some(error)), Some(customer)) = (response_place, &error, &customer) {
         error_subject(place, error, customer, lookup.is_some());
     }
@@ -108,13 +154,23 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
         if let Customer::Query { param, .. } = &customer {
             declare(&mut params, param);
         }
-        if let (Customer::Request { path: PathPattern(steps), .. }, Some(search)) = (&customer, &mut search)
-            && let [Step::Member(name)] = steps.as_slice()
-        {
-            declare(search, name);
+        if let (Customer::Request { path, .. }, Some(search)) = (&customer, &mut search) {
+            declare(search, &path.to_string());
+        }
+        // Outside JSON-RPC, where it belongs to the envelope, the member that tells routes apart is one of the body's.
+        if let (Some(When { member, value }), Some(search), Dialect::Plain) = (&when, &mut search, dialect) {
+            let accepts = Accepts::OneOf(vec![value.clone()]);
+            search.retain(|param| param.name != *member);
+            search.push(Param { name: member.clone(), accepts, categories: Vec::new() });
         }
         if let (Customer::Response { .. }, ResponsePlan::Object { subject, .. }) = (&customer, &mut plan) {
             *subject = Subject::Request;
+        }
+        let selects = |params: &[Param]| params.iter().any(|p| matches!(p.accepts, Accepts::Names { style: NameStyle::Select, .. }));
+        let may_be_bare = reading.is_some() || selects(&params) || search.as_deref().is_some_and(selects);
+        if let (true, Customer::Response { .. }, Some(place)) = (may_be_bare, &customer, customer_place) {
+            place.error_help("a request could leave this id out", "name it as `customer` of the shape: the gateway then asks for it");
+            return None;
         }
         let records_max = if let ResponsePlan::Rows { rows_max, .. } = &plan { *rows_max } else { None };
         let request = request.map_or(Some(None), |read| read.map(|r| r.plan))?;
@@ -122,11 +178,15 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             key,
             method: method.clone(),
             template: template.clone(),
+            dialect,
+            when: when.clone(),
             action: action?,
             customer,
             params,
             request,
             search,
+            bare: may_be_bare.then(|| plan.bare()),
+            reading,
             response: plan,
             error: error?,
             cache: cache.map_or(Some(None), |read| read.map(Some))?,
@@ -136,7 +196,22 @@ pub(super) fn draft<'a>(value: Value<'a>, names: &Names<'_>, catalog: &Catalog) 
             place,
         })
     })();
-    Some(Draft { head, method, template, key, lookup, route })
+    Some(Draft { head, method, template, dialect, when, key, lookup, route })
+}
+
+/// Totals and links of a page, unless the route says something of them.
+fn odata_counts(plan: &mut ResponsePlan) {
+    let ResponsePlan::Rows { counts, open, .. } = plan else { return };
+    for (name, rule) in [("@odata.count", CountRule::Rows), ("@odata.nextLink", CountRule::Remove)] {
+        let path = PathPattern(vec![Step::Member(name.to_owned())]);
+        if !open.contains(&path) && !counts.iter().any(|(counted, _)| *counted == path) {
+            counts.push((path, rule));
+        }
+    }
+}
+
+fn written<'r>(request: &'r Option<Option<Request<'_>>>) -> Option<&'r RequestPlan> {
+    request.as_ref()?.as_ref()?.plan.as_ref()
 }
 
 /// What callers may keep goes on when policies have changed, so not for long.
@@ -169,6 +244,38 @@ fn declare(params: &mut Vec<Param>, name: &str) {
     if !params.iter().any(|param| param.name == name) {
         params.push(Param { name: name.to_owned(), accepts: Accepts::Any, categories: Vec::new() });
     }
+}
+
+/// What the dialect reads of the query by itself; nothing when the answer has no fields.
+fn reading(spoken: Spoken<'_>, resource: Option<&(Value<'_>, Option<String>)>) -> Option<Reading> {
+    if let (Some((place, _)), true) = (resource, spoken.dialect != Dialect::JsonApi) {
+        place.error_help("resources have a `type` in JSON:API", "remove it, or write `dialect = \"json-api\"`");
+    }
+    if !matches!(spoken.dialect, Dialect::OData | Dialect::JsonApi) {
+        return None;
+    }
+    Some(Reading { dialect: spoken.dialect, fields: spoken.fields(&[])?, resource: resource.and_then(|(_, name)| name.clone()) })
+}
+
+/// The protocol that an API or a route speaks.
+pub(super) fn dialect(value: Value<'_>) -> Option<Dialect> {
+    value.word("dialect", &Dialect::ALL)
+}
+
+/// `{ method = "getCustomer" }`
+fn when(value: Value<'_>) -> Option<When> {
+    let table = value.table("`when`")?;
+    let entries = table.named();
+    let [(member, _, wanted)] = entries.as_slice() else {
+        value.error_help("routes are told apart by one member of the body", "write `{ method = \"getCustomer\" }`");
+        return None;
+    };
+    let text = wanted.str()?;
+    if text.len() > WHEN_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        wanted.error(format!("expected at most {WHEN_BYTES_MAX} characters of ASCII without blanks"));
+        return None;
+    }
+    Some(When { member: (*member).to_owned(), value: text.to_owned() })
 }
 
 pub(super) fn parse_head(value: Value<'_>) -> Option<(Method, Template)> {
@@ -213,7 +320,7 @@ fn fits(place: Value<'_>, method: &Method, action: Action) -> bool {
 }
 
 /// `method`: `None` after a mistake.
-fn request<'a>(value: Value<'a>, method: Option<&Method>, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
+fn request<'a>(value: Value<'a>, method: Option<&Method>, dialect: Dialect, names: &Names<'_>, catalog: &Catalog) -> Option<Request<'a>> {
     let mut table = value.table("`request`")?;
     let shape = table.opt("shape");
     let params = table.opt("params");
@@ -224,11 +331,11 @@ fn request<'a>(value: Value<'a>, method: Option<&Method>, names: &Names<'_>, cat
     let masked_drop = masked.map_or(Some(false), |v| v.word("rule", &[("refuse", false), ("drop", true)]));
     let put_merge = put.map_or(Some(false), |v| v.word("rule", &[("replace", false), ("merge", true)]));
     match (shape, params) {
-        (Some(shape), None) => {
-            let types = types(types_place, method);
+        (Some(shape), params) => {
+            let types = types(types_place, method, dialect);
             let name = names.shape(shape)?;
             let shape = Arc::clone(catalog.shapes.get(&name)?);
-            Some(Request { plan: Some(RequestPlan { shape, types: types?, masked_drop: masked_drop?, put_merge: put_merge? }), params: None })
+            Some(Request { plan: Some(RequestPlan { shape, types: types?, masked_drop: masked_drop?, put_merge: put_merge? }), params })
         }
         (None, Some(params)) => {
             for place in [types_place, masked, put].into_iter().flatten() {
@@ -236,7 +343,7 @@ fn request<'a>(value: Value<'a>, method: Option<&Method>, names: &Names<'_>, cat
             }
             Some(Request { plan: None, params: Some(params) })
         }
-        _ => {
+        (None, None) => {
             value.error("a request has either a `shape`, which is written, or `params`, which only select");
             None
         }
@@ -244,10 +351,12 @@ fn request<'a>(value: Value<'a>, method: Option<&Method>, names: &Names<'_>, cat
 }
 
 /// The content types that a written body may have.
-fn types(place: Option<Value<'_>>, method: Option<&Method>) -> Option<Vec<BodyType>> {
+fn types(place: Option<Value<'_>>, method: Option<&Method>, dialect: Dialect) -> Option<Vec<BodyType>> {
     let is_deletion = method == Some(&Method::DELETE);
     let Some(place) = place else {
-        return Some(if is_deletion { Vec::new() } else { vec![BodyType::json()] });
+        // Its clients must say so, <https://jsonapi.org/format/1.1/#content-negotiation-clients>.
+        let own = BodyType::parse("application/vnd.api+json").filter(|_| dialect == Dialect::JsonApi);
+        return Some(if is_deletion { Vec::new() } else { own.into_iter().chain([BodyType::json()]).collect() });
     };
     if is_deletion {
         place.error_help("a DELETE has no body", "remove `types`: the shape says what is deleted");

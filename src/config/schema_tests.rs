@@ -10,7 +10,7 @@ use super::schema;
 /// The few keywords that the schema uses.
 pub(super) fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     let known = ["$ref", "anyOf", "enum", "type", "properties", "additionalProperties", "required", "items", "minItems", "maxItems", "minLength"];
-    let unused = ["pattern", "minimum", "description", "$schema", "title", "$defs"];
+    let unused = ["pattern", "minProperties", "maxProperties", "minimum", "description", "$schema", "title", "$defs"];
     schema.as_object().unwrap().iter().all(|(keyword, rule)| match keyword.as_str() {
         "$ref" => valid(root, root.pointer(rule.as_str().unwrap().trim_start_matches('#')).unwrap(), value),
         "anyOf" => rule.as_array().unwrap().iter().any(|one| valid(root, one, value)),

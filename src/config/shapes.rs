@@ -153,6 +153,7 @@ pub(super) fn shape<'a>(name: &str, value: Value<'a>, names: &Names<'_>) -> Opti
         needs: needs?,
         also: Vec::new(),
         fields,
+        bare: false,
         lets_unmapped_pass: false,
     };
     if let Some(place) = needs_place {

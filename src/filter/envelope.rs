@@ -24,7 +24,7 @@ pub(super) fn outline(plan: &ResponsePlan) -> Outline {
     match plan {
         ResponsePlan::Empty | ResponsePlan::Free { .. } | ResponsePlan::Stream { .. } => Vec::new(),
         ResponsePlan::Open { open } => all(open),
-        ResponsePlan::Object { at, .. } => vec![pattern(&at.0, Outer::Part)],
+        ResponsePlan::Object { at, open, .. } => std::iter::once(pattern(&at.0, Outer::Part)).chain(all(open)).collect(),
         ResponsePlan::Rows { rows, counts, open, .. } => {
             let list = rows.0.strip_suffix(&[Step::Items]).unwrap_or(&rows.0);
             let counted = counts.iter().map(|(path, rule)| pattern(&path.0, Outer::Count(*rule)));

@@ -748,14 +748,14 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     /// Reads a row or the object; where it ends.
     fn read(&mut self, feed: &Feed<'_, '_>, at: usize) -> Result<Result<usize, Stop>, CutError> {
-        let shape = self.plan.shape().and_then(|shape| self.shapes.get(shape.name)).ok_or(Unreadable::TopLevel)?;
+        let shape = self.plan.shape().and_then(|shape| self.shapes.of(shape)).ok_or(Unreadable::TopLevel)?;
         let (depth, guide) = (self.depth(), Trodden { ways: &self.shapes.ways, habits: &self.habits });
         Ok(self.reader.value(feed.bytes, at, feed.is_last, depth, shape.root(), &guide))
     }
 
     /// Cuts what was read.
     fn cut(&mut self, feed: &mut Feed<'_, '_>, at: usize, whose: &Whose) -> Result<Outcome, CutError> {
-        let shape = self.plan.shape().and_then(|shape| self.shapes.get(shape.name)).ok_or(Unreadable::TopLevel)?;
+        let shape = self.plan.shape().and_then(|shape| self.shapes.of(shape)).ok_or(Unreadable::TopLevel)?;
         let tape = self.reader.tape(feed.bytes);
         let value = tape.root()?;
         if !value.is_container() {

@@ -17,6 +17,7 @@
 //! - **Embedded objects** never release the object around them and go with it; the embedding path says nothing when it is empty.
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.
 
+mod call;
 mod cut;
 mod envelope;
 mod flow;
@@ -40,7 +41,8 @@ use bytes::Bytes;
 
 use crate::model::{Judged, PartyNo, ResponsePlan, Space};
 
-pub use cut::{Cut, CutError, cut};
+pub use call::{Call, NoCall, Reply, pick, read_call, read_member, read_reply, write_call};
+pub use cut::{Cut, CutError, cut, cut_open};
 pub use flow::Flow;
 pub use graphql::{GraphqlAnswer, GraphqlCall, GraphqlCallError, read_graphql_answer, read_graphql_call};
 pub use json::{Sender, Unreadable};

@@ -27,6 +27,8 @@ pub(super) enum Rule {
     Open,
     /// A URL of the upstream.
     Link,
+    /// Read, and never written: the caller did not ask for it.
+    Unasked,
     /// Report mode: no path maps it.
     Unmapped,
     Hidden,
@@ -58,7 +60,8 @@ pub(super) struct Compiled {
 /// All shapes of a configuration, made ready once.
 #[derive(Debug, Default)]
 pub struct Cutters {
-    shapes: BTreeMap<ShapeName, Compiled>,
+    /// Each as it is declared, and without the customers' ids.
+    shapes: BTreeMap<(ShapeName, bool), Compiled>,
     pub(super) ways: Ways,
     /// What was learnt of the bodies that were cut.
     habits: ArcSwap<Habits>,
@@ -68,11 +71,12 @@ impl Cutters {
     #[must_use]
     pub fn new(shapes: &Shapes) -> Self {
         let mut ways = Ways::default();
-        let shapes: BTreeMap<_, _> = shapes.iter().map(|(name, shape)| (*name, Compiled::new(Arc::clone(shape), &mut ways))).collect();
+        let both = shapes.values().flat_map(|shape| [Arc::clone(shape), Arc::new(Shape { bare: true, ..Shape::clone(shape) })]);
+        let shapes: BTreeMap<_, _> = both.map(|shape| ((shape.name, shape.bare), Compiled::new(shape, &mut ways))).collect();
         for compiled in shapes.values() {
             for place in compiled.places.clone().map(At) {
                 if let Some(Rule::Embed(name)) = compiled.rule(&ways, place)
-                    && let Some(embedded) = shapes.get(&name)
+                    && let Some(embedded) = shapes.get(&(name, false))
                 {
                     ways.embed(place, embedded.root());
                 }
@@ -109,7 +113,12 @@ impl Cutters {
     }
 
     pub(super) fn get(&self, name: ShapeName) -> Option<&Compiled> {
-        self.shapes.get(&name)
+        self.shapes.get(&(name, false))
+    }
+
+    /// As a plan has it.
+    pub(super) fn of(&self, shape: &Shape) -> Option<&Compiled> {
+        self.shapes.get(&(shape.name, shape.bare))
     }
 }
 
@@ -121,7 +130,7 @@ impl Compiled {
             let alike = match pattern.rule {
                 Rule::Category { on_deny, .. } => matches!(on_deny, OnDeny::Remove | OnDeny::Error),
                 Rule::Open => true,
-                Rule::Embed(_) | Rule::Link | Rule::Unmapped | Rule::Hidden => false,
+                Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => false,
             };
             alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
         };
@@ -159,9 +168,10 @@ impl Compiled {
         let is_on_the_way = |rule: &Rule| matches!(rule, Rule::Unmapped) && ways.alive(at).len() > 1;
         let leaf = match self.rule(ways, at).filter(|rule| !is_on_the_way(rule)) {
             Some(Rule::Unmapped) => Deed::Passing,
-            Some(Rule::Hidden) => return HIDDEN,
             Some(Rule::Open) => Deed::Open,
             Some(Rule::Link) => Deed::Link,
+            // Whatever stands there.
+            Some(Rule::Unasked | Rule::Hidden) => return HIDDEN,
             Some(Rule::Embed(_)) => Deed::Embedded,
             Some(Rule::Category { category, on_deny }) => match (release(category), on_deny) {
                 (Release::Full, _) => Deed::Full,
@@ -176,7 +186,7 @@ impl Compiled {
         let permits = |pattern: &Pattern<'_, Rule>| match pattern.rule {
             Rule::Category { category, .. } => release(category) == Release::Full,
             Rule::Open | Rule::Link => true,
-            Rule::Embed(_) | Rule::Hidden => false,
+            Rule::Embed(_) | Rule::Unasked | Rule::Hidden => false,
             Rule::Unmapped => passes,
         };
         let is_mapped = !matches!(leaf, Deed::Unmapped);
@@ -282,11 +292,13 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
         };
         (&field.path, rule)
     });
+    // Of equal paths the first one speaks.
+    let unasked = shape.customer.iter().filter(|_| shape.bare).map(|path| (path, Rule::Unasked));
     let hidden = shape.hidden.iter().map(|path| (path, Rule::Hidden));
     let links = shape.links.iter().map(|path| (path, Rule::Link));
     let open = shape.open.iter().filter(|path| !shape.links.contains(path)).map(|path| (path, Rule::Open));
-    let mut patterns: Vec<Pattern<'_, Rule>> =
-        hidden.chain(fields).chain(links).chain(open).map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
+    let all = unasked.chain(hidden).chain(fields).chain(links).chain(open);
+    let mut patterns: Vec<Pattern<'_, Rule>> = all.map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
     let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));

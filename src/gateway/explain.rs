@@ -35,9 +35,12 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
     let info = vocabulary.clients.get(&client).ok_or_else(|| Problem::not_found(&format!("app `{app}`")))?;
     let caller = Caller { client, kind: info.kind, department: info.department, employee: None };
     let method: Method = method.parse().map_err(|_invalid| Problem::value("the method is not one of HTTP", "use GET, POST, PUT, PATCH or DELETE"))?;
+    // `/rpc#getCustomer`: of several routes with one path the one that this member of a body tells.
+    let (url, said) = url.split_once('#').map_or((url, None), |(url, said)| (url, Some(said)));
     let target =
         Target::parse(url).map_err(|e| Problem::value(e.to_string(), "write path and query as the app sends them, e.g. `/crm/customers/0044`"))?;
-    let found = snapshot.catalog.find(&method, &target).map_err(|e| Problem::value(e.to_string(), "see the routes in the files under `apis`"))?;
+    let mut found =
+        snapshot.catalog.find_said(&method, &target, said).map_err(|e| Problem::value(e.to_string(), "see the routes in the files under `apis`"))?;
     found.judge_query().map_err(|e| Problem::value(e.to_string(), "use only declared parameters"))?;
     let purpose = chosen(&snapshot, &found, &caller, purpose)?;
     let asked = Asked {

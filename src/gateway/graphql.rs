@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use serde_json::{Map, Value as Json};
 
-use super::accept::read_json;
 use super::answer::limits;
 use super::forward::Unfiltered;
 use super::pipeline::Halt;
@@ -27,7 +26,7 @@ const KEPT_BYTES_MAX: usize = 16 << 10;
 
 /// A request's body: not looked at yet, or what goes upstream and by which categories it selects.
 pub(super) enum Body {
-    Unread(Incoming),
+    Unread(Option<Incoming>),
     Judged(Bytes, Vec<Category>),
 }
 
@@ -49,11 +48,11 @@ struct Plan {
 ///
 /// # Errors
 /// A refusal that is the same for every customer.
-pub(super) async fn read(call: &Authenticated, routed: Routed, body: Incoming) -> Result<(Routed, Body), Halt> {
+pub(super) async fn read(call: &Authenticated, routed: Routed, body: Option<Incoming>) -> Result<(Routed, Body), Halt> {
     let Some(graphql) = routed.found.route.graphql.clone() else { return Ok((routed, Body::Unread(body))) };
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let timeout = routed.snapshot.limits.request_body_timeout;
-    let raw = read_json(&call.headers, body, call.body_max, timeout).await.map_err(refuse)?;
+    let raw = super::call::body(call, body, timeout).await.map_err(refuse)?;
     let query = query(&raw, &routed).map_err(refuse)?;
     let facts = Arc::clone(&routed.facts);
     let (routed, sent, selected) = planned(routed, &graphql, query).map_err(|problem| Halt::refuse(facts, problem))?;

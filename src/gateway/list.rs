@@ -34,7 +34,7 @@ use super::respond::{Head, Next, Part, Reply, answer_in_parts};
 use super::route::{Authenticated, Routed};
 use super::state::{Shared, Snapshot};
 use crate::audit::{Group, Recorded};
-use crate::catalog::{Customer, Route};
+use crate::catalog::{Customer, Dialect, Route};
 use crate::clock::Clock;
 use crate::consent::Moved;
 use crate::filter::{Cut, Cutters, Flow};
@@ -55,6 +55,8 @@ pub(super) const fn reading(route: &Route) -> Reading {
         return Reading::Whole;
     }
     match (&route.response, &route.customer) {
+        // Whether it is a result or an error stands somewhere in it.
+        _ if matches!(route.dialect, Dialect::JsonRpc) => Reading::Whole,
         (ResponsePlan::Stream { .. }, _) => Reading::Stream,
         // Whose it is stands somewhere in it.
         (ResponsePlan::Rows { .. }, Customer::Response { .. }) => Reading::Whole,
@@ -115,9 +117,9 @@ pub(super) struct Place {
 
 /// The plan of a request, and the shapes of a snapshot, held while the list comes.
 pub(super) enum Planned {
-    Enforced(Arc<Route>),
-    /// In report mode another plan than the route's may hold.
-    Reported(Arc<ResponsePlan>),
+    OfRoute(Arc<Route>),
+    /// In report mode, or without the customer's id, another one than the route's may hold.
+    Other(Arc<ResponsePlan>),
 }
 
 impl Deref for Planned {
@@ -125,8 +127,8 @@ impl Deref for Planned {
 
     fn deref(&self) -> &ResponsePlan {
         match self {
-            Self::Enforced(route) => &route.response,
-            Self::Reported(plan) => plan,
+            Self::OfRoute(route) => &route.response,
+            Self::Other(plan) => plan,
         }
     }
 }
@@ -184,10 +186,9 @@ impl Place {
 
     pub(super) fn flow(&self) -> ListFlow {
         let routed = &self.routed;
-        let plan = match report::of(&routed.found, &routed.asked, self.shared.clock.now()) {
-            None => Planned::Enforced(Arc::clone(&routed.found.route)),
-            Some(_) => Planned::Reported(Arc::new(routed.plan(&self.shared).clone())),
-        };
+        let (plan, route) = (routed.plan(&self.shared), &routed.found.route);
+        let is_of_route = std::ptr::eq(plan, &raw const route.response);
+        let plan = if is_of_route { Planned::OfRoute(Arc::clone(route)) } else { Planned::Other(Arc::new(plan.clone())) };
         Flow::new(plan, Shaped(Arc::clone(&routed.snapshot)), &limits(routed), &routed.selected_by)
     }
 
@@ -316,7 +317,7 @@ impl Place {
         let head = Head {
             status: unfiltered.status,
             headers: response_headers(shared, routed, unfiltered, None),
-            content_type: Some(json()),
+            content_type: routed.typed(Some(json())),
             decision,
             withheld: is_last.then_some(cut.report.withheld.len()),
             revision: shared.ledger.revision().0,

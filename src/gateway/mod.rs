@@ -4,6 +4,7 @@
 mod accept;
 mod answer;
 pub mod build;
+mod call;
 mod check;
 mod decode;
 mod drift;

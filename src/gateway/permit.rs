@@ -99,10 +99,15 @@ pub(super) fn selectable(routed: &Routed, shape: &Shape) -> Result<(), Halt> {
     if refused.is_empty() {
         return Ok(());
     }
-    let is_refused = |field: &&Field| matches!(&field.rule, FieldRule::Category { category, .. } if refused.iter().any(|(c, _)| c == category));
-    let fields = shape.fields.iter().filter(is_refused).map(|field| field.path.to_string()).collect();
-    let problem = Problem::with(Code::FieldNotPermitted, Details { fields, ..Details::default() });
+    let problem = not_selectable(shape, &refused.iter().map(|(category, _)| *category).collect::<Vec<_>>());
     Err(Halt::refuse_groups(&routed.facts, problem, nobody(&routed.snapshot.policies, &routed.asked, &refused)))
+}
+
+/// `field-not-permitted`, naming the shape's paths of these categories.
+pub(super) fn not_selectable(shape: &Shape, refused: &[Category]) -> Problem {
+    let is_refused = |field: &&Field| matches!(&field.rule, FieldRule::Category { category, .. } if refused.contains(category));
+    let fields = shape.fields.iter().filter(is_refused).map(|field| field.path.to_string()).collect();
+    Problem::with(Code::FieldNotPermitted, Details { fields, ..Details::default() })
 }
 
 /// Why a request is refused whoever it is about. `closed`: categories that no customer's state could open; a replay asks about

@@ -22,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::respond::{self, Reply};
 use super::route::{Authenticated, Routed, authenticate, route};
 use super::state::Shared;
-use super::{none, read, write};
+use super::{call, none, read, write};
 use crate::audit::{AuditError, DecisionFacts, Entry, Group, Outcome, Recorded};
 use crate::catalog::Customer;
 use crate::model::Action;
@@ -84,7 +84,8 @@ pub(super) async fn handle(shared: &Arc<Shared>, connection: &Connection, body_m
 async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
     let accepted = accept(request, connection, &snapshot.hosts).map_err(Halt::Rejected)?;
-    let (call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
+    let (mut call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
+    let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,

@@ -5,50 +5,50 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::accept::read_json;
 use super::answer::{
     contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     upstream_method, without_grounds,
 };
+use super::call::{self, Answered};
 use super::forward::{Reading, Unfiltered, forward};
 use super::graphql::{self, Body};
 use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
 use super::list;
 use super::passed::response_headers;
-use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, selectable};
-use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_body};
+use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, not_selectable, selectable};
+use super::pipeline::{Ending, Footing, Halt, consent_available, has_body};
 use super::problem::{Code, Problem};
 use super::report;
 use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed, parameter_problem, route};
-use super::search::judged_search;
+use super::search::{SearchBody, judged_search};
 use super::state::Shared;
 use super::stream;
 use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Moved, Standing};
 use crate::filter::{self, Report};
-use crate::model::{EventId, Identifier, PartyNo, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{Category, EventId, Identifier, PartyNo, Release, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 pub(super) const ATTEMPTS_MAX: usize = 8;
 
 type Requested = (Identifier, Option<Standing>);
 
-pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Option<Incoming>) -> Result<Response<Reply>, Halt> {
     let (mut routed, body) = graphql::read(call, routed, body).await?;
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let Some(shape) = routed.found.route.response.shape().cloned() else {
         return Err(refuse(denied(contact(&routed))));
     };
     let entitled = entitle(&routed, &shape)?;
-    let (sent, selected) = request_body(call, &routed, body).await.map_err(refuse)?;
-    routed.selected_by.extend(selected);
+    let SearchBody { sent, selected_by, bare } = request_body(call, &routed, body).await.map_err(refuse)?;
+    routed.selected_by.extend(selected_by);
+    routed.bare |= bare;
     selectable(&routed, &shape)?;
     consent_available(shared, call, &routed)?;
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
@@ -70,6 +70,10 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let hide_404 = requested.is_none();
     let unfiltered = success(result, hide_404, routed.found.route.error.as_ref())
         .map_err(|p| Halt::refuse_of(&routed.facts, &recorded, with_contact(p, &routed), Vec::new()))?;
+    let recorded = match call::look_at(shared, call, &routed, recorded, &unfiltered, requested.is_some())? {
+        Answered::Result(recorded) => recorded,
+        Answered::Error(told) => return Ok(*told),
+    };
     let customer = requested.map(|(id, _)| id);
     match (&unfiltered.rest, outgoing.reading) {
         (None, _) => release(shared, call, routed, recorded, unfiltered, customer, covered).await,
@@ -79,18 +83,18 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
 }
 
 /// The body of a read that searches, judged like parameters; other reads have none.
-async fn request_body(call: &Authenticated, routed: &Routed, body: Body) -> Result<(Bytes, Vec<crate::model::Category>), Problem> {
+async fn request_body(call: &Authenticated, routed: &Routed, body: Body) -> Result<SearchBody, Problem> {
     let body = match body {
-        Body::Judged(sent, selected) => return Ok((sent, selected)),
+        Body::Judged(sent, selected_by) => return Ok(SearchBody { sent, selected_by, bare: false }),
         Body::Unread(body) => body,
     };
     if !has_body(&call.method) {
-        return Ok((NO_BODY, Vec::new()));
+        return Ok(SearchBody::default());
     }
     let limits = routed.snapshot.limits;
-    let raw = read_json(&call.headers, body, call.body_max, limits.request_body_timeout).await?;
+    let raw = call::body(call, body, limits.request_body_timeout).await?;
     let declared = routed.found.route.search.as_deref().unwrap_or_default();
-    judged_search(&raw, declared)?.map_err(|error| parameter_problem(&error))
+    judged_search(&raw, declared, routed.found.route.dialect)?.map_err(|error| parameter_problem(&error))
 }
 
 pub(super) fn look_up(shared: &Shared, routed: &Routed, customer: Option<Identifier>) -> Result<Option<Requested>, Halt> {
@@ -130,11 +134,19 @@ fn head(
             Err(Halt::refuse_groups(&routed.facts, denied(contact(routed)), vec![group]))
         }
         Some(permitted) => {
+            selection_is_permitted(routed, shape, &judged)?;
             let group = single_group(standing.as_ref(), &judged, true);
             let covered = Covered { party: standing.as_ref().map(|s| s.party), verdicts: judged };
             Ok((permitted, Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] }, Some(covered)))
         }
     }
+}
+
+/// Who is found by a category must permit it: of a customer whom the request names that is known before anything is sent. It tells no
+/// more than a read without the parameter, which would leave the field out.
+fn selection_is_permitted(routed: &Routed, shape: &Arc<Shape>, judged: &Arc<Verdicts>) -> Result<(), Halt> {
+    let refused: Vec<Category> = routed.selected_by.iter().copied().filter(|c| judged.release(*c) != Release::Full).collect();
+    if refused.is_empty() { Ok(()) } else { Err(Halt::refuse_groups(&routed.facts, not_selectable(shape, &refused), Vec::new())) }
 }
 
 /// Cuts, records, compares; decides anew when something changed in between.
@@ -306,7 +318,9 @@ fn cut(
 
 fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
     match plan {
-        ResponsePlan::Object { at, shape, .. } => ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request },
+        ResponsePlan::Object { at, shape, open, .. } => {
+            ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request, open: open.clone() }
+        }
         other @ (ResponsePlan::Empty
         | ResponsePlan::Free { .. }
         | ResponsePlan::Open { .. }
@@ -357,7 +371,7 @@ fn let_go(
     let head_of_answer = Head {
         status: unfiltered.status,
         headers: response_headers(shared, routed, unfiltered, None),
-        content_type: content_type(plan(shared, routed, unfiltered.status), unfiltered),
+        content_type: routed.typed(content_type(plan(shared, routed, unfiltered.status), unfiltered)),
         decision,
         withheld: Some(filtered),
         revision: shared.ledger.revision().0,

@@ -17,10 +17,12 @@ use crate::model::{ClientKind, ResponsePlan};
 const REPORT_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl Routed {
-    /// How the answer is cut now.
+    /// How the answer is cut now, with the customer's id or without.
     pub(super) fn plan(&self, shared: &Shared) -> &ResponsePlan {
-        let report = of(&self.found, &self.asked, shared.clock.now());
-        report.and_then(|report| report.plans.get(&self.found.route.key)).unwrap_or(&self.found.route.response)
+        let route = &self.found.route;
+        let is_bare = self.bare && route.bare.is_some();
+        let enforced = route.bare.as_ref().filter(|_| is_bare).unwrap_or(&route.response);
+        of(&self.found, &self.asked, shared.clock.now()).and_then(|report| report.plans.get(&(route.key, is_bare))).unwrap_or(enforced)
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 
 use super::accept::{Accepted, TraceContext, host_without_port};
+use super::answer::json;
+use super::call::Said;
 use super::forward::{Credentials, Outgoing, Reading, Upstream};
 use super::graphql;
 use super::judge::Asked;
@@ -18,7 +20,7 @@ use super::premises::Premises;
 use super::problem::{Code, Details, Problem};
 use super::state::{Shared, Snapshot};
 use crate::audit::{DecisionFacts, Mandate};
-use crate::catalog::{ApiPurpose, Customer, Found, ParamError, RouteError, Target};
+use crate::catalog::{ApiPurpose, Customer, Dialect, Found, ParamError, RouteError, Target};
 use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
 use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
@@ -34,6 +36,8 @@ pub(super) struct Authenticated {
     pub(super) request_no: u64,
     pub(super) started: Duration,
     pub(super) body_max: usize,
+    /// The body, when the route can only be found by it; or why it could not be read.
+    pub(super) said: Option<Result<Said, Problem>>,
 }
 
 impl std::fmt::Debug for Authenticated {
@@ -63,7 +67,8 @@ pub(super) async fn authenticate(
         }
     })?;
     let Accepted { method, target, host, headers, body, trace, .. } = accepted;
-    Ok((Authenticated { method, target, host, headers, trace, principal, request_no: shared.next_request(), started, body_max }, body))
+    let request_no = shared.next_request();
+    Ok((Authenticated { method, target, host, headers, trace, principal, request_no, started, body_max, said: None }, body))
 }
 
 /// A request whose route, purpose and parameters are declared and registered.
@@ -75,6 +80,8 @@ pub(super) struct Routed {
     pub(super) facts: Arc<DecisionFacts>,
     /// Categories that parameters select or order by.
     pub(super) selected_by: Vec<Category>,
+    /// The customer's id was not asked for.
+    pub(super) bare: bool,
     pub(super) upstream: Arc<Upstream>,
     /// The query of a GraphQL route, once it is read: then `found.route` is what it comes to.
     pub(super) graphql: Option<Arc<graphql::Asked>>,
@@ -113,7 +120,15 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         mandate: mandate(vocabulary, caller, &Premises::default()),
         grant: None,
     };
-    let found = match snapshot.catalog.find(&call.method, &call.target) {
+    if let Some(by_body) = snapshot.catalog.by_body(&call.method, &call.target) {
+        facts.api = by_body.api;
+    }
+    let said = match &call.said {
+        None => None,
+        Some(Ok(said)) => said.told.as_deref(),
+        Some(Err(problem)) => return Err(Halt::refuse(facts, problem.clone())),
+    };
+    let mut found = match snapshot.catalog.find_said(&call.method, &call.target, said) {
         Ok(found) => found,
         Err(RouteError::NotDeclared) => return Err(Halt::refuse(facts, Code::RouteNotDeclared)),
         Err(RouteError::MethodNotAllowed { allowed }) => {
@@ -144,11 +159,11 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
     };
     facts.mandate = mandate(vocabulary, caller, &premises);
     facts.grant = premises.grant.as_ref().map(|grant| grant.id.as_str().into());
-    let selections = match found.judge_query() {
-        Ok(selections) => selections,
+    let judged = match found.judge_query() {
+        Ok(judged) => judged,
         Err(error) => return Err(Halt::refuse(facts, parameter_problem(&error))),
     };
-    let mut selected_by: Vec<Category> = selections.into_iter().flat_map(|s| s.categories).collect();
+    let mut selected_by: Vec<Category> = judged.selections.into_iter().flat_map(|s| s.categories).collect();
     selected_by.sort();
     selected_by.dedup();
     let Some(upstream) = snapshot.upstreams.get(&found.api.upstream).cloned() else {
@@ -169,7 +184,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         premises,
         shadow: shared.watch(),
     };
-    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, upstream, graphql: None })
+    Ok(Routed { snapshot: Arc::clone(snapshot), found, asked, facts: Arc::new(facts), selected_by, bare: judged.bare, upstream, graphql: None })
 }
 
 fn purpose(call: &Authenticated, found: &Found, snapshot: &Snapshot) -> Result<Purpose, Problem> {
@@ -209,11 +224,19 @@ fn not_for_this_department(found: &Found, purpose: Purpose) -> Problem {
 }
 
 pub(super) fn parameter_problem(error: &ParamError) -> Problem {
-    let (code, name) = match error {
-        ParamError::NotDeclared(name) | ParamError::Value(name) => (Code::ParameterNotDeclared, name),
-        ParamError::Repeated(name) => (Code::AmbiguousRequest, name),
+    let (code, name, remedy) = match error {
+        ParamError::NotDeclared(name) | ParamError::Value(name) => (Code::ParameterNotDeclared, name.clone(), None),
+        ParamError::Repeated(name) => (Code::AmbiguousRequest, name.clone(), None),
+        ParamError::Field { param, field } => {
+            let remedy = "name only fields that come back here; the API's owner can map more of them";
+            (Code::ParameterNotDeclared, format!("{param}: {field}"), Some(remedy.to_owned()))
+        }
+        ParamError::Embedded { param, field } => {
+            let remedy = "select by fields of the answer's own customer; of others in it nobody was asked";
+            (Code::FieldNotPermitted, format!("{param}: {field}"), Some(remedy.to_owned()))
+        }
     };
-    Problem::with(code, Details { fields: vec![name.clone()], ..Details::default() })
+    Problem::with(code, Details { fields: vec![name], remedy, ..Details::default() })
 }
 
 fn sec_gpc(headers: &HeaderMap) -> bool {
@@ -243,6 +266,16 @@ impl Routed {
         self.identify(space, &raw).map(Some).ok_or_else(|| Code::AmbiguousRequest.into())
     }
 
+    /// The content type of an answer in this route's dialect.
+    pub(super) fn typed(&self, plain: Option<HeaderValue>) -> Option<HeaderValue> {
+        plain.map(|plain| if self.found.route.dialect == Dialect::JsonApi { JSON_API } else { plain })
+    }
+
+    /// The content type of a written body in this route's dialect.
+    pub(super) fn sent_as(&self, written: HeaderValue) -> HeaderValue {
+        if self.found.route.dialect == Dialect::JsonApi && written == json() { JSON_API } else { written }
+    }
+
     pub(super) fn identify(&self, space: Space, raw: &str) -> Option<Identifier> {
         self.snapshot.catalog.space(space).and_then(|s| s.identify(raw).ok())
     }
@@ -261,9 +294,18 @@ impl Routed {
         if let (Credentials::Forward, Some(token)) = (self.upstream.credentials(), call.headers.get(http::header::AUTHORIZATION)) {
             headers.insert(http::header::AUTHORIZATION, token.clone());
         }
-        Outgoing { method, path, headers, body, traceparent: call.trace.header(), reading: Reading::Whole }
+        if self.found.route.dialect == Dialect::JsonApi {
+            // Its servers refuse another type, <https://jsonapi.org/format/1.1/#content-negotiation-servers>.
+            headers.entry(http::header::ACCEPT).or_insert(JSON_API);
+            if !body.is_empty() {
+                headers.entry(http::header::CONTENT_TYPE).or_insert(JSON_API);
+            }
+        }
+        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header(), reading: Reading::Whole }
     }
 }
+
+const JSON_API: HeaderValue = HeaderValue::from_static("application/vnd.api+json");
 
 /// Identity, framing, conditional and override headers: whatever an API lists, these never come from the caller.
 const NEVER_SENT: &[&str] = &[

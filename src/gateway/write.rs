@@ -9,11 +9,12 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::accept::read_whole;
 use super::answer::{
-    contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut, validator_of,
+    contact, content_type, denied, error_groups, error_plan, json, limits, note_drift, own, plan, record_part, single_group, success, uncut,
+    validator_of,
 };
-use super::forward::{Unfiltered, forward, look_up as forward_lookup};
+use super::call::{self, Answered};
+use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
 use super::media::declared;
 use super::passed::response_headers;
@@ -22,10 +23,11 @@ use super::pipeline::{Ending, Footing, Halt, NO_BODY, consent_available, has_bod
 use super::problem::{Code, Details, Problem};
 use super::read::look_up;
 use super::respond::{Head, Part, Reply, answer};
-use super::route::{Authenticated, Routed};
+use super::route::{Authenticated, Routed, parameter_problem};
+use super::search::judged_search;
 use super::state::Shared;
 use crate::audit::{Entry, Group, Recorded};
-use crate::catalog::Customer;
+use crate::catalog::{Customer, LookupCall};
 use crate::consent::{ConsentError, Standing};
 use crate::filter::{self, CutError, Effect, Filtered, Report, Sender, WriteRefused, Written};
 use crate::model::{Action, Category, CategoryVerdict, Identifier, Release, RequestPlan, ResponsePlan, Several, Shape, Verdicts};
@@ -43,16 +45,21 @@ enum Target {
     },
 }
 
-pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Incoming) -> Result<Response<Reply>, Halt> {
+pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Option<Incoming>) -> Result<Response<Reply>, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let Some(plan) = routed.found.route.request.clone() else {
         return Err(refuse(denied(contact(&routed))));
     };
     let entitled = entitle(&routed, &plan.shape)?;
     let conditions = conditions(call, &routed).map_err(refuse)?;
-    let written = if has_body(&call.method) {
+    let (raw, declared) = if has_body(&call.method) {
         let declared = declared(&call.headers, &plan.types).map_err(refuse)?;
-        let raw = read_whole(body, call.body_max, routed.snapshot.limits.request_body_timeout).await.map_err(refuse)?;
+        (call::typed_body(call, body, routed.snapshot.limits.request_body_timeout).await.map_err(refuse)?, Some(declared))
+    } else {
+        (NO_BODY, None)
+    };
+    let deletion = deletion(call, &routed, &raw)?;
+    let written = if let (None, Some(declared)) = (&deletion, declared) {
         let read = filter::read_write(&raw, declared.body_type, declared.boundary.as_deref(), &plan, &limits(&routed));
         Some(read.map_err(|error| {
             tracing::debug!(%error, "a written body cannot be read");
@@ -66,9 +73,13 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         never_permitted(&routed, &plan, written, effect)?;
     }
     consent_available(shared, call, &routed)?;
-    let members = written.as_ref().map_or(NO_BODY, |written| written.members().clone());
+    let members = written.as_ref().map_or(raw, |written| written.members().clone());
     let target = target(shared, call, &routed, &entitled, &members).await?;
-    let judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, effect)?;
+    let mut judged = judge(shared, &routed, &entitled, &plan, written.as_ref(), &target, effect)?;
+    if let Some(sent) = deletion {
+        judged.content_type = (!sent.is_empty()).then(json);
+        judged.body = sent;
+    }
     send(shared, call, &routed, &plan, target, judged, conditions).await
 }
 
@@ -87,6 +98,18 @@ fn effect(call: &Authenticated, routed: &Routed, plan: &RequestPlan) -> Effect {
         (&Method::POST, Action::Create) => Effect::New,
         _ => Effect::Change,
     }
+}
+
+/// What is sent of a deletion, which has no written members: nothing, or by POST the parameters that name the record.
+fn deletion(call: &Authenticated, routed: &Routed, raw: &Bytes) -> Result<Option<Bytes>, Halt> {
+    let route = &routed.found.route;
+    if call.method == Method::DELETE {
+        return Ok(Some(NO_BODY));
+    }
+    let Some(declared) = route.search.as_deref().filter(|_| route.action == Action::Delete) else { return Ok(None) };
+    let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let body = judged_search(raw, declared, route.dialect).map_err(refuse)?.map_err(|error| refuse(parameter_problem(&error)))?;
+    Ok(Some(body.sent))
 }
 
 /// Members that no customer's consent could open are named; that tells nothing about anybody.
@@ -166,8 +189,8 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             }
             Ok(Target::New { matches: found })
         }
-        Customer::Lookup { at, shape, .. } => {
-            let id = looked_up(call, routed, entitled, at, shape).await?;
+        Customer::Lookup { at, shape, call: by, .. } => {
+            let id = looked_up(call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
@@ -191,16 +214,26 @@ async fn looked_up(
     call: &Authenticated,
     routed: &Routed,
     entitled: &Entitled,
-    at: &crate::model::PathPattern,
-    shape: &Shape,
+    (at, shape): (&crate::model::PathPattern, &Shape),
+    by: Option<&LookupCall>,
+    raw: &Bytes,
 ) -> Result<Identifier, Halt> {
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let path = routed.found.lookup_target(routed.upstream.base_path()).ok_or_else(|| refuse(Code::AmbiguousRequest.into()))?;
-    let mut outgoing = routed.outgoing(call, path, Method::GET, NO_BODY);
+    let mut outgoing = match by {
+        None => Outgoing { body: NO_BODY, ..routed.outgoing(call, path, Method::GET, NO_BODY) },
+        Some(by) => {
+            let body = call::lookup_body(&by.method, &by.params, raw, &limits(routed)).map_err(refuse)?;
+            Outgoing { body, ..routed.outgoing(call, path, Method::POST, NO_BODY) }
+        }
+    };
     // It speaks of the body that is written.
     drop(outgoing.headers.remove(CONTENT_TYPE));
     let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
     let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
+    if by.is_some() && !call::is_record(&answer, &limits(routed)) {
+        return Err(refuse(denied(contact(routed))));
+    }
     let unreadable = || refuse(Code::UpstreamUnreadable.into());
     // Of several persons the first speaks for the object as a whole, if each speaks for what is theirs.
     let main = match (shape.customer.as_slice(), shape.several) {
@@ -328,11 +361,15 @@ async fn send(
     let mut outgoing = routed.outgoing(call, routed.found.upstream_target(routed.upstream.base_path()), method, judged.body);
     outgoing.headers.extend(condition);
     match judged.content_type {
-        Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, content_type)),
+        Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, routed.sent_as(content_type))),
         None => drop(outgoing.headers.remove(CONTENT_TYPE)),
     }
     let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
     let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
+    let head = match call::look_at(shared, call, routed, head, &unfiltered, true)? {
+        Answered::Result(head) => head,
+        Answered::Error(told) => return Ok(*told),
+    };
     let requested = match target {
         Target::OnRecord { id, .. } => Some(id),
         // Nothing was created, so nobody is to be linked.
@@ -397,7 +434,7 @@ async fn release(
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
     let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
-    let filtered = if holds { filtered } else { Filtered::empty() };
+    let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
     let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
     shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
@@ -412,7 +449,7 @@ async fn release(
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(shared, routed, &unfiltered, judged.as_ref()),
-        content_type: content_type(plan, &unfiltered),
+        content_type: routed.typed(content_type(plan, &unfiltered)),
         decision: head.decision_id().to_string(),
         withheld: Some(report.withheld.len()),
         revision: shared.ledger.revision().0,

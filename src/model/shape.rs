@@ -162,6 +162,8 @@ pub struct Shape {
     /// Judged like those of `fields`, though no field of this shape has them.
     pub also: Vec<Category>,
     pub fields: Vec<Field>,
+    /// The customers' ids are read and do not go out: the request left them out, and the gateway asked for them.
+    pub bare: bool,
     /// Report mode: what no path maps goes with an object of which everything is permitted.
     pub lets_unmapped_pass: bool,
 }
@@ -219,8 +221,8 @@ pub enum ResponsePlan {
     Free { content_types: Vec<String> },
     /// Only these members, which carry no customer data.
     Open { open: Vec<PathPattern> },
-    /// One object at `at` (empty path = the whole body).
-    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject },
+    /// One object at `at` (empty path = the whole body); beside it only `open` members pass.
+    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject, open: Vec<PathPattern> },
     /// Rows at `rows` (ends with `Items`); beside them only `counts` and `open` members pass.
     Rows { rows: PathPattern, shape: Arc<Shape>, counts: Vec<(PathPattern, CountRule)>, open: Vec<PathPattern>, rows_max: Option<u32> },
     /// Records that come one after the other, each of one customer, for as long as both sides like.
@@ -248,6 +250,15 @@ impl Framing {
 }
 
 impl ResponsePlan {
+    /// The same, of which the customers' ids do not go out.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        match self.shape() {
+            None => self.clone(),
+            Some(shape) => self.by_shape(&Arc::new(Shape { bare: true, ..Shape::clone(shape) })),
+        }
+    }
+
     /// The same by another shape.
     #[must_use]
     pub fn by_shape(&self, other: &Arc<Shape>) -> Self {

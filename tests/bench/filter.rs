@@ -29,7 +29,7 @@ pub fn bench(c: &mut Criterion) {
         open: Vec::new(),
         rows_max: None,
     };
-    let single = ResponsePlan::Object { at: PathPattern::default(), shape, subject: Subject::Answer };
+    let single = ResponsePlan::Object { at: PathPattern::default(), shape, subject: Subject::Answer, open: Vec::new() };
     for (name, body, plan) in [("list_60k", list, rows), ("object_2k", object, single)] {
         let by_value = cut_value(&body);
         assert_eq!(by_value, serde_json::from_slice::<Value>(&cut(&body, &plan, &cutters)).unwrap(), "all cut alike");
@@ -154,6 +154,7 @@ fn shape() -> Shape {
         needs: Vec::new(),
         also: Vec::new(),
         fields: fields.into_iter().map(field).collect(),
+        bare: false,
         lets_unmapped_pass: false,
     }
 }

@@ -10,6 +10,8 @@ mod bench;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;
@@ -65,6 +67,8 @@ mod policy;
 mod process;
 #[cfg(test)]
 mod prove;
+#[cfg(test)]
+mod queries;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(super) fn derive(graphql: &Graphql, root: &Children) -> Result<Derived, Quer
     let shape = Arc::new(shape);
     deriver.shapes.insert(shape.name, Arc::clone(&shape));
     let response = match &field.answers {
-        Answers::Object { subject, .. } => ResponsePlan::Object { at: PathPattern(at), shape, subject: *subject },
+        Answers::Object { subject, .. } => ResponsePlan::Object { at: PathPattern(at), shape, subject: *subject, open: Vec::new() },
         Answers::Rows { rows_max, .. } => ResponsePlan::Rows { rows: PathPattern(at), shape, counts, open, rows_max: *rows_max },
     };
     let Deriver { shapes, slots, names, unmapped, .. } = deriver;
@@ -485,6 +485,7 @@ fn empty(name: ShapeName, source: &Shape) -> Shape {
         needs: source.needs.clone(),
         also: Vec::new(),
         fields: Vec::new(),
+        bare: false,
         lets_unmapped_pass: false,
     }
 }

@@ -70,6 +70,7 @@ fn shape(name: &str, customer: &str, open: &[&str], fields: &[(&str, &str)]) -> 
         hidden: Vec::new(),
         needs: Vec::new(),
         also: Vec::new(),
+        bare: false,
         lets_unmapped_pass: false,
         fields: fields.iter().map(|(at, text)| Field { path: path(at), rule: rule(text) }).collect(),
     }

@@ -163,7 +163,8 @@ impl World {
     async fn cut(&self, number: usize) -> Result<Cut, CutError> {
         let step = &STEPS[number - 1];
         let Act::Ask { method, target, .. } = &step.act else { panic!("step {number} is no request") };
-        let found = self.find(method, target);
+        let mut found = self.find(method, target);
+        found.judge_query().unwrap();
         let body = self.fetch(&found).await;
         let limits = Limits { body_bytes_max: 1 << 20, depth_max: 64 };
         let mut asked = Asked { world: self, step, found: &found, known: crosswalk() };

@@ -127,7 +127,12 @@ fn the_subject_of_the_request_counts_only_where_that_is_written() {
     let body = r#"{"Name":"A"}"#;
     let mut judge = customers(&[("c1", "identity+")]).requested("c1");
     assert_eq!(outcome(run(body, &object_plan(&silent), &[], &mut judge)), "subject absent");
-    let by_request = |shape: &Shape| ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Request };
+    let by_request = |shape: &Shape| ResponsePlan::Object {
+        at: PathPattern::default(),
+        shape: Arc::new(shape.clone()),
+        subject: Subject::Request,
+        open: Vec::new(),
+    };
     assert_eq!(outcome(run(body, &by_request(&silent), &[], &mut judge)), body);
     assert_eq!(outcome(run(body, &by_request(&silent), &[], &mut customers(&[("c1", "identity+")]))), "subject absent");
     assert_eq!(outcome(run(body, &by_request(&contact()), &[], &mut judge)), body);
@@ -220,7 +225,7 @@ fn all_of_several_customers_must_permit() {
 
 #[test]
 fn an_object_inside_an_answer_is_found_and_nothing_beside_it_goes_out() {
-    let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer };
+    let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer, open: Vec::new() };
     let cut = |body: &str| outcome(run(body, &plan, &[], &mut customers(&[("c1", "identity+")])));
     assert_eq!(cut(r#"{"jsonrpc":"2.0","result":{"Id":"c1","Name":"A","x":1},"y":{"Name":"B"}}"#), r#"{"result":{"Id":"c1","Name":"A"}}"#);
     for bad in ["{}", r#"{"result":null}"#, r#"{"result":[{"Id":"c1","Name":"A"}]}"#, r#"{"result":"x"}"#, "[]", "7", "null"] {

@@ -67,6 +67,7 @@ fn shape(name: &str, customer: &[&str], open: &[&str], fields: &[(&str, &str)]) 
         needs: Vec::new(),
         also: Vec::new(),
         fields: fields.iter().map(|(p, r)| Field { path: path(p), rule: rule(r) }).collect(),
+        bare: false,
         lets_unmapped_pass: false,
     }
 }
@@ -154,7 +155,7 @@ fn cutters(plan: &ResponsePlan, others: &[&Shape]) -> Cutters {
 }
 
 fn object_plan(shape: &Shape) -> ResponsePlan {
-    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer }
+    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer, open: Vec::new() }
 }
 
 fn rows_plan(rows: &str, shape: &Shape, counts: &[(&str, CountRule)], open: &[&str]) -> ResponsePlan {

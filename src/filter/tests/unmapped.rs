@@ -73,3 +73,19 @@ fn rows_are_told_apart_and_what_stands_beside_them_is_withheld() {
     let cut = run(r#"{"rows":[{"Id":"c1","Name":"A","X":1}]}"#, &rows_plan("rows[]", &needs, &[], &[]), &[&owner()], &mut judge).unwrap();
     assert!(!cut.report.unenforced);
 }
+
+#[test]
+fn an_id_that_was_not_asked_for_does_not_pass_as_unmapped() {
+    let all = "identity+ contact+ behaviour+";
+    let mut judge = customers(&[("c1", all)]).requested("c1");
+    let by_answer = object_plan(&contact()).bare();
+    let cut = run(r#"{"Id":"c1","Name":"A","X":1}"#, &by_answer, &[&owner()], &mut judge);
+    assert_eq!(outcome(cut), r#"{"Name":"A","X":1}"#);
+    // Whatever stands there, where the request says whose the object is.
+    let plan = ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(contact()), subject: Subject::Request, open: Vec::new() };
+    for id in ["\"c1\"", "null", "{}", "[]", r#"{"a":"b"}"#, r#"["c1"]"#] {
+        let body = format!(r#"{{"Id":{id},"Name":"A","X":1}}"#);
+        let (with, without) = (run(&body, &plan, &[&owner()], &mut judge), run(&body, &plan.bare(), &[&owner()], &mut judge));
+        assert_eq!((outcome(with), outcome(without)), (body, r#"{"Name":"A","X":1}"#.to_owned()));
+    }
+}

@@ -113,7 +113,7 @@ impl<'w, 't> Walk<'w, 't> {
         let path = || speaking.map_or_else(|| self.trail.render(), shown);
         match speaking.map(|p| p.rule) {
             // A link is the gateway's: the upstream has no use for it.
-            Some(Rule::Embed(_) | Rule::Link) => {
+            Some(Rule::Embed(_) | Rule::Link | Rule::Unasked) => {
                 let path = path();
                 self.forbidden.insert(path);
             }
@@ -174,7 +174,7 @@ impl<'w, 't> Walk<'w, 't> {
         for pattern in below(here.alive, here.depth).into_iter().filter(|p| !is_judged(p)) {
             match pattern.rule {
                 Rule::Category { category, .. } if self.verdicts.release(category) == Release::Full => self.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unmapped | Rule::Hidden => {
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => {
                     self.forbidden.insert(shown(pattern));
                 }
                 Rule::Open => {
@@ -192,7 +192,7 @@ impl<'w, 't> Walk<'w, 't> {
     pub(super) fn replaces(&mut self, here: &Here<'_, '_>) {
         let lost = below(here.alive, here.depth).into_iter().filter(|pattern| match pattern.rule {
             Rule::Category { category, .. } => self.verdicts.release(category) != Release::Full,
-            Rule::Embed(_) | Rule::Link | Rule::Unmapped | Rule::Hidden => true,
+            Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => true,
             Rule::Open => false,
         });
         self.masked.extend(lost.map(shown));

@@ -51,6 +51,7 @@ fn shape(name: &str, open: &[&str], fields: &[(&str, &str)]) -> Arc<Shape> {
         hidden: Vec::new(),
         needs: Vec::new(),
         also: Vec::new(),
+        bare: false,
         lets_unmapped_pass: false,
         fields: fields.iter().map(|(at, text)| Field { path: path(at), rule: rule(text) }).collect(),
     })
@@ -412,6 +413,10 @@ fn found(graphql: &Graphql) -> Found {
         request: None,
         search: None,
         response: ResponsePlan::Empty,
+        bare: None,
+        dialect: crate::catalog::Dialect::Plain,
+        when: None,
+        reading: None,
         error: None,
         cache: None,
         graphql: Some(Arc::new(graphql.clone())),
