@@ -79,7 +79,8 @@ impl Cutters {
 
     /// Takes up what a reader learnt. Names that may be data stay with it.
     pub(super) fn learn(&self, learnt: &Habits) {
-        let news = |(place, habit): (usize, &Option<Arc<Habit>>)| habit.as_ref().filter(|habit| habit.is_of_names()).map(|habit| (place, Arc::clone(habit)));
+        let news =
+            |(place, habit): (usize, &Option<Arc<Habit>>)| habit.as_ref().filter(|habit| habit.is_of_names()).map(|habit| (place, Arc::clone(habit)));
         let known = self.habits.load();
         let lessons = |place: usize| known.get(place).and_then(Option::as_ref).map_or(0, |habit| habit.lessons());
         let news: Vec<_> = learnt.iter().enumerate().filter_map(news).filter(|(place, habit)| habit.lessons() > lessons(*place)).collect();
@@ -389,7 +390,14 @@ type Located<'t> = (usize, &'t Node);
 
 impl<'c, 't> Cutter<'_, 'c, 't> {
     /// Writes what may go out of an object; nothing unless it is released.
-    pub(super) fn object(&mut self, value: Value<'t>, shape: &'c Compiled, whose: &Whose, prefix: Option<&Arc<str>>, out: &mut Out<'_, '_>) -> Outcome {
+    pub(super) fn object(
+        &mut self,
+        value: Value<'t>,
+        shape: &'c Compiled,
+        whose: &Whose,
+        prefix: Option<&Arc<str>>,
+        out: &mut Out<'_, '_>,
+    ) -> Outcome {
         let judged = match self.subject(value, shape, whose) {
             Ok(judged) => judged,
             Err(outcome) => return outcome,
@@ -442,7 +450,9 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
             Several::All => shape.shape.customer.as_slice(),
         };
         let named = match (main, shape.shape.ids) {
-            ([path], Some(space)) if !path.0.contains(&Step::Items) => single_id(value, &path.0).map(|id| Judgement::One(self.judge.judge(space, &id))),
+            ([path], Some(space)) if !path.0.contains(&Step::Items) => {
+                single_id(value, &path.0).map(|id| Judgement::One(self.judge.judge(space, &id)))
+            }
             (paths, Some(space)) => all_ids(value, paths).map(|ids| {
                 let judged: Vec<Judged> = unique(ids).iter().map(|id| self.judge.judge(space, id)).collect();
                 judged.into()

@@ -138,8 +138,15 @@ impl Reader {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 pub(super) fn no_byte_order_mark(body: &[u8]) -> Result<(), Unreadable> {
-    if body.starts_with(b"\xef\xbb\xbf") { Err(Unreadable::ByteOrderMark) } else { Ok(()) }
+    if body.starts_with(BYTE_ORDER_MARK) { Err(Unreadable::ByteOrderMark) } else { Ok(()) }
+}
+
+/// Whether these first bytes could become one.
+pub(super) fn begins_byte_order_mark(bytes: &[u8]) -> bool {
+    BYTE_ORDER_MARK.starts_with(bytes)
 }
 
 /// Where white space that begins at `at` ends.
@@ -660,7 +667,11 @@ impl Habit {
         let rest = bytes.get(at..)?;
         let head = u128::from_le_bytes(*rest.first_chunk::<16>()?);
         let step = self.steps.get(from)?;
-        if (step.head ^ head) & step.mask == 0 && (step.bytes <= 16 || self.ends_so(step, rest)) { Some((from, step)) } else { self.later(from + 1, head, rest) }
+        if (step.head ^ head) & step.mask == 0 && (step.bytes <= 16 || self.ends_so(step, rest)) {
+            Some((from, step))
+        } else {
+            self.later(from + 1, head, rest)
+        }
     }
 
     #[inline(never)]
@@ -674,7 +685,8 @@ impl Habit {
         let (here, _) = rest.as_chunks::<8>();
         let here = here.get(2..).unwrap_or_default();
         let equal = |word: &u64, here: &[u8; 8], mask: u64| (word ^ u64::from_le_bytes(*here)) & mask == 0;
-        here.get(words.len()).is_some_and(|here| equal(last, here, step.last_mask)) && words.iter().zip(here).all(|(word, here)| equal(word, here, u64::MAX))
+        here.get(words.len()).is_some_and(|here| equal(last, here, step.last_mask))
+            && words.iter().zip(here).all(|(word, here)| equal(word, here, u64::MAX))
     }
 }
 

@@ -133,7 +133,8 @@ const FEW_GROUPS: usize = 4;
 impl Groups {
     fn number(&mut self, released: bool, verdicts: &Arc<Verdicts>, groups: &mut Vec<Group>) -> usize {
         if groups.len() < FEW_GROUPS {
-            let known = groups.iter().position(|group| group.released == released && (Arc::ptr_eq(&group.verdicts, verdicts) || group.verdicts == *verdicts));
+            let known =
+                groups.iter().position(|group| group.released == released && (Arc::ptr_eq(&group.verdicts, verdicts) || group.verdicts == *verdicts));
             return known.unwrap_or_else(|| push(released, verdicts, groups));
         }
         if self.by_content.is_empty() {

@@ -86,14 +86,10 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         let has_run_out = routed.snapshot.has_run_out(shared.clock.now());
         return Err(of(if has_run_out { Code::PolicyStale } else { Code::UpstreamUnavailable }.into()));
     }
-    let ending = Ending {
-        shared: Arc::clone(shared),
-        of: head.index(),
-        status: unfiltered.status.as_u16(),
-        rows: AtomicU64::new(0),
-        started: call.started,
-    };
-    let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };
+    let ending =
+        Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
+    let footing =
+        Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };
     shared.metrics.decided("permit");
     let answer_head = Head {
         status: unfiltered.status,

@@ -170,7 +170,13 @@ async fn release(
 
 /// Takes one use of each grant, durably; `false` when one has none left or is gone, so that there is to be decided anew. What was
 /// taken stays taken, whether or not the answer then goes out.
-pub(super) async fn reserve(shared: &Arc<Shared>, routed: &Routed, head: &Recorded, basis: &mut Basis, uses: &BTreeSet<EventId>) -> Result<bool, Halt> {
+pub(super) async fn reserve(
+    shared: &Arc<Shared>,
+    routed: &Routed,
+    head: &Recorded,
+    basis: &mut Basis,
+    uses: &BTreeSet<EventId>,
+) -> Result<bool, Halt> {
     let (ledger, events) = (Arc::clone(&shared.ledger), uses.iter().copied().collect::<Vec<_>>());
     let unavailable = || Halt::refuse_of(&routed.facts, head, Code::ConsentUnavailable, Vec::new());
     match tokio::task::spawn_blocking(move || ledger.reserve_uses(&events)).await {

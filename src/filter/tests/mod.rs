@@ -1,10 +1,15 @@
 //! Tests of the cutter: a small language for shapes, verdicts and bodies, shared by the tables below.
 
+mod agree;
 mod answers;
+mod case;
 mod corpus;
 mod fixtures;
+mod hostile;
 mod reference;
 mod rows;
+mod streams;
+mod tree;
 mod writes;
 
 use std::collections::BTreeMap;
