@@ -377,7 +377,7 @@ impl Writer<'_> {
                 self.out.push(COUNT);
                 self.out.push('}');
             }
-            6 => self.out.push_str(&format!("[1,{COUNT}]")),
+            6 => self.out.extend(["[1,".to_owned(), COUNT.to_string(), "]".to_owned()]),
             _ => self.value(1),
         }
     }
@@ -392,10 +392,10 @@ impl Writer<'_> {
     fn name(&mut self, name: &str) {
         self.out.push('"');
         match self.choices.byte() {
-            251 => name.chars().for_each(|c| self.out.push_str(&format!("\\u{:04x}", u32::from(c)))),
+            251 => self.out.extend(name.chars().map(|c| format!("\\u{:04x}", u32::from(c)))),
             252.. => {
                 let mut chars = name.chars();
-                chars.next().into_iter().for_each(|c| self.out.push_str(&format!("\\u{:04X}", u32::from(c))));
+                self.out.extend(chars.next().map(|c| format!("\\u{:04X}", u32::from(c))));
                 self.out.push_str(chars.as_str());
             }
             _ => self.out.push_str(name),
@@ -442,7 +442,7 @@ impl Writer<'_> {
         let spelt = match kind {
             0..=180 => canary,
             181..=195 => format!("{canary} and more than the bytes that are looked at in one go"),
-            196..=205 => format!("\\u0043{}", &canary[1..]),
+            196..=205 => format!("\\u0078{canary}"),
             206..=215 => format!("{canary}\\\"\\\\"),
             216..=225 => format!("ö{canary}\u{1f600}"),
             226..=235 => format!("{canary}\\ud83d\\ude00"),
@@ -450,7 +450,7 @@ impl Writer<'_> {
             241 => format!("{canary}\\ud83d"),
             _ => format!("{canary}/\\/\\n"),
         };
-        self.out.push_str(&format!("\"{spelt}\""));
+        self.out.extend(["\"", &spelt, "\""]);
     }
 
     /// An array of anything.
@@ -546,5 +546,5 @@ impl Writer<'_> {
 
 /// A text that stands nowhere else: the one of this number.
 pub(crate) fn canary(number: usize) -> String {
-    format!("Canary{:05}q", number * 7919 % 99_991)
+    format!("canary{:05}q", number * 7919 % 99_991)
 }

@@ -141,7 +141,7 @@ fn all() -> Vec<Hostile> {
                     .map(|place| ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o"][i / 15_usize.pow(place) % 15])
                     .collect::<String>()
             };
-            format!(r#"[{{"id":1,"name":"N",{}}}]"#, many(n, |i| format!("\"{}\":[{i}]", name(i))))
+            format!(r#"[{{"id":1,"name":"N",{}}}]"#, many(n, |i| format!("\"x{}\":[{i}]", name(i))))
         }),
         hostile("empty lists in lists", 20_000, rows_plan("a[][]", &person(), &[], &[]), |n| {
             format!(r#"{{"a":[{}]}}"#, many(n, |_| "[]".to_owned()))
