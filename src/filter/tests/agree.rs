@@ -41,6 +41,14 @@ pub(crate) fn check(data: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether something of the case goes out.
+#[cfg(test)]
+pub(crate) fn releases(data: &[u8]) -> bool {
+    let case = Case::new(data);
+    let released = |body: &Vec<u8>| whole(&case, &Bytes::copy_from_slice(body), &Cutters::new(&case.shapes)).is_ok_and(|cut| cut.report.rows > 0);
+    case.bodies.iter().any(released)
+}
+
 /// What serde_json and this reader say to any bytes.
 pub(crate) fn check_reader(data: &[u8]) -> Result<(), String> {
     let limits = Limits { body_bytes_max: 1 << 20, depth_max: 100 };
