@@ -18,7 +18,7 @@ use super::json::{Kind, Sender, Unreadable, unescape};
 use super::object::{Cutter, Cutters, Known, Outcome, Whose};
 use super::out::Out;
 use super::path::{At, Pattern, Place, Trail, Trodden, through};
-use super::reader::{Everything, Habits, Reader, Stop, no_byte_order_mark, space};
+use super::reader::{Everything, Habits, Reader, Stop, begins_byte_order_mark, no_byte_order_mark, space};
 use super::records;
 use super::report::Notes;
 use super::{Filtered, Judge, Limits, Report};
@@ -28,6 +28,10 @@ use crate::model::{Category, CountRule, Framing, PathPattern, ResponsePlan, Step
 const PART_BYTES: usize = 256 * 1024;
 const PART_ROWS: usize = 8_192;
 const PART_SOURCE_BYTES: usize = 1024 * 1024;
+
+/// A unit that has so many bytes and no end is read again only when an eighth more of it has come: however small the pieces are in
+/// which it comes, it is read some ten times at most.
+const SMALL_UNIT_BYTES: usize = 4 * 1024;
 
 /// Names of one object around the rows, in bytes at most: they are remembered to find equal ones.
 const NAMES_BYTES_MAX: usize = 64 * 1024;
@@ -57,6 +61,7 @@ pub struct Flow<P, C> {
     notes: Notes,
     out: Vec<u8>,
     held: Vec<Held>,
+    held_bytes: usize,
     totals: Totals,
     rows: Counted,
     /// Rows of the parts taken.
@@ -172,6 +177,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             notes: Notes::default(),
             out: Vec::new(),
             held: Vec::new(),
+            held_bytes: 0,
             totals: Totals::default(),
             rows: Counted::default(),
             told: Counted::default(),
@@ -206,6 +212,11 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         self.wants = 0;
         if self.offset == 0 {
             no_byte_order_mark(bytes)?;
+            // Less than all of one may have come.
+            if !is_last && begins_byte_order_mark(bytes) {
+                self.wants = bytes.len() + 1;
+                return Ok(0);
+            }
         }
         while !self.is_full(at) {
             if self.out.len() > self.limits.body_bytes_max.max(2 * PART_BYTES) {
@@ -242,7 +253,9 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     fn is_full(&self, fed: usize) -> bool {
         let rows = self.rows.seen - self.told.seen;
+        // After the end nothing but white space may come, which is to be seen before what there is goes out.
         !self.is_one_part
+            && self.expects != Expects::End
             && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.offset - self.taken + fed >= PART_SOURCE_BYTES)
             && self.can_part()
     }
@@ -590,12 +603,22 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     fn leave(&mut self, end: usize) -> Moved {
         if let Some(frame) = self.frames.pop() {
-            if frame.kept {
-                self.out.push(if frame.kind == Kind::Object { b'}' } else { b']' });
-            } else {
-                self.held.truncate(frame.mark.1);
+            let (opens, closes) = if frame.kind == Kind::Object { (b'{', b'}') } else { (b'[', b']') };
+            // There always is a body.
+            let is_all = self.frames.is_empty();
+            if !frame.kept {
+                self.out.truncate(frame.mark.0);
+                let dropped = self.held.split_off(frame.mark.1.min(self.held.len()));
+                self.held_bytes -= dropped.iter().map(|held| held.value.len()).sum::<usize>();
+                self.removed |= !dropped.is_empty();
             }
-            self.step_over(frame.kept, frame.mark.0);
+            if !frame.kept && is_all {
+                self.out.push(opens);
+            }
+            if frame.kept || is_all {
+                self.out.push(closes);
+            }
+            self.step_over(frame.kept || is_all, frame.mark.0);
         }
         Moved::To(end)
     }
@@ -663,8 +686,8 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     /// Keeps a member back until it is known how many rows there are.
     fn hold(&mut self, value: &[u8], name: Named<'_>, known: Held) -> Result<(), CutError> {
-        let held: usize = self.held.iter().map(|held| held.value.len()).sum();
-        if held + value.len() > PART_BYTES {
+        self.held_bytes += value.len();
+        if self.held_bytes > PART_BYTES {
             return Err(Unreadable::TooLarge { max: PART_BYTES }.into());
         }
         self.held.push(Held {
@@ -680,9 +703,14 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     /// Puts in what was kept back; with `None` its counts are left out.
     fn settle(&mut self, count: Option<usize>) {
+        if self.held.is_empty() {
+            return;
+        }
         let outline = Arc::clone(&self.outline);
-        // What stands later is put in first, so that the places before it stay where they are.
-        for held in std::mem::take(&mut self.held).into_iter().rev() {
+        let (around, mut from) = (std::mem::take(&mut self.out), 0);
+        self.out.reserve(around.len() + self.held_bytes);
+        self.held_bytes = 0;
+        for held in std::mem::take(&mut self.held) {
             let patterns = alive_of(&outline, &held.alive);
             // It was read before.
             if self.reader.value(&held.value, 0, true, 0, At::default(), &Everything).is_err() {
@@ -699,9 +727,12 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             if kept {
                 let member = format!("{}:{text}", held.raw_name);
                 let member = if held.follows { format!(",{member}") } else { format!("{member},") };
-                self.out.splice(held.at..held.at, member.into_bytes());
+                self.out.extend_from_slice(around.get(from..held.at).unwrap_or_default());
+                self.out.extend_from_slice(member.as_bytes());
+                from = held.at;
             }
         }
+        self.out.extend_from_slice(around.get(from..).unwrap_or_default());
     }
 
     fn rows_max(&self) -> usize {
@@ -802,8 +833,8 @@ fn base(plan: &ResponsePlan) -> PathPattern {
 const fn enough(bytes: usize) -> usize {
     bytes
         + match bytes {
-            0..4_096 => 1,
-            4_096..PART_BYTES => bytes / 16,
+            0..SMALL_UNIT_BYTES => 1,
+            SMALL_UNIT_BYTES..PART_BYTES => bytes / 16,
             _ => bytes / 2,
         }
 }
@@ -819,7 +850,7 @@ fn place(name: Option<&String>) -> Place<'_> {
 /// Whether an empty array at this depth stands where lists could have been: `groups[].rows[]` with `{"groups": []}`.
 fn leads_to_lists(rows: &[Step], depth: usize) -> bool {
     let list = rows.strip_suffix(&[Step::Items]).unwrap_or(rows);
-    list.iter().position(|step| *step == Step::Items) == Some(depth)
+    list.get(depth) == Some(&Step::Items)
 }
 
 fn short(stop: Stop, from: usize) -> Result<Moved, CutError> {

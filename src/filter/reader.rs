@@ -138,8 +138,15 @@ impl Reader {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 pub(super) fn no_byte_order_mark(body: &[u8]) -> Result<(), Unreadable> {
-    if body.starts_with(b"\xef\xbb\xbf") { Err(Unreadable::ByteOrderMark) } else { Ok(()) }
+    if body.starts_with(BYTE_ORDER_MARK) { Err(Unreadable::ByteOrderMark) } else { Ok(()) }
+}
+
+/// Whether these first bytes could become one.
+pub(super) fn begins_byte_order_mark(bytes: &[u8]) -> bool {
+    BYTE_ORDER_MARK.starts_with(bytes)
 }
 
 /// Where white space that begins at `at` ends.

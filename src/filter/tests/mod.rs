@@ -1,13 +1,18 @@
 //! Tests of the cutter: a small language for shapes, verdicts and bodies, shared by the tables below.
 
+mod agree;
 mod answers;
+mod case;
 mod corpus;
 mod fixtures;
 mod forms;
+mod hostile;
 mod multipart;
 mod patches;
 mod reference;
 mod rows;
+mod streams;
+mod tree;
 mod unmapped;
 mod writes;
 

@@ -229,3 +229,30 @@ fn links_become_the_gateways_or_are_cut() {
     assert_eq!(cut(r#"{"rows":[{"id":"2","name":"Ada","_url":"https://crm/people/2"}]}"#), r#"{"rows":[]}"#);
     assert_eq!(cut(r#"{"rows":[{"id":"1","_url":"https://crm/people/1"}]}"#), r#"{"rows":[]}"#);
 }
+
+#[test]
+fn an_answer_of_which_nothing_is_left_is_still_an_answer() {
+    let counts = [("groups[].n", CountRule::Rows)];
+    let cut = |rows: &str, counts: &[(&str, CountRule)], body: &str| outcome(run(body, &rows_plan(rows, &row(), counts, &[]), &[], &mut judge()));
+    assert_eq!(cut("groups[].rows[]", &counts, r#"{"groups":[]}"#), "{}");
+    assert_eq!(cut("groups[].rows[]", &[("groups[].n", CountRule::Remove)], r#"{"groups":[]}"#), "{}");
+    assert_eq!(cut("[1].groups[].rows[]", &[("[1].groups[].n", CountRule::Rows)], r#"[{"a":1},{"groups":[]}]"#), "[]");
+    assert_eq!(cut("a[].b[].rows[]", &[], r#"{"a":[{"b":[]}]}"#), r#"{"a":[{"b":[]}]}"#, "there could have been lists");
+}
+
+#[test]
+fn an_id_at_some_position_is_of_the_category_that_stands_there() {
+    let copied = |several| Shape {
+        several,
+        ..shape("copied", &["id", "cc[].id"], &[], &[("name", "identity"), ("cc[0].**", "contact"), ("cc[].name", "identity")])
+    };
+    let body = r#"[{"id":1,"name":"A","cc":[{"id":"2","name":"B"},{"id":"1","name":"C"}]}]"#;
+    let mut judge = customers(&[("1", "identity+ contact+"), ("2", "identity+ contact-")]);
+    // The id of the first is `contact`; where those of the others belong the shape does not say.
+    for (several, expected) in [
+        (Several::All, r#"[{"id":1,"name":"A","cc":[{"name":"B"},{"name":"C"}]}]"#),
+        (Several::Each, r#"[{"id":1,"name":"A","cc":[{"name":"B"},{"name":"C"}]}]"#),
+    ] {
+        assert_eq!(outcome(run(body, &rows_plan("[]", &copied(several), &[], &[]), &[], &mut judge)), expected, "{several:?}");
+    }
+}
