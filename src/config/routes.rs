@@ -135,10 +135,9 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
             place.error_help(format!("`{member}` is no member of shape `{}`: every write would be refused", plan.shape.name), "add it to `open`");
         }
     }
-    if let (Some(place), Some(plan)) = (when_place, written(&request)) {
-        if plan.types.iter().any(|known| known.kind != BodyKind::Json) {
-            place.error_help("the member that tells routes apart is looked for in JSON", "leave forms out of `types`, or remove `when`");
-        }
+    let is_other = |plan: &RequestPlan| plan.types.iter().any(|known| known.kind != BodyKind::Json);
+    if let Some(place) = when_place.filter(|_| written(&request).is_some_and(is_other)) {
+        place.error_help("the member that tells routes apart is looked for in JSON", "leave forms out of `types`, or remove `when`");
     }
     if let (Some(place), Some(Some(error)), Some(customer)) = (response_place, &error, &customer) {
         error_subject(place, error, customer, lookup.is_some());

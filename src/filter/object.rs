@@ -251,11 +251,14 @@ enum Deed {
     Embedded,
 }
 
+/// What is done at each place of the shape that begins there, with what no path maps or without, by these verdicts.
+type Worked = (At, bool, Arc<Verdicts>, Arc<[Act]>);
+
 /// What was worked out for the verdicts seen last: most rows share theirs with others.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The verdicts are held, so that no others can come to stand at their address.
-    acts: Vec<(At, bool, Arc<Verdicts>, Arc<[Act]>)>,
+    acts: Vec<Worked>,
     turn: usize,
 }
 
@@ -263,8 +266,7 @@ impl Known {
     const MAX: usize = 32;
 
     fn acts(&mut self, shape: &Compiled, ways: &Ways, verdicts: &Arc<Verdicts>, passes: bool) -> Arc<[Act]> {
-        let is_known =
-            |(root, did_pass, known, _): &&(At, bool, Arc<Verdicts>, _)| *root == shape.root() && *did_pass == passes && Arc::ptr_eq(known, verdicts);
+        let is_known = |(root, did_pass, known, _): &&Worked| *root == shape.root() && *did_pass == passes && Arc::ptr_eq(known, verdicts);
         let found = self.acts.iter().find(is_known);
         if let Some((.., acts)) = found {
             return Arc::clone(acts);
