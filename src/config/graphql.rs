@@ -282,7 +282,7 @@ fn arguments(
             }
             (false, _) => Some(types.get(of)),
         };
-        let Some(rules) = params::read(*value, Spoken { shape, shapes: shapes, dialect: Dialect::Plain }) else { continue };
+        let Some(rules) = params::read(*value, Spoken { shape, shapes, dialect: Dialect::Plain }) else { continue };
         match rules.iter().find_map(|rule| schema.argument(of, field, &rule.name).err()) {
             Some(problem) => refuse(problem),
             None => {
