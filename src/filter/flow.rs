@@ -29,8 +29,8 @@ const PART_BYTES: usize = 256 * 1024;
 const PART_ROWS: usize = 8_192;
 const PART_SOURCE_BYTES: usize = 1024 * 1024;
 
-/// A unit that has so many bytes and no end is read again only when an eighth more of it has come: however small the pieces are in
-/// which it comes, it is read some ten times at most.
+/// A unit that has so many bytes and no end is read again only when a sixteenth more of it has come, and a longer one than a part
+/// when half as much again has: however small the pieces are in which it comes, the work stays in proportion to its length.
 const SMALL_UNIT_BYTES: usize = 4 * 1024;
 
 /// Names of one object around the rows, in bytes at most: they are remembered to find equal ones.
