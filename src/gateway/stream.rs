@@ -101,9 +101,6 @@ async fn go_on(mut place: Place, call: Authenticated, mut source: Source, to_cli
 /// The next part that may go out.
 async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> Result<Next, Halt> {
     source.wait(place).await?;
-    if call.principal.has_run_out(place.shared.clock.now()) {
-        return Err(place.refuse(Code::TokenInvalid, Vec::new()));
-    }
     let mut taken = Taken::default();
     for _ in 0..ATTEMPTS_MAX {
         if !place.decides() {
@@ -114,6 +111,10 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
         place.routed.asked.now = place.shared.clock.now();
         let mut flow = place.flow();
         let piece = place.next(&mut flow, source, Some(GATHER)).await?;
+        // It may have waited long for the end of a record.
+        if call.principal.has_run_out(place.shared.clock.now()) {
+            return Err(place.refuse(Code::TokenInvalid, Vec::new()));
+        }
         if !place.holds(&piece.basis) {
             // It waited for the end of a record, and something changed meanwhile.
             source.again();

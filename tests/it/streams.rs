@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use consentry::clock::SystemClock;
 use http::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -150,5 +151,39 @@ async fn a_stream_that_cannot_be_read_breaks_off() {
         world.upstream.on("GET /changes", plan);
         world.client("crm").get("/events/changes").purpose(OUTREACH).await.refused(502, "upstream-unreadable");
     }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_runs_out_ends_the_stream_even_in_the_middle_of_a_record() {
+    /// How far the issuer's clock may be off.
+    const LEEWAY: i64 = 30;
+    let world = ready().await;
+    let gate = Gate::closed();
+    let waits = gate.clone();
+    let (plan, _) = Plan::streamed(move |out| {
+        let gate = waits.clone();
+        async move {
+            let next = record("0058", 2);
+            out.say(format!("{}\n{}", record("0031", 1), &next[..9])).await;
+            gate.pass().await;
+            out.say(format!("{}\n", &next[9..])).await;
+        }
+    });
+    world.upstream.on("GET /changes", plan.typed("application/x-ndjson"));
+    let clock = SystemClock::shared();
+    let runs_out = clock.now() + Duration::from_secs(3);
+    let token = world.token("crm", &json!({ "exp": runs_out.as_second() - LEEWAY }));
+    let mut answer = world.client("crm").token(token).get("/events/changes").purpose(OUTREACH).begin().await;
+    assert_eq!(200, answer.status().as_u16());
+    let (first, mut text) = (format!("{}\n", record("0031", 1)), String::new());
+    assert!(read(&mut answer, &mut text, first.len()).await);
+    gate.arrived().await;
+    while clock.now() < runs_out {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    gate.release();
+    assert!(!read(&mut answer, &mut text, usize::MAX).await, "{text}");
+    assert_eq!(first, text);
     world.finish().await;
 }
