@@ -359,13 +359,12 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     /// Goes on by one record of a stream.
     fn record(&mut self, feed: &mut Feed<'_, '_>, at: usize) -> Result<Moved, CutError> {
-        let ResponsePlan::Stream { framing, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
-        let framing = framing.clone();
         if at == feed.bytes.len() && feed.is_last {
             self.expects = Expects::End;
             return Ok(Moved::To(at));
         }
-        let found = match &framing {
+        let ResponsePlan::Stream { framing, .. } = &*self.plan else { return Err(Unreadable::TopLevel.into()) };
+        let found = match framing {
             Framing::Ndjson => records::line(feed.bytes, at, feed.is_last),
             Framing::Events { .. } => records::event(feed.bytes, at, feed.is_last)?,
         };
@@ -373,6 +372,10 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             records::Found::Record(record, end) => (record, end),
             records::Found::Nothing(end) => return Ok(Moved::To(end)),
             records::Found::Short => return Ok(Moved::Short(at)),
+        };
+        let (is_unknown, with_ids) = match framing {
+            Framing::Ndjson => (false, None),
+            Framing::Events { names, with_ids } => (record.event.is_some_and(|name| !names.iter().any(|known| known == name)), Some(*with_ids)),
         };
         let json = record.json.bytes();
         let start = space(json, 0);
@@ -386,21 +389,20 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         }
         let mark = self.out.len();
         self.rows.seen += 1;
-        let outcome = match (&framing, record.event) {
-            (Framing::Events { names, .. }, Some(name)) if !names.iter().any(|known| known == name) => {
-                self.notes.drift(|| "event".to_owned());
-                Outcome::Refused
-            }
-            _ => self.cut(&mut whole, start, &Whose::Named)?,
+        let outcome = if is_unknown {
+            self.notes.drift(|| "event".to_owned());
+            Outcome::Refused
+        } else {
+            self.cut(&mut whole, start, &Whose::Named)?
         };
         if self.found.error {
             return Err(self.refused());
         }
         if outcome == Outcome::Released {
             self.rows.released += 1;
-            match framing {
-                Framing::Ndjson => self.out.push(b'\n'),
-                Framing::Events { with_ids, .. } => {
+            match with_ids {
+                None => self.out.push(b'\n'),
+                Some(with_ids) => {
                     let data = self.out.split_off(mark);
                     let id = record.id.filter(|id| with_ids && records::is_plain_id(id));
                     records::write_event(record.event, id, record.retry, &data, &mut self.out);

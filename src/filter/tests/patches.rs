@@ -14,8 +14,8 @@ fn record() -> Shape {
         ("phone", "contact last4"),
         ("fax", "contact last4"),
         ("home.**", "contact"),
-        ("work.**", "contact"),
-        ("work.secret", "health"),
+        ("office.**", "contact"),
+        ("office.secret", "health"),
         ("address.city", "contact"),
         ("address.zip", "identity"),
         ("tags[]", "case"),
@@ -81,7 +81,7 @@ fn what_is_added_or_replaced_is_judged_by_its_place() {
     CONTACT.check(r#"{"op":"replace","path":"/email","value":{"a":1}}"#, "403 email");
     CONTACT.check(r#"{"op":"add","path":"/email/0","value":"x"}"#, "403 email.0");
     CONTACT.check(r#"{"op":"add","path":"/home/a~1b/~0c","value":"x"}"#, "=");
-    CONTACT.check(r#"{"op":"add","path":"/work/secret","value":"x"}"#, "403 work.secret");
+    CONTACT.check(r#"{"op":"add","path":"/office/secret","value":"x"}"#, "403 office.secret");
     CONTACT.check(r#"{"op":"replace","path":"/recipient","value":{"id":"c9"}}"#, "403 recipient");
     CONTACT.check(r#"{"op":"replace","path":"/recipient/name","value":"x"}"#, "403 recipient.name");
     CONTACT.check(r#"{"op":"replace","path":"/state","value":"x"}"#, "403 state");
@@ -97,8 +97,8 @@ fn an_object_that_replaces_another_needs_all_that_it_replaces() {
     CONTACT.check(r#"{"op":"replace","path":"/address","value":{"city":"Ulm"}}"#, "409 address.zip");
     CONTACT.check(r#"{"op":"add","path":"/address","value":{"city":"Ulm"}}"#, "409 address.zip");
     CONTACT.check(r#"{"op":"replace","path":"/address","value":{"zip":"1"}}"#, "403 address.zip");
-    CONTACT.check(r#"{"op":"replace","path":"/work","value":{"x":1}}"#, "409 work.secret");
-    CONTACT.check(r#"{"op":"replace","path":"/work","value":"x"}"#, "403 work.secret");
+    CONTACT.check(r#"{"op":"replace","path":"/office","value":{"x":1}}"#, "409 office.secret");
+    CONTACT.check(r#"{"op":"replace","path":"/office","value":"x"}"#, "403 office.secret");
     CONTACT.check(r#"{"op":"replace","path":"/home","value":{"x":1}}"#, "=");
     CONTACT.check(r#"{"op":"replace","path":"/address/city","value":"Ulm"}"#, "=");
     EVERY.check(r#"{"op":"replace","path":"/address","value":{"city":"Ulm"}}"#, "=");
@@ -118,7 +118,7 @@ fn an_object_that_replaces_another_needs_all_that_it_replaces() {
 fn a_removal_needs_every_category_below() {
     CONTACT.check(r#"{"op":"remove","path":"/email"}"#, "=");
     CONTACT.check(r#"{"op":"remove","path":"/address"}"#, "403 address.zip");
-    CONTACT.check(r#"{"op":"remove","path":"/work"}"#, "403 work.secret");
+    CONTACT.check(r#"{"op":"remove","path":"/office"}"#, "403 office.secret");
     CONTACT.check(r#"{"op":"remove","path":"/home"}"#, "=");
     CONTACT.check(r#"{"op":"remove","path":"/home/x"}"#, "=");
     CONTACT.check(r#"{"op":"remove","path":"/recipient"}"#, "403 recipient");
@@ -144,7 +144,7 @@ fn a_test_asks_only_what_may_be_read_in_full() {
     reader.check(r#"{"op":"test","path":"/phone","value":"****1234"}"#, "=");
     reader.check(r#"{"op":"test","path":"/address","value":{"city":"Ulm","zip":"1"}}"#, "=");
     reader.check(r#"{"op":"test","path":"/address","value":{"city":"Ulm","x":"1"}}"#, "403 address.x");
-    reader.check(r#"{"op":"test","path":"/work","value":{"x":1}}"#, "403 work.secret");
+    reader.check(r#"{"op":"test","path":"/office","value":{"x":1}}"#, "403 office.secret");
     reader.check(r#"{"op":"test","path":"/internal","value":1}"#, "403 internal");
     reader.check(r#"{"op":"test","path":"/recipient/name","value":"x"}"#, "403 recipient.name");
     reader.check(r#"{"op":"test","path":"/owner/id","value":"c1"}"#, "=");
@@ -178,7 +178,7 @@ fn nothing_is_carried_to_where_others_see_it() {
         for (from, path, named) in [
             // another category, another masked form, none
             ("/name", "/email", "email name"),
-            ("/work/secret", "/work/open", "work.** work.secret"),
+            ("/office/secret", "/office/open", "office.** office.secret"),
             ("/phone", "/email", "email phone"),
             ("/email", "/state", "email state"),
             ("/state", "/email", "email state"),
@@ -186,8 +186,8 @@ fn nothing_is_carried_to_where_others_see_it() {
             ("/role", "/email", "email role"),
             // objects with more in them than the place tells
             ("/email", "/home/x", "email home.**"),
-            ("/work", "/home/x", "home.** work.**"),
-            ("/home/x", "/work", "home.** work.**"),
+            ("/office", "/home/x", "home.** office.**"),
+            ("/home/x", "/office", "home.** office.**"),
             ("/address", "/home/x", "address home.**"),
             ("/home/x", "/address", "address home.**"),
             ("/recipient", "/home/x", "home.** recipient"),
