@@ -2,8 +2,10 @@
 //! changes bytes (proptest, libFuzzer) finds its way through them, and what it finds is kept as a file of bytes.
 //!
 //! ```text
-//! bytes 0..40 what is configured, decided and asked for | 40..48 how bodies are split and spoilt | 48.. what stands in the bodies
+//! bytes 0..64 what is configured, decided and asked for | 64..72 how bodies are split and spoilt | 72.. what stands in the bodies
 //! ```
+//!
+//! Most of what is written stands where the shapes look for it; the rest stands anywhere.
 //!
 //! Names are few, so that paths meet members: prefixes of each other, shorter and longer than the 16 and 24 bytes at a time in which
 //! names are compared, and one that looks like data. Every text is another one, so that what goes out can be told apart.
@@ -17,8 +19,8 @@ use crate::model::{
     Release, ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Step, Subject, Verdicts, Why,
 };
 
-const CONFIGURED: usize = 40;
-const SPLIT: usize = 48;
+const CONFIGURED: usize = 64;
+const SPLIT: usize = 72;
 /// What one body may hold, so that a case takes no longer than some milliseconds.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const NAMES: &[&str] =
@@ -129,15 +131,15 @@ impl Case {
         let people = people(&mut choices);
         let plan = plan(&mut choices, &main);
         let selected_by = if choices.rarely(30) { vec![Category::intern("x")] } else { Vec::new() };
-        let depth_max = if choices.rarely(20) { 4 } else { 100 };
+        let depth_max = if choices.rarely(6) { 4 } else { 100 };
         let mut split = Choices(split);
         let pieces = vec![1 + split.below(40), 1 + split.below(9), 1 + usize::from(split.byte()) * 4];
         let parts = split.byte() % 2 == 0;
-        let positional = is_positional(&main.customer);
-        let mut writer = Writer { choices: Choices(content), out: String::new(), spaces: split.byte(), texts: 0, rows: 0, positional };
+        let leads = leads(&main, &embedded);
+        let mut writer = Writer { choices: Choices(content), out: String::new(), spaces: split.byte(), texts: 0, rows: 0, leads };
         let count = 1 + split.below(3);
         let mut bodies: Vec<Vec<u8>> = (0..count).map(|_| writer.body(&plan)).collect();
-        if split.rarely(60) {
+        if split.rarely(25) {
             spoil(&mut bodies, &mut split, &mut writer.choices);
         }
         let shapes = [main, embedded].map(|shape| (shape.name, Arc::new(shape))).into();
@@ -272,7 +274,7 @@ fn plan(choices: &mut Choices<'_>, main: &Shape) -> ResponsePlan {
     let shape = Arc::new(main.clone());
     match choices.below(8) {
         0 => ResponsePlan::Open { open: (0..1 + choices.below(2)).map(|_| path(choices.one(OPEN))).collect() },
-        1 | 2 => {
+        1 | 2 if !is_positional(&main.customer) => {
             let at = path(choices.one(&["data", "data.a", "a[1]"]));
             let at = if choices.rarely(128) { at } else { PathPattern::default() };
             let subject = if choices.rarely(60) { Subject::Request } else { Subject::Answer };
@@ -295,6 +297,30 @@ fn plan(choices: &mut Choices<'_>, main: &Shape) -> ResponsePlan {
 /// Stands for the number of rows, which is known when all are written.
 const COUNT: char = '\u{1}';
 
+/// Where a shape looks for something.
+#[derive(Clone, Debug)]
+struct Lead {
+    steps: Vec<Step>,
+    is_id: bool,
+}
+
+/// What the main shape looks for, and what the embedded one does where it stands in it.
+fn leads(main: &Shape, embedded: &Shape) -> Vec<Lead> {
+    let lead = |path: &PathPattern, is_id| Lead { steps: path.0.clone(), is_id };
+    let mut leads: Vec<Lead> = main.customer.iter().map(|path| lead(path, true)).collect();
+    leads.extend(main.open.iter().map(|path| lead(path, false)));
+    for field in &main.fields {
+        let FieldRule::Embed(name) = &field.rule else {
+            leads.push(lead(&field.path, false));
+            continue;
+        };
+        let inner = if *name == main.name { main } else { embedded };
+        let paths = inner.customer.iter().map(|path| (path, true)).chain(inner.fields.iter().map(|field| (&field.path, false)));
+        leads.extend(paths.map(|(path, is_id)| Lead { steps: [&field.path.0[..], &path.0[..]].concat(), is_id }));
+    }
+    leads
+}
+
 /// Writes bodies.
 struct Writer<'d> {
     choices: Choices<'d>,
@@ -302,7 +328,7 @@ struct Writer<'d> {
     spaces: u8,
     texts: usize,
     rows: usize,
-    positional: bool,
+    leads: Vec<Lead>,
 }
 
 impl Writer<'_> {
@@ -342,19 +368,23 @@ impl Writer<'_> {
             return self.value(2);
         }
         match steps.split_first() {
-            None => self.object(3),
-            Some((Step::Items, [])) if rows => self.list(true, 3),
+            None if self.choices.rarely(60) => self.object(3),
+            None => self.led(&self.leads.clone(), 3),
+            Some((Step::Items, [])) if rows && self.choices.rarely(60) => self.list(true, 3),
+            Some((Step::Items, [])) if rows => self.led_rows(),
             Some((Step::Member(name), rest)) => {
                 self.out.push('{');
-                for _ in 0..self.choices.below(4) {
-                    self.beside();
+                let first = self.choices.below(BESIDE.len());
+                let (before, after) = (self.choices.below(3), self.choices.below(4));
+                for number in 0..before {
+                    self.beside(first + number, name);
                     self.comma();
                 }
                 self.name(name);
                 self.around(rest, rows);
-                for _ in 0..self.choices.below(4) {
+                for number in 0..after {
                     self.comma();
-                    self.beside();
+                    self.beside(first + before + number, name);
                 }
                 self.space(2);
                 self.out.push('}');
@@ -374,9 +404,10 @@ impl Writer<'_> {
         }
     }
 
-    fn beside(&mut self) {
-        let name = self.choices.one(BESIDE);
-        let name = if self.choices.rarely(20) { self.choices.one(NAMES) } else { name };
+    /// Another member than the one of this name; rarely the same once more.
+    fn beside(&mut self, number: usize, other: &str) {
+        let name = if self.choices.rarely(12) { self.choices.one(NAMES) } else { BESIDE[number % BESIDE.len()] };
+        let name = if name == other && !self.choices.rarely(4) { "besides" } else { name };
         self.name(name);
         self.beside_value();
     }
@@ -445,6 +476,101 @@ impl Writer<'_> {
         }
     }
 
+    /// Rows that have what the shape looks for.
+    fn led_rows(&mut self) {
+        let leads = self.leads.clone();
+        self.out.push('[');
+        self.space(2);
+        for number in 0..self.choices.below(9) {
+            if number > 0 {
+                self.comma();
+            }
+            self.rows += 1;
+            self.led(&leads, 3);
+        }
+        self.space(4);
+        self.out.push(']');
+    }
+
+    /// What is looked for from here on, mostly.
+    fn led(&mut self, leads: &[Lead], depth: usize) {
+        if leads.is_empty() || self.choices.rarely(10) || self.is_full() {
+            return self.value(depth);
+        }
+        let mut ends = leads.iter().filter(|lead| lead.steps.is_empty()).peekable();
+        if ends.peek().is_some() {
+            let is_id = ends.any(|lead| lead.is_id);
+            if leads.iter().all(|lead| lead.steps.is_empty()) || self.choices.rarely(if is_id { 220 } else { 80 }) {
+                return if is_id { self.known_id() } else { self.text() };
+            }
+        }
+        let deeper = |goes: &dyn Fn(&Step) -> bool| -> Vec<Lead> {
+            let through = leads.iter().filter(|lead| lead.steps.first().is_some_and(goes));
+            through.map(|lead| Lead { steps: lead.steps[1..].to_vec(), is_id: lead.is_id }).collect()
+        };
+        let is_list = leads.iter().any(|lead| matches!(lead.steps.first(), Some(Step::Items | Step::Index(_))));
+        let mut names: Vec<&str> = Vec::new();
+        for lead in leads {
+            if let Some(Step::Member(name)) = lead.steps.first()
+                && !names.contains(&&**name)
+            {
+                names.push(name);
+            }
+        }
+        if is_list && (names.is_empty() || self.choices.rarely(40)) {
+            self.out.push('[');
+            self.space(2);
+            let least = leads.iter().filter_map(|lead| if let Some(Step::Index(index)) = lead.steps.first() { Some(*index as usize) } else { None });
+            let least = least.max().map_or(1, |index| index + 1);
+            for number in 0..(least + self.choices.below(4)).saturating_sub(1) {
+                if number > 0 {
+                    self.comma();
+                }
+                let leads = deeper(&|step| match step {
+                    Step::Items => true,
+                    Step::Index(index) => *index as usize == number,
+                    Step::Member(_) | Step::Rest => false,
+                });
+                self.led(&leads, depth.saturating_sub(1));
+            }
+            self.space(4);
+            return self.out.push(']');
+        }
+        if names.is_empty() {
+            // All that is below is meant.
+            return self.value(depth);
+        }
+        let turn = self.choices.byte();
+        let by = usize::from(turn) % names.len();
+        names.rotate_left(by);
+        match turn {
+            210..=219 => drop(names.pop()),
+            220..=235 => names.push("x2"),
+            236..=245 => names.insert(0, "extraOne"),
+            246 => names.push(names[0]),
+            _ => {}
+        }
+        self.out.push('{');
+        self.space(2);
+        for (number, name) in names.iter().enumerate() {
+            if number > 0 {
+                self.comma();
+            }
+            self.name(name);
+            let leads = deeper(&|step| matches!(step, Step::Member(known) if **known == **name));
+            self.led(&leads, depth.saturating_sub(1));
+        }
+        self.space(4);
+        self.out.push('}');
+    }
+
+    fn known_id(&mut self) {
+        if self.choices.rarely(20) {
+            return self.id();
+        }
+        self.out.push_str(self.choices.one(&["1", "2", "\"k\"", "\"1\"", "1"]));
+    }
+
     fn id(&mut self) {
         self.out.push_str(self.choices.one(&["1", "2", "\"k\"", "\"1\"", "\"\\u006b\"", "9", "1.0", "\"\"", "null"]));
     }
@@ -462,7 +588,7 @@ impl Writer<'_> {
             216..=225 => format!("ö{canary}\u{1f600}"),
             226..=235 => format!("{canary}\\ud83d\\ude00"),
             236..=240 => format!("{}{canary}", "ü".repeat(usize::from(kind - 230))),
-            241 => format!("{canary}\\ud83d"),
+            241 if self.choices.rarely(20) => format!("{canary}\\ud83d"),
             _ => format!("{canary}/\\/\\n"),
         };
         self.out.extend(["\"", &spelt, "\""]);
@@ -532,16 +658,12 @@ impl Writer<'_> {
             let how = self.choices.byte();
             let at = self.choices.below(own.len().max(1));
             match how {
-                0..=232 if rows && self.positional => {
-                    self.items(depth);
-                    continue;
-                }
                 0..=150 => {}
                 151..=170 if !own.is_empty() => drop(own.remove(at)),
                 171..=190 if !own.is_empty() => own.rotate_left(at),
                 191..=205 => own.insert(at, self.choices.one(NAMES)),
                 206..=215 => own.reverse(),
-                216..=219 if !own.is_empty() => own.push(own[at]),
+                216 if !own.is_empty() => own.push(own[at]),
                 220..=232 => {
                     self.items(depth);
                     continue;
