@@ -186,6 +186,9 @@ fn fields<'a>(table: &Table<'a>, open: &[PathPattern], names: &Names<'_>) -> Opt
             table.cx.push(table.cx.finding(span, format!("`{text}` is declared twice")).help("a member is open or has one category"));
         }
         let rule = rule(value, names, &mut embeds);
+        if matches!(rule, Some(FieldRule::Embed(_))) && path.as_ref().is_some_and(|path| path.0.last() == Some(&Step::Rest)) {
+            value.error_help("an embedded customer stands at one path, not below `**`", "name the object, or the list of them");
+        }
         found.extend(path.zip(rule).map(|(path, rule)| Field { path, rule }));
     }
     (found.len() == count).then_some((found, embeds))
@@ -233,6 +236,11 @@ pub(super) fn link(read: &[ReadShape<'_>]) -> Shapes {
             }
             if reaches(&shapes, *embedded, shape.name, &mut BTreeSet::new()) {
                 place.error(format!("shape `{}` embeds itself by way of `{embedded}`", shape.name));
+            } else if let Some((path, _)) = shape.unread_customer(&shapes).filter(|(_, name)| name == embedded) {
+                place.error_help(
+                    format!("shape `{}` looks for a customer at `{path}`, where `{embedded}` stands, which does not read that", shape.name),
+                    format!("add the path to `customer`, `open` or the fields of `[shape.{embedded}]`"),
+                );
             }
         }
     }

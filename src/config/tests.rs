@@ -423,6 +423,13 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SALES, "\"customer.name\" = \"identity\"", "\"status\" = \"identity\"\n\"customer.name\" = \"identity\"", "`status` is declared twice"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"contcat\" }", "unknown shape `contcat`"),
     (SALES, "{ embed = \"contact\" }", "{ embed = \"quote\" }", "shape `quote` embeds itself by way of `quote`"),
+    (
+        SALES,
+        "customer = \"customer.number\"",
+        "several = \"each\"\ncustomer = [\"customer.number\", \"endCustomer.Owner.Id\"]",
+        "shape `quote` looks for a customer at `endCustomer.Owner.Id`, where `contact` stands",
+    ),
+    (SALES, "endCustomer\" = { embed = \"contact\" }", "endCustomer.**\" = { embed = \"contact\" }", "an embedded customer stands at one path"),
     (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"_links.\"]", "a member name is missing"),
     (SERVICE, "open = [\"id\", \"state\"]", "open = [\"id\", \"state\"]\nlinks = [\"subject\"]", "`subject` is declared twice"),
     (SERVICE, "[shape.ticket]\n", "[shape.invoice]\nfields = {}\n[shape.ticket]\n", "shape `invoice` is declared in another file too"),

@@ -242,6 +242,11 @@ impl<'t> Value<'t> {
     pub(super) const fn is_void(&self) -> bool {
         self.node.is_void()
     }
+
+    /// Whether what stands in it is not on the tape.
+    pub(super) const fn is_whole(&self) -> bool {
+        matches!(self.node.content, Content::Whole)
+    }
 }
 
 pub(super) fn unescape(raw: &str) -> Option<Cow<'_, str>> {

@@ -750,6 +750,8 @@ pub(super) fn collect_ids<'v>(value: Value<'v>, steps: &[Step], at_root: bool, i
         return Ok(());
     };
     let next = match (step, value.kind()) {
+        // Whoever stands there was not read.
+        _ if value.is_whole() => return Err(Unidentified),
         (Step::Items, Kind::Array) => return value.items().try_for_each(|item| collect_ids(item, rest, false, ids)),
         (Step::Member(name), Kind::Object) => value.member(name),
         (Step::Index(index), Kind::Array) => value.items().nth(*index as usize),

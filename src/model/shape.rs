@@ -185,6 +185,35 @@ impl Shape {
         found.dedup();
         found
     }
+
+    /// A customer's place in an embedded object whose shape does not read it, and that shape.
+    #[must_use]
+    pub fn unread_customer(&self, shapes: &Shapes) -> Option<(&PathPattern, ShapeName)> {
+        self.customer.iter().find_map(|path| {
+            let mut leads = self.embedded_at(&path.0);
+            let unread = leads.find(|(name, rest)| shapes.get(name).is_some_and(|shape| !shape.reads(rest, shapes)));
+            unread.map(|(name, _)| (path, name))
+        })
+    }
+
+    fn reads(&self, path: &[Step], shapes: &Shapes) -> bool {
+        let mapped = self.fields.iter().filter(|field| !matches!(field.rule, FieldRule::Embed(_))).map(|field| &field.path);
+        self.customer.iter().chain(&self.open).chain(&self.links).chain(mapped).any(|known| known.0 == path)
+            || self.embedded_at(path).any(|(name, rest)| shapes.get(&name).is_some_and(|shape| shape.reads(rest, shapes)))
+    }
+
+    /// The embedded shapes that a path leads into, and how it goes on there.
+    fn embedded_at<'p>(&self, path: &'p [Step]) -> impl Iterator<Item = (ShapeName, &'p [Step])> {
+        self.fields.iter().filter_map(move |field| {
+            let FieldRule::Embed(name) = field.rule else { return None };
+            let meets =
+                |(own, step): (&Step, &Step)| own == step || matches!((own, step), (Step::Items, Step::Index(_)) | (Step::Index(_), Step::Items));
+            let (to, rest) = path.split_at_checked(field.path.0.len())?;
+            // One object or an array of such.
+            let rest = rest.strip_prefix(&[Step::Items]).unwrap_or(rest);
+            (!rest.is_empty() && field.path.0.iter().zip(to).all(meets)).then_some((name, rest))
+        })
+    }
 }
 
 /// All shapes of a configuration; the filter looks embedded shapes up here. `check` guarantees that every name resolves.

@@ -126,8 +126,12 @@ impl Case {
         let (configured, rest) = data.split_at_checked(CONFIGURED).unwrap_or((data, &[]));
         let (split, content) = rest.split_at_checked(SPLIT - CONFIGURED).unwrap_or((rest, &[]));
         let mut choices = Choices(configured);
-        let main = shape("s", &mut choices, &["e", "s"]);
+        let mut main = shape("s", &mut choices, &["e", "s"]);
         let embedded = Shape { customer: vec![path("id")], ..shape("e", &mut choices, &["e"]) };
+        // The configuration refuses shapes that overlook somebody.
+        if main.unread_customer(&shapes_of(&main, &embedded)).is_some() {
+            main.fields.retain(|field| !matches!(field.rule, FieldRule::Embed(_)));
+        }
         let people = people(&mut choices);
         let plan = plan(&mut choices, &main);
         let selected_by = if choices.rarely(30) { vec![Category::intern("x")] } else { Vec::new() };
@@ -142,7 +146,7 @@ impl Case {
         if split.rarely(25) {
             spoil(&mut bodies, &mut split, &mut writer.choices);
         }
-        let shapes = [main, embedded].map(|shape| (shape.name, Arc::new(shape))).into();
+        let shapes = shapes_of(&main, &embedded);
         Self { shapes, plan, people, selected_by, limits: Limits { body_bytes_max: 1 << 20, depth_max }, bodies, pieces, parts }
     }
 }
@@ -160,6 +164,10 @@ fn spoil(bodies: &mut [Vec<u8>], split: &mut Choices<'_>, choices: &mut Choices<
     }
 }
 
+fn shapes_of(main: &Shape, embedded: &Shape) -> Shapes {
+    [main, embedded].map(|shape| (shape.name, Arc::new(shape.clone()))).into()
+}
+
 fn path(text: &str) -> PathPattern {
     PathPattern::parse(text).unwrap_or_default()
 }
@@ -169,7 +177,10 @@ fn shape(name: &str, choices: &mut Choices<'_>, embeds: &[&str]) -> Shape {
     let is_positional = is_positional(&customer);
     let mut fields: Vec<Field> = Vec::new();
     for _ in 0..1 + choices.below(5) {
-        let field = Field { path: some_path(choices, is_positional), rule: rule(choices, embeds) };
+        let mut field = Field { path: some_path(choices, is_positional), rule: rule(choices, embeds) };
+        if let (FieldRule::Embed(_), Some(Step::Rest)) = (&field.rule, field.path.0.last()) {
+            field.path.0.pop();
+        }
         if !fields.iter().any(|known| known.path == field.path) {
             fields.push(field);
         }

@@ -256,3 +256,17 @@ fn an_id_at_some_position_is_of_the_category_that_stands_there() {
         assert_eq!(outcome(run(body, &rows_plan("[]", &copied(several), &[], &[]), &[], &mut judge)), expected, "{several:?}");
     }
 }
+
+#[test]
+fn a_customer_whom_nobody_could_read_drops_the_row() {
+    // The configuration refuses such shapes; if one came here all the same, nobody may be overlooked.
+    let account = shape("account", &["id"], &[], &[("label", "identity")]);
+    let order = shape("order", &["id", "account.owner.person.id", "account.people[].id"], &[], &[("name", "identity"), ("account", "embed account")]);
+    let plan = rows_plan("[]", &order, &[], &[]);
+    for (within, released) in [("", true), (r#","owner":{"person":{"id":4}}"#, false), (r#","people":[{"id":4}]"#, false), (r#","people":[]"#, true)]
+    {
+        let body = format!(r#"[{{"id":1,"name":"A","account":{{"id":1,"label":"L"{within}}}}}]"#);
+        let kept = if released { r#"[{"id":1,"name":"A","account":{"id":1,"label":"L"}}]"# } else { "[]" };
+        assert_eq!(outcome(run(&body, &plan, &[&account], &mut judge())), kept, "{within}");
+    }
+}
