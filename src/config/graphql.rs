@@ -67,7 +67,7 @@ pub(super) fn draft<'a>(mut table: Table<'a>, declared: Value<'a>, names: &Names
 /// For explanations: all that could be asked for. Nothing can be cut by it, since no answer has its rows there.
 fn whatever(shape: Shape) -> ResponsePlan {
     let rows = PathPattern(vec![Step::Member("data".to_owned()), Step::Items]);
-    ResponsePlan::Rows { rows, shape: Arc::new(shape), counts: Vec::new(), open: Vec::new(), rows_max: None }
+    ResponsePlan::Rows { rows, shape: Arc::new(shape), counts: Vec::new(), open: Vec::new(), rows_max: None, withheld_as: None }
 }
 
 fn graphql(value: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<(Graphql, Shape)> {

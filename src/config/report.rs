@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::read::{Table, Value};
 use crate::catalog::{Api, Catalog, ReportMode};
-use crate::model::{Field, FieldRule, ResponsePlan, Shape, ShapeName, Shapes, Step};
+use crate::model::{Field, FieldRule, PathPattern, ResponsePlan, Shape, ShapeName, Shapes, Step};
 
 /// `mode`, and `report` with it. `Some(None)`: enforced.
 pub(super) fn read(table: &mut Table<'_>) -> Option<Option<ReportMode>> {
@@ -60,7 +60,16 @@ impl Value<'_> {
 
 /// Gives each API in report mode its plans, by shapes of their own.
 pub(super) fn plan(catalog: &mut Catalog) {
-    let shapes = catalog.shapes.clone();
+    let mut shapes = catalog.shapes.clone();
+    // What the gateway adds must not pass from the upstream, too.
+    for plan in catalog.apis.iter().flat_map(|api| &api.routes).map(|route| &route.response) {
+        if let (ResponsePlan::Object { at, shape, .. }, Some(name)) = (plan, plan.withheld_as())
+            && at.0.is_empty()
+            && let Some(shape) = shapes.get_mut(&shape.name)
+        {
+            Arc::make_mut(shape).hidden.push(PathPattern(vec![Step::Member(name.to_owned())]));
+        }
+    }
     for api in &mut catalog.apis {
         let Some(mut report) = api.report.clone() else { continue };
         let planned = api.routes.iter().filter_map(|route| {

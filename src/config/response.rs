@@ -126,9 +126,50 @@ fn object(table: &mut Table<'_>, shape: Value<'_>, names: &Names<'_>, catalog: &
         }
         (Some(open), _) => open.each(path),
     };
+    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, shape.as_deref(), at.as_ref(), open.as_ref(), None));
+    let withheld_as = match withheld_as {
+        Some(read) => Some(read?),
+        None => None,
+    };
     let subject =
         table.opt("subject").map_or(Some(Subject::default()), |v| v.word("subject", &[("answer", Subject::Answer), ("request", Subject::Request)]));
-    Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject?, open: open? })
+    Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject?, open: open?, withheld_as })
+}
+
+/// The name of a member that is added to the whole body: no other may have it.
+fn withheld_as(
+    value: Value<'_>,
+    shape: Option<&Shape>,
+    at: Option<&PathPattern>,
+    open: Option<&Vec<PathPattern>>,
+    counts: Option<&Vec<(PathPattern, CountRule)>>,
+) -> Option<String> {
+    let name = value.str()?;
+    let is_plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.@:$".contains(&b));
+    if !is_plain {
+        value.error_help("this is not the name of a member", "letters, digits and `_-.@:$`, such as `_withheld`");
+        return None;
+    }
+    let at = at?;
+    if matches!(at.0.first(), Some(Step::Items | Step::Index(_))) {
+        value.error_help("this body is a list, which has no members", "leave `withheld_as` out; `Consentry-Withheld` says how many there are");
+        return None;
+    }
+    let beside = open.into_iter().flatten().chain(counts.into_iter().flatten().map(|(path, _)| path)).chain([at]);
+    let inside = shape.filter(|_| at.0.is_empty()).into_iter().flat_map(|shape| {
+        let fields = shape.fields.iter().map(|field| &field.path);
+        shape.customer.iter().chain(&shape.open).chain(&shape.links).chain(fields)
+    });
+    let takes = |path: &&PathPattern| match path.0.first() {
+        Some(Step::Member(member)) => member == name,
+        Some(Step::Rest) => true,
+        Some(Step::Items | Step::Index(_)) | None => false,
+    };
+    if let Some(path) = beside.chain(inside).find(takes) {
+        value.error_help(format!("`{path}` may have the same name"), "choose one that the upstream's answer does not have");
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
@@ -142,12 +183,17 @@ fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<
     });
     let counts = table.opt("counts").map_or_else(|| Some(Vec::new()), counts);
     let open = table.opt("open").map_or_else(|| Some(Vec::new()), |v| v.each(path));
+    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, None, rows_path.as_ref(), open.as_ref(), counts.as_ref()));
+    let withheld_as = match withheld_as {
+        Some(read) => Some(read?),
+        None => None,
+    };
     let rows_max = table.opt("rows_max").map(|v| v.count(10_000_000));
     let rows_max = match rows_max {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max })
+    Some(ResponsePlan::Rows { rows: rows_path?, shape: shape?, counts: counts?, open: open?, rows_max, withheld_as })
 }
 
 /// Records of this shape, one after the other.

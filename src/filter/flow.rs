@@ -6,7 +6,7 @@
 //! A count may stand before the rows that it counts. It is kept back until the part is closed, and goes out corrected only if the
 //! list has ended by then and was whole; else it is left out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -67,6 +67,8 @@ pub struct Flow<P, C> {
     /// Rows of the parts taken.
     told: Counted,
     found: Found,
+    /// What was withheld from the parts taken, if the answer tells it.
+    withheld: BTreeSet<String>,
     removed: bool,
     corrected: bool,
     unenforced: bool,
@@ -181,6 +183,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             totals: Totals::default(),
             rows: Counted::default(),
             told: Counted::default(),
+            withheld: BTreeSet::new(),
             found: Found { list: matches!(*plan, ResponsePlan::Stream { .. }), ..Found::default() },
             removed: false,
             corrected: false,
@@ -253,9 +256,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
 
     fn is_full(&self, fed: usize) -> bool {
         let rows = self.rows.seen - self.told.seen;
-        // After the end nothing but white space may come, which is to be seen before what there is goes out.
         !self.is_one_part
-            && self.expects != Expects::End
             && (self.out.len() >= PART_BYTES || rows >= PART_ROWS || self.offset - self.taken + fed >= PART_SOURCE_BYTES)
             && self.can_part()
     }
@@ -263,8 +264,9 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     /// Whether what there is may go out while more is to come.
     #[must_use]
     pub fn can_part(&self) -> bool {
-        // What may yet be left out as a whole must not have gone out in part.
-        self.rows.seen > self.told.seen && self.found.list && self.frames.iter().all(|frame| frame.kept)
+        // After the end nothing but white space may come, which is to be seen before what there is goes out; and what may yet be left
+        // out as a whole must not have gone out in part.
+        self.expects != Expects::End && self.rows.seen > self.told.seen && self.found.list && self.frames.iter().all(|frame| frame.kept)
     }
 
     /// How many bytes there should be before it is fed again: a unit that comes in small pieces is not read anew with each.
@@ -282,7 +284,11 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
     /// What may go out of the rows so far, while more are to come.
     pub fn part(&mut self) -> Cut {
         self.settle(None);
-        self.close()
+        let report = self.report();
+        if self.plan.withheld_as().is_some() {
+            self.withheld.extend(report.withheld.iter().cloned());
+        }
+        self.close(report)
     }
 
     /// What is left to go out, after the last byte.
@@ -303,7 +309,23 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             ResponsePlan::Object { .. } => self.object_outcome()?,
             ResponsePlan::Open { .. } | ResponsePlan::Free { .. } | ResponsePlan::Empty | ResponsePlan::Stream { .. } => {}
         }
-        Ok(self.close())
+        let report = self.report();
+        self.tell(&report);
+        Ok(self.close(report))
+    }
+
+    /// Adds the member that lists what was withheld from all of the answer.
+    fn tell(&mut self, report: &Report) {
+        let Some(name) = self.plan.withheld_as() else { return };
+        // The configuration names it only where the body is an object.
+        if self.out.pop_if(|last| *last == b'}').is_none() {
+            return;
+        }
+        let is_first = self.out.trim_ascii_end().ends_with(b"{");
+        let mut withheld = std::mem::take(&mut self.withheld);
+        withheld.extend(report.withheld.iter().cloned());
+        let told = serde_json::json!(withheld);
+        self.out.extend_from_slice(format!("{}{}:{told}}}", if is_first { "" } else { "," }, serde_json::json!(name)).as_bytes());
     }
 
     fn object_outcome(&mut self) -> Result<(), CutError> {
@@ -324,7 +346,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         }
     }
 
-    fn close(&mut self) -> Cut {
+    fn report(&mut self) -> Report {
         let mut report = std::mem::take(&mut self.notes).into_report(&self.shapes);
         let (seen, released) = (self.rows.seen - self.told.seen, self.rows.released - self.told.released);
         report.rows = u32::try_from(released).unwrap_or(u32::MAX);
@@ -332,6 +354,10 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         report.counts_removed = std::mem::take(&mut self.removed);
         report.counts_corrected = std::mem::take(&mut self.corrected);
         report.unenforced = std::mem::take(&mut self.unenforced);
+        report
+    }
+
+    fn close(&mut self, report: Report) -> Cut {
         (self.told, self.taken) = (self.rows, self.offset);
         Cut { filtered: Filtered(Bytes::from(std::mem::take(&mut self.out))), report }
     }

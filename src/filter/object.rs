@@ -32,6 +32,8 @@ pub(super) enum Rule {
     /// Report mode: no path maps it.
     Unmapped,
     Hidden,
+    /// A customer's id stands there; what becomes of it, other paths say.
+    Read,
 }
 
 /// The part of an object that one of several customers judges alone.
@@ -124,20 +126,23 @@ impl Cutters {
 
 impl Compiled {
     fn new(shape: Arc<Shape>, ways: &mut Ways) -> Self {
-        let patterns: Vec<_> = patterns(&shape).into_iter().map(Pattern::into_owned).collect();
+        let mut patterns: Vec<_> = patterns(&shape).into_iter().map(Pattern::into_owned).collect();
+        let ids = shape.customer.iter().filter(|path| !patterns.iter().any(|pattern| *pattern.steps == *path.0));
+        let ids: Vec<_> = ids.map(|path| Pattern { steps: path.0.clone().into(), rule: Rule::Read }).collect();
+        patterns.extend(ids);
         // What is kept or left out as one has one rule, and nobody's id in it.
         let absorbs = |pattern: &Pattern<'_, Rule>| {
             let alike = match pattern.rule {
                 Rule::Category { on_deny, .. } => matches!(on_deny, OnDeny::Remove | OnDeny::Error),
                 Rule::Open => true,
-                Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => false,
+                Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => false,
             };
             alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
         };
-        let (root, end) = ways.add(&patterns, absorbs);
+        let (root, end) = ways.add(&patterns, |pattern| !matches!(pattern.rule, Rule::Read), absorbs);
         let zones = if shape.several == Several::Each { zones(&shape) } else { Vec::new() };
         let mut zone_ways = Ways::default();
-        let (zone_root, _) = zone_ways.add(&zones, |_| false);
+        let (zone_root, _) = zone_ways.add(&zones, |_| true, |_| false);
         Self { patterns, places: root.0..end.0, zones, zone_ways, zone_root, shape }
     }
 
@@ -180,26 +185,29 @@ impl Compiled {
                 (Release::Withheld | Release::Reduced, OnDeny::Error) => Deed::Error,
                 (Release::Withheld, OnDeny::Remove | OnDeny::Mask(_)) | (Release::Reduced, OnDeny::Remove) => Deed::Withheld,
             },
-            None => Deed::Unmapped,
+            Some(Rule::Read) | None => Deed::Unmapped,
         };
-        let alive = ways.alive(at).iter().filter_map(|number| self.patterns.get(*number));
+        let mapped = ways.alive(at).iter().filter_map(|number| self.patterns.get(*number));
+        let mut alive = mapped.filter(|pattern| !matches!(pattern.rule, Rule::Read));
+        let is_on_a_way = alive.clone().next().is_some();
         let permits = |pattern: &Pattern<'_, Rule>| match pattern.rule {
             Rule::Category { category, .. } => release(category) == Release::Full,
             Rule::Open | Rule::Link => true,
-            Rule::Embed(_) | Rule::Unasked | Rule::Hidden => false,
+            Rule::Embed(_) | Rule::Unasked | Rule::Hidden | Rule::Read => false,
             Rule::Unmapped => passes,
         };
         let is_mapped = !matches!(leaf, Deed::Unmapped);
+        let nothing = match (leaf, is_mapped) {
+            (Deed::Link, _) => Deed::Open,
+            (_, true) => leaf,
+            (_, false) if !is_on_a_way => Deed::Unmapped,
+            (_, false) if alive.all(permits) => Deed::Open,
+            (_, false) => Deed::Withheld,
+        };
         let below = if ways.leads_deeper(at) { Deed::Members } else { Deed::Unmapped };
         Act {
             leaf,
-            nothing: match ways.alive(at) {
-                _ if leaf == Deed::Link => Deed::Open,
-                _ if is_mapped => leaf,
-                [] => Deed::Unmapped,
-                _ if alive.clone().all(permits) => Deed::Open,
-                _ => Deed::Withheld,
-            },
+            nothing,
             whole: if ways.absorbs(at) { leaf } else { Deed::Unmapped },
             inside: if matches!(leaf, Deed::Embedded) { leaf } else { below },
         }

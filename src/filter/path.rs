@@ -142,9 +142,14 @@ impl Default for Ways {
 }
 
 impl Ways {
-    /// Works out more patterns; where all of them begin, and where their places end. `absorbs`: whether a pattern that ends with `**`
-    /// says the same of everything below.
-    pub(super) fn add<R>(&mut self, patterns: &[Pattern<'_, R>], absorbs: impl Fn(&Pattern<'_, R>) -> bool) -> (At, At) {
+    /// Works out more patterns; where all of them begin, and where their places end. `speaks`: whether a pattern says what becomes of
+    /// the place that it names. `absorbs`: whether one that ends with `**` says the same of everything below.
+    pub(super) fn add<R>(
+        &mut self,
+        patterns: &[Pattern<'_, R>],
+        speaks: impl Fn(&Pattern<'_, R>) -> bool,
+        absorbs: impl Fn(&Pattern<'_, R>) -> bool,
+    ) -> (At, At) {
         // Beyond the longest path all depths are alike.
         let deepest = patterns.iter().map(|p| p.steps.len()).max().unwrap_or_default() + 1;
         let begin = self.next();
@@ -180,12 +185,16 @@ impl Ways {
             let positions = positions.into_iter().map(|index| (index, to(&|p| p.leads_through(depth, Place::Item(index))))).collect();
             let any_position = to(&|p| p.leads_through(depth, Place::Item(usize::MAX)));
             let named = here.iter().filter(|(_, p)| p.names(depth));
-            let best = named.clone().copied().reduce(|best, next| if next.1.precedence(best.1) == Ordering::Greater { next } else { best });
+            let best = named
+                .clone()
+                .filter(|(_, p)| speaks(p))
+                .copied()
+                .reduce(|best, next| if next.1.precedence(best.1) == Ordering::Greater { next } else { best });
             self.ways.push(Way {
                 names: named.map(|(n, _)| *n).collect(),
                 speaks: best.map(|(n, _)| n),
                 leads_deeper: here.iter().any(|(_, p)| p.leads_deeper(depth)),
-                is_positional: here.iter().any(|(_, p)| p.is_positional(depth)),
+                is_positional: here.iter().any(|(_, p)| speaks(p) && p.is_positional(depth)),
                 absorbs: !here.is_empty() && here.iter().all(|(_, p)| p.has_rest() && p.fixed() <= depth && absorbs(p)),
                 embedded: None,
                 members,

@@ -318,9 +318,13 @@ fn cut(
 
 fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
     match plan {
-        ResponsePlan::Object { at, shape, open, .. } => {
-            ResponsePlan::Object { at: at.clone(), shape: Arc::clone(shape), subject: Subject::Request, open: open.clone() }
-        }
+        ResponsePlan::Object { at, shape, open, withheld_as, .. } => ResponsePlan::Object {
+            at: at.clone(),
+            shape: Arc::clone(shape),
+            subject: Subject::Request,
+            open: open.clone(),
+            withheld_as: withheld_as.clone(),
+        },
         other @ (ResponsePlan::Empty
         | ResponsePlan::Free { .. }
         | ResponsePlan::Open { .. }

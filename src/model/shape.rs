@@ -250,10 +250,18 @@ pub enum ResponsePlan {
     Free { content_types: Vec<String> },
     /// Only these members, which carry no customer data.
     Open { open: Vec<PathPattern> },
-    /// One object at `at` (empty path = the whole body); beside it only `open` members pass.
-    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject, open: Vec<PathPattern> },
+    /// One object at `at` (empty path = the whole body); beside it only `open` members pass. `withheld_as`: the member of the whole
+    /// body that the gateway adds, which lists the shape's paths that were withheld.
+    Object { at: PathPattern, shape: Arc<Shape>, subject: Subject, open: Vec<PathPattern>, withheld_as: Option<String> },
     /// Rows at `rows` (ends with `Items`); beside them only `counts` and `open` members pass.
-    Rows { rows: PathPattern, shape: Arc<Shape>, counts: Vec<(PathPattern, CountRule)>, open: Vec<PathPattern>, rows_max: Option<u32> },
+    Rows {
+        rows: PathPattern,
+        shape: Arc<Shape>,
+        counts: Vec<(PathPattern, CountRule)>,
+        open: Vec<PathPattern>,
+        rows_max: Option<u32>,
+        withheld_as: Option<String>,
+    },
     /// Records that come one after the other, each of one customer, for as long as both sides like.
     Stream { framing: Framing, shape: Arc<Shape> },
 }
@@ -297,6 +305,15 @@ impl ResponsePlan {
             Self::Empty | Self::Free { .. } | Self::Open { .. } => {}
         }
         plan
+    }
+
+    /// The member that lists what was withheld.
+    #[must_use]
+    pub fn withheld_as(&self) -> Option<&str> {
+        match self {
+            Self::Object { withheld_as, .. } | Self::Rows { withheld_as, .. } => withheld_as.as_deref(),
+            Self::Empty | Self::Free { .. } | Self::Open { .. } | Self::Stream { .. } => None,
+        }
     }
 
     #[must_use]

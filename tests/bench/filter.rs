@@ -28,8 +28,9 @@ pub fn bench(c: &mut Criterion) {
         counts: vec![(path("total"), CountRule::Rows)],
         open: Vec::new(),
         rows_max: None,
+        withheld_as: None,
     };
-    let single = ResponsePlan::Object { at: PathPattern::default(), shape, subject: Subject::Answer, open: Vec::new() };
+    let single = ResponsePlan::Object { at: PathPattern::default(), shape, subject: Subject::Answer, open: Vec::new(), withheld_as: None };
     for (name, body, plan) in [("list_60k", list, rows), ("object_2k", object, single)] {
         let by_value = cut_value(&body);
         assert_eq!(by_value, serde_json::from_slice::<Value>(&cut(&body, &plan, &cutters)).unwrap(), "all cut alike");

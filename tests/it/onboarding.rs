@@ -255,6 +255,20 @@ async fn report_mode_passes_what_nobody_has_mapped_and_enforces_all_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_adds_does_not_pass_from_the_upstream_in_report_mode() {
+    let until = days_from(SystemClock::shared().now(), 6);
+    let card = r#"response = { shape = "card" }"#;
+    let apis = in_report_mode(&until.to_string());
+    assert!(apis.contains(card));
+    let world = gateway().apis(&apis.replace(card, r#"response = { shape = "card", withheld_as = "_withheld" }"#)).start().await;
+    world.consent("crm:0031", OUTREACH, "given").await;
+    let (begin, _) = ADAS_CARD.rsplit_once('}').unwrap();
+    world.upstream.json("GET /cards/0031", &format!(r#"{begin},"_withheld":"the upstream's"}}"#));
+    world.client("crm").get("/crm/cards/0031").purpose(OUTREACH).await.released(200, &format!(r#"{begin},"_withheld":[]}}"#));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn report_mode_ends_by_itself() {
     let clock = ManualClock::at(SystemClock::shared().now());
     let until = days_from(SystemClock::shared().now(), 2);

@@ -158,6 +158,30 @@ async fn a_long_list_is_the_same_in_parts_but_for_the_counts_before_its_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_withheld_from_any_part_is_listed_at_the_end_if_a_route_says_so() {
+    let apis = include_str!("harness/apis.toml");
+    let counts = r#"counts = { total = "rows", next = "remove" }"#;
+    assert!(apis.contains(counts));
+    let world = ready(gateway().apis(&apis.replacen(counts, &format!("{counts}, withheld_as = \"_withheld\""), 1))).await;
+    let short = format!(r#"{{"customers":[{},{}]}}"#, ada(), mina());
+    world.upstream.json("GET /customers", &short);
+    let answer = world.client("crm").get(LIST).purpose(OUTREACH).await;
+    let withheld = r#""_withheld":["dietaryNote","lastVisit","leadScore"]"#;
+    answer.released(200, &format!(r#"{{"customers":[{}],{withheld}}}"#, ada_for_outreach()));
+    assert_eq!(Some(3), answer.withheld(), "the header counts the same");
+    // Only the first part has a row that hides something.
+    let whole = r#"{"id":"0031","name":{"given":"A"}}"#;
+    let listed = format!("{},{}", compact(&ada()), vec![whole; 20_000].join(","));
+    let kept = format!("{},{}", ada_for_outreach(), vec![whole; 20_000].join(","));
+    world.upstream.on("GET /customers", said(format!(r#"{{"customers":[{listed}],"total":20001}}"#), false));
+    let answer = world.client("crm").get(LIST).purpose(OUTREACH).await;
+    let expected = format!(r#"{{"customers":[{kept}],"total":20001,{withheld}}}"#);
+    assert!(answer.text() == expected, "{} bytes in place of {}", answer.body.len(), expected.len());
+    assert!(told(&world).await.0.len() > 1);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_arrived_was_in_the_log_before() {
     let world = ready(gateway()).await;
     let body = format!("{{\"customers\":[{}]}}", rows(0..MANY));

@@ -63,8 +63,10 @@ pub(super) fn derive(graphql: &Graphql, root: &Children) -> Result<Derived, Quer
     let shape = Arc::new(shape);
     deriver.shapes.insert(shape.name, Arc::clone(&shape));
     let response = match &field.answers {
-        Answers::Object { subject, .. } => ResponsePlan::Object { at: PathPattern(at), shape, subject: *subject, open: Vec::new() },
-        Answers::Rows { rows_max, .. } => ResponsePlan::Rows { rows: PathPattern(at), shape, counts, open, rows_max: *rows_max },
+        Answers::Object { subject, .. } => {
+            ResponsePlan::Object { at: PathPattern(at), shape, subject: *subject, open: Vec::new(), withheld_as: None }
+        }
+        Answers::Rows { rows_max, .. } => ResponsePlan::Rows { rows: PathPattern(at), shape, counts, open, rows_max: *rows_max, withheld_as: None },
     };
     let Deriver { shapes, slots, names, unmapped, .. } = deriver;
     let printed = vec![Printed::Field { key: node.key.clone(), name: node.name.clone(), args, children }];

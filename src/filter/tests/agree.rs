@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::case::{Case, canary};
+use super::case::{Case, TOLD, canary};
 use super::tree::{Json, Refused, Tree};
 use crate::filter::{Cut, CutError, Cutters, Flow, Group, Limits, Report, Sender, Unreadable, cut, find_id};
 use crate::model::{CountRule, PathPattern, ResponsePlan};
@@ -187,7 +187,15 @@ fn agrees_with_the_tree(case: &Case, body: &[u8], cut: &Result<Cut, CutError>) -
     };
     let bytes = cut.filtered.clone().into_bytes();
     let text = String::from_utf8_lossy(&bytes);
-    if Json::read(&text, depth).as_ref() != Some(&expected) {
+    let mut read = Json::read(&text, depth);
+    if case.plan.withheld_as().is_some() {
+        let told = Json::read(&serde_json::json!(cut.report.withheld).to_string(), depth).map(|told| (TOLD.to_owned(), told));
+        let last = if let Some(Json::Object(members)) = &mut read { members.pop() } else { None };
+        if last != told {
+            return Err(format!("{told:?} is told"));
+        }
+    }
+    if read.as_ref() != Some(&expected) {
         return Err(format!("{expected:?}"));
     }
     let permitted = format!("{expected:?}");

@@ -132,6 +132,7 @@ fn the_subject_of_the_request_counts_only_where_that_is_written() {
         shape: Arc::new(shape.clone()),
         subject: Subject::Request,
         open: Vec::new(),
+        withheld_as: None,
     };
     assert_eq!(outcome(run(body, &by_request(&silent), &[], &mut judge)), body);
     assert_eq!(outcome(run(body, &by_request(&silent), &[], &mut customers(&[("c1", "identity+")]))), "subject absent");
@@ -225,7 +226,7 @@ fn all_of_several_customers_must_permit() {
 
 #[test]
 fn an_object_inside_an_answer_is_found_and_nothing_beside_it_goes_out() {
-    let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer, open: Vec::new() };
+    let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer, open: Vec::new(), withheld_as: None };
     let cut = |body: &str| outcome(run(body, &plan, &[], &mut customers(&[("c1", "identity+")])));
     assert_eq!(cut(r#"{"jsonrpc":"2.0","result":{"Id":"c1","Name":"A","x":1},"y":{"Name":"B"}}"#), r#"{"result":{"Id":"c1","Name":"A"}}"#);
     for bad in ["{}", r#"{"result":null}"#, r#"{"result":[{"Id":"c1","Name":"A"}]}"#, r#"{"result":"x"}"#, "[]", "7", "null"] {

@@ -26,6 +26,8 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const NAMES: &[&str] =
     &["a", "b", "id", "cc", "ab", "sixteenBytesName", "moreThanTwentyFourBytesLong", "moreThanTwentyFourBytesLonger", "d@x.example", "größe"];
 const BESIDE: &[&str] = &["total", "n", "next", "page", "kind", "data"];
+/// The member that lists what was withheld.
+pub(crate) const TOLD: &str = "told";
 const CATEGORIES: [&str; 3] = ["x", "y", "z"];
 const IDS: [&str; 3] = ["1", "2", "k"];
 const CUSTOMERS: &[&[&str]] = &[
@@ -133,9 +135,12 @@ impl Case {
             main.fields.retain(|field| !matches!(field.rule, FieldRule::Embed(_)));
         }
         let people = people(&mut choices);
-        let plan = plan(&mut choices, &main);
+        let mut plan = plan(&mut choices, &main);
         let selected_by = if choices.rarely(30) { vec![Category::intern("x")] } else { Vec::new() };
         let depth_max = if choices.rarely(6) { 4 } else { 100 };
+        if choices.rarely(60) {
+            tell(&mut plan);
+        }
         let mut split = Choices(split);
         let pieces = vec![1 + split.below(40), 1 + split.below(9), 1 + usize::from(split.byte()) * 4];
         let parts = split.byte() % 2 == 0;
@@ -289,7 +294,7 @@ fn plan(choices: &mut Choices<'_>, main: &Shape) -> ResponsePlan {
             let at = path(choices.one(&["data", "data.a", "a[1]"]));
             let at = if choices.rarely(128) { at } else { PathPattern::default() };
             let subject = if choices.rarely(60) { Subject::Request } else { Subject::Answer };
-            ResponsePlan::Object { at, shape, subject, open: Vec::new() }
+            ResponsePlan::Object { at, shape, subject, open: Vec::new(), withheld_as: None }
         }
         _ => {
             let rows = path(choices.one(ROWS));
@@ -300,8 +305,17 @@ fn plan(choices: &mut Choices<'_>, main: &Shape) -> ResponsePlan {
             }
             let open = (0..choices.below(3)).map(|_| path(choices.one(OPEN))).collect();
             let rows_max = if choices.rarely(20) { Some(2) } else { None };
-            ResponsePlan::Rows { rows, shape, counts, open, rows_max }
+            ResponsePlan::Rows { rows, shape, counts, open, rows_max, withheld_as: None }
         }
+    }
+}
+
+/// Has the answer list what was withheld, where it is an object.
+fn tell(plan: &mut ResponsePlan) {
+    if let ResponsePlan::Object { at, withheld_as, .. } | ResponsePlan::Rows { rows: at, withheld_as, .. } = plan
+        && matches!(at.0.first(), Some(Step::Member(_)) | None)
+    {
+        *withheld_as = Some(TOLD.to_owned());
     }
 }
 

@@ -160,7 +160,7 @@ fn cutters(plan: &ResponsePlan, others: &[&Shape]) -> Cutters {
 }
 
 fn object_plan(shape: &Shape) -> ResponsePlan {
-    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer, open: Vec::new() }
+    ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(shape.clone()), subject: Subject::Answer, open: Vec::new(), withheld_as: None }
 }
 
 fn rows_plan(rows: &str, shape: &Shape, counts: &[(&str, CountRule)], open: &[&str]) -> ResponsePlan {
@@ -170,6 +170,7 @@ fn rows_plan(rows: &str, shape: &Shape, counts: &[(&str, CountRule)], open: &[&s
         counts: counts.iter().map(|(p, r)| (path(p), *r)).collect(),
         open: paths(open),
         rows_max: None,
+        withheld_as: None,
     }
 }
 

@@ -93,7 +93,7 @@ fn rows_over_the_ceiling_are_cut_off_and_then_no_count_is_right() {
     let ResponsePlan::Rows { rows, shape, counts, open, .. } = rows_plan("items[]", &row(), &counts, &[]) else {
         panic!("rows");
     };
-    let plan = ResponsePlan::Rows { rows, shape, counts, open, rows_max: Some(1) };
+    let plan = ResponsePlan::Rows { rows, shape, counts, open, rows_max: Some(1), withheld_as: None };
     let mut judge = judge();
     let cut = run(r#"{"items":[{"id":1,"name":"A"},{"id":2,"name":"B"}],"total":2}"#, &plan, &[], &mut judge).unwrap();
     assert_eq!(judge.asked, ["1"], "nobody is judged beyond the ceiling");
@@ -269,4 +269,49 @@ fn a_customer_whom_nobody_could_read_drops_the_row() {
         let kept = if released { r#"[{"id":1,"name":"A","account":{"id":1,"label":"L"}}]"# } else { "[]" };
         assert_eq!(outcome(run(&body, &plan, &[&account], &mut judge())), kept, "{within}");
     }
+}
+
+#[test]
+fn what_was_withheld_is_listed_in_a_member_of_the_whole_body_if_that_is_wanted() {
+    let told = |mut plan: ResponsePlan| {
+        if let ResponsePlan::Rows { withheld_as, .. } | ResponsePlan::Object { withheld_as, .. } = &mut plan {
+            *withheld_as = Some("_withheld".to_owned());
+        }
+        plan
+    };
+    let list = told(rows_plan("items[]", &row(), &[("total", CountRule::Rows)], &[]));
+    let one = told(object_plan(&row()));
+    for (body, plan, expected) in [
+        (
+            r#"{"items":[{"id":2,"name":"B","mail":"b"},{"id":4,"name":"D"}],"total":2}"#,
+            &list,
+            r#"{"items":[{"id":2,"name":"B"}],"total":1,"_withheld":["mail"]}"#,
+        ),
+        (r#"{"total":2,"items":[{"id":4,"name":"D","mail":"d"}],"_withheld":"by the upstream"}"#, &list, r#"{"items":[],"_withheld":[]}"#),
+        (r#"{"items":[] }"#, &list, r#"{"items":[],"_withheld":[]}"#),
+        (r#"{"id":2,"name":"B","mail":"b" } "#, &one, r#"{"id":2,"name":"B","_withheld":["mail"]}"#),
+        (r#"{"_withheld":1,"id":1,"name":"A","mail":"a"}"#, &one, r#"{"id":1,"name":"A","mail":"a","_withheld":[]}"#),
+        (r#"{"id":4,"name":"D"}"#, &one, "denied"),
+    ] {
+        assert_eq!(outcome(run(body, plan, &[], &mut judge())), expected, "{body}");
+    }
+}
+
+#[test]
+fn an_id_is_read_where_another_path_says_what_becomes_of_it() {
+    // `cc[1].**` speaks for the id of the second of them only, and nothing for the first.
+    let mut shape = shape("row", &["id", "cc[].id"], &[], &[("name", "identity"), ("cc[1].**", "contact")]);
+    for (several, body, expected) in [
+        (Several::All, r#"[{"id":1,"name":"A","cc":[{"id":1},{"id":1}]}]"#, r#"[{"id":1,"name":"A","cc":[null,{"id":1}]}]"#),
+        (Several::All, r#"[{"id":1,"name":"A","cc":[{"id":4},{"id":1}]}]"#, "[]"),
+        (Several::Each, r#"[{"id":1,"name":"A","cc":[{"id":4},{"id":2}]}]"#, r#"[{"id":1,"name":"A"}]"#),
+    ] {
+        shape.several = several;
+        assert_eq!(outcome(run(body, &rows_plan("[]", &shape, &[], &[]), &[], &mut judge())), expected, "{body}");
+    }
+    // Where only an id is looked for at a position, positions mean nothing.
+    let mut shape = self::shape("row", &["id", "cc[1]"], &[], &[("name", "identity"), ("cc[].**", "contact")]);
+    shape.several = Several::Each;
+    let body = r#"[{"id":1,"name":"A","cc":["x",4,"y"]}]"#;
+    assert_eq!(outcome(run(body, &rows_plan("[]", &shape, &[], &[]), &[], &mut judge())), r#"[{"id":1,"name":"A","cc":["x","y"]}]"#);
 }

@@ -89,7 +89,8 @@ fn shown(result: Result<String, CutError>) -> String {
 #[test]
 fn wherever_a_body_is_split_it_is_cut_alike() {
     let object = object_plan(&person());
-    let nested = ResponsePlan::Object { at: path("data.one"), shape: Arc::new(person()), subject: Subject::Answer, open: Vec::new() };
+    let nested =
+        ResponsePlan::Object { at: path("data.one"), shape: Arc::new(person()), subject: Subject::Answer, open: Vec::new(), withheld_as: None };
     let rows = rows_plan("[]", &person(), &[], &[]);
     let groups = rows_plan("groups[].rows[]", &person(), &[("total", CountRule::Rows), ("next", CountRule::Remove)], &["kind", "page.**"]);
     let bodies: &[(&ResponsePlan, &str)] = &[

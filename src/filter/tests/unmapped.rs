@@ -82,7 +82,13 @@ fn an_id_that_was_not_asked_for_does_not_pass_as_unmapped() {
     let cut = run(r#"{"Id":"c1","Name":"A","X":1}"#, &by_answer, &[&owner()], &mut judge);
     assert_eq!(outcome(cut), r#"{"Name":"A","X":1}"#);
     // Whatever stands there, where the request says whose the object is.
-    let plan = ResponsePlan::Object { at: PathPattern::default(), shape: Arc::new(contact()), subject: Subject::Request, open: Vec::new() };
+    let plan = ResponsePlan::Object {
+        at: PathPattern::default(),
+        shape: Arc::new(contact()),
+        subject: Subject::Request,
+        open: Vec::new(),
+        withheld_as: None,
+    };
     for id in ["\"c1\"", "null", "{}", "[]", r#"{"a":"b"}"#, r#"["c1"]"#] {
         let body = format!(r#"{{"Id":{id},"Name":"A","X":1}}"#);
         let (with, without) = (run(&body, &plan, &[&owner()], &mut judge), run(&body, &plan.bare(), &[&owner()], &mut judge));

@@ -293,7 +293,7 @@ impl<'t> Judging<'_, '_, 't> {
         if let Some(pattern) = speaking {
             match pattern.rule {
                 Rule::Category { category, .. } if self.walk.verdicts.release(category) == Release::Full => self.walk.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => self.forbid(spot),
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => self.forbid(spot),
                 Rule::Open => {
                     self.walk.open.insert(shown(pattern));
                 }
@@ -308,7 +308,7 @@ impl<'t> Judging<'_, '_, 't> {
         for pattern in asked {
             let is_readable = match pattern.rule {
                 Rule::Category { category, .. } => self.walk.readable.release(category) == Release::Full,
-                Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => false,
+                Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => false,
                 Rule::Open => self.reads_something(),
             };
             if !is_readable {
@@ -369,7 +369,7 @@ impl Whole {
         let rule = |pattern: &Pattern<'_, Rule>| match pattern.rule {
             Rule::Category { category, on_deny } => Some(Some((category, on_deny))),
             Rule::Open => Some(None),
-            Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => None,
+            Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => None,
         };
         let first = rule(speaking(&spot.alive, spot.depth)?)?;
         let inner = below(&spot.alive, spot.depth);

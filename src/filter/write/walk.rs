@@ -141,7 +141,7 @@ impl<'w, 't> Walk<'w, 't> {
                 self.buries(here, speaking);
             }
             None if value.is_void() && !here.alive.is_empty() => self.wipes(here, None),
-            Some(Rule::Open | Rule::Category { .. } | Rule::Unmapped | Rule::Hidden) | None => {
+            Some(Rule::Open | Rule::Category { .. } | Rule::Unmapped | Rule::Hidden | Rule::Read) | None => {
                 if is_leaf || !here.alive.iter().any(|p| p.leads_deeper(here.depth)) {
                     self.forbidden.insert(self.trail.render());
                     return false;
@@ -174,7 +174,7 @@ impl<'w, 't> Walk<'w, 't> {
         for pattern in below(here.alive, here.depth).into_iter().filter(|p| !is_judged(p)) {
             match pattern.rule {
                 Rule::Category { category, .. } if self.verdicts.release(category) == Release::Full => self.permitted = true,
-                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => {
+                Rule::Category { .. } | Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => {
                     self.forbidden.insert(shown(pattern));
                 }
                 Rule::Open => {
@@ -192,7 +192,7 @@ impl<'w, 't> Walk<'w, 't> {
     pub(super) fn replaces(&mut self, here: &Here<'_, '_>) {
         let lost = below(here.alive, here.depth).into_iter().filter(|pattern| match pattern.rule {
             Rule::Category { category, .. } => self.verdicts.release(category) != Release::Full,
-            Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden => true,
+            Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => true,
             Rule::Open => false,
         });
         self.masked.extend(lost.map(shown));
