@@ -15,17 +15,20 @@ use super::serve::Stack;
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Addresses {
     pub(super) plain: SocketAddr,
-    pub(super) tls: SocketAddr,
+    pub(super) tls: Option<SocketAddr>,
 }
 
 /// A serving process. It ends when its standard input is closed, so that it never outlives this one.
 #[derive(Debug)]
 pub(super) struct Child {
-    pub(super) stack: Stack,
+    pub(super) name: &'static str,
     pub(super) addresses: Addresses,
     process: std::process::Child,
     ticks_per_second: u32,
 }
+
+/// What the figures of another proxy are called.
+const BESIDE: &str = "beside";
 
 /// CPU time of a process, user and system of all its threads, and its resident memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,15 +45,27 @@ impl Usage {
 
 impl Child {
     pub(super) fn start(stack: Stack, dir: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["bench", "--serve", stack.as_str(), "--upstream", &upstream.to_string(), "--world"])
-            .arg(dir)
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "--serve", stack.as_str(), "--upstream", &upstream.to_string(), "--world"]).arg(dir);
+        Self::spawn(command, stack.as_str(), dir)
+    }
+
+    /// A proxy of others.
+    pub(super) fn beside(program: &Path, dir: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(upstream.to_string());
+        Self::spawn(command, BESIDE, dir)
+    }
+
+    fn spawn(mut command: Command, name: &'static str, dir: &Path) -> anyhow::Result<Self> {
+        let trace = dir.join(format!("{name}.trace"));
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A terminal would be measured, too.
-            .stderr(std::fs::File::create(dir.join(format!("{}.trace", stack.as_str())))?)
+            .stderr(std::fs::File::create(&trace)?)
             .spawn()
-            .context("a stack does not start")?;
+            .with_context(|| format!("the {name} does not start"))?;
         let mut line = String::new();
         if let Some(out) = process.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;
@@ -58,10 +73,10 @@ impl Child {
         let Ok(addresses) = serde_json::from_str(&line) else {
             drop(process.stdin.take());
             let status = process.wait()?;
-            let trace = std::fs::read_to_string(dir.join(format!("{}.trace", stack.as_str()))).unwrap_or_default();
-            bail!("the {} does not serve ({status}): {}", stack.as_str(), trace.trim());
+            let said = std::fs::read_to_string(trace).unwrap_or_default();
+            bail!("the {name} does not serve ({status}): {}", said.trim());
         };
-        Ok(Self { stack, addresses, process, ticks_per_second: ticks_per_second() })
+        Ok(Self { name, addresses, process, ticks_per_second: ticks_per_second() })
     }
 
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {

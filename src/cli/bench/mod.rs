@@ -48,6 +48,10 @@ pub(super) struct BenchArgs {
     /// Only shows that everything works: a moment of load over few connections.
     #[arg(long)]
     pub smoke: bool,
+    /// Another proxy to measure in the same run, without TLS: a program that takes the upstream's address, prints
+    /// `{"plain": "ADDRESS"}` and serves there until its standard input is closed.
+    #[arg(long, value_name = "PROGRAM")]
+    pub beside: Option<PathBuf>,
     /// Where log and store are written; their disk decides what a durable entry costs. A folder is made in it and removed.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -81,26 +85,30 @@ impl BenchArgs {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         let upstream = Upstream::start().await.context("the upstream does not start")?;
         let world = World::create(&parent, upstream.address)?;
-        let passthrough = Child::start(Stack::Passthrough, world.path(), upstream.address)?;
-        let gateway = Child::start(Stack::Gateway, world.path(), upstream.address)?;
+        let mut children =
+            vec![Child::start(Stack::Passthrough, world.path(), upstream.address)?, Child::start(Stack::Gateway, world.path(), upstream.address)?];
+        if let Some(program) = &self.beside {
+            children.push(Child::beside(program, world.path(), upstream.address)?);
+        }
         let (each, connections) = if self.smoke { (SMOKE, SMOKE_CONNECTIONS) } else { (Duration::from_secs(self.seconds), self.connections) };
         let mut rows = Vec::new();
         for scenario in SCENARIOS {
-            let (mut bare, mut whole) = (Tally::default(), Tally::default());
+            let targets = children.iter().map(|child| Ok((child, scenario.target(child, &world)?)));
+            let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
+            let served = targets.iter().filter_map(|(child, target)| Some((*child, target.as_ref()?)));
+            let mut tallies: Vec<_> = served.map(|(child, target)| (child, target, Tally::default())).collect();
             for round in 0..=ROUNDS {
-                for (child, tally) in [(&passthrough, &mut bare), (&gateway, &mut whole)] {
-                    let target = scenario.target(child, &world)?;
+                for (child, target, tally) in &mut tallies {
                     let is_warm_up = round == 0;
                     let time = if is_warm_up { each / 10 } else { each / ROUNDS };
-                    let (measured, usage) = load::run(&target, connections, time, || child.usage()).await?;
+                    let (measured, usage) = load::run(target, connections, time, || child.usage()).await?;
                     if !is_warm_up {
                         tally.add(measured, usage);
                     }
                 }
             }
-            let cpu = bare.cpu_us();
-            rows.push(bare.row(scenario.names.0, Stack::Passthrough, cpu));
-            rows.push(whole.row(scenario.names.1, Stack::Gateway, cpu));
+            let passthrough = tallies.first().map_or(0.0, |(.., tally)| tally.cpu_us());
+            rows.extend(tallies.into_iter().map(|(child, _, tally)| tally.row(scenario.name(child), child.name, passthrough)));
         }
         Ok(rows)
     }
@@ -122,20 +130,30 @@ const SCENARIOS: [Scenario; 4] = [
 ];
 
 impl Scenario {
-    fn target(&self, child: &Child, world: &World) -> anyhow::Result<Target> {
-        let (address, tls) = match self.tls {
-            None => (child.addresses.plain, None),
-            Some(protocol) => (child.addresses.tls, Some(world.client_tls(protocol)?)),
+    fn name(&self, child: &Child) -> &'static str {
+        if decides(child) { self.names.1 } else { self.names.0 }
+    }
+
+    /// `None`: the stack does not serve it.
+    fn target(&self, child: &Child, world: &World) -> anyhow::Result<Option<Target>> {
+        let (address, tls) = match (self.tls, child.addresses.tls) {
+            (None, _) => (child.addresses.plain, None),
+            (Some(protocol), Some(address)) => (address, Some(world.client_tls(protocol)?)),
+            (Some(_), None) => return Ok(None),
         };
-        Ok(Target {
+        Ok(Some(Target {
             address,
             tls,
             protocol: self.tls.unwrap_or(Protocol::Http1),
             paths: self.what.paths(),
             authorization: world.authorization(),
-            decided: child.stack == Stack::Gateway,
-        })
+            decided: decides(child),
+        }))
     }
+}
+
+fn decides(child: &Child) -> bool {
+    child.name == Stack::Gateway.as_str()
 }
 
 /// The rounds of one stack in one scenario.
@@ -163,7 +181,7 @@ impl Tally {
         u32::try_from(self.latencies_us.len()).map_or(f64::from(u32::MAX), f64::from)
     }
 
-    fn row(mut self, scenario: &'static str, stack: Stack, passthrough_cpu_us: f64) -> Row {
+    fn row(mut self, scenario: &'static str, stack: &'static str, passthrough_cpu_us: f64) -> Row {
         self.latencies_us.sort_unstable();
         let cpu_us = self.cpu_us();
         Row {
@@ -191,7 +209,7 @@ fn quantile(sorted: &[u32], per_mille: usize) -> u32 {
 #[derive(Debug)]
 struct Row {
     scenario: &'static str,
-    stack: Stack,
+    stack: &'static str,
     rps: f64,
     cpu_us: f64,
     p50_us: u32,
@@ -205,7 +223,7 @@ impl Row {
     fn json(&self) -> Value {
         json!({
             "scenario": self.scenario,
-            "stack": self.stack.as_str(),
+            "stack": self.stack,
             "rps": self.rps.round(),
             "cpu_us_per_request": tenth(self.cpu_us),
             "p50_us": self.p50_us,
@@ -226,7 +244,7 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         table.row([
             row.scenario.to_owned(),
-            row.stack.as_str().to_owned(),
+            row.stack.to_owned(),
             format!("{:.0}", row.rps),
             format!("{:.1}", row.cpu_us),
             row.p50_us.to_string(),
@@ -258,7 +276,7 @@ mod tests {
             let measured = Measured { time: Duration::from_secs(1), latencies_us: vec![100; 1000] };
             tally.add(measured, Usage { cpu: Duration::from_millis(60), rss_kib: 2048 });
         }
-        let row = tally.row("+log", Stack::Gateway, 30.0).json();
+        let row = tally.row("+log", Stack::Gateway.as_str(), 30.0).json();
         let expected = json!({
             "scenario": "+log", "stack": "gateway", "rps": 1000.0, "cpu_us_per_request": 60.0, "p50_us": 100, "p99_us": 100,
             "p999_us": 100, "rss_mib": 2.0, "ratio_to_passthrough": 2.0,
@@ -268,7 +286,7 @@ mod tests {
 
     #[test]
     fn without_a_tick_of_the_clock_there_is_no_ratio() {
-        let row = Tally::default().row("proxy", Stack::Passthrough, 0.0);
+        let row = Tally::default().row("proxy", Stack::Passthrough.as_str(), 0.0);
         assert_eq!(Value::Null, row.json()["ratio_to_passthrough"]);
     }
 }

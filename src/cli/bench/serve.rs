@@ -79,7 +79,7 @@ async fn gateway(world: &Path) -> anyhow::Result<()> {
     let mut running = crate::gateway::start(&world.join("consentry.toml"), SystemClock::shared()).await?;
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let plain = running.serve_plain(socket)?;
-    let tls = running.addresses.apps.first().map_or(plain, |(_, address)| *address);
+    let tls = running.addresses.apps.first().map(|(_, address)| *address);
     serve_until_told(Addresses { plain, tls }).await?;
     running.shutdown().await;
     Ok(())
@@ -102,7 +102,7 @@ async fn passthrough(world: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
         tokio::spawn(listener::serve(socket, tls, Limits::default(), stopped.clone(), make.clone()));
     }
     let [plain, tls] = bound.as_slice() else { return Ok(()) };
-    serve_until_told(Addresses { plain: *plain, tls: *tls }).await
+    serve_until_told(Addresses { plain: *plain, tls: Some(*tls) }).await
 }
 
 type Passed = Response<Either<Incoming, Empty<Bytes>>>;
