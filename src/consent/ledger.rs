@@ -205,6 +205,17 @@ impl Ledger {
         Ok(self.reading().seen(party).map(|seen| standing_of(party, &seen, segment)))
     }
 
+    /// Whether each id still leads to that customer at that revision (`None`: to nobody), all at one moment.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub fn still_says<'i>(&self, known: impl IntoIterator<Item = (&'i Identifier, Option<(PartyNo, Revision)>)>) -> Result<bool, Unavailable> {
+        self.healthy()?;
+        let projection = self.reading();
+        let now = |id| projection.resolve(id).and_then(|no| Some((no, projection.seen(no)?.revision)));
+        Ok(known.into_iter().all(|(id, known)| now(id) == known))
+    }
+
     /// The revision of the customer's last change: cheap, compared before each release. For an id that was unknown, ask
     /// [`Self::standing`] again instead.
     #[must_use]

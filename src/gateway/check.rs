@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::answer::{portions, without_grounds};
-use super::judge::{Asked, Basis, Judging, log_groups};
+use super::judge::{Asked, Basis, Judging, log_groups, still_hold};
 use super::permit::nobody;
 use super::premises::Premises;
 use super::route::mandate;
@@ -184,7 +184,7 @@ impl List {
     }
 
     fn still_holds(&self, shared: &Shared, snapshot: &Snapshot) -> bool {
-        shared.still_decides(snapshot.generation) && self.decided_on.iter().all(|d| d.still_holds(&shared.ledger))
+        shared.still_decides(snapshot.generation) && still_hold(&self.decided_on, &shared.ledger)
     }
 }
 

@@ -333,6 +333,8 @@ pub(super) struct Judging<'a> {
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
     memo: HashMap<Same, Known>,
+    /// Most rows are like the one before.
+    last: Option<(Same, Known)>,
     unknown: Option<Arc<Verdicts>>,
     /// The filter asks more than once for an id; the first answer holds for the whole body.
     asked_for: HashMap<Identifier, Judged>,
@@ -392,11 +394,11 @@ impl DecidedOn {
             self.party = Some((moved.party, moved.to));
         }
     }
+}
 
-    /// Whether the ledger still says what was decided on.
-    pub(super) fn still_holds(&self, ledger: &Ledger) -> bool {
-        ledger.standing(&self.id).is_ok_and(|now| now.map(|s| (s.party, s.revision)) == self.party)
-    }
+/// Whether the ledger still says what was decided on.
+pub(super) fn still_hold(decided_on: &[DecidedOn], ledger: &Ledger) -> bool {
+    ledger.still_says(decided_on.iter().map(|decided| (&decided.id, decided.party))).unwrap_or(false)
 }
 
 impl std::fmt::Debug for Judging<'_> {
@@ -427,6 +429,7 @@ impl<'a> Judging<'a> {
             links: None,
             decided_on: Vec::new(),
             memo: HashMap::new(),
+            last: None,
             unknown: None,
             asked_for: HashMap::new(),
             facts: HashMap::new(),
@@ -456,20 +459,23 @@ impl<'a> Judging<'a> {
         let for_them = self.asked.premises.about(Some(standing.party)).for_customer;
         let is_granted = About::Known(standing).is_granted(self.asked);
         let key = (Arc::as_ptr(&standing.profile).addr(), standing.facts, is_requested == Some(true), for_them, is_granted);
-        let Known { verdicts, counted, differences, .. } = match self.memo.get(&key) {
-            Some(known) => known.clone(),
+        let last = match self.last.take().filter(|(same, _)| *same == key) {
+            Some(last) => last,
             None => {
-                let fresh = self.known(standing, is_requested);
-                self.memo.insert(key, fresh.clone());
-                fresh
+                let known = self.memo.get(&key).cloned().unwrap_or_else(|| self.known(standing, is_requested));
+                self.memo.entry(key).or_insert_with(|| known.clone());
+                (key, known)
             }
         };
+        let (_, Known { verdicts, counted, differences, .. }) = &last;
+        let verdicts = Arc::clone(verdicts);
         if let Some(watch) = &self.asked.shadow {
-            watch.count(Some(standing.party), &differences);
+            watch.count(Some(standing.party), differences);
         }
         if !counted.is_empty() {
             self.uses.insert(standing.party, counted.iter().filter_map(|at| standing.event_id(*at)).collect());
         }
+        self.last = Some(last);
         Judged { party: Some(standing.party), is_requested, verdicts }
     }
 

@@ -23,7 +23,7 @@ use super::answer::{
     Recording, append_part, compressed, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, own, without_grounds,
 };
 use super::forward::{Came, ForwardError, Reading, Rest, Unfiltered};
-use super::judge::{Basis, Judging, log_groups};
+use super::judge::{Basis, Judging, log_groups, still_hold};
 use super::passed::response_headers;
 use super::permit::categories_with_embedded;
 use super::pipeline::{Ending, Footing, Halt};
@@ -255,7 +255,7 @@ impl Place {
 
     /// Whether what was decided may still go out.
     pub(super) fn holds(&self, basis: &Basis) -> bool {
-        self.decides() && basis.decided_on.iter().all(|decided| decided.still_holds(&self.shared.ledger))
+        self.decides() && still_hold(&basis.decided_on, &self.shared.ledger)
     }
 
     /// Whether the request would still be decided by the same configuration, policies and premises.

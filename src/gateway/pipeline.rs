@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 
 use super::accept::accept;
 use super::answer::portions;
+use super::judge::{DecidedOn, still_hold};
 use super::listener::Connection;
 use super::problem::{Code, Problem};
 use super::respond::{self, Reply};
@@ -178,14 +179,14 @@ pub(super) fn consent_available(shared: &Shared, call: &Authenticated, routed: &
 pub(super) struct Footing {
     pub(super) shared: Arc<Shared>,
     pub(super) generation: u64,
-    pub(super) decided_on: Vec<super::judge::DecidedOn>,
+    pub(super) decided_on: Vec<DecidedOn>,
     pub(super) premises: super::premises::Premises,
 }
 
 impl respond::Holds for Footing {
     fn still_holds(&self) -> bool {
         let ledger = &self.shared.ledger;
-        self.shared.still_decides(self.generation) && self.premises.still_hold(ledger) && self.decided_on.iter().all(|d| d.still_holds(ledger))
+        self.shared.still_decides(self.generation) && self.premises.still_hold(ledger) && still_hold(&self.decided_on, ledger)
     }
 }
 

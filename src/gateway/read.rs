@@ -16,7 +16,7 @@ use super::answer::{
 use super::call::{self, Answered};
 use super::forward::{Reading, Unfiltered, forward};
 use super::graphql::{self, Body};
-use super::judge::{About, Basis, DecidedOn, Judging, log_groups, verdicts};
+use super::judge::{About, Basis, DecidedOn, Judging, log_groups, still_hold, verdicts};
 use super::list;
 use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, not_selectable, selectable};
@@ -173,7 +173,7 @@ async fn release(
         let premises = routed.asked.premises.clone();
         let holds = |basis: &Basis| {
             let ledger = &shared.ledger;
-            shared.still_decides(generation) && premises.still_hold(ledger) && basis.decided_on.iter().all(|d| d.still_holds(ledger))
+            shared.still_decides(generation) && premises.still_hold(ledger) && still_hold(&basis.decided_on, ledger)
         };
         let uses = &basis.uses(&cut.report.groups) - &reserved;
         // What no longer holds takes no use.

@@ -15,7 +15,7 @@ use super::answer::{
 };
 use super::call::{self, Answered};
 use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
-use super::judge::{About, DecidedOn, Judging, log_groups, verdicts};
+use super::judge::{About, DecidedOn, Judging, log_groups, still_hold, verdicts};
 use super::media::declared;
 use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, nobody};
@@ -347,7 +347,7 @@ async fn send(
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
     // The record took a flush; a stop that came meanwhile binds this write.
     let ledger = &shared.ledger;
-    let holds = routed.asked.premises.still_hold(ledger) && judged.decided_on.iter().all(|d| d.still_holds(ledger));
+    let holds = routed.asked.premises.still_hold(ledger) && still_hold(&judged.decided_on, ledger);
     if !shared.still_decides(routed.snapshot.generation) || !holds {
         let has_run_out = routed.snapshot.has_run_out(shared.clock.now());
         return Err(of(if has_run_out { Code::PolicyStale.into() } else { denied(contact(routed)) }));
@@ -432,7 +432,7 @@ async fn release(
         }
     };
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
-    let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && decided_on.iter().all(|d| d.still_holds(ledger));
+    let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && still_hold(&decided_on, ledger);
     // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
     let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
     let own = own(routed, call, &unfiltered, &filtered);
