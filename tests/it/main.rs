@@ -90,6 +90,8 @@ mod stops;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]
+mod tickets;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod traps;
