@@ -42,6 +42,8 @@ mod joint;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod leads;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;
