@@ -64,6 +64,8 @@ mod parts;
 #[cfg(test)]
 mod patches;
 #[cfg(test)]
+mod payments;
+#[cfg(test)]
 mod policy;
 #[cfg(test)]
 mod process;

@@ -303,15 +303,11 @@ async fn a_request_of_several_persons_needs_the_leave_of_all_of_them() {
     world.upstream.json("GET /REST/2.0/tickets", &list(&format!(r#""next_page":"{next}","total":44"#)));
     ask("campaign-manager", EMAIL).await.released(
         200,
-        &format!(
-            r#"{{"page":1,"per_page":20,"next_page":"https://localhost/tracker/REST/2.0/tickets?page=2","items":[{}]}}"#,
-            marketing.join(",")
-        ),
+        &format!(r#"{{"page":1,"per_page":20,"next_page":"https://localhost/tracker/REST/2.0/tickets?page=2","items":[{}]}}"#, marketing.join(",")),
     );
 
-    let single = async |world: &World, app: &str, purpose: &str| -> Answer {
-        world.client(app).get("/tracker/REST/2.0/ticket/2").purpose(purpose).await
-    };
+    let single =
+        async |world: &World, app: &str, purpose: &str| -> Answer { world.client(app).get("/tracker/REST/2.0/ticket/2").purpose(purpose).await };
     world.upstream.json("GET /REST/2.0/ticket/2", &rows[1]);
     single(&world, "campaign-manager", EMAIL).await.released(200, &marketing[0]);
     single(&world, "helpdesk", SUPPORT).await.released(200, &support[1]);
