@@ -144,7 +144,6 @@ impl Filled {
 
     fn fill(&mut self, mint: &mut Mint, ids: &Ids, template: &Value, path: &str) -> Value {
         let whence = format!("{} of {:?}: {path}", self.sample.name, self.who[0]);
-        let person = |text: &str| self.who[usize::from(text.as_bytes()[1] - b'0')];
         match template {
             Value::Object(members) => {
                 let mut out = Map::new();
@@ -166,16 +165,13 @@ impl Filled {
                 self.values.push((number.to_string(), self.place(path)));
                 json!(number)
             }
-            Value::String(text) if text.starts_with('#') => {
-                let (id, canary) = ids.of(self.sample.space, person(text));
+            Value::String(text) if text.contains(['#', '@']) => {
+                let (before, after) = text.split_once(['#', '@']).unwrap();
+                let mut after = after.chars();
+                let nth = after.next().and_then(|digit| digit.to_digit(10)).unwrap();
+                let (id, canary) = ids.of(self.sample.space, self.who[nth as usize]);
                 self.values.push((canary.clone(), self.place(path)));
-                json!(id.parse::<u64>().unwrap())
-            }
-            Value::String(text) if text.contains('@') => {
-                let at = text.find('@').unwrap();
-                let (id, canary) = ids.of(self.sample.space, person(&text[at..]));
-                self.values.push((canary.clone(), self.place(path)));
-                json!(text.replace(&text[at..at + 2], id))
+                if text.starts_with('#') { json!(id.parse::<u64>().unwrap()) } else { json!(format!("{before}{id}{}", after.as_str())) }
             }
             Value::String(text) => {
                 let canary = mint.text(&whence);
@@ -346,7 +342,7 @@ impl Apis<'_> {
             let filled = self.filled(sample, Person::Given);
             if at.is_empty() { filled.body.to_string() } else { json!({ at: [filled.body] }).to_string() }
         };
-        let cut = good[..good.len() / 2].to_owned();
+        let cut = good.split_at(good.len() / 2).0.to_owned();
         let (json, html) = ("application/json", "text/html");
         let mut cases: Vec<(u16, &str, String)> =
             [400, 401, 403, 404, 409, 410, 422, 429, 500, 502, 503].map(|status| (status, json, String::new())).to_vec();
