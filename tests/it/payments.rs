@@ -49,6 +49,14 @@ const CHARGE: &str = r#"{
   "shipping": {"name": "Hana Dahl", "address": {"line1": "Nygade 4"}}, "source": null, "status": "succeeded"
 }"#;
 
+const FOR_SALES: &str = concat!(
+    r#"{"id":"ch_1","object":"charge","amount":10990,"amount_refunded":2500,"billing_details":{"address":{"city":"Aarhus","country":"DK","#,
+    r#""line1":"Nygade 4","line2":null,"postal_code":"8000 C","state":null},"email":"hana.dahl@example.net","name":"Hana Dahl","#,
+    r#""phone":"+45 20 10 30 44"},"created":1767225600,"currency":"dkk","customer":"cus_Hana1","metadata":{"delivery_note":"behind the shed"},"#,
+    r#""payment_method_details":{"card":{"last4":null}},"refunds":{"object":"list","data":["#,
+    r#"{"id":"re_1","amount":2000},{"id":"re_2","amount":500}],"has_more":false},"status":"succeeded"}"#
+);
+
 /// (app, purpose, what it sees of Hana's charge).
 const SEEN: [(&str, &str, &str); 5] = [
     (
@@ -74,28 +82,8 @@ const SEEN: [(&str, &str, &str); 5] = [
             r#"{"id":"re_1","amount":2000},{"id":"re_2","amount":500}],"has_more":false},"status":"succeeded"}"#
         ),
     ),
-    (
-        "crm",
-        PROVISION,
-        concat!(
-            r#"{"id":"ch_1","object":"charge","amount":10990,"amount_refunded":2500,"billing_details":{"address":{"city":"Aarhus","country":"DK","#,
-            r#""line1":"Nygade 4","line2":null,"postal_code":"8000 C","state":null},"email":"hana.dahl@example.net","name":"Hana Dahl","#,
-            r#""phone":"+45 20 10 30 44"},"created":1767225600,"currency":"dkk","customer":"cus_Hana1","metadata":{"delivery_note":"behind the shed"},"#,
-            r#""payment_method_details":{"card":{"last4":null}},"refunds":{"object":"list","data":["#,
-            r#"{"id":"re_1","amount":2000},{"id":"re_2","amount":500}],"has_more":false},"status":"succeeded"}"#
-        ),
-    ),
-    (
-        "crm",
-        OUTREACH,
-        concat!(
-            r#"{"id":"ch_1","object":"charge","amount":10990,"amount_refunded":2500,"billing_details":{"address":{"city":"Aarhus","country":"DK","#,
-            r#""line1":"Nygade 4","line2":null,"postal_code":"8000 C","state":null},"email":"hana.dahl@example.net","name":"Hana Dahl","#,
-            r#""phone":"+45 20 10 30 44"},"created":1767225600,"currency":"dkk","customer":"cus_Hana1","metadata":{"delivery_note":"behind the shed"},"#,
-            r#""payment_method_details":{"card":{"last4":null}},"refunds":{"object":"list","data":["#,
-            r#"{"id":"re_1","amount":2000},{"id":"re_2","amount":500}],"has_more":false},"status":"succeeded"}"#
-        ),
-    ),
+    ("crm", PROVISION, FOR_SALES),
+    ("crm", OUTREACH, FOR_SALES),
     (
         "campaign-manager",
         EMAIL,
