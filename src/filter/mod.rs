@@ -12,7 +12,8 @@
 //! - **Several customers.** `all`: a category counts as permitted only if every customer named in the row permits it. `each`: the
 //!   customers at the first path judge the row and its shared members (all of them together); a customer at `p.id` alone judges what
 //!   stands under `p`, one at `list[].….id` the whole element; it is cut whole, open members too, when nothing personal of it may go out. Other customers' members
-//!   never release a row. Somebody who stands in a row without an id drops it (`all`) or is cut (`each`).
+//!   never release a row. Somebody who stands in a row without an id drops it (`all`) or is cut (`each`). With `subject = "request"` whoever
+//!   was asked for judges beside those whom the object names, and it may name nobody.
 //! - **Foreign rows.** A row of another customer than the one requested is dropped; an object of another is `SubjectMismatch`.
 //! - **Embedded objects** never release the object around them and go with it; the embedding path says nothing when it is empty.
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.

@@ -311,8 +311,21 @@ async fn a_request_of_several_persons_needs_the_leave_of_all_of_them() {
     world.upstream.json("GET /REST/2.0/ticket/2", &rows[1]);
     single(&world, "campaign-manager", EMAIL).await.released(200, &marketing[0]);
     single(&world, "helpdesk", SUPPORT).await.released(200, &support[1]);
+    // Asked for as one person's, it still is everybody's who stands in it, if anybody does.
+    let latest = "/REST/2.0/user/ada.holm@example.net/latest";
+    let of_ada = async |app: &str, purpose: &str| world.client(app).get(&format!("/tracker{latest}")).purpose(purpose).await;
+    world.upstream.json(&format!("GET {latest}"), &rows[1]);
+    of_ada("campaign-manager", EMAIL).await.released(200, &marketing[0]);
+    of_ada("helpdesk", SUPPORT).await.released(200, &support[1]);
     world.consent("desk:7002", EMAIL, "withdrawn").await;
     single(&world, "campaign-manager", EMAIL).await.refused(403, "denied");
+    let refused = of_ada("campaign-manager", EMAIL).await;
+    refused.refused(403, "denied");
+    assert_eq!(2, world.found(&refused).parties, "both were judged");
+    world.upstream.json(&format!("GET {latest}"), r#"{"id":9,"type":"ticket","Subject":"Tender"}"#);
+    of_ada("helpdesk", SUPPORT).await.released(200, r#"{"id":9,"type":"ticket","Subject":"Tender"}"#);
+    world.upstream.json(&format!("GET {latest}"), &rows[2]);
+    of_ada("helpdesk", SUPPORT).await.refused(502, "upstream-unreadable");
     world.upstream.json("GET /REST/2.0/ticket/2", &rows[3]);
     single(&world, "helpdesk", SUPPORT).await.refused(403, "denied");
     // Nobody's ticket, and one that names somebody without an address.

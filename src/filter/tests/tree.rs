@@ -380,14 +380,18 @@ impl Tree<'_> {
 
     fn object(&mut self, object: &Json, shape: &Shape, whose: Whose) -> Outcome {
         let main = if shape.several == Several::Each { shape.customer.get(..1).unwrap_or_default() } else { &shape.customer };
-        let named = main_ids(object, main).filter(|ids| !ids.is_empty()).and_then(|ids| self.judge_all(shape, &ids));
+        let ids = if whose == Whose::Request { ids_beside_the_request(object, main) } else { main_ids(object, main).filter(|ids| !ids.is_empty()) };
+        let named = ids.and_then(|ids| self.judge_all(shape, &ids));
         let judged = named.as_deref().unwrap_or_default();
         let foreign = judged.iter().any(|judged| judged.is_requested.is_some()) && !judged.iter().any(|judged| judged.is_requested == Some(true));
         if foreign && whose != Whose::Embedded {
             return Outcome::Foreign;
         }
-        let judged = if whose == Whose::Request { self.judge.requested().map(|judged| vec![judged]) } else { named };
-        let Some(judged) = judged else { return Outcome::NoSubject };
+        let Some(mut judged) = named else { return Outcome::NoSubject };
+        if whose == Whose::Request {
+            judged.retain(|judged| judged.is_requested != Some(true));
+            judged.extend(self.judge.requested());
+        }
         let mut scope = Scope::of(judged);
         let needed = shape.needs.iter().all(|category| scope.release(*category) == Release::Full);
         if !needed || (whose != Whose::Embedded && !self.may_be_found(object, shape, &scope)) {
@@ -400,6 +404,9 @@ impl Tree<'_> {
     }
 
     fn judge_all(&mut self, shape: &Shape, ids: &[String]) -> Option<Vec<Judged>> {
+        if ids.is_empty() {
+            return Some(Vec::new());
+        }
         let space = shape.ids?;
         Some(ids.iter().map(|id| self.judge.judge(space, id)).collect())
     }
@@ -630,6 +637,15 @@ fn main_ids(object: &Json, paths: &[PathPattern]) -> Option<Vec<String>> {
         }
     }
     Some(ids)
+}
+
+/// Whom an object names whose customer the request has named: it need not say so, but nobody in it may be without an id. At a single
+/// place there is an id or there is none.
+fn ids_beside_the_request(object: &Json, paths: &[PathPattern]) -> Option<Vec<String>> {
+    let mut ids = Vec::new();
+    let all = paths.iter().all(|PathPattern(path)| ids_at(object, path, true, &mut ids));
+    let is_single = matches!(paths, [PathPattern(path)] if !path.contains(&Step::Items));
+    if is_single { Some(main_ids(object, paths).unwrap_or_default()) } else { all.then_some(ids) }
 }
 
 /// False when somebody stands there without an id.
