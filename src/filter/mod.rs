@@ -7,7 +7,8 @@
 //! - **Present.** A category is present when a member mapped to it is there, whatever its value. A masked form that went
 //!   out counts as released; `needs` and predicates want the category in full.
 //! - **Containers.** A path names a value without members; `a.**` covers `a` itself and everything below. An object or array in which
-//!   nothing is left is withheld. `null`, `{}` and `[]` where only longer paths are mapped go out iff all those are
+//!   nothing is left is withheld. With `on_deny = "null"` it is `a` that becomes `null`: names below `**` may be data, and none stays.
+//!   `null`, `{}` and `[]` where only longer paths are mapped go out iff all those are
 //!   permitted. In an array of which single positions are mapped, a withheld element becomes `null`, so that positions keep their meaning.
 //! - **Several customers.** `all`: a category counts as permitted only if every customer named in the row permits it. `each`: the
 //!   customers at the first path judge the row and its shared members (all of them together); a customer at `p.id` alone judges what

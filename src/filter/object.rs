@@ -181,6 +181,8 @@ impl Compiled {
             Some(Rule::Category { category, on_deny }) => match (release(category), on_deny) {
                 (Release::Full, _) => Deed::Full,
                 (Release::Reduced, OnDeny::Mask(_)) => Deed::Masked,
+                // Names that no path says may be data: they do not stay behind with a null.
+                (Release::Withheld | Release::Reduced, OnDeny::Null) if ways.is_below(at) => Deed::Withheld,
                 (Release::Withheld | Release::Reduced, OnDeny::Null) => Deed::Null,
                 (Release::Withheld | Release::Reduced, OnDeny::Error) => Deed::Error,
                 (Release::Withheld, OnDeny::Remove | OnDeny::Mask(_)) | (Release::Reduced, OnDeny::Remove) => Deed::Withheld,
@@ -209,7 +211,7 @@ impl Compiled {
             leaf,
             nothing,
             whole: if ways.absorbs(at) { leaf } else { Deed::Unmapped },
-            inside: if matches!(leaf, Deed::Embedded) { leaf } else { below },
+            inside: if matches!(leaf, Deed::Embedded) || (leaf == Deed::Null && ways.is_covered(at)) { leaf } else { below },
         }
     }
 

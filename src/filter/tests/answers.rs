@@ -261,6 +261,26 @@ fn the_customer_of_the_request_speaks_for_nobody_else_in_the_object() {
 }
 
 #[test]
+fn a_name_that_no_path_says_does_not_stay_behind_with_a_null() {
+    let open = shape("open", &["Id"], &["Id"], &[("Name", "identity"), ("more.**", "health null")]);
+    let known =
+        shape("known", &["Id"], &["Id"], &[("Name", "identity"), ("more.**", "health null"), ("more.k", "contact"), ("more.n", "health null")]);
+    let body = |more: &str| format!(r#"{{"Id":"c1","Name":"A","more":{more}}}"#);
+    let cut = |shape: &Shape, more: &str, given: &str| outcome(run(&body(more), &object_plan(shape), &[], &mut customers(&[("c1", given)])));
+    let more = r#"{"ann@example.com":{"x":1},"list":[1,2],"k":3,"n":4}"#;
+    for shape in [&open, &known] {
+        assert_eq!(cut(shape, more, "identity+ health+ contact+"), body(more));
+        for single in ["7", "null", "{}", "[]"] {
+            assert_eq!(cut(shape, single, "identity+ contact+"), body("null"), "{single}");
+        }
+    }
+    assert_eq!(cut(&open, more, "identity+ contact+"), body("null"));
+    assert_eq!(cut(&open, r#"["a"]"#, "identity+"), body("null"));
+    assert_eq!(cut(&known, more, "identity+ contact+"), body(r#"{"k":3,"n":null}"#));
+    assert_eq!(cut(&known, more, "identity+"), body(r#"{"n":null}"#));
+}
+
+#[test]
 fn an_object_inside_an_answer_is_found_and_nothing_beside_it_goes_out() {
     let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer, open: Vec::new(), withheld_as: None };
     let cut = |body: &str| outcome(run(body, &plan, &[], &mut customers(&[("c1", "identity+")])));

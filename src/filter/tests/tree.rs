@@ -172,13 +172,17 @@ fn is_positional(path: &[Step], place: &[At]) -> bool {
 
 /// The rule that speaks for a place: more fixed steps, then ending here before `**`, then `[2]` before `[]`, then the first.
 fn speaking<'r, R>(rules: &'r [(PathPattern, R)], place: &[At]) -> Option<&'r R> {
+    speaker(rules, place).map(|(_, rule)| rule)
+}
+
+fn speaker<'r, R>(rules: &'r [(PathPattern, R)], place: &[At]) -> Option<&'r (PathPattern, R)> {
     let rank = |path: &PathPattern| {
         let fixed = without_rest(&path.0);
         let positions: Vec<bool> = path.0.iter().map(|step| matches!(step, Step::Index(_))).collect();
         (fixed.len(), fixed.len() == path.0.len(), positions)
     };
     let naming = rules.iter().filter(|(path, _)| names(&path.0, place));
-    naming.rev().max_by_key(|(path, _)| rank(path)).map(|(_, rule)| rule)
+    naming.rev().max_by_key(|(path, _)| rank(path))
 }
 
 /// Whether some place is named by both, so that an id at `path` is of the category of `rule`, unless that says more exactly where.
@@ -446,6 +450,17 @@ impl Tree<'_> {
 
     fn by_rule(&mut self, value: &Json, place: &[At], shape: &Shape, scope: &mut Scope) -> Option<Json> {
         let rules = rules(shape);
+        // What is null at `a.**` is so as a whole: below it no name stays behind.
+        if let Some((path, Rule::Category(category, OnDeny::Null))) = speaker(&rules, place)
+            && scope.release(*category) != Release::Full
+            && path.0.last() == Some(&Step::Rest)
+        {
+            let covers = |path: &PathPattern| path.0.last() == Some(&Step::Rest) && names(&path.0, place);
+            let is_covered = rules.iter().filter(|(path, _)| leads_to(&path.0, place)).all(|(path, _)| covers(path));
+            if !value.is_filled() || is_covered {
+                return (without_rest(&path.0).len() == place.len()).then(|| Json::Leaf("null".to_owned()));
+            }
+        }
         match speaking(&rules, place) {
             Some(Rule::Embed(name)) => self.embedded(value, *name, scope),
             Some(Rule::Open) if !value.is_filled() => Some(value.clone()),
