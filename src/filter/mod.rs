@@ -7,12 +7,14 @@
 //! - **Present.** A category is present when a member mapped to it is there, whatever its value. A masked form that went
 //!   out counts as released; `needs` and predicates want the category in full.
 //! - **Containers.** A path names a value without members; `a.**` covers `a` itself and everything below. An object or array in which
-//!   nothing is left is withheld. `null`, `{}` and `[]` where only longer paths are mapped go out iff all those are
+//!   nothing is left is withheld. With `on_deny = "null"` it is `a` that becomes `null`: names below `**` may be data, and none stays.
+//!   `null`, `{}` and `[]` where only longer paths are mapped go out iff all those are
 //!   permitted. In an array of which single positions are mapped, a withheld element becomes `null`, so that positions keep their meaning.
 //! - **Several customers.** `all`: a category counts as permitted only if every customer named in the row permits it. `each`: the
 //!   customers at the first path judge the row and its shared members (all of them together); a customer at `p.id` alone judges what
 //!   stands under `p`, one at `list[].….id` the whole element; it is cut whole, open members too, when nothing personal of it may go out. Other customers' members
-//!   never release a row. Somebody who stands in a row without an id drops it (`all`) or is cut (`each`).
+//!   never release a row. Somebody who stands in a row without an id drops it (`all`) or is cut (`each`). With `subject = "request"` whoever
+//!   was asked for judges beside those whom the object names, and it may name nobody.
 //! - **Foreign rows.** A row of another customer than the one requested is dropped; an object of another is `SubjectMismatch`.
 //! - **Embedded objects** never release the object around them and go with it; the embedding path says nothing when it is empty.
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.

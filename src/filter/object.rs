@@ -181,6 +181,8 @@ impl Compiled {
             Some(Rule::Category { category, on_deny }) => match (release(category), on_deny) {
                 (Release::Full, _) => Deed::Full,
                 (Release::Reduced, OnDeny::Mask(_)) => Deed::Masked,
+                // Names that no path says may be data: they do not stay behind with a null.
+                (Release::Withheld | Release::Reduced, OnDeny::Null) if ways.is_below(at) => Deed::Withheld,
                 (Release::Withheld | Release::Reduced, OnDeny::Null) => Deed::Null,
                 (Release::Withheld | Release::Reduced, OnDeny::Error) => Deed::Error,
                 (Release::Withheld, OnDeny::Remove | OnDeny::Mask(_)) | (Release::Reduced, OnDeny::Remove) => Deed::Withheld,
@@ -209,7 +211,7 @@ impl Compiled {
             leaf,
             nothing,
             whole: if ways.absorbs(at) { leaf } else { Deed::Unmapped },
-            inside: if matches!(leaf, Deed::Embedded) { leaf } else { below },
+            inside: if matches!(leaf, Deed::Embedded) || (leaf == Deed::Null && ways.is_covered(at)) { leaf } else { below },
         }
     }
 
@@ -515,24 +517,31 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
             Several::Each => shape.shape.customer.get(..1).unwrap_or_default(),
             Several::All => shape.shape.customer.as_slice(),
         };
+        let by_request = matches!(whose, Whose::Requested(_));
         let named = match (main, shape.shape.ids) {
             ([path], Some(space)) if !path.0.contains(&Step::Items) => {
-                single_id(value, &path.0).map(|id| Judgement::One(self.judge.judge(space, &id)))
+                let id = single_id(value, &path.0);
+                if by_request && id.is_err() { Ok(Vec::new().into()) } else { id.map(|id| Judgement::One(self.judge.judge(space, &id))) }
             }
-            (paths, Some(space)) => all_ids(value, paths).map(|ids| {
+            (paths, Some(space)) => all_ids(value, paths, by_request).map(|ids| {
                 let judged: Vec<Judged> = unique(ids).iter().map(|id| self.judge.judge(space, id)).collect();
                 judged.into()
             }),
-            (_, None) => Err(Unidentified),
+            // Without an id space it names nobody.
+            (_, None) => Ok(Vec::new().into()),
         };
-        let named = named.ok().filter(|named| !named.as_slice().is_empty());
-        let judged = named.as_ref().map(Judgement::as_slice).unwrap_or_default();
+        let named = named.map_err(|Unidentified| Outcome::NoSubject)?;
+        let judged = named.as_slice();
         let foreign = judged.iter().any(|j| j.is_requested.is_some()) && !judged.iter().any(|j| j.is_requested == Some(true));
-        match (whose, named) {
-            (Whose::Named | Whose::Requested(_), _) if foreign => Err(Outcome::Foreign),
-            (Whose::Requested(requested), _) => Ok(Judgement::One(requested.clone())),
-            (Whose::Named | Whose::Embedded, Some(named)) => Ok(named),
-            (Whose::Named | Whose::Embedded, None) => Err(Outcome::NoSubject),
+        match whose {
+            Whose::Named | Whose::Requested(_) if foreign => Err(Outcome::Foreign),
+            // Beside whoever is asked for, the others have their say.
+            Whose::Requested(requested) => {
+                let others = judged.iter().filter(|j| j.is_requested != Some(true));
+                Ok(others.chain([requested]).cloned().collect::<Vec<_>>().into())
+            }
+            Whose::Named | Whose::Embedded if judged.is_empty() => Err(Outcome::NoSubject),
+            Whose::Named | Whose::Embedded => Ok(named),
         }
     }
 
@@ -741,12 +750,11 @@ fn single_id<'v>(value: Value<'v>, steps: &[Step]) -> Result<Cow<'v, str>, Unide
     at.id().ok_or(Unidentified)
 }
 
-/// All ids that judge an object; each path has to lead to some.
-fn all_ids<'v>(value: Value<'v>, paths: &[PathPattern]) -> Result<Vec<Cow<'v, str>>, Unidentified> {
+/// All ids that judge an object. Unless it may be silent, the first path has to lead to some.
+fn all_ids<'v>(value: Value<'v>, paths: &[PathPattern], may_be_silent: bool) -> Result<Vec<Cow<'v, str>>, Unidentified> {
     paths.iter().try_fold(Vec::new(), |mut ids, path| {
         collect_ids(value, &path.0, true, &mut ids)?;
-        // The first path is the one that must be there.
-        if ids.is_empty() { Err(Unidentified) } else { Ok(ids) }
+        if ids.is_empty() && !may_be_silent { Err(Unidentified) } else { Ok(ids) }
     })
 }
 

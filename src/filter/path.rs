@@ -126,6 +126,9 @@ struct Way {
     is_positional: bool,
     /// One rule speaks for everything below.
     absorbs: bool,
+    /// Only paths with `**` lead here, and all of them cover the place; it lies below the one that speaks for it.
+    is_covered: bool,
+    is_below: bool,
     /// Where the objects begin that are embedded here.
     embedded: Option<At>,
     /// By name (ascending by hash), by position, and all others.
@@ -196,6 +199,8 @@ impl Ways {
                 leads_deeper: here.iter().any(|(_, p)| p.leads_deeper(depth)),
                 is_positional: here.iter().any(|(_, p)| speaks(p) && p.is_positional(depth)),
                 absorbs: !here.is_empty() && here.iter().all(|(_, p)| p.has_rest() && p.fixed() <= depth && absorbs(p)),
+                is_covered: here.iter().filter(|(_, p)| speaks(p)).all(|(_, p)| p.has_rest() && p.fixed() <= depth),
+                is_below: best.is_some_and(|(_, p)| p.has_rest() && p.fixed() < depth),
                 embedded: None,
                 members,
                 any_member,
@@ -254,6 +259,14 @@ impl Ways {
 
     pub(super) fn absorbs(&self, at: At) -> bool {
         self.way(at).is_some_and(|way| way.absorbs)
+    }
+
+    pub(super) fn is_covered(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.is_covered)
+    }
+
+    pub(super) fn is_below(&self, at: At) -> bool {
+        self.way(at).is_some_and(|way| way.is_below)
     }
 
     pub(super) fn is_positional(&self, at: At) -> bool {

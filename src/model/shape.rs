@@ -237,7 +237,8 @@ pub enum Subject {
     /// The object names its customer, who must be the one judged if the request named one.
     #[default]
     Answer,
-    /// `subject = "request"`: the object does not say; the customer of the request is trusted to be its subject.
+    /// `subject = "request"`: the object need not say; the customer of the request is trusted to be its subject. Others whom it names
+    /// are judged beside that one.
     Request,
 }
 

@@ -12,6 +12,8 @@ mod break_glass;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;
@@ -42,6 +44,8 @@ mod joint;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod leads;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;
@@ -61,6 +65,8 @@ mod organisations;
 mod parts;
 #[cfg(test)]
 mod patches;
+#[cfg(test)]
+mod payments;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
@@ -89,6 +95,8 @@ mod snapshots;
 mod stops;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod tickets;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -225,6 +225,62 @@ fn all_of_several_customers_must_permit() {
 }
 
 #[test]
+fn the_customer_of_the_request_speaks_for_nobody_else_in_the_object() {
+    let by_request = |several: Several, shape: Shape, body: &str, r: &str, a: &str, b: &str| {
+        let plan = ResponsePlan::Object {
+            at: PathPattern::default(),
+            shape: Arc::new(Shape { several, ..shape }),
+            subject: Subject::Request,
+            open: Vec::new(),
+            withheld_as: None,
+        };
+        outcome(run(body, &plan, &[], &mut customers(&[("r", r), ("a", a), ("b", b)]).requested("r")))
+    };
+    let every = |body: &str, r: &str, a: &str, b: &str| by_request(Several::All, ticket(Several::All), body, r, a, b);
+    let all = "case+ contact+";
+    assert_eq!(every(TICKET, all, all, all), TICKET);
+    assert_eq!(every(TICKET, all, all, ""), "denied");
+    assert_eq!(every(TICKET, "", all, all), "denied");
+    assert_eq!(every(TICKET, all, "case+", all), r#"{"id":1,"subject":"s","cc":[{"seen":0}]}"#);
+    let silent = r#"{"id":1,"subject":"s"}"#;
+    assert_eq!(every(silent, all, "", ""), silent, "the object does not say");
+    assert_eq!(every(r#"{"subject":"s","cc":[{"email":"a"}]}"#, all, all, all), "subject mismatch", "it says that it is somebody else's");
+    assert_eq!(
+        every(r#"{"subject":"s","requester":{"email":"r"},"cc":[{"n":1}]}"#, all, all, all),
+        "subject absent",
+        "somebody who cannot be judged"
+    );
+    // Copied persons judge what is theirs as ever; of several main customers each has a say.
+    let each = |body: &str, r: &str, a: &str, b: &str| by_request(Several::Each, ticket(Several::Each), body, r, a, b);
+    assert_eq!(each(TICKET, all, "case+", all), r#"{"id":1,"subject":"s","requester":{"email":"r"},"cc":[{"email":"b","n":2}]}"#);
+    let owners = shape("owned", &["owners[].email", "cc[].email"], &[], &[("subject", "case"), ("owners[].n", "contact"), ("cc[].n", "contact")]);
+    let owned = r#"{"subject":"s","owners":[{"email":"r","n":1},{"email":"a","n":2}],"cc":[{"email":"b","n":3}]}"#;
+    let several = |r: &str, a: &str, b: &str| by_request(Several::Each, owners.clone(), owned, r, a, b);
+    assert_eq!(several(all, all, all), owned);
+    assert_eq!(several(all, "contact+", ""), r#"{"owners":[{"email":"r","n":1},{"email":"a","n":2}]}"#);
+}
+
+#[test]
+fn a_name_that_no_path_says_does_not_stay_behind_with_a_null() {
+    let open = shape("open", &["Id"], &["Id"], &[("Name", "identity"), ("more.**", "health null")]);
+    let known =
+        shape("known", &["Id"], &["Id"], &[("Name", "identity"), ("more.**", "health null"), ("more.k", "contact"), ("more.n", "health null")]);
+    let body = |more: &str| format!(r#"{{"Id":"c1","Name":"A","more":{more}}}"#);
+    let cut = |shape: &Shape, more: &str, given: &str| outcome(run(&body(more), &object_plan(shape), &[], &mut customers(&[("c1", given)])));
+    let more = r#"{"ann@example.com":{"x":1},"list":[1,2],"k":3,"n":4}"#;
+    for shape in [&open, &known] {
+        assert_eq!(cut(shape, more, "identity+ health+ contact+"), body(more));
+        for single in ["7", "null", "{}", "[]"] {
+            assert_eq!(cut(shape, single, "identity+ contact+"), body("null"), "{single}");
+        }
+    }
+    assert_eq!(cut(&open, more, "identity+ contact+"), body("null"));
+    assert_eq!(cut(&open, r#"["a"]"#, "identity+"), body("null"));
+    assert_eq!(cut(&known, more, "identity+ contact+"), body(r#"{"k":3,"n":null}"#));
+    assert_eq!(cut(&known, more, "identity+"), body(r#"{"n":null}"#));
+}
+
+#[test]
 fn an_object_inside_an_answer_is_found_and_nothing_beside_it_goes_out() {
     let plan = ResponsePlan::Object { at: path("result"), shape: Arc::new(contact()), subject: Subject::Answer, open: Vec::new(), withheld_as: None };
     let cut = |body: &str| outcome(run(body, &plan, &[], &mut customers(&[("c1", "identity+")])));

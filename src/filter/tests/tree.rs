@@ -172,13 +172,17 @@ fn is_positional(path: &[Step], place: &[At]) -> bool {
 
 /// The rule that speaks for a place: more fixed steps, then ending here before `**`, then `[2]` before `[]`, then the first.
 fn speaking<'r, R>(rules: &'r [(PathPattern, R)], place: &[At]) -> Option<&'r R> {
+    speaker(rules, place).map(|(_, rule)| rule)
+}
+
+fn speaker<'r, R>(rules: &'r [(PathPattern, R)], place: &[At]) -> Option<&'r (PathPattern, R)> {
     let rank = |path: &PathPattern| {
         let fixed = without_rest(&path.0);
         let positions: Vec<bool> = path.0.iter().map(|step| matches!(step, Step::Index(_))).collect();
         (fixed.len(), fixed.len() == path.0.len(), positions)
     };
     let naming = rules.iter().filter(|(path, _)| names(&path.0, place));
-    naming.rev().max_by_key(|(path, _)| rank(path)).map(|(_, rule)| rule)
+    naming.rev().max_by_key(|(path, _)| rank(path))
 }
 
 /// Whether some place is named by both, so that an id at `path` is of the category of `rule`, unless that says more exactly where.
@@ -380,14 +384,18 @@ impl Tree<'_> {
 
     fn object(&mut self, object: &Json, shape: &Shape, whose: Whose) -> Outcome {
         let main = if shape.several == Several::Each { shape.customer.get(..1).unwrap_or_default() } else { &shape.customer };
-        let named = main_ids(object, main).filter(|ids| !ids.is_empty()).and_then(|ids| self.judge_all(shape, &ids));
+        let ids = if whose == Whose::Request { ids_beside_the_request(object, main) } else { main_ids(object, main).filter(|ids| !ids.is_empty()) };
+        let named = ids.and_then(|ids| self.judge_all(shape, &ids));
         let judged = named.as_deref().unwrap_or_default();
         let foreign = judged.iter().any(|judged| judged.is_requested.is_some()) && !judged.iter().any(|judged| judged.is_requested == Some(true));
         if foreign && whose != Whose::Embedded {
             return Outcome::Foreign;
         }
-        let judged = if whose == Whose::Request { self.judge.requested().map(|judged| vec![judged]) } else { named };
-        let Some(judged) = judged else { return Outcome::NoSubject };
+        let Some(mut judged) = named else { return Outcome::NoSubject };
+        if whose == Whose::Request {
+            judged.retain(|judged| judged.is_requested != Some(true));
+            judged.extend(self.judge.requested());
+        }
         let mut scope = Scope::of(judged);
         let needed = shape.needs.iter().all(|category| scope.release(*category) == Release::Full);
         if !needed || (whose != Whose::Embedded && !self.may_be_found(object, shape, &scope)) {
@@ -400,6 +408,9 @@ impl Tree<'_> {
     }
 
     fn judge_all(&mut self, shape: &Shape, ids: &[String]) -> Option<Vec<Judged>> {
+        if ids.is_empty() {
+            return Some(Vec::new());
+        }
         let space = shape.ids?;
         Some(ids.iter().map(|id| self.judge.judge(space, id)).collect())
     }
@@ -439,6 +450,17 @@ impl Tree<'_> {
 
     fn by_rule(&mut self, value: &Json, place: &[At], shape: &Shape, scope: &mut Scope) -> Option<Json> {
         let rules = rules(shape);
+        // What is null at `a.**` is so as a whole: below it no name stays behind.
+        if let Some((path, Rule::Category(category, OnDeny::Null))) = speaker(&rules, place)
+            && scope.release(*category) != Release::Full
+            && path.0.last() == Some(&Step::Rest)
+        {
+            let covers = |path: &PathPattern| path.0.last() == Some(&Step::Rest) && names(&path.0, place);
+            let is_covered = rules.iter().filter(|(path, _)| leads_to(&path.0, place)).all(|(path, _)| covers(path));
+            if !value.is_filled() || is_covered {
+                return (without_rest(&path.0).len() == place.len()).then(|| Json::Leaf("null".to_owned()));
+            }
+        }
         match speaking(&rules, place) {
             Some(Rule::Embed(name)) => self.embedded(value, *name, scope),
             Some(Rule::Open) if !value.is_filled() => Some(value.clone()),
@@ -630,6 +652,15 @@ fn main_ids(object: &Json, paths: &[PathPattern]) -> Option<Vec<String>> {
         }
     }
     Some(ids)
+}
+
+/// Whom an object names whose customer the request has named: it need not say so, but nobody in it may be without an id. At a single
+/// place there is an id or there is none.
+fn ids_beside_the_request(object: &Json, paths: &[PathPattern]) -> Option<Vec<String>> {
+    let mut ids = Vec::new();
+    let all = paths.iter().all(|PathPattern(path)| ids_at(object, path, true, &mut ids));
+    let is_single = matches!(paths, [PathPattern(path)] if !path.contains(&Step::Items));
+    if is_single { Some(main_ids(object, paths).unwrap_or_default()) } else { all.then_some(ids) }
 }
 
 /// False when somebody stands there without an id.

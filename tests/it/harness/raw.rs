@@ -63,7 +63,8 @@ impl RawUpstream {
         this
     }
 
-    /// Sends these bytes to whoever asks `GET /cards/0031`, from now on; the connection stays open.
+    /// Sends these bytes to whoever asks `GET /cards/0031`, or `POST /rpc {"id":7}` with that body, from now on; the connection stays
+    /// open.
     pub(crate) fn on(&self, what: &str, bytes: impl Into<Vec<u8>>) {
         self.plan(what, bytes.into(), false);
     }
@@ -99,12 +100,13 @@ impl RawUpstream {
                     return Ok(());
                 }
             }
-            held.drain(..end + 4 + length);
+            let whole: Vec<u8> = held.drain(..end + 4 + length).collect();
             let what = text.lines().next().unwrap().rsplit_once(' ').unwrap().0.replacen("/v7", "", 1);
             let reply = {
                 let mut state = self.state.lock().unwrap();
                 state.received.push(Asked { what: what.clone(), head, connection });
-                state.plans.get(&what).cloned()
+                let with_body = format!("{what} {}", String::from_utf8_lossy(&whole[end + 4..]));
+                state.plans.get(&with_body).or_else(|| state.plans.get(&what)).cloned()
             };
             let lost = || Reply { bytes: b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(), closes: false };
             let reply = reply.unwrap_or_else(lost);
