@@ -16,6 +16,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod coded;
+#[cfg(test)]
 mod confirmation;
 #[cfg(test)]
 mod conflicts;

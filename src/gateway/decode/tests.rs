@@ -333,7 +333,7 @@ fn flushed(form: Form, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
             let encoder = ::brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
             all(encoder, |e| std::mem::take(e.get_mut()), ::brotli::CompressorWriter::into_inner, pieces)
         }
-        Form::Zstd => unreachable!("ruzstd's encoder does not flush"),
+        Form::Zstd => panic!("ruzstd's encoder does not flush"),
     }
 }
 
@@ -355,6 +355,11 @@ fn what_an_encoder_flushed_is_there_at_once() {
             decoder.finish(&mut out).unwrap();
             assert!(out == expected, "{form:?}");
         }
+    }
+    let named = |name| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(name))]);
+    for (name, expected) in [("gzip", None), ("deflate", None), ("br", None), ("zstd", Some(DecodeError::Late))] {
+        assert_eq!(Decoder::of(&named(name), LIMITS, true).err(), expected, "{name}");
+        assert!(Decoder::of(&named(name), LIMITS, false).unwrap().is_some(), "{name}");
     }
 }
 

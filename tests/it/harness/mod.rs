@@ -14,6 +14,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod coding;
 pub(crate) mod graphql;
 pub(crate) mod people;
 pub(crate) mod raw;
