@@ -86,6 +86,16 @@ fn calls_are_declared_whole() {
             ("response = { at = \"result\", shape = \"called\" }", "response = { rows = \"rows[]\", shape = \"called\" }", "stands in `result`"),
             ("{ open = [\"result\"] }", "\"empty\"", "a call is always answered"),
             (
+                "response = { at = \"result\", shape = \"called\" }",
+                "response = { stream = \"ndjson\", shape = \"called\" }",
+                "a call is answered once",
+            ),
+            (
+                "request = { shape = \"called\" }",
+                "request = { shape = \"called\", types = [\"application/json\", \"multipart/form-data\"] }",
+                "leave forms out of `types`",
+            ),
+            (
                 "lookup = \"POST /rpc#read\"\nrequest = { shape = \"called\" }",
                 "customer = \"request:params.id\"\nrequest = { shape = \"called\" }",
                 "proves nothing",

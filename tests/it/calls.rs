@@ -265,6 +265,19 @@ async fn a_member_of_a_plain_body_may_tell_the_route() {
     ] {
         assert_eq!(status, desk(body).await.status.as_u16(), "{body}");
     }
+    // The member is looked for in JSON: of a form, whatever it says, no route is found.
+    let boundary = "--b\r\nContent-Disposition: form-data; name=command\r\n\r\nfind\r\n--b--\r\n";
+    for (content_type, body) in [
+        ("application/x-www-form-urlencoded", "command=find&text=printer"),
+        ("application/x-www-form-urlencoded", r#"{"command":"find","text":"printer"}"#),
+        ("multipart/form-data; boundary=b", boundary),
+    ] {
+        let client = world.client("helpdesk");
+        let form = client.ask(http::Method::POST, "/desk/commands").header("content-type", content_type).body(body.as_bytes());
+        let answer = form.purpose(SUPPORT).await;
+        answer.refused(415, "media-type");
+        assert_eq!("-", world.found(&answer).route, "{content_type}");
+    }
     assert!(sent(&world).is_empty());
     world.finish().await;
 }

@@ -49,7 +49,7 @@ fn row(n: usize) -> String {
     format!(r#"{{"id":"{}","email":"a{n}@example.net"}}"#, IDS[n % 3])
 }
 
-fn rows(numbers: impl Iterator<Item = usize>) -> String {
+pub(super) fn rows(numbers: impl Iterator<Item = usize>) -> String {
     numbers.map(row).collect::<Vec<_>>().join(",")
 }
 
@@ -58,7 +58,7 @@ fn released(numbers: impl Iterator<Item = usize>) -> String {
 }
 
 /// Says all of it in pieces that have nothing to do with the rows.
-async fn pieces(out: &Out, text: &[u8]) -> bool {
+pub(super) async fn pieces(out: &Out, text: &[u8]) -> bool {
     for piece in text.chunks(7_919) {
         if !out.say(Bytes::copy_from_slice(piece)).await {
             return false;
