@@ -346,6 +346,34 @@ async fn a_withdrawal_binds_a_query_that_is_on_its_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_would_be_sent_otherwise_now_is_not_answered() {
+    let world = crm().await;
+    world.consent("crm:0044", "sales.outreach", "given").await;
+    let gate = crate::harness::upstream::Gate::closed();
+    world.upstream.on(ROUTE, Plan::computed(|body| answered(body)).behind(&gate));
+    let query = call(r#"{ customer(id: "0044") { givenName note phone } }"#, &json!({}));
+    let client = world.client("crm");
+    // `note` is not declared, so it was not asked for; now it is.
+    let config = world.root().join("consentry.toml");
+    let widened =
+        std::fs::read_to_string(&config).unwrap().replace("\"dietaryNote\" = \"health\"\n", "\"dietaryNote\" = \"health\"\n\"note\" = \"case\"\n");
+    let ask = async { client.post("/crm/graphql", &query).purpose("sales.outreach").await };
+    let reload = async {
+        gate.arrived().await;
+        std::fs::write(&config, widened).unwrap();
+        world.running().reload().await.unwrap();
+        gate.release();
+    };
+    let (answer, ()) = tokio::join!(ask, reload);
+    answer.refused(404, "route-not-declared");
+    // An API that answers a list with nothing and says nothing of an error.
+    world.upstream.json(ROUTE, r#"{"data":{"customers":null}}"#);
+    let list = call("{ customers(first: 9) { edges { node { givenName } } } }", &json!({}));
+    client.post("/crm/graphql", &list).purpose("sales.outreach").await.refused(502, "upstream-unreadable");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_query_is_explained_by_what_it_asks_for() {
     let world = crm().await;
     world.consent("crm:0031", "sales.outreach", "given").await;

@@ -80,6 +80,8 @@ mod receipts;
 #[cfg(test)]
 mod recipients;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod requests;

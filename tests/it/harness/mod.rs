@@ -236,6 +236,12 @@ impl World {
         Client::new(address, client::tls(&self.certs.internal_ca, &self.certs.clients[name]), Some(Arc::clone(&self.seen)))
     }
 
+    /// Somebody at the apps' listener who shows no certificate.
+    pub(crate) fn stranger(&self) -> Client {
+        let address = self.running().addresses.apps[0].1;
+        Client::new(address, client::anonymous(&self.certs.internal_ca), Some(Arc::clone(&self.seen)))
+    }
+
     /// A token of the issuer for an app, bound to the app's certificate. `more` replaces claims.
     pub(crate) fn token(&self, app: &str, more: &Value) -> String {
         self.bound_token(&self.certs.clients[app], app, more)
