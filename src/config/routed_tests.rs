@@ -222,6 +222,21 @@ fn what_names_fields_is_declared_whole() {
 }
 
 #[test]
+fn neither_a_write_nor_an_export_answers_a_stream() {
+    let write =
+        "[[api.route]]\nmatch = \"PATCH /one/{id}\"\ncustomer = \"path:id\"\nrequest = { shape = \"asked\" }\nresponse = { shape = \"asked\" }\n";
+    let export = "[[api.route]]\nmatch = \"GET /all\"\naction = \"export\"\nresponse = { rows = \"all[]\", shape = \"asked\", rows_max = 9 }\n";
+    let stream = "response = { stream = \"ndjson\", shape = \"asked\" }";
+    each_is_one_mistake(
+        &format!("{QUERIES}{write}{export}"),
+        &[
+            ("response = { shape = \"asked\" }", stream, "a write does not answer a stream"),
+            ("response = { rows = \"all[]\", shape = \"asked\", rows_max = 9 }", stream, "an export answers `rows`"),
+        ],
+    );
+}
+
+#[test]
 fn an_id_outside_the_shape_must_not_be_left_out() {
     let outside = QUERIES.replace("customer = \"id\"\n", "").replace("rows = \"rows[]\"", "at = \"one\"").replacen(
         "match = \"GET /plain\"",

@@ -158,7 +158,7 @@ async fn a_long_list_that_calls_itself_something_else_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_of_customers_that_nobody_could_answer_is_not_asked() {
+async fn a_route_about_nobody_is_refused_where_no_policy_permits_it() {
     let world = world().await;
     world.upstream.json("GET /about", "{}");
     let crm = world.client("crm");
