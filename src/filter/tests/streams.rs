@@ -262,8 +262,8 @@ fn a_name_that_stands_there_twice_is_found_whatever_was_learnt_before() {
     }
 }
 
-fn unreadable<T>(result: Result<T, CutError>) -> Option<Unreadable> {
-    if let Err(CutError::Unreadable(reason)) = result { Some(reason) } else { None }
+fn unreadable<T>(result: &Result<T, CutError>) -> Option<Unreadable> {
+    if let Err(CutError::Unreadable(reason)) = result { Some(*reason) } else { None }
 }
 
 /// Fed as far as it wants, without an end.
@@ -295,16 +295,16 @@ fn what_is_held_until_it_can_be_judged_has_a_limit() {
         ("a path", &r#"{"a":{"b":{"c":{"rows":["#.to_owned(), &deep, limits, Unreadable::TooDeep { max: 3 }),
         ("no name", &r#"{"other":0,5:1}"#.to_owned(), &list, limits, Unreadable::Syntax { at: 11 }),
     ] {
-        assert_eq!(Some(expected), unreadable(fed(body, plan, &limits)), "{what}");
+        assert_eq!(Some(expected), unreadable(&fed(body, plan, &limits)), "{what}");
     }
     assert!(fed(&held(200_000), &list, &Limits { body_bytes_max: 1 << 20, ..limits }).is_ok());
     let whole = cut(&Bytes::from("[]".repeat(60_000)), &list, &cutters(&list, &[]), &limits, &[], &mut judge());
-    assert_eq!(Some(Unreadable::TooLarge { max: 100_000 }), unreadable(whole));
+    assert_eq!(Some(Unreadable::TooLarge { max: 100_000 }), unreadable(&whole));
     // Nobody takes it for whole before its end.
     let shapes = cutters(&list, &[]);
     let mut flow = Flow::new(&list, &shapes, &limits, &[]);
     flow.feed(br#"{"rows":[{"id":2,"name":"N"}"#, false, &mut judge()).unwrap();
-    assert!(matches!(unreadable(flow.finish()), Some(Unreadable::Syntax { .. })));
+    assert!(matches!(unreadable(&flow.finish()), Some(Unreadable::Syntax { .. })));
 }
 
 #[test]
