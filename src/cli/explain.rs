@@ -1,5 +1,8 @@
 //! `consentry explain`: why a request is, or was, answered as it is. Asks the gateway, which decides without sending.
 
+use std::fs;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::client::{ServerArgs, segment};
@@ -22,6 +25,9 @@ pub(super) struct ExplainArgs {
     /// The declared purpose; may be left out when only one is possible.
     #[arg(long, conflicts_with = "decision")]
     purpose: Option<String>,
+    /// A file with the request's body: of a GraphQL query, a call, or a search that names its customer.
+    #[arg(long, value_name = "FILE", conflicts_with = "decision")]
+    body: Option<PathBuf>,
     /// A logged decision: `<origin>#<index>` or its index.
     #[arg(long, value_name = "ID")]
     decision: Option<String>,
@@ -41,6 +47,11 @@ impl ExplainArgs {
                 let mut body = json!({ "method": self.method, "url": self.url, "app": self.app });
                 if let (Some(members), Some(purpose)) = (body.as_object_mut(), &self.purpose) {
                     members.insert("purpose".to_owned(), json!(purpose));
+                }
+                if let (Some(members), Some(path)) = (body.as_object_mut(), &self.body) {
+                    let text = fs::read_to_string(path)
+                        .map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", path.display())))?;
+                    members.insert("body".to_owned(), json!(text));
                 }
                 admin.post("/v1/explain", &body)?
             }

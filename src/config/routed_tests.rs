@@ -86,6 +86,16 @@ fn calls_are_declared_whole() {
             ("response = { at = \"result\", shape = \"called\" }", "response = { rows = \"rows[]\", shape = \"called\" }", "stands in `result`"),
             ("{ open = [\"result\"] }", "\"empty\"", "a call is always answered"),
             (
+                "response = { at = \"result\", shape = \"called\" }",
+                "response = { stream = \"ndjson\", shape = \"called\" }",
+                "a call is answered once",
+            ),
+            (
+                "request = { shape = \"called\" }",
+                "request = { shape = \"called\", types = [\"application/json\", \"multipart/form-data\"] }",
+                "leave forms out of `types`",
+            ),
+            (
                 "lookup = \"POST /rpc#read\"\nrequest = { shape = \"called\" }",
                 "customer = \"request:params.id\"\nrequest = { shape = \"called\" }",
                 "proves nothing",
@@ -207,6 +217,21 @@ fn what_names_fields_is_declared_whole() {
             ("match = \"GET /odata\"", "match = \"GET /odata/$batch\"", "a batch holds requests that nobody judged"),
             ("dialect = \"odata\"", "dialect = \"odata\"\ntype = \"x\"", "resources have a `type` in JSON:API"),
             ("dialect = \"odata\"", "dialect = \"OData\"", "unknown dialect `OData`"),
+        ],
+    );
+}
+
+#[test]
+fn neither_a_write_nor_an_export_answers_a_stream() {
+    let write =
+        "[[api.route]]\nmatch = \"PATCH /one/{id}\"\ncustomer = \"path:id\"\nrequest = { shape = \"asked\" }\nresponse = { shape = \"asked\" }\n";
+    let export = "[[api.route]]\nmatch = \"GET /all\"\naction = \"export\"\nresponse = { rows = \"all[]\", shape = \"asked\", rows_max = 9 }\n";
+    let stream = "response = { stream = \"ndjson\", shape = \"asked\" }";
+    each_is_one_mistake(
+        &format!("{QUERIES}{write}{export}"),
+        &[
+            ("response = { shape = \"asked\" }", stream, "a write does not answer a stream"),
+            ("response = { rows = \"all[]\", shape = \"asked\", rows_max = 9 }", stream, "an export answers `rows`"),
         ],
     );
 }

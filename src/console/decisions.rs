@@ -59,6 +59,8 @@ body! {
         app: String = "string" required,
         /// The declared purpose; may be left out when only one is possible.
         purpose: Option<String> = "string" optional,
+        /// The body as the app sends it, where that says what is asked for or of whom.
+        body: Option<String> = "string" optional,
     }
 }
 
@@ -117,7 +119,7 @@ fn explain_decision(call: &Call) -> Result<Reply, Problem> {
 
 fn explain(call: &Call) -> Result<Reply, Problem> {
     let body: ExplainBody = call.json()?;
-    let question = ExplainQuestion::Request { method: body.method, url: body.url, app: body.app, purpose: body.purpose };
+    let question = ExplainQuestion::Request { method: body.method, url: body.url, app: body.app, purpose: body.purpose, body: body.body };
     let explanation = call.state.instance.explain(&question)?;
     call.record_query(explanation.party, 1)?;
     Ok(explanation_reply(&explanation))

@@ -215,8 +215,8 @@ pub trait Instance: fmt::Debug + Send + Sync {
 /// What is to be explained.
 #[derive(Clone, Debug)]
 pub enum ExplainQuestion {
-    /// `explain METHOD URL --as APP --purpose P`.
-    Request { method: String, url: String, app: String, purpose: Option<String> },
+    /// `explain METHOD URL --as APP --purpose P --body FILE`.
+    Request { method: String, url: String, app: String, purpose: Option<String>, body: Option<String> },
     /// A logged decision by its index; without `consent_state` only categories and policies may be told.
     Decision { index: u64, consent_state: bool },
 }

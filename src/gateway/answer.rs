@@ -13,7 +13,7 @@ use super::pipeline::Halt;
 use super::problem::{Code, Problem};
 use super::respond::Own;
 use super::route::{Authenticated, Routed};
-use super::state::Shared;
+use super::state::{Shared, Snapshot};
 use super::validator::{is_read, is_written};
 use crate::audit::{AuditError, Entry, GROUP_PARTIES_MAX, Group, Pending, Recorded};
 use crate::filter::{CutError, Filtered, Limits, Report};
@@ -132,7 +132,11 @@ pub(super) const fn json() -> HeaderValue {
 }
 
 pub(super) fn limits(routed: &Routed) -> Limits {
-    let limits = routed.snapshot.limits;
+    limits_of(&routed.snapshot)
+}
+
+pub(super) fn limits_of(snapshot: &Snapshot) -> Limits {
+    let limits = snapshot.limits;
     Limits { body_bytes_max: limits.answer_body_max, depth_max: limits.json_depth_max }
 }
 

@@ -10,11 +10,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::accept::{read_json, read_whole};
-use super::answer::{compressed, contact, cut_problem, denied, error_plan, json, limits};
+use super::answer::{compressed, contact, cut_problem, denied, error_plan, json, limits, limits_of};
 use super::forward::Unfiltered;
 use super::passed::response_headers;
 use super::pipeline::{Ending, Footing, Halt};
@@ -23,7 +23,7 @@ use super::respond::{Head, Part, Reply, answer};
 use super::route::{Authenticated, Routed};
 use super::state::{Shared, Snapshot};
 use crate::audit::Recorded;
-use crate::catalog::{ByBody, Dialect};
+use crate::catalog::{ByBody, Dialect, Target};
 use crate::filter::{self, Filtered, Limits, NoCall};
 use crate::model::{PathPattern, ResponsePlan, Step};
 
@@ -33,7 +33,7 @@ pub(super) struct Said {
     /// By which routes are told apart.
     pub(super) told: Option<String>,
     /// What the route judges: the whole body, or the parameters of a call.
-    body: Bytes,
+    pub(super) body: Bytes,
     /// Of a call.
     id: Option<Box<str>>,
 }
@@ -52,6 +52,14 @@ pub(super) async fn listen(snapshot: &Snapshot, call: &mut Authenticated, body: 
     let limits = Limits { body_bytes_max: call.body_max, depth_max: limits.json_depth_max };
     call.said = Some(read.and_then(|body| said(&wanted, &body, &limits)));
     None
+}
+
+/// The same of a body that is only described.
+pub(super) fn overheard(snapshot: &Snapshot, method: &Method, target: &Target, body: Bytes) -> Result<Said, Problem> {
+    match snapshot.catalog.by_body(method, target) {
+        Some(wanted) => said(&wanted, &body, &limits_of(snapshot)),
+        None => Ok(Said { told: None, body, id: None }),
+    }
 }
 
 fn said(wanted: &ByBody, body: &Bytes, limits: &Limits) -> Result<Said, Problem> {

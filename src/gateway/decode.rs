@@ -6,7 +6,8 @@
 //! (zlib, and the bare form that some servers send, as browsers take it), `br` ([RFC 7932](https://www.rfc-editor.org/rfc/rfc7932),
 //! without large windows), `zstd` ([RFC 8878](https://www.rfc-editor.org/rfc/rfc8878), windows of at most 8 MiB as
 //! [RFC 9659](https://www.rfc-editor.org/rfc/rfc9659) has it, no dictionaries). Refused: every other name, more than one coding,
-//! checksums that are wrong, an end that is missing, anything after the end, and whatever grows beyond its limits.
+//! checksums that are wrong, an end that is missing, anything after the end, whatever grows beyond its limits, and a stream of records
+//! as `zstd`, whose decoder holds a window back: the others give what was flushed at once.
 //!
 //! INVARIANT: one push appends at most `max(RATIO_FLOOR, ratio_max × bytes so far)` bytes, and never more than `bytes_max` in all. A
 //! bomb is found while it grows; whoever pushes small pieces holds little.
@@ -32,7 +33,7 @@ use zstd::Zstd;
 /// Bytes that any answer may decode to, however few it came as: a list of nulls packs well.
 const RATIO_FLOOR: u64 = 64 * 1024;
 /// Bytes that are pushed at a time by [`whole`].
-pub(super) const PIECE_BYTES: usize = 16 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// What an answer may grow to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(super) enum DecodeError {
     AfterEnd,
     #[error("the answer wants a window, or a dictionary, that is not allowed")]
     Window,
+    #[error("a stream cannot come as `zstd`: its decoder gives records late")]
+    Late,
     #[error("the decoded answer is over the size limit")]
     TooLarge,
     #[error("the answer decodes to too many times its size")]
@@ -110,7 +113,7 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]
 pub(super) fn whole(headers: &mut HeaderMap, body: Bytes, limits: Limits) -> Result<Bytes, DecodeError> {
-    let Some(mut decoder) = Decoder::of(headers, limits)? else { return Ok(body) };
+    let Some(mut decoder) = Decoder::of(headers, limits, false)? else { return Ok(body) };
     let mut out = Vec::new();
     for piece in body.chunks(PIECE_BYTES) {
         decoder.push(piece, &mut out)?;
@@ -147,12 +150,15 @@ enum State {
 }
 
 impl Decoder {
-    /// The decoder for an answer with these headers; `None` when it came plain.
+    /// The decoder for an answer with these headers; `None` when it came plain. `is_prompt`: whatever was flushed must come at once.
     ///
     /// # Errors
     /// [`DecodeError`] for codings that are not understood.
-    pub(super) fn of(headers: &HeaderMap, limits: Limits) -> Result<Option<Self>, DecodeError> {
-        Ok(coding(headers)?.map(|coding| Self::new(coding, limits)))
+    pub(super) fn of(headers: &HeaderMap, limits: Limits, is_prompt: bool) -> Result<Option<Self>, DecodeError> {
+        match coding(headers)? {
+            Some(Coding::Zstd) if is_prompt => Err(DecodeError::Late),
+            coding => Ok(coding.map(|coding| Self::new(coding, limits))),
+        }
     }
 
     fn new(coding: Coding, limits: Limits) -> Self {

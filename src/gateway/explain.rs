@@ -4,19 +4,26 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::answer::limits_of;
+use super::call;
+use super::graphql;
 use super::judge::{About, Asked, explained};
 use super::permit::{categories_with_embedded, masked};
 use super::premises::{Premises, customers_max};
+use super::problem::Problem as GatewayProblem;
 use super::report;
+use super::search::judged_search;
 use super::state::{Shared, Snapshot};
 use crate::audit::{self, Found as Decision};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
 use crate::consent::Standing;
 use crate::console::{Explanation, Problem};
-use crate::model::{Action, Caller, Category, CategoryVerdict, Identifier, Purpose, Release, Shape, Why};
+use crate::filter;
+use crate::model::{Action, Caller, Category, CategoryVerdict, Identifier, Purpose, Release, Shape, Shapes, Why};
 use crate::policy;
 
 /// Adds a line to a text.
@@ -28,7 +35,14 @@ macro_rules! say {
 }
 
 /// Explains a request that is only described.
-pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpose: Option<&str>) -> Result<Explanation, Problem> {
+pub(super) fn request(
+    shared: &Shared,
+    method: &str,
+    url: &str,
+    app: &str,
+    purpose: Option<&str>,
+    body: Option<&str>,
+) -> Result<Explanation, Problem> {
     let snapshot = shared.snapshot();
     let vocabulary = snapshot.policies.vocabulary();
     let client = vocabulary.client(app).ok_or_else(|| Problem::not_found(&format!("app `{app}`")))?;
@@ -39,10 +53,14 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
     let (url, said) = url.split_once('#').map_or((url, None), |(url, said)| (url, Some(said)));
     let target =
         Target::parse(url).map_err(|e| Problem::value(e.to_string(), "write path and query as the app sends them, e.g. `/crm/customers/0044`"))?;
+    let heard = body.map(|body| call::overheard(&snapshot, &method, &target, Bytes::copy_from_slice(body.as_bytes()))).transpose();
+    let heard = heard.map_err(|p| unread(&p))?;
+    let said = heard.as_ref().and_then(|heard| heard.told.as_deref()).or(said);
     let mut found =
         snapshot.catalog.find_said(&method, &target, said).map_err(|e| Problem::value(e.to_string(), "see the routes in the files under `apis`"))?;
     found.judge_query().map_err(|e| Problem::value(e.to_string(), "use only declared parameters"))?;
     let purpose = chosen(&snapshot, &found, &caller, purpose)?;
+    let (judged, shapes) = judged_body(&snapshot, &mut found, heard.map(|heard| heard.body))?;
     let asked = Asked {
         action: found.route.action,
         purpose,
@@ -55,8 +73,34 @@ pub(super) fn request(shared: &Shared, method: &str, url: &str, app: &str, purpo
         shadow: None,
         caller,
     };
-    let customer = customer(shared, &snapshot, &found)?;
-    Ok(tell(shared, &snapshot, &found, &asked, customer.as_ref()))
+    let customer = customer(shared, &snapshot, &found, judged.as_ref())?;
+    Ok(tell(shared, &snapshot, &found, &asked, customer.as_ref(), shapes.as_ref().unwrap_or(&snapshot.catalog.shapes)))
+}
+
+/// What a described body comes to: what would be sent of it, and of a GraphQL query the shapes that its answer has.
+fn judged_body(snapshot: &Snapshot, found: &mut Found, body: Option<Bytes>) -> Result<(Option<Bytes>, Option<Shapes>), Problem> {
+    match (found.route.graphql.clone(), body) {
+        (Some(_), None) => Err(Problem::value("the query says what is asked for", "give the request's body with `--body`")),
+        (Some(graphql), Some(body)) => {
+            let (sent, shapes) = graphql::described(snapshot, found, &graphql, &body).map_err(|p| unread(&p))?;
+            Ok((Some(sent), Some(shapes)))
+        }
+        (None, None) => Ok((None, None)),
+        (None, Some(body)) => {
+            if let Some(declared) = found.route.search.as_deref() {
+                let judged = judged_search(&body, declared, found.route.dialect).map_err(|p| unread(&p))?;
+                judged.map_err(|e| Problem::value(e.to_string(), "use only declared parameters"))?;
+            }
+            Ok((Some(body), None))
+        }
+    }
+}
+
+/// A body that the gateway would refuse.
+fn unread(problem: &GatewayProblem) -> Problem {
+    let fields = problem.details.fields.join(", ");
+    let what = problem.details.remedy.clone().unwrap_or_else(|| "the body cannot be read as this route's".to_owned());
+    Problem::value(if fields.is_empty() { what } else { format!("{fields}: {what}") }, "give the body as the app sends it")
 }
 
 /// A described request has no token and no header: the registered purposes decide, as far as the route lets them.
@@ -87,32 +131,45 @@ fn chosen(snapshot: &Snapshot, found: &Found, caller: &Caller, wanted: Option<&s
     }
 }
 
-fn customer(shared: &Shared, snapshot: &Snapshot, found: &Found) -> Result<Option<(Identifier, Option<Standing>)>, Problem> {
-    let (raw, space) = match &found.route.customer {
-        Customer::Path { param, space } => (found.path_param(param), *space),
-        Customer::Query { param, space } => (found.query_param(param), *space),
-        Customer::Header { .. }
-        | Customer::Claim { .. }
-        | Customer::Request { .. }
-        | Customer::Response { .. }
-        | Customer::Answer
-        | Customer::Lookup { .. }
-        | Customer::New { .. }
-        | Customer::None => return Ok(None),
+fn customer(shared: &Shared, snapshot: &Snapshot, found: &Found, body: Option<&Bytes>) -> Result<Option<(Identifier, Option<Standing>)>, Problem> {
+    let (raw, space) = match (&found.route.customer, body) {
+        (Customer::Path { param, space }, _) => (found.path_param(param).map(str::to_owned), *space),
+        (Customer::Query { param, space }, _) => (found.query_param(param).map(str::to_owned), *space),
+        (Customer::Request { path, space }, Some(body)) => {
+            (filter::find_id(body, path, &limits_of(snapshot), filter::Sender::Caller).ok().flatten(), *space)
+        }
+        (Customer::Request { .. }, None) => return Ok(None),
+        (
+            Customer::Header { .. }
+            | Customer::Claim { .. }
+            | Customer::Response { .. }
+            | Customer::Answer
+            | Customer::Lookup { .. }
+            | Customer::New { .. }
+            | Customer::None,
+            _,
+        ) => return Ok(None),
     };
-    let id = raw.and_then(|raw| snapshot.catalog.space(space)?.identify(raw).ok());
+    let id = raw.and_then(|raw| snapshot.catalog.space(space)?.identify(&raw).ok());
     let id = id.ok_or_else(|| Problem::value(format!("the id does not match the grammar of `{space}`"), "write it as that system does"))?;
     let standing = shared.ledger.standing(&id).map_err(|e| Problem::value(e.to_string(), "try again when the store is back"))?;
     Ok(Some((id, standing)))
 }
 
-fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, customer: Option<&(Identifier, Option<Standing>)>) -> Explanation {
+fn tell(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    found: &Found,
+    asked: &Asked,
+    customer: Option<&(Identifier, Option<Standing>)>,
+    shapes: &Shapes,
+) -> Explanation {
     let route = &found.route;
     let writes = matches!(asked.action, Action::Create | Action::Update | Action::Delete);
     let shape = if writes { route.request.as_ref().map(|r| &r.shape) } else { route.response.shape() };
     let categories: Vec<(Category, bool)> = match shape {
         Some(shape) if writes => shape.categories().into_iter().map(|c| (c, masked(shape, c))).collect(),
-        Some(shape) => categories_with_embedded(shape, &snapshot.catalog.shapes),
+        Some(shape) => categories_with_embedded(shape, shapes),
         None => Vec::new(),
     };
     let about = match customer {
@@ -156,7 +213,7 @@ fn tell(shared: &Shared, snapshot: &Snapshot, found: &Found, asked: &Asked, cust
     if let Some(report) = report::of(found, asked, asked.now).filter(|_| !writes) {
         line(&mut text, "report", format!("mode until {}: if all is permitted in full, members that no shape maps go out, too", report.until));
     }
-    customer_lines(&mut text, customer, &told);
+    customer_lines(&mut text, &route.customer, customer, &told);
     text.push('\n');
     verdict_table(&mut text, snapshot, &told, shape.map(AsRef::as_ref));
     if has_run_out {
@@ -189,11 +246,17 @@ fn purpose_line(snapshot: &Snapshot, asked: &Asked, categories: &[(Category, boo
     }
 }
 
-fn customer_lines(text: &mut String, customer: Option<&(Identifier, Option<Standing>)>, told: &[(CategoryVerdict, policy::Explanation)]) {
+fn customer_lines(
+    text: &mut String,
+    named: &Customer,
+    customer: Option<&(Identifier, Option<Standing>)>,
+    told: &[(CategoryVerdict, policy::Explanation)],
+) {
     let mut line = |label: &str, value: String| {
         say!(text, "{label:<10}{value}");
     };
     match customer {
+        None if matches!(named, Customer::Request { .. }) => line("customer", "named in the body; give it with `--body`".to_owned()),
         None => line("customer", "known from the answer only; each row is judged by its own customer".to_owned()),
         Some((id, None)) => line("customer", format!("{id}, not in the crosswalk: answered like a customer without consent")),
         Some((id, Some(standing))) => {

@@ -99,6 +99,8 @@ pub struct Unfiltered {
 pub(super) struct Rest {
     body: Incoming,
     decoder: Option<Decoder>,
+    /// Came, and is not decoded yet: a little that becomes much is decoded as it is wanted.
+    packed: Bytes,
     name: UpstreamName,
     /// Bytes received so far, and at most.
     received: usize,
@@ -113,14 +115,19 @@ impl Rest {
     /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
     pub(super) async fn next(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
         loop {
-            match self.next_received(clock, at_most).await? {
-                Came::Bytes(bytes) => {
-                    let plain = decoded(self.name, self.decoder.as_mut(), bytes)?;
-                    // What came may say nothing yet.
-                    if !plain.is_empty() {
-                        return Ok(Came::Bytes(plain));
-                    }
+            if let Some(decoder) = self.decoder.as_mut().filter(|_| !self.packed.is_empty()) {
+                let mut plain = Vec::new();
+                let piece = self.packed.split_to(self.packed.len().min(PACKED_PIECE_BYTES));
+                decoder.push(&piece, &mut plain).map_err(|error| undecodable(self.name, error))?;
+                // What came may say nothing yet.
+                if !plain.is_empty() {
+                    return Ok(Came::Bytes(Bytes::from(plain)));
                 }
+                continue;
+            }
+            match self.next_received(clock, at_most).await? {
+                Came::Bytes(bytes) if self.decoder.is_some() => self.packed = bytes,
+                Came::Bytes(bytes) => return Ok(Came::Bytes(bytes)),
                 Came::End => return decoded_end(self.name, self.decoder.take()),
                 Came::Nothing => return Ok(Came::Nothing),
             }
@@ -142,15 +149,6 @@ impl Rest {
         self.received = self.received.saturating_add(bytes.len());
         if self.received > self.bytes_max { Err(ForwardError::TooLarge) } else { Ok(Came::Bytes(bytes)) }
     }
-}
-
-fn decoded(name: UpstreamName, decoder: Option<&mut Decoder>, bytes: Bytes) -> Result<Bytes, ForwardError> {
-    let Some(decoder) = decoder else { return Ok(bytes) };
-    let mut plain = Vec::new();
-    for piece in bytes.chunks(decode::PIECE_BYTES) {
-        decoder.push(piece, &mut plain).map_err(|error| undecodable(name, error))?;
-    }
-    Ok(Bytes::from(plain))
 }
 
 /// What is left of an encoded answer at its end.
@@ -236,6 +234,8 @@ pub enum Reading {
 const BEGINNING_BYTES: usize = 256 * 1024;
 /// The same for a list that is encoded: it may become many times as long.
 const ENCODED_BEGINNING_BYTES: usize = 32 * 1024;
+/// What is decoded of a list at a time: with the default ratio it becomes some 400 KiB at most.
+const PACKED_PIECE_BYTES: usize = 4 * 1024;
 /// How long a stream may be silent, and how long it may last. Then it breaks off, and whoever still wants it asks again.
 const SILENCE_MAX: Duration = Duration::from_secs(5 * 60);
 const STREAM_MAX: Duration = Duration::from_secs(60 * 60);
@@ -346,19 +346,24 @@ impl Upstream {
                 whole.extend_from_slice(&data);
             }
         }
-        let beginning = if whole.is_empty() { first } else { whole.freeze() };
+        let mut beginning = if whole.is_empty() { first } else { whole.freeze() };
         let received = beginning.len();
         let limits =
             decode::Limits { bytes_max: self.settings.list_bytes_max.try_into().unwrap_or(u64::MAX), ratio_max: self.settings.decode_ratio_max };
         // An answer whose coding cannot be undone stays encoded, so that nobody reads it.
-        let mut decoder = Decoder::of(&head.headers, limits).unwrap_or_default();
-        let beginning = decoded(name, decoder.as_mut(), beginning)?;
+        let decoder = Decoder::of(&head.headers, limits, reading == Reading::Stream).unwrap_or_else(|error| {
+            tracing::warn!(upstream = %name, %error, "an upstream answer cannot be decoded");
+            None
+        });
+        let mut packed = Bytes::new();
         if decoder.is_some() {
             head.headers.remove(CONTENT_ENCODING);
+            packed = std::mem::take(&mut beginning);
         }
         let rest = Rest {
             body,
             decoder,
+            packed,
             name,
             received,
             bytes_max: self.settings.list_bytes_max,

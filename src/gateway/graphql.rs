@@ -8,15 +8,16 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use serde_json::{Map, Value as Json};
 
-use super::answer::limits;
+use super::answer::{limits, limits_of};
 use super::forward::Unfiltered;
 use super::pipeline::Halt;
 use super::premises::customers_max;
 use super::problem::{Code, Details, Problem};
 use super::route::{Authenticated, Routed};
-use crate::catalog::graphql::{Graphql, Planned, Query, QueryError};
+use super::state::Snapshot;
+use crate::catalog::graphql::{Bound, Graphql, Planned, Query, QueryError};
 use crate::catalog::{Customer, Found, Route};
-use crate::filter::{self, Cut, Cutters, GraphqlAnswer, GraphqlCallError};
+use crate::filter::{self, Cut, Cutters, GraphqlAnswer, GraphqlCallError, Limits};
 use crate::model::{ApiName, Category, ResponsePlan, RouteKey, Shapes};
 
 /// Plans of a snapshot: two generations of these, the older is dropped when the younger is full.
@@ -53,7 +54,7 @@ pub(super) async fn read(call: &Authenticated, routed: Routed, body: Option<Inco
     let refuse = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let timeout = routed.snapshot.limits.request_body_timeout;
     let raw = super::call::body(call, body, timeout).await.map_err(refuse)?;
-    let query = query(&raw, &routed).map_err(refuse)?;
+    let query = query(&raw, &limits(&routed)).map_err(refuse)?;
     let facts = Arc::clone(&routed.facts);
     let (routed, sent, selected) = planned(routed, &graphql, query).map_err(|problem| Halt::refuse(facts, problem))?;
     Ok((routed, Body::Judged(sent, selected)))
@@ -130,8 +131,18 @@ impl Routed {
     }
 }
 
-fn query(raw: &Bytes, routed: &Routed) -> Result<Query, Problem> {
-    let call = filter::read_graphql_call(raw, &limits(routed)).map_err(|error| {
+/// A query that is only described: its plan takes the place of the route's. What would be sent, and the shapes that its paths name.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn described(snapshot: &Snapshot, found: &mut Found, graphql: &Graphql, raw: &Bytes) -> Result<(Bytes, Shapes), Problem> {
+    let query = query(raw, &limits_of(snapshot))?;
+    let (plan, bound) = take_place(snapshot, found, graphql, &query)?;
+    Ok((Bytes::from(bound.body), plan.planned.shapes.clone()))
+}
+
+fn query(raw: &Bytes, limits: &Limits) -> Result<Query, Problem> {
+    let call = filter::read_graphql_call(raw, limits).map_err(|error| {
         let remedy = error.to_string();
         let code = match error {
             GraphqlCallError::Unreadable(_) => Code::AmbiguousRequest,
@@ -145,16 +156,22 @@ fn query(raw: &Bytes, routed: &Routed) -> Result<Query, Problem> {
 }
 
 fn planned(mut routed: Routed, graphql: &Graphql, query: Query) -> Result<(Routed, Bytes, Vec<Category>), Problem> {
-    let plan = routed.snapshot.plans.plan(&routed.found, graphql, &query).map_err(|error| query_problem(&error))?;
-    let bound = plan.planned.bind(graphql, &query.variables).map_err(|error| query_problem(&error))?;
-    let (response, customer) = (plan.planned.response.clone(), plan.planned.customer.clone());
-    let records_max = if let ResponsePlan::Rows { rows_max, .. } = &response { *rows_max } else { None };
-    routed.found.route = Arc::new(Route { response, customer, records_max, ..Route::clone(&routed.found.route) });
-    routed.asked.records = records_max;
+    let snapshot = Arc::clone(&routed.snapshot);
+    let (plan, bound) = take_place(&snapshot, &mut routed.found, graphql, &query)?;
+    routed.asked.records = routed.found.route.records_max;
     routed.asked.premises.customers = customers_max(&routed.found);
     let sent = Bytes::from(bound.body);
     routed.graphql = Some(Arc::new(Asked { plan, query, sent: sent.clone() }));
     Ok((routed, sent, bound.selected_by))
+}
+
+fn take_place(snapshot: &Snapshot, found: &mut Found, graphql: &Graphql, query: &Query) -> Result<(Arc<Plan>, Bound), Problem> {
+    let plan = snapshot.plans.plan(found, graphql, query).map_err(|error| query_problem(&error))?;
+    let bound = plan.planned.bind(graphql, &query.variables).map_err(|error| query_problem(&error))?;
+    let (response, customer) = (plan.planned.response.clone(), plan.planned.customer.clone());
+    let records_max = if let ResponsePlan::Rows { rows_max, .. } = &response { *rows_max } else { None };
+    found.route = Arc::new(Route { response, customer, records_max, ..Route::clone(&found.route) });
+    Ok((plan, bound))
 }
 
 /// All of these are the same for every customer.

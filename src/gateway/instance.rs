@@ -170,7 +170,9 @@ impl Instance for GatewayInstance {
 
     fn explain(&self, question: &ExplainQuestion) -> Result<Explanation, Problem> {
         match question {
-            ExplainQuestion::Request { method, url, app, purpose } => explain::request(&self.shared, method, url, app, purpose.as_deref()),
+            ExplainQuestion::Request { method, url, app, purpose, body } => {
+                explain::request(&self.shared, method, url, app, purpose.as_deref(), body.as_deref())
+            }
             ExplainQuestion::Decision { index, consent_state } => explain::decision(&self.log_dir, *index, *consent_state),
         }
     }

@@ -265,7 +265,8 @@ pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next
 fn packed(filtered: Bytes, packer: &mut Option<Encoder>, is_last: bool) -> Bytes {
     let Some(encoder) = packer.as_mut() else { return filtered };
     let mut out = Vec::new();
-    let mut result = encoder.push(&filtered, &mut out);
+    // A part of which all was withheld is no byte, as it would be unpacked: a flush would tell that there was something.
+    let mut result = if filtered.is_empty() { Ok(()) } else { encoder.push(&filtered, &mut out) };
     if is_last && let Some(encoder) = packer.take() {
         result = result.and_then(|()| encoder.finish(&mut out));
     }

@@ -1,12 +1,9 @@
 //! What the gateway owns of an answer: codings, framing, validators, ranges, links, errors. The upstream sends its bytes raw, so
 //! that each awkward thing arrives as it would.
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzDecoder, GzEncoder, ZlibEncoder};
 use http::Method;
 
+use crate::harness::coding::{brotli, deflate, gunzip, gzip, zstd};
 use crate::harness::people::{card, card_whole};
 use crate::harness::raw::{RawUpstream, json, response};
 use crate::harness::{World, gateway};
@@ -120,39 +117,6 @@ fn ada() -> String {
 
 fn ada_whole() -> String {
     card_whole("0031", "ada@example.net")
-}
-
-fn gzip(text: impl AsRef<[u8]>) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_ref()).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn gunzip(bytes: &[u8]) -> String {
-    let mut decoder = GzDecoder::new(Vec::new());
-    decoder.write_all(bytes).unwrap();
-    String::from_utf8(decoder.finish().unwrap()).unwrap()
-}
-
-fn deflate(text: &str, zlib: bool) -> Vec<u8> {
-    if zlib {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text.as_bytes()).unwrap();
-        return encoder.finish().unwrap();
-    }
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn brotli(text: &str) -> Vec<u8> {
-    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.into_inner()
-}
-
-fn zstd(text: &str) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::people::{ada, mina, pavel};
 use crate::harness::{Answer, Client, Gate, Plan, World, entries, gateway, soon};
+use crate::parts::{LIST, MANY, pieces, read, rows, told};
 
 const ADA: &str = "/crm/customers/0031";
 const MINA: &str = "/crm/customers/0044";
@@ -185,6 +186,47 @@ async fn what_ends_while_the_answer_is_being_sent_is_cut() {
     };
     assert!(is_cut && came <= 3 * 65_536, "{came} bytes came");
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_in_the_middle_of_a_list_ends_the_list() {
+    let noon = SystemClock::shared().now();
+    let half = format!("{{\"customers\":[{}", rows(0..MANY));
+    for end in ["revoked", "its time is up", "nothing"] {
+        let clock = ManualClock::at(noon);
+        let world = gateway().clock(Arc::clone(&clock) as Arc<dyn Clock>).start().await;
+        let until = (noon + SignedDuration::from_secs(100)).to_string();
+        let id = world.granted(json!({ "party": null, "api": "crm", "route": "GET /customers", "until": until })).await;
+        let gate = Gate::closed();
+        let (waits, first) = (gate.clone(), half.clone());
+        let (plan, _) = Plan::streamed(move |out| {
+            let (gate, first) = (waits.clone(), first.clone());
+            async move {
+                pieces(&out, first.as_bytes()).await;
+                gate.pass().await;
+                pieces(&out, format!(",{}]}}", rows(MANY..2 * MANY)).as_bytes()).await;
+            }
+        });
+        world.upstream.on("GET /customers", plan);
+        let on_call = world.by_crm("emp-uses", &["on-call"]);
+        let mut answer = on_call.get(LIST).purpose(SUPPORT).header("data-justification", "x").begin().await;
+        assert_eq!(200, answer.status().as_u16());
+        let mut text = Vec::new();
+        read(&mut answer, &mut text, half.len()).await.unwrap();
+        assert!(text == half.as_bytes(), "{end}: {} bytes", text.len());
+        gate.arrived().await;
+        if end == "its time is up" {
+            world.pass(&clock, Duration::from_secs(100)).await;
+        } else if end == "revoked" {
+            world.revoke(&id).await;
+        }
+        gate.release();
+        let ended = read(&mut answer, &mut text, usize::MAX).await;
+        let (_, told) = told(&world).await;
+        assert_eq!((end == "nothing", json!(end == "nothing")), (ended.is_ok(), told["complete"].clone()), "{end}");
+        assert_eq!(end != "nothing", text.len() == half.len(), "{end}: {} bytes", text.len());
+        world.finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

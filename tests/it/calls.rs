@@ -27,6 +27,13 @@ fn result(result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","result":{result},"id":7}}"#)
 }
 
+/// What `explain` says of a POST with this body.
+fn explained(world: &World, path: &str, body: &str) -> (i32, String) {
+    let file = world.root().join("body.json");
+    std::fs::write(&file, body).unwrap();
+    world.consentry(&["explain", "POST", path, "--as", "crm", "--purpose", OUTREACH, "--body", file.to_str().unwrap()])
+}
+
 async fn crm(world: &World, body: &str) -> Answer {
     world.client("crm").post("/crm/rpc", body).purpose(OUTREACH).await
 }
@@ -48,9 +55,24 @@ async fn the_method_in_the_body_picks_the_route_and_its_parameters_name_the_cust
     assert_eq!(("POST /rpc#person.get", "read", 1), (found.route.as_str(), found.action.as_str(), found.parties));
     let (code, told) = world.consentry(&["explain", "POST", "/crm/rpc#person.get", "--as", "crm", "--purpose", OUTREACH]);
     // Whom the body would name is not known: the best that nobody in particular could get.
-    assert!(told.contains("crm  POST /rpc#person.get") && code == 2, "{code}: {told}");
+    assert!(told.contains("crm  POST /rpc#person.get") && told.contains("named in the body") && code == 2, "{code}: {told}");
     let (_, told) = world.consentry(&["explain", "POST", "/crm/rpc#person.drop", "--as", "crm", "--purpose", OUTREACH]);
     assert!(told.contains("no api or route is declared for this path"), "{told}");
+    // With the body, that says both.
+    for (id, code, customer) in [("0031", 0, "crm:0031; stage customer"), ("0058", 2, "crm:0058; stage customer"), ("9999", 2, "crm:9999, not in")] {
+        let (exit, told) = explained(&world, "/crm/rpc", &call("person.get", &format!(r#"{{"id":"{id}"}}"#)));
+        assert!(exit == code && told.contains("POST /rpc#person.get") && told.contains(customer), "{exit}: {told}");
+    }
+    for (body, said) in [
+        (call("person.drop", "{}"), "no api or route is declared for this path"),
+        (call("person.get", r#"{"id":"0031","fields":"*"}"#), "use only declared parameters"),
+        (call("person.get", r#"{"id":"x"}"#), "the id does not match the grammar of `crm`"),
+        (format!("[{}]", call("person.get", "{}")), "a batch of calls is not taken"),
+        ("person.get".to_owned(), "give the body as the app sends it"),
+    ] {
+        let (exit, told) = explained(&world, "/crm/rpc", &body);
+        assert!(exit != 0 && told.contains(said), "{exit}: {told}");
+    }
     // By position.
     crm(&world, &call("person.at", r#"["0031","en"]"#)).await.released(200, &result(ADA_CUT));
     assert_eq!([call("person.at", r#"["0031","en"]"#)], sent(&world)[..]);
@@ -264,6 +286,19 @@ async fn a_member_of_a_plain_body_may_tell_the_route() {
         (r#"["find"]"#, 404),
     ] {
         assert_eq!(status, desk(body).await.status.as_u16(), "{body}");
+    }
+    // The member is looked for in JSON: of a form, whatever it says, no route is found.
+    let boundary = "--b\r\nContent-Disposition: form-data; name=command\r\n\r\nfind\r\n--b--\r\n";
+    for (content_type, body) in [
+        ("application/x-www-form-urlencoded", "command=find&text=printer"),
+        ("application/x-www-form-urlencoded", r#"{"command":"find","text":"printer"}"#),
+        ("multipart/form-data; boundary=b", boundary),
+    ] {
+        let client = world.client("helpdesk");
+        let form = client.ask(http::Method::POST, "/desk/commands").header("content-type", content_type).body(body.as_bytes());
+        let answer = form.purpose(SUPPORT).await;
+        answer.refused(415, "media-type");
+        assert_eq!("-", world.found(&answer).route, "{content_type}");
     }
     assert!(sent(&world).is_empty());
     world.finish().await;

@@ -344,3 +344,64 @@ async fn a_withdrawal_binds_a_query_that_is_on_its_way() {
     answer.refused(400, "query-refused");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_would_be_sent_otherwise_now_is_not_answered() {
+    let world = crm().await;
+    world.consent("crm:0044", "sales.outreach", "given").await;
+    let gate = crate::harness::upstream::Gate::closed();
+    world.upstream.on(ROUTE, Plan::computed(|body| answered(body)).behind(&gate));
+    let query = call(r#"{ customer(id: "0044") { givenName note phone } }"#, &json!({}));
+    let client = world.client("crm");
+    // `note` is not declared, so it was not asked for; now it is.
+    let config = world.root().join("consentry.toml");
+    let widened =
+        std::fs::read_to_string(&config).unwrap().replace("\"dietaryNote\" = \"health\"\n", "\"dietaryNote\" = \"health\"\n\"note\" = \"case\"\n");
+    let ask = async { client.post("/crm/graphql", &query).purpose("sales.outreach").await };
+    let reload = async {
+        gate.arrived().await;
+        std::fs::write(&config, widened).unwrap();
+        world.running().reload().await.unwrap();
+        gate.release();
+    };
+    let (answer, ()) = tokio::join!(ask, reload);
+    answer.refused(404, "route-not-declared");
+    // An API that answers a list with nothing and says nothing of an error.
+    world.upstream.json(ROUTE, r#"{"data":{"customers":null}}"#);
+    let list = call("{ customers(first: 9) { edges { node { givenName } } } }", &json!({}));
+    client.post("/crm/graphql", &list).purpose("sales.outreach").await.refused(502, "upstream-unreadable");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_explained_by_what_it_asks_for() {
+    let world = crm().await;
+    world.consent("crm:0031", "sales.outreach", "given").await;
+    let explained = |query: &str, variables: Value| {
+        let body = world.root().join("query.json");
+        std::fs::write(&body, json!({ "query": query, "variables": variables }).to_string()).unwrap();
+        let purpose = ["--as", "crm", "--purpose", "sales.outreach"];
+        world.consentry(&[&["explain", "POST", "/crm/graphql", "--body", body.to_str().unwrap()], &purpose[..]].concat())
+    };
+    let of = "query($id: ID!) { customer(id: $id) { mail: email dietaryNote } }";
+    let (exit, told) = explained(of, json!({ "id": "0031" }));
+    assert!(exit == 0 && told.contains("crm:0031; stage customer") && told.contains("\ncontact ") && told.contains("\nhealth "), "{exit}: {told}");
+    assert!(!told.contains("\nidentity") && !told.contains("\ncase"), "only what was asked for: {told}");
+    let (exit, told) = explained(of, json!({ "id": "0058" }));
+    assert!(exit == 2 && told.contains("crm:0058; stage customer") && told.contains("smallest change: consent is `given`"), "{exit}: {told}");
+    // Whose it is stands in the answer; those embedded there are told, too.
+    let (_, told) = explained("{ ticket(id: \"T-1\") { subject requester { givenName } } }", json!({}));
+    assert!(told.contains("known from the answer only") && told.contains("\ncase ") && told.contains("\nidentity "), "{told}");
+    for (query, said) in [
+        ("{ secrets { id } }", "give the body as the app sends it"),
+        ("{ customer(id: \"00\") { email } }", "the id does not match the grammar of `crm`"),
+        ("{", "give the body as the app sends it"),
+    ] {
+        let (exit, told) = explained(query, json!({}));
+        assert!(exit != 0 && told.contains(said), "{query}: {exit}: {told}");
+    }
+    let (exit, told) = world.consentry(&["explain", "POST", "/crm/graphql", "--as", "crm", "--purpose", "sales.outreach"]);
+    assert!(exit != 0 && told.contains("give the request's body with `--body`"), "{exit}: {told}");
+    assert!(world.upstream.asked().is_empty());
+    world.finish().await;
+}

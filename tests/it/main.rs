@@ -18,6 +18,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod coded;
+#[cfg(test)]
 mod confirmation;
 #[cfg(test)]
 mod conflicts;
@@ -83,6 +85,8 @@ mod reads;
 mod receipts;
 #[cfg(test)]
 mod recipients;
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

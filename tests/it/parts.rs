@@ -19,14 +19,14 @@ use crate::harness::streamed::Out;
 use crate::harness::upstream::compact;
 use crate::harness::{Builder, Gate, Plan, World, entries, gateway, soon};
 
-const OUTREACH: &str = "sales.outreach";
-const LIST: &str = "/crm/customers";
+pub(super) const OUTREACH: &str = "sales.outreach";
+pub(super) const LIST: &str = "/crm/customers";
 /// Ada and Pavel have agreed, Mina between them has not.
 const IDS: [&str; 3] = ["0031", "0044", "0058"];
 /// More than one part: some 840 KB, of which two thirds go out.
-const MANY: usize = 20_000;
+pub(super) const MANY: usize = 20_000;
 
-async fn ready(builder: Builder) -> World {
+pub(super) async fn ready(builder: Builder) -> World {
     let world = builder.start().await;
     world.consent("crm:0031", OUTREACH, "given").await;
     world.consent("crm:0058", OUTREACH, "given").await;
@@ -34,7 +34,7 @@ async fn ready(builder: Builder) -> World {
 }
 
 /// The house's API with other settings than the harness's.
-fn upstream_with(settings: &'static str) -> Builder {
+pub(super) fn upstream_with(settings: &'static str) -> Builder {
     gateway().prepared(move |root: &Path| {
         let path = root.join("consentry.toml");
         let text = fs::read_to_string(&path).unwrap();
@@ -49,7 +49,7 @@ fn row(n: usize) -> String {
     format!(r#"{{"id":"{}","email":"a{n}@example.net"}}"#, IDS[n % 3])
 }
 
-fn rows(numbers: impl Iterator<Item = usize>) -> String {
+pub(super) fn rows(numbers: impl Iterator<Item = usize>) -> String {
     numbers.map(row).collect::<Vec<_>>().join(",")
 }
 
@@ -58,7 +58,7 @@ fn released(numbers: impl Iterator<Item = usize>) -> String {
 }
 
 /// Says all of it in pieces that have nothing to do with the rows.
-async fn pieces(out: &Out, text: &[u8]) -> bool {
+pub(super) async fn pieces(out: &Out, text: &[u8]) -> bool {
     for piece in text.chunks(7_919) {
         if !out.say(Bytes::copy_from_slice(piece)).await {
             return false;
@@ -68,7 +68,7 @@ async fn pieces(out: &Out, text: &[u8]) -> bool {
 }
 
 /// An answer of these bytes, broken off behind them or ended in order.
-fn said(text: impl Into<Bytes>, dies: bool) -> Plan {
+pub(super) fn said(text: impl Into<Bytes>, dies: bool) -> Plan {
     let text: Bytes = text.into();
     let plan = Plan::streamed(move |out| {
         let text = text.clone();
@@ -97,7 +97,7 @@ async fn endless(out: &Out) {
 }
 
 /// What the log says of the last list that was asked for, once it has ended: its parts, and how it ended.
-async fn told(world: &World) -> (Vec<Value>, Value) {
+pub(super) async fn told(world: &World) -> (Vec<Value>, Value) {
     let look = async {
         loop {
             let all = entries(&world.log_dir());
@@ -114,12 +114,12 @@ async fn told(world: &World) -> (Vec<Value>, Value) {
     soon("the end of the list in the log", look).await
 }
 
-fn sum(parts: &[Value], member: &str) -> u64 {
+pub(super) fn sum(parts: &[Value], member: &str) -> u64 {
     parts.iter().map(|part| part[member].as_u64().unwrap()).sum()
 }
 
 /// Reads on until that many bytes, or the end. `Err`: broken off.
-async fn read(answer: &mut Response<Incoming>, text: &mut Vec<u8>, bytes: usize) -> Result<(), hyper::Error> {
+pub(super) async fn read(answer: &mut Response<Incoming>, text: &mut Vec<u8>, bytes: usize) -> Result<(), hyper::Error> {
     while text.len() < bytes {
         match soon("a piece of the list", answer.body_mut().frame()).await {
             Some(frame) => text.extend_from_slice(&frame?.into_data().unwrap()),

@@ -1,6 +1,8 @@
 //! Queries that name fields: who may not see a field learns nothing by selecting, ordering or grouping by it, and whose an answer is
 //! is known also when the caller leaves that out.
 
+use std::future::IntoFuture as _;
+
 use serde_json::json;
 
 use crate::harness::{Plan, World, gateway};
@@ -334,6 +336,33 @@ async fn json_api_names_attributes_and_brings_nobody_else_along() {
         "Sort=name",
     ] {
         crm.get(&format!("/api/contacts?{query}")).purpose(OUTREACH).await.refused(400, "parameter-not-declared");
+    }
+    assert!(world.upstream.asked().is_empty());
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_is_written_as_json_api_or_json_and_goes_on_as_json_api() {
+    let world = world().await;
+    let crm = world.client("crm");
+    world.upstream.on("PATCH /numbers/0031", Plan::empty(204));
+    let document = |member: &str| format!(r#"{{"data":{{"type":"contacts","id":"c-0031","attributes":{{"{member}":"x"}}}}}}"#);
+    let patch = |content_type: &str, body: &str| {
+        let asked = crm.ask(http::Method::PATCH, "/api/numbers/0031").purpose(OUTREACH);
+        asked.header("content-type", content_type).body(body.as_bytes()).into_future()
+    };
+    // Without `types` these two.
+    for content_type in ["application/vnd.api+json", "application/json"] {
+        patch(content_type, &document("email")).await.released(204, "");
+        let sent = world.upstream.take().remove(0);
+        assert_eq!(("application/vnd.api+json", document("email").as_bytes()), (sent.headers["content-type"].to_str().unwrap(), &sent.body[..]));
+        patch(content_type, &document("score")).await.refused(403, "field-not-permitted");
+    }
+    // What an extension means is not sent on, and what it writes is no member of the shape.
+    let atomic = "application/vnd.api+json; ext=\"https://jsonapi.org/ext/atomic\"";
+    patch(atomic, r#"{"atomic:operations":[{"op":"update","data":{"type":"contacts","id":"c-0058"}}]}"#).await.refused(403, "field-not-permitted");
+    for content_type in ["application/merge-patch+json", "application/hal+json", "application/x-www-form-urlencoded"] {
+        patch(content_type, &document("email")).await.refused(415, "media-type");
     }
     assert!(world.upstream.asked().is_empty());
     world.finish().await;

@@ -2,13 +2,17 @@
 //! under way at that moment.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use consentry::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::harness::people::{ada, ada_for_outreach, card, card_whole, pavel, pavel_for_outreach};
-use crate::harness::{Gate, Plan, gateway};
-
-const OUTREACH: &str = "sales.outreach";
+use crate::harness::{Gate, Plan, entries, gateway, soon};
+use crate::parts::{LIST, MANY, OUTREACH, rows, said};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawal_is_obeyed_on_connections_that_are_open() {
@@ -123,6 +127,73 @@ async fn a_row_is_dropped_when_its_customer_withdraws_while_the_list_is_fetched(
     gate.release();
     asking.await.unwrap().released(200, &format!(r#"{{"customers":[{}],"total":1}}"#, pavel_for_outreach()));
     Arc::into_inner(world).unwrap().finish().await;
+}
+
+/// A clock under which the log's writer stands still while the test holds it: the disk does not answer.
+#[derive(Debug)]
+struct Disk {
+    clock: Arc<dyn Clock>,
+    is_held: AtomicBool,
+    waits: AtomicBool,
+}
+
+impl Clock for Disk {
+    fn now(&self) -> Timestamp {
+        while thread::current().name() == Some("audit-writer") && self.is_held.load(Ordering::SeqCst) {
+            self.waits.store(true, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let look = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(what, look).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_waits_for_its_record_does_not_go_out_once_somebody_in_it_withdraws() {
+    let short = format!("{{\"customers\":[{}]}}", rows(0..6));
+    let long = format!("{{\"customers\":[{}]}}", rows(0..MANY));
+    for (what, list, count) in [("in one part", short, 6), ("in several", long, MANY)] {
+        let disk = Arc::new(Disk { clock: SystemClock::shared(), is_held: AtomicBool::new(false), waits: AtomicBool::new(false) });
+        let world = Arc::new(gateway().clock(Arc::clone(&disk) as Arc<dyn Clock>).start().await);
+        world.consent("crm:0031", OUTREACH, "given").await;
+        world.consent("crm:0058", OUTREACH, "given").await;
+        let gate = Gate::closed();
+        world.upstream.on("GET /customers", said(list, false).behind(&gate));
+        let asking = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.client("crm").get(LIST).purpose(OUTREACH).await })
+        };
+        gate.arrived().await;
+        until("the head in the log", || entries(&world.log_dir()).iter().any(|entry| entry.kind() == "intent")).await;
+        disk.is_held.store(true, Ordering::SeqCst);
+        gate.release();
+        until("the part at the disk", || disk.waits.load(Ordering::SeqCst)).await;
+        let ledger = &world.running().shared().ledger;
+        let before = ledger.revision();
+        let withdrawing = {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.consent("crm:0031", OUTREACH, "withdrawn").await })
+        };
+        until("the withdrawal", || ledger.revision() > before).await;
+        disk.is_held.store(false, Ordering::SeqCst);
+        let answer = asking.await.unwrap();
+        withdrawing.await.unwrap();
+        let expected = format!("{{\"customers\":[{}]}}", rows((0..count).filter(|n| n % 3 == 2)));
+        assert!(answer.text() == expected, "{what}: {} of {} bytes", answer.body.len(), expected.len());
+        Arc::into_inner(world).unwrap().finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

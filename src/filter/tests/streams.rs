@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::agree::{check, check_reader, releases};
 use super::*;
 use crate::filter::{Flow, Report, Unreadable};
+use crate::model::Framing;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
@@ -260,4 +261,59 @@ fn a_name_that_stands_there_twice_is_found_whatever_was_learnt_before() {
             }
         }
     }
+}
+
+fn unreadable<T>(result: &Result<T, CutError>) -> Option<Unreadable> {
+    if let Err(CutError::Unreadable(reason)) = result { Some(*reason) } else { None }
+}
+
+/// Fed as far as it wants, without an end.
+fn fed(body: &str, plan: &ResponsePlan, limits: &Limits) -> Result<usize, CutError> {
+    let shapes = cutters(plan, &[]);
+    let mut flow = Flow::new(plan, &shapes, limits, &[]);
+    let (mut done, mut came) = (0, 0);
+    while came < body.len() {
+        came = body.len().min(came + 4_096);
+        if came - done >= flow.wants() || came == body.len() {
+            done += flow.feed(&body.as_bytes()[done..came], false, &mut judge())?;
+        }
+    }
+    Ok(done)
+}
+
+#[test]
+fn what_is_held_until_it_can_be_judged_has_a_limit() {
+    let limits = Limits { body_bytes_max: 100_000, depth_max: 3 };
+    let list = rows_plan("rows[]", &person(), &[("total", CountRule::Rows)], &[]);
+    let row = format!(r#"{{"rows":[{{"id":1,"name":"{}"#, "x".repeat(1 << 20));
+    let names = format!("{{{}", (0..20_000).map(|n| format!(r#""n{n}":0,"#)).collect::<String>());
+    let held = |length: usize| format!(r#"{{"total":"{}","rows":["#, "x".repeat(length));
+    let deep = rows_plan("a.b.c.rows[]", &person(), &[], &[]);
+    for (what, body, plan, limits, expected) in [
+        ("a row", &row, &list, limits, Unreadable::TooLarge { max: 100_000 }),
+        ("names", &names, &list, limits, Unreadable::TooLarge { max: 64 * 1024 }),
+        ("a count", &held(300_000), &list, Limits { body_bytes_max: 1 << 20, ..limits }, Unreadable::TooLarge { max: 256 * 1024 }),
+        ("a path", &r#"{"a":{"b":{"c":{"rows":["#.to_owned(), &deep, limits, Unreadable::TooDeep { max: 3 }),
+        ("no name", &r#"{"other":0,5:1}"#.to_owned(), &list, limits, Unreadable::Syntax { at: 11 }),
+    ] {
+        assert_eq!(Some(expected), unreadable(&fed(body, plan, &limits)), "{what}");
+    }
+    assert!(fed(&held(200_000), &list, &Limits { body_bytes_max: 1 << 20, ..limits }).is_ok());
+    let whole = cut(&Bytes::from("[]".repeat(60_000)), &list, &cutters(&list, &[]), &limits, &[], &mut judge());
+    assert_eq!(Some(Unreadable::TooLarge { max: 100_000 }), unreadable(&whole));
+    // Nobody takes it for whole before its end.
+    let shapes = cutters(&list, &[]);
+    let mut flow = Flow::new(&list, &shapes, &limits, &[]);
+    flow.feed(br#"{"rows":[{"id":2,"name":"N"}"#, false, &mut judge()).unwrap();
+    assert!(matches!(unreadable(&flow.finish()), Some(Unreadable::Syntax { .. })));
+}
+
+#[test]
+fn a_record_with_a_member_that_must_not_be_missing_ends_the_stream() {
+    let must = shape("person", &["id"], &[], &[("name", "identity"), ("mail", "contact error")]);
+    let plan = ResponsePlan::Stream { framing: Framing::Ndjson, shape: Arc::new(must) };
+    let record = |id: u8| format!("{{\"id\":{id},\"name\":\"N\",\"mail\":\"m\"}}\n");
+    let stream = |ids: &[u8]| in_pieces(&ids.iter().copied().map(record).collect::<String>(), &plan, &cutters(&plan, &[]), &[], &mut judge());
+    assert_eq!(2, stream(&[3, 3]).unwrap().1.iter().map(|report| report.rows).sum::<u32>());
+    assert!(matches!(stream(&[3, 2]), Err(CutError::OnDenyError(_))));
 }

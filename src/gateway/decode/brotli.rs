@@ -30,6 +30,8 @@ impl Brotli {
             sink.take(self.buffer.get(..written).unwrap_or_default())?;
             match result {
                 BrotliResult::NeedsMoreOutput => {}
+                // It took all input and has more to give than the buffer took.
+                BrotliResult::NeedsMoreInput if written == self.buffer.len() => {}
                 BrotliResult::NeedsMoreInput => return Ok(()),
                 BrotliResult::ResultFailure => return Err(DecodeError::Corrupt),
                 BrotliResult::ResultSuccess => {

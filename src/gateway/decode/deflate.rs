@@ -1,4 +1,5 @@
-//! gzip and deflate, over flate2. Its writers give back at most 32 KiB for one call, so that the limits are looked at in between.
+//! gzip and deflate, over flate2. Its writers give back at most 32 KiB for one call, so that the limits are looked at in between;
+//! what they hold back of that comes with a flush, once all input is taken.
 
 use std::io::{ErrorKind, Write};
 
@@ -30,7 +31,9 @@ impl Gzip {
             }
             input = input.get(taken..).unwrap_or_default();
         }
-        Ok(())
+        let Some(member) = &mut self.member else { return Ok(()) };
+        member.flush().map_err(|_damaged| DecodeError::Corrupt)?;
+        drain(member.get_mut(), sink)
     }
 
     pub(super) fn finish(&mut self, sink: &mut Sink) -> Result<(), DecodeError> {
@@ -97,7 +100,8 @@ fn write_all<D: Write>(decoder: &mut D, written: fn(&mut D) -> &mut Vec<u8>, mut
         }
         input = input.get(taken..).unwrap_or_default();
     }
-    Ok(())
+    decoder.flush().map_err(|_damaged| DecodeError::Corrupt)?;
+    drain(written(decoder), sink)
 }
 
 fn drain(written: &mut Vec<u8>, sink: &mut Sink) -> Result<(), DecodeError> {

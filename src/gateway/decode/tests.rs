@@ -312,6 +312,57 @@ fn a_whole_body_is_plain_afterwards_or_still_called_encoded() {
     assert!(is_encoded(&headers("gzip, gzip")) && is_encoded(&headers("zzz")) && !is_encoded(&headers("identity")));
 }
 
+/// Encodes pieces, each followed by a flush; the bytes up to each flush, and those of the end.
+fn flushed(form: Form, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+    fn all<E: Write>(mut encoder: E, taken: impl Fn(&mut E) -> Vec<u8>, finish: impl Fn(E) -> Vec<u8>, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut said = Vec::new();
+        for piece in pieces {
+            encoder.write_all(piece).unwrap();
+            encoder.flush().unwrap();
+            said.push(taken(&mut encoder));
+        }
+        said.push(finish(encoder));
+        said
+    }
+    let level = Compression::default();
+    match form {
+        Form::Gzip => all(GzEncoder::new(Vec::new(), level), |e| std::mem::take(e.get_mut()), |e| e.finish().unwrap(), pieces),
+        Form::Zlib => all(ZlibEncoder::new(Vec::new(), level), |e| std::mem::take(e.get_mut()), |e| e.finish().unwrap(), pieces),
+        Form::Bare => all(DeflateEncoder::new(Vec::new(), level), |e| std::mem::take(e.get_mut()), |e| e.finish().unwrap(), pieces),
+        Form::Brotli => {
+            let encoder = ::brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+            all(encoder, |e| std::mem::take(e.get_mut()), ::brotli::CompressorWriter::into_inner, pieces)
+        }
+        Form::Zstd => panic!("ruzstd's encoder does not flush"),
+    }
+}
+
+#[test]
+fn what_an_encoder_flushed_is_there_at_once() {
+    let large: Vec<u8> = (0..200_000_u32).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761)).into_bytes()).take(300_000).collect();
+    let pieces = [TEXT, b"{}\n", &large, b"\n", TEXT];
+    for (form, coding) in FORMS.into_iter().filter(|(form, _)| *form != Form::Zstd) {
+        let said = flushed(form, &pieces);
+        for size in [1, 700, 1 << 20] {
+            let mut decoder = Decoder::new(coding, LIMITS);
+            let (mut out, mut expected) = (Vec::new(), Vec::new());
+            for (bytes, piece) in said.iter().zip(pieces) {
+                bytes.chunks(size).for_each(|bytes| decoder.push(bytes, &mut out).unwrap());
+                expected.extend_from_slice(piece);
+                assert!(out == expected, "{form:?} in pieces of {size}: {} of {} bytes", out.len(), expected.len());
+            }
+            decoder.push(said.last().unwrap(), &mut out).unwrap();
+            decoder.finish(&mut out).unwrap();
+            assert!(out == expected, "{form:?}");
+        }
+    }
+    let named = |name| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(name))]);
+    for (name, expected) in [("gzip", None), ("deflate", None), ("br", None), ("zstd", Some(DecodeError::Late))] {
+        assert_eq!(Decoder::of(&named(name), LIMITS, true).err(), expected, "{name}");
+        assert!(Decoder::of(&named(name), LIMITS, false).unwrap().is_some(), "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_was_encoded_comes_back_whatever_the_pieces(

@@ -14,6 +14,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod coding;
 pub(crate) mod graphql;
 pub(crate) mod people;
 pub(crate) mod raw;
@@ -233,6 +234,12 @@ impl World {
     pub(crate) fn client(&self, name: &str) -> Client {
         let address = self.running().addresses.apps[0].1;
         Client::new(address, client::tls(&self.certs.internal_ca, &self.certs.clients[name]), Some(Arc::clone(&self.seen)))
+    }
+
+    /// Somebody at the apps' listener who shows no certificate.
+    pub(crate) fn stranger(&self) -> Client {
+        let address = self.running().addresses.apps[0].1;
+        Client::new(address, client::anonymous(&self.certs.internal_ca), Some(Arc::clone(&self.seen)))
     }
 
     /// A token of the issuer for an app, bound to the app's certificate. `more` replaces claims.
