@@ -33,6 +33,16 @@ pub(super) fn outline(plan: &ResponsePlan) -> Outline {
     }
 }
 
+/// The patterns of these numbers.
+pub(super) fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'static, Outer>> {
+    alive.iter().filter_map(|number| outline.get(*number)).collect()
+}
+
+/// A step by its name; items have none.
+pub(super) fn place(name: Option<&String>) -> Place<'_> {
+    name.map_or(Place::Item(0), |name| Place::Member(name))
+}
+
 /// Whether the answer holds the whole list: every count equals the number of rows, and nothing that is removed could point to
 /// another page.
 #[derive(Debug, Default)]

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cut::{Cut, CutError};
-use super::envelope::{Envelope, Links, Outer, Outline, Totals, outline};
+use super::envelope::{Envelope, Links, Outer, Outline, Totals, alive_of, outline, place};
+use super::held::{Backlog, Held};
 use super::json::{Kind, Sender, Unreadable, unescape};
 use super::object::{Cutter, Cutters, Known, Outcome, Whose};
 use super::out::Out;
-use super::path::{At, Pattern, Place, Trail, Trodden, through};
+use super::path::{At, Place, Trail, Trodden, through};
 use super::reader::{Everything, Habits, Reader, Stop, begins_byte_order_mark, no_byte_order_mark, space};
 use super::records;
 use super::report::Notes;
@@ -60,8 +61,7 @@ pub struct Flow<P, C> {
     wants: usize,
     notes: Notes,
     out: Vec<u8>,
-    held: Vec<Held>,
-    held_bytes: usize,
+    held: Backlog,
     totals: Totals,
     rows: Counted,
     /// Rows of the parts taken.
@@ -105,23 +105,6 @@ struct Frame {
     kept: bool,
     /// Where it begins among what goes out, with what separates it from what stands before; how much is held there.
     mark: (usize, usize),
-}
-
-/// A member with a count in it, kept back.
-#[derive(Debug, Default)]
-struct Held {
-    /// Where among what goes out it belongs.
-    at: usize,
-    raw_name: String,
-    value: Vec<u8>,
-    /// The names on the way to it; items have none.
-    path: Vec<Option<String>>,
-    /// Something stands before it in the same object.
-    follows: bool,
-    alive: Vec<usize>,
-    depth: usize,
-    /// The gateway's URLs for links in it, in their order.
-    links: Vec<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,8 +161,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             wants: 0,
             notes: Notes::default(),
             out: Vec::new(),
-            held: Vec::new(),
-            held_bytes: 0,
+            held: Backlog::default(),
             totals: Totals::default(),
             rows: Counted::default(),
             told: Counted::default(),
@@ -636,9 +618,7 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
             let is_all = self.frames.is_empty();
             if !frame.kept {
                 self.out.truncate(frame.mark.0);
-                let dropped = self.held.split_off(frame.mark.1.min(self.held.len()));
-                self.held_bytes -= dropped.iter().map(|held| held.value.len()).sum::<usize>();
-                self.removed |= !dropped.is_empty();
+                self.removed |= self.held.drop_since(frame.mark.1);
             }
             if !frame.kept && is_all {
                 self.out.push(opens);
@@ -688,7 +668,16 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         let in_array = self.frames.last().is_some_and(|frame| frame.kind == Kind::Array);
         if may_change && !in_array && !self.frames.is_empty() {
             // What goes out of it is found out later; its links have been asked for.
-            self.hold(feed.bytes.get(at..end).unwrap_or_default(), name, Held { path, alive, links, ..Held::default() })?;
+            self.held.keep(Held {
+                at: self.out.len(),
+                raw_name: name.map(|(raw, _)| raw.to_owned()).unwrap_or_default(),
+                value: feed.bytes.get(at..end).unwrap_or_default().to_vec(),
+                path,
+                follows: self.frames.last().is_some_and(|frame| frame.written),
+                alive,
+                depth,
+                links,
+            })?;
             self.expects = Expects::Next;
             return Ok(Moved::To(end));
         }
@@ -712,55 +701,11 @@ impl<P: Deref<Target = ResponsePlan>, C: Deref<Target = Cutters>> Flow<P, C> {
         Ok(Moved::To(end))
     }
 
-    /// Keeps a member back until it is known how many rows there are.
-    fn hold(&mut self, value: &[u8], name: Named<'_>, known: Held) -> Result<(), CutError> {
-        self.held_bytes += value.len();
-        if self.held_bytes > PART_BYTES {
-            return Err(Unreadable::TooLarge { max: PART_BYTES }.into());
-        }
-        self.held.push(Held {
-            at: self.out.len(),
-            raw_name: name.map(|(raw, _)| raw.to_owned()).unwrap_or_default(),
-            value: value.to_vec(),
-            follows: self.frames.last().is_some_and(|frame| frame.written),
-            depth: self.frames.len(),
-            ..known
-        });
-        Ok(())
-    }
-
     /// Puts in what was kept back; with `None` its counts are left out.
     fn settle(&mut self, count: Option<usize>) {
-        if self.held.is_empty() {
-            return;
-        }
-        let outline = Arc::clone(&self.outline);
-        let (around, mut from) = (std::mem::take(&mut self.out), 0);
-        self.out.reserve(around.len() + self.held_bytes);
-        self.held_bytes = 0;
-        for held in std::mem::take(&mut self.held) {
-            let patterns = alive_of(&outline, &held.alive);
-            // It was read before.
-            if self.reader.value(&held.value, 0, true, 0, At::default(), &Everything).is_err() {
-                continue;
-            }
-            let Ok(value) = self.reader.tape(&held.value).root() else { continue };
-            let base = held.path.iter().map(|name| place(name.as_ref())).collect();
-            let links = Links::Known(held.links.into_iter());
-            let mut envelope = Envelope { notes: &mut self.notes, base, trail: Trail::default(), count, links, removed: false, corrected: false };
-            let mut text = String::new();
-            let kept = envelope.value(value, &patterns, held.depth, &mut text);
-            self.removed |= envelope.removed;
-            self.corrected |= envelope.corrected;
-            if kept {
-                let member = format!("{}:{text}", held.raw_name);
-                let member = if held.follows { format!(",{member}") } else { format!("{member},") };
-                self.out.extend_from_slice(around.get(from..held.at).unwrap_or_default());
-                self.out.extend_from_slice(member.as_bytes());
-                from = held.at;
-            }
-        }
-        self.out.extend_from_slice(around.get(from..).unwrap_or_default());
+        let settled = self.held.settle(&mut self.out, &self.outline, &mut self.reader, &mut self.notes, count);
+        self.removed |= settled.removed;
+        self.corrected |= settled.corrected;
     }
 
     fn rows_max(&self) -> usize {
@@ -865,14 +810,6 @@ const fn enough(bytes: usize) -> usize {
             SMALL_UNIT_BYTES..PART_BYTES => bytes / 16,
             _ => bytes / 2,
         }
-}
-
-fn alive_of<'o>(outline: &'o Outline, alive: &[usize]) -> Vec<&'o Pattern<'static, Outer>> {
-    alive.iter().filter_map(|number| outline.get(*number)).collect()
-}
-
-fn place(name: Option<&String>) -> Place<'_> {
-    name.map_or(Place::Item(0), |name| Place::Member(name))
 }
 
 /// Whether an empty array at this depth stands where lists could have been: `groups[].rows[]` with `{"groups": []}`.

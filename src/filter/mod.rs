@@ -24,6 +24,7 @@ mod cut;
 mod envelope;
 mod flow;
 mod graphql;
+mod held;
 mod json;
 mod mask;
 mod object;
