@@ -330,6 +330,7 @@ pub(super) struct Judging<'a> {
     pub(super) pseudonym_key: &'a [u8; 32],
     /// Where links in the body may lead; without it nowhere.
     pub(super) links: Option<(&'a Shared, &'a Routed)>,
+    /// Of the customer whom the request named.
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
     memo: HashMap<Same, Known>,
@@ -337,7 +338,7 @@ pub(super) struct Judging<'a> {
     last: Option<(Same, Known)>,
     unknown: Option<Arc<Verdicts>>,
     /// The filter asks more than once for an id; the first answer holds for the whole body.
-    asked_for: HashMap<Identifier, Judged>,
+    asked_for: HashMap<Identifier, (Judged, Decided)>,
     facts: HashMap<PartyNo, PartyFacts>,
     uses: HashMap<PartyNo, Vec<EventId>>,
     failed: Option<Unavailable>,
@@ -380,12 +381,19 @@ impl Basis {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DecidedOn {
     id: Identifier,
-    party: Option<(PartyNo, Revision)>,
+    party: Decided,
+}
+
+/// The customer who stood behind an id, as of their last change.
+type Decided = Option<(PartyNo, Revision)>;
+
+fn decided(standing: Option<&Standing>) -> Decided {
+    standing.map(|s| (s.party, s.revision))
 }
 
 impl DecidedOn {
     pub(super) fn new(id: &Identifier, standing: Option<&Standing>) -> Self {
-        Self { id: id.clone(), party: standing.map(|s| (s.party, s.revision)) }
+        Self { id: id.clone(), party: decided(standing) }
     }
 
     /// The customer's revision became another by what this request did itself.
@@ -404,7 +412,7 @@ pub(super) fn still_hold(decided_on: &[DecidedOn], ledger: &Ledger) -> bool {
 impl std::fmt::Debug for Judging<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without ids and the key for pseudonyms.
-        f.debug_struct("Judging").field("asked", &self.asked).field("decided_on", &self.decided_on.len()).finish_non_exhaustive()
+        f.debug_struct("Judging").field("asked", &self.asked).field("decided_on", &self.asked_for.len()).finish_non_exhaustive()
     }
 }
 
@@ -442,7 +450,10 @@ impl<'a> Judging<'a> {
     pub(super) fn finish(self) -> Result<Basis, Unavailable> {
         match self.failed {
             Some(error) => Err(error),
-            None => Ok(Basis { decided_on: self.decided_on, facts: self.facts, uses: self.uses }),
+            None => {
+                let asked_for = self.asked_for.into_iter().map(|(id, (_, party))| DecidedOn { id, party });
+                Ok(Basis { decided_on: self.decided_on.into_iter().chain(asked_for).collect(), facts: self.facts, uses: self.uses })
+            }
         }
     }
 
@@ -496,7 +507,7 @@ impl<'a> Judging<'a> {
 impl Judging<'_> {
     /// The verdicts for whoever has this id.
     pub(super) fn judge_id(&mut self, id: &Identifier) -> Judged {
-        if let Some(known) = self.asked_for.get(id) {
+        if let Some((known, _)) = self.asked_for.get(id) {
             return known.clone();
         }
         let standing = match self.ledger.standing(id) {
@@ -506,7 +517,6 @@ impl Judging<'_> {
                 return self.withhold(None);
             }
         };
-        self.decided_on.push(DecidedOn::new(id, standing.as_ref()));
         let is_requested = self.requested.as_ref().map(|(asked_id, asked)| match (asked, &standing) {
             // One customer has ids in several systems: the party decides, an unknown one only by the very same id.
             (Some(a), Some(b)) => a.party == b.party,
@@ -514,7 +524,7 @@ impl Judging<'_> {
             (Some(_), None) | (None, Some(_)) => false,
         });
         let judged = self.judged(standing.as_ref(), is_requested);
-        self.asked_for.insert(id.clone(), judged.clone());
+        self.asked_for.insert(id.clone(), (judged.clone(), decided(standing.as_ref())));
         judged
     }
 }

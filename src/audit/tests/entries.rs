@@ -66,11 +66,7 @@ fn the_entry_is_canonical() {
 fn a_class_is_written_once_a_segment() {
     let setup = Setup::new();
     let log = setup.open();
-    for party in 0..2_000 {
-        log.append_unwaited(permit(party)).unwrap_or_else(|_full| {
-            record(&log, permit(party));
-        });
-    }
+    record_all(&log, 0..2_000);
     log.close();
     let segments = segment::list(&[setup.dir()]).unwrap().len();
     assert!(segments >= 3, "{segments}");
@@ -188,7 +184,7 @@ fn search_answers_by_customer_app_decision_and_time() {
     let setup = Setup::new();
     let log = setup.open();
     let first = record(&log, permit(1));
-    setup.clock.advance(std::time::Duration::from_secs(60));
+    setup.clock.advance(Duration::from_secs(60));
     let second = record(&log, deny(1));
     let other = DecisionFacts { app: Client::intern("helpdesk"), ..(*facts()).clone() };
     let third = record(&log, Entry::Intent { facts: Arc::new(other), groups: Vec::new() });

@@ -7,8 +7,10 @@ mod past;
 mod recovery;
 mod tamper;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -187,6 +189,16 @@ fn end(of: u64) -> Entry {
 
 fn record(log: &Log, entry: Entry) -> u64 {
     log.append(entry).unwrap().wait().unwrap().index()
+}
+
+/// One of each, however slow the writer is.
+fn record_all(log: &Log, parties: Range<u64>) {
+    for party in parties {
+        while let Err(error) = log.append_unwaited(permit(party)) {
+            assert!(matches!(error, AuditError::QueueFull), "{error}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 fn read(dir: &Path) -> Vec<Logged> {

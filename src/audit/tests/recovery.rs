@@ -146,11 +146,7 @@ fn a_generated_key_signs_a_log_on_the_real_disk() {
 fn a_start_reads_only_the_last_segment() {
     let setup = Setup::new();
     let log = setup.open();
-    for party in 0..1_500 {
-        if log.append_unwaited(permit(party)).is_err() {
-            record(&log, permit(party));
-        }
-    }
+    record_all(&log, 0..1_500);
     log.close();
     let first = setup.dir().join("segment-00000000000000000000-0000");
     let saved = std::fs::read(&first).unwrap();

@@ -30,7 +30,7 @@ fn fault(dir: &Path) -> Fault {
 }
 
 /// Start and end of each frame.
-fn frames(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut at = HEADER_BYTES;
     let mut found = Vec::new();
     loop {
@@ -216,11 +216,7 @@ fn rollback_with_its_checkpoint_is_seen_by_whoever_remembers_a_later_one() {
 fn removed_exchanged_and_filled_up_segments_are_seen() {
     let setup = Setup::new();
     let log = setup.open();
-    for party in 0..1_500 {
-        if log.append_unwaited(permit(party)).is_err() {
-            record(&log, permit(party));
-        }
-    }
+    record_all(&log, 0..1_500);
     log.close();
     setup.verify();
     let segments = segment::list(&[setup.dir()]).unwrap();
