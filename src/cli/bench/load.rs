@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::response::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -126,19 +127,20 @@ async fn work(
         let Some(request) = requests.get(at % requests.len().max(1)) else { bail!("nothing to ask") };
         at += 1;
         let response = tokio::time::timeout(PATIENCE, sender.send(request.clone())).await.context("no answer came in time")??;
-        check(&response, decided)?;
-        response.into_body().collect().await.context("an answer broke off")?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.context("an answer broke off")?.to_bytes();
+        check(&head, &body, decided)?;
         latencies.push(u32::try_from(clock.monotonic().saturating_sub(before).as_micros()).unwrap_or(u32::MAX));
     }
 }
 
 /// A figure of anything but good answers would be worth nothing.
-fn check(response: &Response<Incoming>, decided: bool) -> anyhow::Result<()> {
-    if response.status() != StatusCode::OK {
-        bail!("the stack under test answered {}", response.status());
+fn check(head: &Parts, body: &Bytes, decided: bool) -> anyhow::Result<()> {
+    if head.status != StatusCode::OK {
+        bail!("the stack under test answered {}: {}", head.status, String::from_utf8_lossy(body));
     }
-    let withheld = response.headers().get("consentry-withheld").and_then(|v| v.to_str().ok());
-    if decided && (withheld != Some("3") || !response.headers().contains_key("consentry-decision")) {
+    let withheld = head.headers.get("consentry-withheld").and_then(|v| v.to_str().ok());
+    if decided && (withheld != Some("3") || !head.headers.contains_key("consentry-decision")) {
         bail!("the gateway did not cut the answer as configured: {withheld:?} paths withheld");
     }
     Ok(())
