@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Category, Field, FieldRule, PathPattern, Shape, ShapeName, Shapes, Step};
+use crate::model::{Category, FieldRule, PathPattern, Shape, ShapeName, Shapes, Step};
 
 /// A name from a request: `customer.name` is `["customer", "name"]`. Positions and `[]` are not named.
 pub type Names = Vec<String>;
@@ -72,11 +72,7 @@ impl Fields {
             self.entries.push(Entry { names: below(path), rest: path.0.last() == Some(&Step::Rest), touches });
         };
         // An id is open unless the shape gives it a category, as the filter has it.
-        let covers = |field: &Field, id: &PathPattern| match field.path.0.split_last() {
-            Some((Step::Rest, above)) => id.0.starts_with(above),
-            _ => field.path == *id,
-        };
-        let ids = shape.customer.iter().filter(|id| !shape.fields.iter().any(|field| covers(field, id)));
+        let ids = shape.customer.iter().filter(|id| !shape.fields.iter().any(|field| Step::cover(&field.path.0, &id.0)));
         shape.open.iter().chain(ids).for_each(|path| push(path, Touches::Nobody));
         for field in &shape.fields {
             match field.rule {
@@ -187,7 +183,7 @@ fn unique(mut categories: Vec<Category>) -> Vec<Category> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{OnDeny, Several};
+    use crate::model::{Field, OnDeny, Several};
 
     fn path(text: &str) -> PathPattern {
         PathPattern::parse(text).unwrap()
@@ -298,6 +294,10 @@ pub(super) mod tests {
                 (touched("requester.email"), touched("requester.lang"), touched("cc.email"))
             );
         }
+        // At one position only: the name says none.
+        let ticket = shape("ticket", &["id", "cc[].email"], &[], &[("cc[1].**", "contact")]);
+        let touched = Fields::new(&ticket, &Shapes::new(), &[], Vec::new()).find_text("cc.email").unwrap().categories;
+        assert_eq!(vec![Category::intern("contact")], touched);
     }
 
     #[test]

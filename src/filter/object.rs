@@ -137,7 +137,7 @@ impl Compiled {
                 Rule::Open => true,
                 Rule::Embed(_) | Rule::Link | Rule::Unasked | Rule::Unmapped | Rule::Hidden | Rule::Read => false,
             };
-            alike && !shape.customer.iter().any(|path| pattern.covers(&path.0))
+            alike && !shape.customer.iter().any(|path| Step::cover(&pattern.steps, &path.0))
         };
         let (root, end) = ways.add(&patterns, |pattern| !matches!(pattern.rule, Rule::Read), absorbs);
         let zones = if shape.several == Several::Each { zones(&shape) } else { Vec::new() };
@@ -312,7 +312,7 @@ pub(super) fn patterns(shape: &Shape) -> Vec<Pattern<'_, Rule>> {
     let all = unasked.chain(hidden).chain(fields).chain(links).chain(open);
     let mut patterns: Vec<Pattern<'_, Rule>> = all.map(|(path, rule)| Pattern { steps: path.0.as_slice().into(), rule }).collect();
     // The customer's id goes with the object, unless the shape says that it is of a category.
-    let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| p.covers(&path.0))).collect();
+    let ids: Vec<_> = shape.customer.iter().filter(|path| !patterns.iter().any(|p| Step::cover(&p.steps, &path.0))).collect();
     patterns.extend(ids.into_iter().map(|path| Pattern { steps: path.0.as_slice().into(), rule: Rule::Open }));
     if shape.lets_unmapped_pass {
         patterns.push(Pattern { steps: vec![Step::Rest].into(), rule: Rule::Unmapped });

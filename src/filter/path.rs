@@ -59,16 +59,6 @@ impl<R> Pattern<'_, R> {
         self.steps.len() == depth || (self.has_rest() && self.fixed() <= depth)
     }
 
-    /// Whether this pattern says what the values at `path` are: it names some of them, and if not all, it would lose against `path` where
-    /// both name one. (`a[0].id` never does, against `a[].id`; `a[0].**` would.)
-    pub(super) fn covers(&self, path: &[Step]) -> bool {
-        let pairs = || self.steps.iter().take(self.fixed()).zip(path);
-        let is_long_enough = path.len() == self.fixed() || (self.has_rest() && path.len() > self.fixed());
-        let meets = |own: &Step, step: &Step| own == step || matches!((own, step), (Step::Items, Step::Index(_)) | (Step::Index(_), Step::Items));
-        let wins = !self.has_rest() && pairs().any(|(own, step)| own != step) && pairs().all(|(own, step)| own == step || *step == Step::Items);
-        is_long_enough && pairs().all(|(own, step)| meets(own, step)) && !wins
-    }
-
     pub(super) fn leads_deeper(&self, depth: usize) -> bool {
         self.has_rest() || self.steps.len() > depth
     }

@@ -20,6 +20,24 @@ pub enum Step {
     Rest,
 }
 
+impl Step {
+    /// Whether some place lies on both: `[2]` is one of `[]`.
+    fn meets(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::Items, Self::Index(_)) | (Self::Index(_), Self::Items))
+    }
+
+    /// Whether a mapped path of these steps says what the values at `path` are: it names some of them, and if not all, it would lose
+    /// against `path` where both name one. (`a[0].id` never does, against `a[].id`; `a[0].**` would.)
+    #[must_use]
+    pub fn cover(steps: &[Self], path: &[Self]) -> bool {
+        let (fixed, has_rest) = steps.strip_suffix(&[Self::Rest]).map_or((steps, false), |fixed| (fixed, true));
+        let pairs = || fixed.iter().zip(path);
+        let is_long_enough = path.len() == fixed.len() || (has_rest && path.len() > fixed.len());
+        let wins = !has_rest && pairs().any(|(own, step)| own != step) && pairs().all(|(own, step)| own == step || *step == Self::Items);
+        is_long_enough && pairs().all(|(own, step)| own.meets(step)) && !wins
+    }
+}
+
 /// `a.b`, `a.items[].b`, `rows[][2]`, `a.**`, `"odd.name"` (quoted again inside). Empty = the value itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PathPattern(pub Vec<Step>);
@@ -206,12 +224,10 @@ impl Shape {
     fn embedded_at<'p>(&self, path: &'p [Step]) -> impl Iterator<Item = (ShapeName, &'p [Step])> {
         self.fields.iter().filter_map(move |field| {
             let FieldRule::Embed(name) = field.rule else { return None };
-            let meets =
-                |(own, step): (&Step, &Step)| own == step || matches!((own, step), (Step::Items, Step::Index(_)) | (Step::Index(_), Step::Items));
             let (to, rest) = path.split_at_checked(field.path.0.len())?;
             // One object or an array of such.
             let rest = rest.strip_prefix(&[Step::Items]).unwrap_or(rest);
-            (!rest.is_empty() && field.path.0.iter().zip(to).all(meets)).then_some((name, rest))
+            (!rest.is_empty() && field.path.0.iter().zip(to).all(|(own, step)| own.meets(step))).then_some((name, rest))
         })
     }
 }
