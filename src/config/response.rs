@@ -126,7 +126,7 @@ fn object(table: &mut Table<'_>, shape: Value<'_>, names: &Names<'_>, catalog: &
         }
         (Some(open), _) => open.each(path),
     };
-    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, shape.as_deref(), at.as_ref(), open.as_ref(), None));
+    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, at.as_ref()));
     let withheld_as = match withheld_as {
         Some(read) => Some(read?),
         None => None,
@@ -136,27 +136,30 @@ fn object(table: &mut Table<'_>, shape: Value<'_>, names: &Names<'_>, catalog: &
     Some(ResponsePlan::Object { at: at?, shape: shape?, subject: subject?, open: open?, withheld_as })
 }
 
-/// The name of a member that is added to the whole body: no other may have it.
-fn withheld_as(
-    value: Value<'_>,
-    shape: Option<&Shape>,
-    at: Option<&PathPattern>,
-    open: Option<&Vec<PathPattern>>,
-    counts: Option<&Vec<(PathPattern, CountRule)>>,
-) -> Option<String> {
+/// The name of a member that is added to the whole body, in which the rows or the object stand at `at`.
+fn withheld_as(value: Value<'_>, at: Option<&PathPattern>) -> Option<String> {
     let name = value.str()?;
     let is_plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.@:$".contains(&b));
     if !is_plain {
         value.error_help("this is not the name of a member", "letters, digits and `_-.@:$`, such as `_withheld`");
         return None;
     }
-    let at = at?;
-    if matches!(at.0.first(), Some(Step::Items | Step::Index(_))) {
+    if matches!(at?.0.first(), Some(Step::Items | Step::Index(_))) {
         value.error_help("this body is a list, which has no members", "leave `withheld_as` out; `Consentry-Withheld` says how many there are");
         return None;
     }
-    let beside = open.into_iter().flatten().chain(counts.into_iter().flatten().map(|(path, _)| path)).chain([at]);
-    let inside = shape.filter(|_| at.0.is_empty()).into_iter().flat_map(|shape| {
+    Some(name.to_owned())
+}
+
+/// No member of the answer may have the name of the one that is added. Looked at when a dialect has added its own.
+pub(super) fn names_differ(place: Value<'_>, plan: &ResponsePlan) {
+    let counted: &[_] = if let ResponsePlan::Rows { counts, .. } = plan { counts } else { &[] };
+    let (ResponsePlan::Object { at, open, shape, .. } | ResponsePlan::Rows { rows: at, open, shape, .. }, Some(name)) = (plan, plan.withheld_as())
+    else {
+        return;
+    };
+    let beside = open.iter().chain(counted.iter().map(|(path, _)| path)).chain([at]);
+    let inside = Some(shape).filter(|_| at.0.is_empty()).into_iter().flat_map(|shape| {
         let fields = shape.fields.iter().map(|field| &field.path);
         shape.customer.iter().chain(&shape.open).chain(&shape.links).chain(fields)
     });
@@ -166,10 +169,8 @@ fn withheld_as(
         Some(Step::Items | Step::Index(_)) | None => false,
     };
     if let Some(path) = beside.chain(inside).find(takes) {
-        value.error_help(format!("`{path}` may have the same name"), "choose one that the upstream's answer does not have");
-        return None;
+        place.error_help(format!("`{path}` may have the name that `withheld_as` gives"), "choose one that the upstream's answer does not have");
     }
-    Some(name.to_owned())
 }
 
 fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<'_>, catalog: &Catalog) -> Option<ResponsePlan> {
@@ -183,7 +184,7 @@ fn rows(table: &mut Table<'_>, shape: Value<'_>, rows: Value<'_>, names: &Names<
     });
     let counts = table.opt("counts").map_or_else(|| Some(Vec::new()), counts);
     let open = table.opt("open").map_or_else(|| Some(Vec::new()), |v| v.each(path));
-    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, None, rows_path.as_ref(), open.as_ref(), counts.as_ref()));
+    let withheld_as = table.opt("withheld_as").map(|v| withheld_as(v, rows_path.as_ref()));
     let withheld_as = match withheld_as {
         Some(read) => Some(read?),
         None => None,

@@ -85,6 +85,7 @@ fn calls_are_declared_whole() {
             ("response = { at = \"result\", shape = \"called\" }", "response = { shape = \"called\" }", "stands in `result`"),
             ("response = { at = \"result\", shape = \"called\" }", "response = { rows = \"rows[]\", shape = \"called\" }", "stands in `result`"),
             ("{ open = [\"result\"] }", "\"empty\"", "a call is always answered"),
+            ("response = { at = \"result\",", "response = { withheld_as = \"id\", at = \"result\",", "`id` may have the name"),
             (
                 "response = { at = \"result\", shape = \"called\" }",
                 "response = { stream = \"ndjson\", shape = \"called\" }",

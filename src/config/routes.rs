@@ -99,6 +99,9 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
         rpc::judge(head, &method, when.as_ref(), when_place)?;
         rpc::complete(response_place, response.as_mut());
     }
+    if let Some(place) = response_place {
+        [response.as_ref(), error.as_ref().and_then(Option::as_ref)].into_iter().flatten().for_each(|plan| response::names_differ(place, plan));
+    }
     let key = RouteKey::intern(&match &when {
         Some(When { value, .. }) => format!("{method} {template}#{value}"),
         None => format!("{method} {template}"),
