@@ -473,8 +473,14 @@ impl<'a> Judging<'a> {
         let last = match self.last.take().filter(|(same, _)| *same == key) {
             Some(last) => last,
             None => {
-                let known = self.memo.get(&key).cloned().unwrap_or_else(|| self.known(standing, is_requested));
-                self.memo.entry(key).or_insert_with(|| known.clone());
+                let known = match self.memo.get(&key) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let fresh = self.known(standing, is_requested);
+                        self.memo.insert(key, fresh.clone());
+                        fresh
+                    }
+                };
                 (key, known)
             }
         };

@@ -2,7 +2,6 @@
 //! a whole answer when it is none.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,13 +34,7 @@ pub(super) async fn ready(builder: Builder) -> World {
 
 /// The house's API with other settings than the harness's.
 pub(super) fn upstream_with(settings: &'static str) -> Builder {
-    gateway().prepared(move |root: &Path| {
-        let path = root.join("consentry.toml");
-        let text = fs::read_to_string(&path).unwrap();
-        let timeouts = r#"timeouts = { connect = "2s", first_byte = "5s", total = "8s" }"#;
-        assert!(text.contains(timeouts));
-        fs::write(path, text.replace(timeouts, settings)).unwrap();
-    })
+    gateway().with(r#"timeouts = { connect = "2s", first_byte = "5s", total = "8s" }"#, settings)
 }
 
 /// A row by its number, of which everything may go out or nothing.

@@ -1,8 +1,6 @@
 //! Refusals that nothing else meets: who shows nothing, hosts, revisions, ids in bodies, and what changes or goes away while an
 //! API is slow.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::harness::people::{ada, card};
-use crate::harness::{Builder, Gate, Plan, World, gateway};
+use crate::harness::{Gate, Plan, World, gateway, replace};
 use crate::parts::{LIST, MANY, OUTREACH, rows, said};
 
 const SUPPORT: &str = "service-provision.support";
@@ -51,21 +49,9 @@ async fn world() -> World {
     gateway().apis(APIS).start().await
 }
 
-/// With another text in its configuration.
-fn with(from: &'static str, to: &'static str) -> Builder {
-    gateway().prepared(move |root: &Path| replace(root, from, to))
-}
-
-fn replace(root: &Path, from: &str, to: &str) {
-    let path = root.join("consentry.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "{from}");
-    fs::write(path, text.replacen(from, to, 1)).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_shows_neither_certificate_nor_token_is_nobody() {
-    let world = with("mode = \"require\"", "mode = \"accept\"").start().await;
+    let world = gateway().with("mode = \"require\"", "mode = \"accept\"").start().await;
     world.upstream.json("GET /cards/0031", &card("0031", "a@example.net"));
     let target = "/crm/cards/0031";
     let nobody = world.stranger().get(target).purpose(SUPPORT).await;

@@ -75,6 +75,14 @@ pub(crate) fn gateway() -> Builder {
     Builder { apis: include_str!("apis.toml").to_owned(), parties: PARTIES.to_owned(), clock: SystemClock::shared(), prepare: Box::new(|_| {}) }
 }
 
+/// Changes the configuration of the gateway in this folder.
+pub(crate) fn replace(root: &Path, from: &str, to: &str) {
+    let path = root.join("consentry.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
 impl Builder {
     /// Other APIs than the house's.
     pub(crate) fn apis(self, text: &str) -> Self {
@@ -95,6 +103,11 @@ impl Builder {
     /// What is done in the gateway's folder before it starts.
     pub(crate) fn prepared(self, prepare: impl FnOnce(&Path) + 'static) -> Self {
         Self { prepare: Box::new(prepare), ..self }
+    }
+
+    /// Another text in the gateway's configuration.
+    pub(crate) fn with(self, from: &'static str, to: &'static str) -> Self {
+        self.prepared(move |root| replace(root, from, to))
     }
 
     pub(crate) async fn start(self) -> World {
