@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::compiled::Cutters;
 use super::flow::Flow;
-use super::object::Cutters;
 use super::{Filtered, Judge, Limits, Report, Unreadable};
 use crate::model::{Category, Judged, PathPattern, ResponsePlan, Space, Verdicts};
 

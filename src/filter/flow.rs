@@ -12,14 +12,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::compiled::{Cutters, Known};
 use super::cut::{Cut, CutError};
 use super::envelope::{Envelope, Links, Outer, Outline, Totals, alive_of, outline, place};
+use super::habit::Habits;
 use super::held::{Backlog, Held};
 use super::json::{Kind, Sender, Unreadable, unescape};
-use super::object::{Cutter, Cutters, Known, Outcome, Whose};
+use super::object::{Cutter, Outcome, Whose};
 use super::out::Out;
 use super::path::{At, Place, Trail, Trodden, through};
-use super::reader::{Everything, Habits, Reader, Stop, begins_byte_order_mark, no_byte_order_mark, space};
+use super::reader::{Everything, Reader, Stop, begins_byte_order_mark, no_byte_order_mark, space};
 use super::records;
 use super::report::Notes;
 use super::{Filtered, Judge, Limits, Report};

@@ -20,10 +20,12 @@
 //! - `on_deny = "error"` refuses the answer when the member stands in an object that would go out.
 
 mod call;
+mod compiled;
 mod cut;
 mod envelope;
 mod flow;
 mod graphql;
+mod habit;
 mod held;
 mod json;
 mod mask;
@@ -45,12 +47,12 @@ use bytes::Bytes;
 use crate::model::{Judged, PartyNo, ResponsePlan, Space};
 
 pub use call::{Call, NoCall, Reply, pick, read_call, read_member, read_reply, write_call};
+pub use compiled::Cutters;
 pub use cut::{Cut, CutError, cut, cut_open};
 pub use flow::Flow;
 pub use graphql::{GraphqlAnswer, GraphqlCall, GraphqlCallError, read_graphql_answer, read_graphql_call};
 pub use json::{Sender, Unreadable};
 pub use mask::PSEUDONYM_PREFIX;
-pub use object::Cutters;
 pub use report::{Group, Report};
 pub use write::{
     BodyError, Effect, FieldError, FormError, MediaType, PartError, PatchError, Reference, Writable, WriteRefused, Written, find_id, judge_delete,

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::habit::{Habit, Habits, name_hash};
 use super::json::{Kind, Value};
-use super::reader::{Guide, Habit, Habits, name_hash};
+use super::reader::Guide;
 use crate::model::Step;
 
 /// A mapped path and what it means.

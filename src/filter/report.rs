@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::object::{Compiled, Cutters};
+use super::compiled::{Compiled, Cutters};
 use crate::model::{FieldRule, Judged, OnDeny, PartyNo, Release, ShapeName, Verdicts};
 
 /// Different paths in one drift report, at most.

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use super::case::{Case, TOLD, canary};
+use super::bodies::canary;
+use super::case::{Case, TOLD};
 use super::tree::{Json, Refused, Tree};
 use crate::filter::{Cut, CutError, Cutters, Flow, Group, Limits, Report, Sender, Unreadable, cut, find_id};
 use crate::model::{CountRule, PathPattern, ResponsePlan};

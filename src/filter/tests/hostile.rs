@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::filter::Flow;
-use crate::filter::reader::name_hash;
+use crate::filter::habit::name_hash;
 
 /// What four times as much may cost: a square would cost sixteen times as much.
 const RATIO_MAX: u64 = 10;

@@ -2,6 +2,7 @@
 
 mod agree;
 mod answers;
+mod bodies;
 mod case;
 mod corpus;
 mod fixtures;
@@ -23,8 +24,8 @@ use bytes::Bytes;
 
 use super::{Cut, CutError, Cutters, Judge, Limits, cut};
 use crate::model::{
-    Category, CategoryVerdict, ConflictRule, ConsentStatus, CountRule, Field, FieldRule, Judged, LawfulBasis, Mask, OnDeny, PartyNo, PathPattern,
-    Release, ResponsePlan, Several, Shape, ShapeName, Shapes, Space, Subject, Verdicts, Why,
+    Category, CountRule, Field, FieldRule, Judged, Mask, OnDeny, PartyNo, PathPattern, Release, ResponsePlan, Several, Shape, ShapeName, Shapes,
+    Space, Subject, Verdicts, Why,
 };
 
 const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, depth_max: 128 };
@@ -87,20 +88,7 @@ fn verdicts(text: &str) -> Arc<Verdicts> {
             "-" => (Release::Withheld, Why::NoPermit),
             other => panic!("no sign {other}"),
         };
-        CategoryVerdict {
-            category: category(name),
-            release,
-            why,
-            policies: Vec::new(),
-            basis: LawfulBasis::Consent,
-            activity: None,
-            status: ConsentStatus::Unknown,
-            event: None,
-            overridden: Vec::new(),
-            rule: ConflictRule::CustomerLastWord,
-            conflict: false,
-            grounds: None,
-        }
+        case::verdict(category(name), release, why)
     };
     Arc::new(Verdicts::new(text.split_whitespace().map(one).collect()))
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::walk::folded;
 use crate::filter::Limits;
-use crate::filter::object::patterns;
+use crate::filter::compiled::patterns;
 use crate::filter::path::{Pattern, Place, through};
 use crate::model::{Shape, Step};
 

@@ -27,8 +27,9 @@ use bytes::Bytes;
 use self::fields::Fields;
 use self::walk::{Here, Reference as Mark, Walk};
 use super::Limits;
+use super::compiled::patterns;
 use super::json::{Kind, Sender, Unreadable, Value, Whole, parse};
-use super::object::{collect_ids, patterns};
+use super::object::collect_ids;
 use super::path::{Pattern, find};
 use crate::model::{BodyKind, BodyType, FieldRule, PathPattern, Release, RequestPlan, Several, Shape, Space, Step, Verdicts};
 

@@ -22,8 +22,9 @@ use super::pointer::{Pointer, Spot, Towards};
 use super::walk::{Effect, Here, Walk, below, shown};
 use super::{BodyError, WriteRefused, moves};
 use crate::filter::Limits;
+use crate::filter::compiled::Rule;
 use crate::filter::json::{Kind, Unreadable, Value, Whole as Tape};
-use crate::filter::object::{Rule, collect_ids};
+use crate::filter::object::collect_ids;
 use crate::filter::path::{Pattern, Place, speaking};
 use crate::model::{Category, OnDeny, Release, Shape, Step};
 

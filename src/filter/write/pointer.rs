@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::patch::PatchError;
 use super::walk::{Reference, is_trap};
-use crate::filter::object::Rule;
+use crate::filter::compiled::Rule;
 use crate::filter::path::{Pattern, Place, through};
 use crate::model::{PathPattern, Step};
 

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::WriteRefused;
+use crate::filter::compiled::Rule;
 use crate::filter::json::{Kind, Value};
 use crate::filter::mask::is_masked_form;
-use crate::filter::object::Rule;
 use crate::filter::path::{Pattern, Place, Trail, emit, speaking, through};
 use crate::model::{Category, OnDeny, PathPattern, Release, Step, Verdicts};
 

@@ -2,6 +2,8 @@
 
 #[path = "../../../src/filter/tests/agree.rs"]
 mod agree;
+#[path = "../../../src/filter/tests/bodies.rs"]
+mod bodies;
 #[path = "../../../src/filter/tests/case.rs"]
 mod case;
 #[path = "../../../src/filter/mod.rs"]
