@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::harness::people::{ada, ada_for_outreach, card, card_whole, pavel, pavel_for_outreach};
-use crate::harness::{Gate, Plan, entries, gateway, soon};
+use crate::harness::{Gate, Plan, World, entries, gateway, soon};
 use crate::parts::{LIST, MANY, OUTREACH, rows, said};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +151,36 @@ impl Clock for Disk {
     }
 }
 
+impl Disk {
+    fn hold(&self) {
+        self.waits.store(false, Ordering::SeqCst);
+        self.is_held.store(true, Ordering::SeqCst);
+    }
+
+    /// Once something waits to be recorded, Ada withdraws, and the disk answers again.
+    async fn goes_on_when_ada_has_withdrawn(&self, world: &Arc<World>) {
+        until("an entry at the disk", || self.waits.load(Ordering::SeqCst)).await;
+        let ledger = &world.running().shared().ledger;
+        let before = ledger.revision();
+        let withdrawing = {
+            let world = Arc::clone(world);
+            tokio::spawn(async move { world.consent("crm:0031", OUTREACH, "withdrawn").await })
+        };
+        until("the withdrawal", || ledger.revision() > before).await;
+        self.is_held.store(false, Ordering::SeqCst);
+        withdrawing.await.unwrap();
+    }
+}
+
+/// Ada and Pavel have agreed.
+async fn on_a_disk() -> (Arc<Disk>, Arc<World>) {
+    let disk = Arc::new(Disk { clock: SystemClock::shared(), is_held: AtomicBool::new(false), waits: AtomicBool::new(false) });
+    let world = Arc::new(gateway().clock(Arc::clone(&disk) as Arc<dyn Clock>).start().await);
+    world.consent("crm:0031", OUTREACH, "given").await;
+    world.consent("crm:0058", OUTREACH, "given").await;
+    (disk, world)
+}
+
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let look = async {
         while !is_so() {
@@ -165,10 +195,7 @@ async fn a_part_that_waits_for_its_record_does_not_go_out_once_somebody_in_it_wi
     let short = format!("{{\"customers\":[{}]}}", rows(0..6));
     let long = format!("{{\"customers\":[{}]}}", rows(0..MANY));
     for (what, list, count) in [("in one part", short, 6), ("in several", long, MANY)] {
-        let disk = Arc::new(Disk { clock: SystemClock::shared(), is_held: AtomicBool::new(false), waits: AtomicBool::new(false) });
-        let world = Arc::new(gateway().clock(Arc::clone(&disk) as Arc<dyn Clock>).start().await);
-        world.consent("crm:0031", OUTREACH, "given").await;
-        world.consent("crm:0058", OUTREACH, "given").await;
+        let (disk, world) = on_a_disk().await;
         let gate = Gate::closed();
         world.upstream.on("GET /customers", said(list, false).behind(&gate));
         let asking = {
@@ -177,23 +204,46 @@ async fn a_part_that_waits_for_its_record_does_not_go_out_once_somebody_in_it_wi
         };
         gate.arrived().await;
         until("the head in the log", || entries(&world.log_dir()).iter().any(|entry| entry.kind() == "intent")).await;
-        disk.is_held.store(true, Ordering::SeqCst);
+        disk.hold();
         gate.release();
-        until("the part at the disk", || disk.waits.load(Ordering::SeqCst)).await;
-        let ledger = &world.running().shared().ledger;
-        let before = ledger.revision();
-        let withdrawing = {
-            let world = Arc::clone(&world);
-            tokio::spawn(async move { world.consent("crm:0031", OUTREACH, "withdrawn").await })
-        };
-        until("the withdrawal", || ledger.revision() > before).await;
-        disk.is_held.store(false, Ordering::SeqCst);
+        disk.goes_on_when_ada_has_withdrawn(&world).await;
         let answer = asking.await.unwrap();
-        withdrawing.await.unwrap();
         let expected = format!("{{\"customers\":[{}]}}", rows((0..count).filter(|n| n % 3 == 2)));
         assert!(answer.text() == expected, "{what}: {} of {} bytes", answer.body.len(), expected.len());
         Arc::into_inner(world).unwrap().finish().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_waits_for_its_record_is_not_sent_once_its_customer_withdraws() {
+    let (disk, world) = on_a_disk().await;
+    world.upstream.json("PATCH /customers/0031", &ada());
+    disk.hold();
+    let writing = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.client("crm").patch("/crm/customers/0031", r#"{"email":"x@example.net"}"#).purpose(OUTREACH).await })
+    };
+    disk.goes_on_when_ada_has_withdrawn(&world).await;
+    writing.await.unwrap().refused(403, "denied");
+    assert!(world.upstream.asked().is_empty());
+    Arc::into_inner(world).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_write_answers_stays_back_when_its_customer_withdraws_before_it_is_recorded() {
+    let (disk, world) = on_a_disk().await;
+    let gate = Gate::closed();
+    world.upstream.on("PATCH /customers/0031", Plan::json(&ada()).behind(&gate));
+    let writing = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.client("crm").patch("/crm/customers/0031", r#"{"email":"x@example.net"}"#).purpose(OUTREACH).await })
+    };
+    gate.arrived().await;
+    disk.hold();
+    gate.release();
+    disk.goes_on_when_ada_has_withdrawn(&world).await;
+    writing.await.unwrap().released(200, "");
+    Arc::into_inner(world).unwrap().finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
