@@ -66,8 +66,9 @@ impl Backlog {
         if self.held.is_empty() {
             return settled;
         }
-        let (around, mut from) = (std::mem::take(out), 0);
-        out.reserve(around.len() + self.bytes);
+        // Mostly the counts stand behind the rows, and nothing has to be moved.
+        let first = self.held.first().map_or(out.len(), |held| held.at);
+        let (rest, mut from) = (out.split_off(first.min(out.len())), 0);
         self.bytes = 0;
         for held in std::mem::take(&mut self.held) {
             // It was read before.
@@ -85,12 +86,13 @@ impl Backlog {
             if kept {
                 let member = format!("{}:{text}", held.raw_name);
                 let member = if held.follows { format!(",{member}") } else { format!("{member},") };
-                out.extend_from_slice(around.get(from..held.at).unwrap_or_default());
+                let to = held.at.saturating_sub(first);
+                out.extend_from_slice(rest.get(from..to).unwrap_or_default());
                 out.extend_from_slice(member.as_bytes());
-                from = held.at;
+                from = to;
             }
         }
-        out.extend_from_slice(around.get(from..).unwrap_or_default());
+        out.extend_from_slice(rest.get(from..).unwrap_or_default());
         settled
     }
 }

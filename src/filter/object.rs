@@ -344,6 +344,10 @@ impl<'c, 't> Cutter<'_, 'c, 't> {
                 kept = true;
                 continue;
             }
+            if deed == Deed::Withheld && !zoned && !positional {
+                between.whole = false;
+                continue;
+            }
             let mut next = here;
             if zoned {
                 let place = if node.kind == Kind::Object { Place::Member(tape.name(at, child)) } else { Place::Item(index) };

@@ -165,8 +165,11 @@ impl<G: Guide> Run<'_, '_, G> {
     /// Reads the value at `at`; in an object its `name` begins before it, in an array it has none and begins itself.
     #[inline(always)]
     fn value(&mut self, name: usize, at: usize, way: At) -> Read<usize> {
+        if self.bytes.get(at) == Some(&b'"') {
+            let end = self.string(at)?;
+            return Ok(self.leaf(name, at, end, way, Kind::String));
+        }
         let (kind, end) = match self.bytes.get(at) {
-            Some(b'"') => (Kind::String, self.string(at)?),
             Some(b'{') => return self.object(name, at, way),
             Some(b'[') => return self.array(name, at, way),
             Some(b'-' | b'0'..=b'9') => (Kind::Number, self.number(at)?),
@@ -175,12 +178,17 @@ impl<G: Guide> Run<'_, '_, G> {
             Some(b'f') => (Kind::Bool, self.word(at, b"false")?),
             _ => return Err(self.syntax(at)),
         };
+        Ok(self.leaf(name, at, end, way, kind))
+    }
+
+    #[inline(always)]
+    fn leaf(&mut self, name: usize, at: usize, end: usize, way: At, kind: Kind) -> usize {
         if !self.mute {
             let content = if kind == Kind::Null { Content::Nothing } else { Content::Leaf };
             let next = position(self.own.nodes.len() + 1);
             self.own.nodes.push(Node { name: position(name), start: position(at), end: position(end), next, at: way, kind, content });
         }
-        Ok(end)
+        end
     }
 
     #[inline(never)]
@@ -436,45 +444,43 @@ impl<G: Guide> Run<'_, '_, G> {
     #[inline]
     fn string(&mut self, at: usize) -> Read<usize> {
         let mut next = at + 1;
-        let mut high = 0;
         while let Some(block) = self.bytes.get(next..).and_then(<[u8]>::first_chunk::<16>) {
             let block = u8x16::new(*block);
-            let ends = (block.simd_eq(QUOTES) | block.simd_eq(SLASHES) | block.simd_eq(block.min(CONTROLS))).to_bitmask();
-            let above = block.to_bitmask();
+            // A byte that is not ASCII has the bit by which the mask is made.
+            let ends = (ends_in(block) | block).to_bitmask();
             if ends == 0 {
-                high |= above;
                 next += 16;
                 continue;
             }
-            let found = ends.trailing_zeros();
-            high |= above & !(u32::MAX << found);
-            next += found as usize;
-            if self.bytes.get(next) == Some(&b'"') && high == 0 {
+            next += ends.trailing_zeros() as usize;
+            if self.bytes.get(next) == Some(&b'"') {
                 return Ok(next + 1);
             }
             break;
         }
-        self.rest_of_string(at, next, high != 0)
+        self.rest_of_string(at, next)
     }
 
     /// The same near the end of the bytes, and for strings that are not plain ASCII.
     #[inline(never)]
-    fn rest_of_string(&mut self, at: usize, mut next: usize, mut high: bool) -> Read<usize> {
+    fn rest_of_string(&mut self, at: usize, mut next: usize) -> Read<usize> {
         loop {
+            while let Some(block) = self.bytes.get(next..).and_then(<[u8]>::first_chunk::<16>) {
+                let ends = ends_in(u8x16::new(*block)).to_bitmask();
+                next += if ends == 0 { 16 } else { ends.trailing_zeros() as usize };
+                if ends != 0 {
+                    break;
+                }
+            }
             match self.bytes.get(next) {
                 Some(b'"') => break,
                 Some(b'\\') => next = self.escape(next)?,
                 None | Some(0..=0x1f) => return Err(self.syntax(next)),
-                Some(byte) => {
-                    high |= !byte.is_ascii();
-                    next += 1;
-                }
+                Some(_) => next += 1,
             }
         }
-        if high {
-            let text = self.bytes.get(at + 1..next).unwrap_or_default();
-            std::str::from_utf8(text).map_err(|error| self.refuse(Unreadable::NotUtf8 { at: at + 1 + error.valid_up_to() }))?;
-        }
+        let text = self.bytes.get(at + 1..next).unwrap_or_default();
+        std::str::from_utf8(text).map_err(|error| self.refuse(Unreadable::NotUtf8 { at: at + 1 + error.valid_up_to() }))?;
         Ok(next + 1)
     }
 
@@ -574,6 +580,12 @@ struct Container {
 #[inline]
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// All bits of a byte that ends what is plain of a string: a quotation mark, a backslash, a control.
+#[inline(always)]
+fn ends_in(block: u8x16) -> u8x16 {
+    block.simd_eq(QUOTES) | block.simd_eq(SLASHES) | block.simd_eq(block.min(CONTROLS))
 }
 
 const QUOTES: u8x16 = u8x16::new([b'"'; 16]);
