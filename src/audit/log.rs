@@ -16,6 +16,7 @@ use super::key::{SigningKey, SigningKeySource, is_name};
 use super::lock::DirLock;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
+use super::roots::RootsFile;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
 use super::tape;
 use super::writer::{self, Progress, Shared, Signed};
@@ -137,8 +138,9 @@ impl Log {
             // The reserve, before anything else can take the space.
             tape::prepare(&*shared.disk, path, segment_bytes, false).map_err(|e| AuditError::io(path, &e))?;
         }
+        let roots = RootsFile::open(&shared.disk, &shared.dirs, tape.synced())?;
         let handle = Handle { shared, threads: Mutex::default() };
-        handle.start(tape)?;
+        handle.start(tape, roots)?;
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 
@@ -211,9 +213,9 @@ struct Handle {
 }
 
 impl Handle {
-    fn start(&self, tape: tape::Tape) -> Result<(), AuditError> {
+    fn start(&self, tape: tape::Tape, roots: RootsFile) -> Result<(), AuditError> {
         self.spawn("audit-writer", move |shared| writer::write(shared, tape))?;
-        self.spawn("audit-signer", writer::sign)?;
+        self.spawn("audit-signer", move |shared| writer::sign(shared, Some(roots)))?;
         self.spawn("audit-watch", writer::watch)
     }
 

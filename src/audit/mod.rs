@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
-//! `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
@@ -24,12 +24,15 @@ mod log;
 mod note;
 mod parties;
 mod past;
+mod proof;
 mod queue;
 mod read;
 mod recover;
+mod roots;
 mod search;
 mod segment;
 mod tape;
+mod tiles;
 mod tree;
 mod verify;
 mod writer;
@@ -45,4 +48,5 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
+pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof, leaf_hash};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};

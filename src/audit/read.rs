@@ -1,13 +1,14 @@
 //! Reading a log, closed or while it is being written.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::error::AuditError;
 use super::parties;
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use super::segment::{self, Frame, HEADER_BYTES, SegmentFile, SegmentName};
 
 /// One entry as it stands in the log.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl Reader {
                 Ok(Some(logged))
             }
             Frame::None if self.limit.is_none() => Ok(None),
-            Frame::None => Err(AuditError::Damaged { what: format!("entry {} is missing or changed", self.index) }),
+            Frame::None => Err(missing(self.index)),
         }
     }
 
@@ -114,6 +115,89 @@ impl Iterator for Reader {
     }
 }
 
+/// Entries by their index. Remembers where they stand in segments that are finished, so that only what is asked for is read again.
+#[derive(Debug)]
+pub(super) struct Spans {
+    dirs: Vec<PathBuf>,
+    /// By first index: where each 256th entry begins, and where the last one ends.
+    places: HashMap<SegmentName, Vec<usize>>,
+}
+
+/// Of every so many entries of a segment the place is remembered.
+const PLACES_EVERY: u64 = 256;
+
+impl Spans {
+    pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs, places: HashMap::new() }
+    }
+
+    /// The entries from `from` to before `to`, in their order.
+    pub(super) fn each(&mut self, from: u64, to: u64, mut each: impl FnMut(&[u8])) -> Result<(), AuditError> {
+        let segments = segment::list(&self.dirs)?;
+        let mut next = from;
+        while next < to {
+            let at = segments.iter().rposition(|file| file.name.first <= next).ok_or_else(|| missing(next))?;
+            let file = segments.get(at).ok_or_else(|| missing(next))?;
+            let limit = segments.get(at + 1).map(|after| after.name.first);
+            next = self.each_in(file, limit, next, to.min(limit.unwrap_or(u64::MAX)), &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Those of one segment; the index after them.
+    fn each_in(&mut self, file: &SegmentFile, limit: Option<u64>, from: u64, to: u64, each: &mut impl FnMut(&[u8])) -> Result<u64, AuditError> {
+        let (mut index, data) = match (self.places.get(&file.name), limit) {
+            (Some(places), _) => read_places(file, places, from, to)?,
+            (None, limit) => {
+                let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+                if let Some(limit) = limit {
+                    self.places.insert(file.name, places_in(&data, file.name.first, limit)?);
+                }
+                (file.name.first, data.get(HEADER_BYTES..).unwrap_or_default().to_vec())
+            }
+        };
+        let mut at = 0;
+        while index < to {
+            let Frame::Entry { entry, end } = segment::frame_at(&data, at, index) else { return Err(missing(index)) };
+            if index >= from {
+                each(entry);
+            }
+            (index, at) = (index + 1, end);
+        }
+        Ok(index)
+    }
+}
+
+/// The bytes from the last remembered place before `from` to the first one behind `to`, and the index that begins there.
+fn read_places(file: &SegmentFile, places: &[usize], from: u64, to: u64) -> Result<(u64, Vec<u8>), AuditError> {
+    let number = |index: u64| usize::try_from((index - file.name.first) / PLACES_EVERY).unwrap_or(usize::MAX);
+    let begin = number(from);
+    let end = (number(to) + 1).min(places.len().saturating_sub(1));
+    let (start, end) = places.get(begin).zip(places.get(end)).ok_or_else(|| missing(from))?;
+    let mut data = vec![0; end.saturating_sub(*start)];
+    let opened = std::fs::File::open(&file.path);
+    let offset = u64::try_from(*start).unwrap_or(u64::MAX);
+    opened.and_then(|opened| opened.read_exact_at(&mut data, offset)).map_err(|e| AuditError::io(&file.path, &e))?;
+    Ok((file.name.first + u64::try_from(begin).unwrap_or(u64::MAX) * PLACES_EVERY, data))
+}
+
+fn places_in(data: &[u8], first: u64, limit: u64) -> Result<Vec<usize>, AuditError> {
+    let (mut at, mut places) = (HEADER_BYTES, Vec::new());
+    for index in first..limit {
+        if (index - first).is_multiple_of(PLACES_EVERY) {
+            places.push(at);
+        }
+        let Frame::Entry { end, .. } = segment::frame_at(data, at, index) else { return Err(missing(index)) };
+        at = end;
+    }
+    places.push(at);
+    Ok(places)
+}
+
+fn missing(index: u64) -> AuditError {
+    AuditError::Damaged { what: format!("entry {index} is missing or changed") }
+}
+
 /// The newest entry of a kind, with its dictionary references as they stand there. Reads from the end, a segment at a time, so that
 /// it costs what was written since.
 ///
@@ -138,9 +222,8 @@ pub fn newest(dir: &Path, kind: &str) -> Result<Option<Logged>, AuditError> {
 fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Option<Logged>, AuditError> {
     let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
     let mut index = file.name.first;
-    let damaged = |index| AuditError::Damaged { what: format!("entry {index} is missing or changed") };
     if segment::parse_header(&data).map(|tree| tree.size()) != Some(index) {
-        return Err(damaged(index));
+        return Err(missing(index));
     }
     // Entries are canonical; only those that hold the word are taken apart.
     let word = format!("\"kind\":\"{kind}\"");
@@ -156,7 +239,7 @@ fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Optio
                 index += 1;
             }
             Frame::None if limit.is_none() => break,
-            Frame::None => return Err(damaged(index)),
+            Frame::None => return Err(missing(index)),
         }
     }
     Ok(found)

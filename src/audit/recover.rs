@@ -27,7 +27,7 @@ pub(super) struct Recovered {
 
 pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkey: &Vkey) -> Result<Recovered, AuditError> {
     let segments = segment::list(dirs)?;
-    let checkpoint = newest_checkpoint(dirs, vkey)?;
+    let checkpoint = newest_note(dirs, vkey)?.map(|(checkpoint, _)| checkpoint);
     let signed = checkpoint.as_ref().map_or(0, |c| c.size);
     if segments.is_empty() {
         if signed > 0 {
@@ -136,15 +136,15 @@ impl Scan<'_> {
     }
 }
 
-/// The largest of the directories' checkpoints, each of which must verify.
-pub(super) fn newest_checkpoint(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<Checkpoint>, AuditError> {
-    let mut newest: Option<Checkpoint> = None;
+/// The largest of the directories' checkpoints, each of which must verify, and its text.
+pub(super) fn newest_note(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<(Checkpoint, String)>, AuditError> {
+    let mut newest: Option<(Checkpoint, String)> = None;
     for path in dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)) {
         if let Some(note) = read_if_there(&path)? {
             let checkpoint =
                 Checkpoint::verified(&note, vkey).map_err(|_reason| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
-            if newest.as_ref().is_none_or(|n| n.size < checkpoint.size) {
-                newest = Some(checkpoint);
+            if newest.as_ref().is_none_or(|(newest, _)| newest.size < checkpoint.size) {
+                newest = Some((checkpoint, note));
             }
         }
     }

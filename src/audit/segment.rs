@@ -28,7 +28,7 @@ pub(super) const SEGMENT_BYTES_MIN: u64 = 262_144;
 const MAGIC: &[u8; 16] = b"consentry-log/1\n";
 
 /// Which segment; ordered as in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct SegmentName {
     pub(super) first: u64,
     pub(super) attempt: u32,

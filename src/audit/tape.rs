@@ -12,8 +12,9 @@ use super::disk::{Disk, DiskFile};
 use super::encode;
 use super::entry::Entry;
 use super::json::{Class, Draft};
+use super::roots::TILE_HEIGHT;
 use super::segment::{self, FRAME_HEADER_BYTES, HEADER_BYTES, SEGMENT_BYTES_MIN, SegmentName};
-use super::tree::Tree;
+use super::tree::{Hash, Tree, leaf};
 
 /// Why the disk is not written to any more. After a failed write or sync nobody knows what is on the disk, so nothing is
 /// tried again on that file.
@@ -61,6 +62,9 @@ pub(super) struct Tape {
     tree: Tree,
     /// What is durable.
     synced: Tree,
+    /// Roots of tiles that are full, of those that are durable and of the others.
+    roots: Vec<Hash>,
+    roots_ahead: Vec<Hash>,
     /// Where the dictionary entries of this segment stand. A segment refers to itself only, so that it can be read alone.
     dictionary: HashMap<Class, u64>,
     syncs: u64,
@@ -82,6 +86,8 @@ impl Tape {
             buffer: Vec::new(),
             synced: tree.clone(),
             tree,
+            roots: Vec::new(),
+            roots_ahead: Vec::new(),
             dictionary: HashMap::new(),
             syncs: 0,
         }
@@ -158,8 +164,14 @@ impl Tape {
         segment.offset += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         self.buffer.clear();
         self.synced = self.tree.clone();
+        self.roots.append(&mut self.roots_ahead);
         self.syncs += 1;
         Ok(())
+    }
+
+    /// Roots of tiles that have become full and durable since this was asked last.
+    pub(super) fn take_roots(&mut self) -> Vec<Hash> {
+        std::mem::take(&mut self.roots)
     }
 
     /// After a failure: forgets what is not durable and goes on in a directory that has not failed yet.
@@ -202,7 +214,11 @@ impl Tape {
     fn push(&mut self, text: &str) -> Result<u64, Failure> {
         let index = self.tree.size();
         segment::push_frame(&mut self.buffer, index, text.as_bytes()).map_err(|e| Failure { reason: "write-failed", detail: e.to_string() })?;
-        self.tree.push(text.as_bytes());
+        self.tree.push_leaf(leaf(text.as_bytes()), |height, root| {
+            if height == TILE_HEIGHT {
+                self.roots_ahead.push(root);
+            }
+        });
         Ok(index)
     }
 
@@ -221,6 +237,7 @@ impl Tape {
     fn forget(&mut self) {
         self.buffer.clear();
         self.tree = self.synced.clone();
+        self.roots_ahead.clear();
         self.dictionary.clear();
     }
 

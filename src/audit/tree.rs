@@ -26,13 +26,19 @@ impl Tree {
     }
 
     pub(super) fn push(&mut self, entry: &[u8]) {
-        let mut hash = leaf(entry);
-        let mut size = self.size;
-        while size & 1 == 1 {
+        self.push_leaf(leaf(entry), |_, _| ());
+    }
+
+    /// Puts the hash of an entry; `complete` is told of each perfect subtree that this completes: its height, and its root.
+    pub(super) fn push_leaf(&mut self, leaf: Hash, mut complete: impl FnMut(u32, Hash)) {
+        let mut hash = leaf;
+        let mut height = 0;
+        while self.size >> height & 1 == 1 {
             if let Some(left) = self.peaks.pop() {
                 hash = node(&left, &hash);
             }
-            size >>= 1;
+            height += 1;
+            complete(height, hash);
         }
         self.peaks.push(hash);
         self.size += 1;
@@ -64,11 +70,11 @@ pub(super) fn sha256(parts: &[&[u8]]) -> Hash {
     hash
 }
 
-fn leaf(entry: &[u8]) -> Hash {
+pub(super) fn leaf(entry: &[u8]) -> Hash {
     sha256(&[&[0], entry])
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     sha256(&[&[1], left, right])
 }
 

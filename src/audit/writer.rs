@@ -16,8 +16,9 @@ use super::key::SigningKey;
 use super::lock::DirLock;
 use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
+use super::roots::RootsFile;
 use super::tape::{self, Failure, Tape};
-use super::tree::{Tree, hex};
+use super::tree::{Hash, Tree, hex};
 use crate::clock::Clock;
 
 /// What the threads and the handles share.
@@ -44,6 +45,8 @@ pub(super) struct Progress {
     /// What is durable.
     pub(super) tree: Tree,
     pub(super) dir: usize,
+    /// Roots of full tiles that are not in their file yet.
+    pub(super) roots: Vec<Hash>,
     pub(super) batches: u64,
     pub(super) syncs: u64,
     /// The writer is gone.
@@ -71,7 +74,7 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
     while let Some(jobs) = shared.queue.take(|| shared.clock.monotonic()) {
         match commit(&mut tape, &jobs, &shared.origin, || shared.clock.now()) {
             Ok(placed) => {
-                publish(shared, &tape, 1);
+                publish(shared, &mut tape, 1);
                 for (job, answer) in jobs.iter().zip(placed) {
                     if let Some(slot) = &job.slot {
                         slot.put(answer.map(|index| DecisionId::new(shared.origin.clone(), index)));
@@ -89,7 +92,7 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
     let now = shared.clock.now();
     let last = tape.put(&tape::stop("shutdown", now), now).and_then(|_| tape.sync());
     match last {
-        Ok(()) => publish(shared, &tape, 1),
+        Ok(()) => publish(shared, &mut tape, 1),
         Err(failure) => poison(shared, &mut tape, &failure),
     }
 }
@@ -128,10 +131,11 @@ fn poison(shared: &Shared, tape: &mut Tape, failure: &Failure) {
     }
 }
 
-fn publish(shared: &Shared, tape: &Tape, batches: u64) {
+fn publish(shared: &Shared, tape: &mut Tape, batches: u64) {
     let mut progress = lock(&shared.progress);
     progress.tree = tape.synced().clone();
     progress.dir = tape.dir();
+    progress.roots.append(&mut tape.take_roots());
     progress.batches += batches;
     progress.syncs = tape.syncs();
     let size = progress.tree.size();
@@ -154,16 +158,21 @@ impl Drop for Finish<'_> {
 }
 
 /// The signer's thread. It outlives a poisoned writer, so that a full disk that is freed still gets its checkpoint.
-pub(super) fn sign(shared: &Shared) {
+pub(super) fn sign(shared: &Shared, mut roots: Option<RootsFile>) {
     loop {
-        let (tree, dir, closed) = {
+        let (tree, dir, closed, full) = {
             let signed = lock(&shared.signed).size;
             let failing = shared.unsigned.load(Ordering::Relaxed);
             let idle = |p: &mut Progress| !p.closed && (failing || p.tree.size().saturating_sub(signed) < CHECKPOINT_ENTRIES_MAX);
             let progress = lock(&shared.progress);
-            let (progress, _) = shared.progressed.wait_timeout_while(progress, CHECKPOINT_EVERY, idle).unwrap_or_else(PoisonError::into_inner);
-            (progress.tree.clone(), progress.dir, progress.closed)
+            let (mut progress, _) = shared.progressed.wait_timeout_while(progress, CHECKPOINT_EVERY, idle).unwrap_or_else(PoisonError::into_inner);
+            (progress.tree.clone(), progress.dir, progress.closed, std::mem::take(&mut progress.roots))
         };
+        // Worked out anew at the next start; until then proofs are slower.
+        if let Some(Err(cause)) = roots.as_mut().map(|file| file.add(&full)) {
+            tracing::warn!(%cause, "the roots of the decision log's tiles could not be written");
+            roots = None;
+        }
         let signed = checkpoint(shared, &tree, dir);
         shared.unsigned.store(signed.is_err(), Ordering::Relaxed);
         if closed {

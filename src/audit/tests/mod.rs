@@ -6,6 +6,7 @@ mod faults;
 mod past;
 mod recovery;
 mod tamper;
+mod tiles;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

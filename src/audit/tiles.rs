@@ -1,0 +1,260 @@
+//! The log as C2SP tlog-tiles (<https://c2sp.org/tlog-tiles>) and the proofs that follow from it. Everything here is worked out from the
+//! entries and from `roots`, and believed only if it leads to the root that the checkpoint signs.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::error::AuditError;
+use super::key::Vkey;
+use super::log::VKEY_FILE;
+use super::note::Checkpoint;
+use super::proof::{self, Subtrees, TlogProof};
+use super::queue::lock;
+use super::read::Spans;
+use super::recover::newest_note;
+use super::roots::{TILE_HEIGHT, TILE_WIDTH, Upper};
+use super::segment;
+use super::tree::{Hash, Tree, leaf};
+
+/// Tiles of leaf hashes that are kept for the next question.
+const LEAVES_KEPT: usize = 64;
+
+/// Reads a log's tiles, also while it is being written.
+#[derive(Debug)]
+pub struct Tiles {
+    dir: PathBuf,
+    known: Mutex<Option<Known>>,
+}
+
+/// What was worked out of a log.
+#[derive(Debug)]
+struct Known {
+    upper: Upper,
+    spans: Spans,
+    /// Hashes of the entries of tiles, the newest first.
+    leaves: VecDeque<(u64, Vec<Hash>)>,
+}
+
+/// A signed checkpoint and its text.
+#[derive(Debug)]
+struct Signed {
+    checkpoint: Checkpoint,
+    note: String,
+}
+
+/// That an entry is in the log, as of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proved {
+    pub index: u64,
+    /// The bytes that are hashed.
+    pub entry: Vec<u8>,
+    /// A C2SP tlog-proof.
+    pub proof: String,
+}
+
+impl Proved {
+    /// The hash under which the entry stands in the tree (RFC 6962): tells nothing of it.
+    #[must_use]
+    pub fn leaf_hash(&self) -> [u8; 32] {
+        leaf(&self.entry)
+    }
+}
+
+impl Tiles {
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), known: Mutex::default() }
+    }
+
+    /// The newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// When there is none, or it is not this log's.
+    pub fn checkpoint(&self) -> Result<String, AuditError> {
+        Ok(self.signed()?.note)
+    }
+
+    /// The hashes of a tile (32 bytes each): `width` of them, 256 when it is full. `None` when the signed tree has no such tile.
+    ///
+    /// # Errors
+    /// When the log can not be read, or does not lead to what is signed.
+    pub fn tile(&self, level: u32, number: u64, width: u64) -> Result<Option<Vec<u8>>, AuditError> {
+        let signed = self.signed()?;
+        let Some((start, end)) = hashes_of(&signed, level, number, width) else { return Ok(None) };
+        self.with(&signed, |known| {
+            let hashes = if level == 0 { known.leaves(number, end - start)? } else { slice(known.upper.level(level), start, end)?.to_vec() };
+            Ok(Some(hashes.into_iter().flatten().collect()))
+        })
+    }
+
+    /// The entries of a tile of level 0, each behind its length (two bytes, big endian).
+    ///
+    /// # Errors
+    /// As [`Self::tile`].
+    pub fn bundle(&self, number: u64, width: u64) -> Result<Option<Vec<u8>>, AuditError> {
+        let signed = self.signed()?;
+        let Some((start, end)) = hashes_of(&signed, 0, number, width) else { return Ok(None) };
+        self.with(&signed, |known| {
+            let mut bundle = Vec::new();
+            known.spans.each(start, end, |entry| {
+                // Entries have at most 65,535 bytes.
+                bundle.extend(u16::try_from(entry.len()).unwrap_or(u16::MAX).to_be_bytes());
+                bundle.extend(entry);
+            })?;
+            Ok(Some(bundle))
+        })
+    }
+
+    /// The proof that an entry is in the signed tree; `None` when it is not, or not signed yet.
+    ///
+    /// # Errors
+    /// As [`Self::tile`].
+    pub fn prove(&self, index: u64) -> Result<Option<Proved>, AuditError> {
+        let signed = self.signed()?;
+        let size = signed.checkpoint.size;
+        if index >= size {
+            return Ok(None);
+        }
+        self.with(&signed, |known| {
+            let mut entry = Vec::new();
+            known.spans.each(index, index + 1, |bytes| entry = bytes.to_vec())?;
+            let hashes = proof::inclusion(known, index, size)?;
+            if proof::included_root(index, size, leaf(&entry), &hashes) != Some(signed.checkpoint.root) {
+                return Err(AuditError::Damaged {
+                    what: format!("entry {index} is not the one that the checkpoint signs; run `consentry audit verify`"),
+                });
+            }
+            let proof = TlogProof { index, hashes, checkpoint: signed.note.clone() }.to_text();
+            Ok(Some(Proved { index, entry, proof }))
+        })
+    }
+
+    fn signed(&self) -> Result<Signed, AuditError> {
+        let path = self.dir.join(VKEY_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|_away| AuditError::NoLog { dir: self.dir.clone() })?;
+        let vkey = Vkey::parse(&text).ok_or_else(|| AuditError::Damaged { what: format!("`{}` is no verifier key", path.display()) })?;
+        let newest = newest_note(&segment::directories(&self.dir), &vkey)?;
+        let (checkpoint, note) = newest.ok_or_else(|| AuditError::Damaged { what: "the checkpoint is missing".to_owned() })?;
+        Ok(Signed { checkpoint, note })
+    }
+
+    /// Answers from what is known; when that leads elsewhere than what is signed, once more from the entries alone.
+    fn with<T>(&self, signed: &Signed, mut answer: impl FnMut(&mut Known) -> Result<T, AuditError>) -> Result<T, AuditError> {
+        let size = signed.checkpoint.size;
+        let mut held = lock(&self.known);
+        let known = held.get_or_insert_with(|| Known::new(&self.dir, Upper::read(&self.dir, size)));
+        if known.follows(signed)? {
+            return answer(known);
+        }
+        let known = held.insert(Known::new(&self.dir, Upper::default()));
+        if known.follows(signed)? {
+            return answer(known);
+        }
+        *held = None;
+        Err(AuditError::Damaged { what: format!("the first {size} entries are not those that the checkpoint signs; run `consentry audit verify`") })
+    }
+}
+
+impl Known {
+    fn new(dir: &Path, upper: Upper) -> Self {
+        Self { upper, spans: Spans::new(segment::directories(dir)), leaves: VecDeque::new() }
+    }
+
+    /// Goes on to the signed tree; whether it leads there.
+    fn follows(&mut self, signed: &Signed) -> Result<bool, AuditError> {
+        let Checkpoint { size, root, .. } = signed.checkpoint;
+        self.upper.extend(&mut self.spans, size)?;
+        let found = if size == 0 { Tree::default().root() } else { proof::root_of(self, 0, size)? };
+        Ok(found == root)
+    }
+
+    /// The hashes of the first `width` entries of a tile.
+    fn leaves(&mut self, tile: u64, width: u64) -> Result<Vec<Hash>, AuditError> {
+        let wanted = usize::try_from(width).unwrap_or(usize::MAX);
+        if let Some((_, leaves)) = self.leaves.iter().find(|(known, leaves)| *known == tile && leaves.len() >= wanted) {
+            return Ok(leaves.iter().take(wanted).copied().collect());
+        }
+        let mut leaves = Vec::with_capacity(wanted);
+        self.spans.each(tile * TILE_WIDTH, tile * TILE_WIDTH + width, |entry| leaves.push(leaf(entry)))?;
+        self.leaves.retain(|(known, _)| *known != tile);
+        self.leaves.push_front((tile, leaves.clone()));
+        self.leaves.truncate(LEAVES_KEPT);
+        Ok(leaves)
+    }
+}
+
+impl Subtrees for Known {
+    type Error = AuditError;
+
+    fn perfect(&mut self, start: u64, height: u32) -> Result<Hash, AuditError> {
+        let level = height / TILE_HEIGHT;
+        let (first, count) = (start >> (level * TILE_HEIGHT), 1 << (height % TILE_HEIGHT));
+        let mut tree = Tree::default();
+        if level == 0 {
+            let (tile, skip) = (first / TILE_WIDTH, first % TILE_WIDTH);
+            let leaves = self.leaves(tile, skip + count)?;
+            slice(&leaves, skip, skip + count)?.iter().for_each(|hash| tree.push_leaf(*hash, |_, _| ()));
+        } else {
+            slice(self.upper.level(level), first, first + count)?.iter().for_each(|hash| tree.push_leaf(*hash, |_, _| ()));
+        }
+        Ok(tree.root())
+    }
+}
+
+/// From which to before which hash of its level a tile goes, if the signed tree has one of that width.
+fn hashes_of(signed: &Signed, level: u32, number: u64, width: u64) -> Option<(u64, u64)> {
+    let there = signed.checkpoint.size.checked_shr(level.checked_mul(TILE_HEIGHT)?).unwrap_or(0);
+    let start = number.checked_mul(TILE_WIDTH)?;
+    let end = start.checked_add(width)?;
+    ((1..=TILE_WIDTH).contains(&width) && end <= there).then_some((start, end))
+}
+
+fn slice(hashes: &[Hash], start: u64, end: u64) -> Result<&[Hash], AuditError> {
+    let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+    let found = range.and_then(|(start, end)| hashes.get(start..end));
+    found.ok_or_else(|| AuditError::Damaged { what: "the log ends before what the checkpoint signs".to_owned() })
+}
+
+/// Why a proof is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    #[error("this is no verifier key (`name+id+key`)")]
+    NotAKey,
+    #[error("this is no tlog-proof")]
+    NotAProof,
+    #[error("the proof's checkpoint is not signed by this key; it is of another log, or was changed")]
+    NotSigned,
+    #[error("the entry is not the one that the proof is about, or one of them was changed")]
+    NotInTheLog,
+}
+
+/// What a proof shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    pub origin: String,
+    pub index: u64,
+    /// Size of the signed tree.
+    pub size: u64,
+}
+
+/// Checks a C2SP tlog-proof offline: that the log whose verifier key this is holds, at the proof's index, an entry with this leaf hash.
+///
+/// # Errors
+/// Why it shows nothing.
+pub fn check_proof(vkey: &str, proof: &str, leaf_hash: [u8; 32]) -> Result<Checked, ProofError> {
+    let vkey = Vkey::parse(vkey).ok_or(ProofError::NotAKey)?;
+    let TlogProof { index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
+    let Checkpoint { origin, size, root } = Checkpoint::verified(&checkpoint, &vkey).map_err(|_why| ProofError::NotSigned)?;
+    if proof::included_root(index, size, leaf_hash, &hashes) == Some(root) {
+        Ok(Checked { origin, index, size })
+    } else {
+        Err(ProofError::NotInTheLog)
+    }
+}
+
+/// The hash under which an entry stands in the tree (RFC 6962 section 2.1).
+#[must_use]
+pub fn leaf_hash(entry: &[u8]) -> [u8; 32] {
+    leaf(entry)
+}
