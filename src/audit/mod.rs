@@ -48,5 +48,5 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
-pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof, leaf_hash};
+pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};

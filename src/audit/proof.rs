@@ -2,10 +2,11 @@
 //! checked as in RFC 9162 sections 2.1.3.2 and 2.1.4.2. Whoever makes one says where the roots of perfect subtrees are ([`Subtrees`]).
 //!
 //! A proof for an entry travels as a C2SP tlog-proof (<https://c2sp.org/tlog-proof>): everything that it takes to check it offline,
-//! but the entry and the log's verifier key.
+//! but the log's verifier key.
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1
+//! extra eyJhIjox…                                    ours: the entry; or its hash, for who may not see it
 //! index 73894
 //! gSKyXoYZUgZ6jduWYrkDOARinOMGJveXjgMkBTcdPlQ=       hashes from the leaf's sibling upwards
 //! …
@@ -143,6 +144,8 @@ const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 /// The proof of one entry with the checkpoint that it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlogProof {
+    /// Not authenticated by itself: what it takes to know the leaf's hash.
+    pub(super) extra: Option<Vec<u8>>,
     pub(super) index: u64,
     pub(super) hashes: Vec<Hash>,
     /// The signed note, as it was written.
@@ -151,7 +154,8 @@ pub(super) struct TlogProof {
 
 impl TlogProof {
     pub(super) fn to_text(&self) -> String {
-        let mut text = format!("{FIRST_LINE}\nindex {}\n", self.index);
+        let extra = self.extra.as_ref().map(|extra| format!("extra {}\n", STANDARD.encode(extra))).unwrap_or_default();
+        let mut text = format!("{FIRST_LINE}\n{extra}index {}\n", self.index);
         for hash in &self.hashes {
             writeln!(text, "{}", STANDARD.encode(hash)).unwrap_or_default();
         }
@@ -164,13 +168,15 @@ impl TlogProof {
         let mut lines = head.split('\n');
         lines.next().filter(|line| *line == FIRST_LINE)?;
         let mut line = lines.next()?;
-        if line.strip_prefix("extra ").is_some_and(|extra| STANDARD.decode(extra).is_ok()) {
+        let mut extra = None;
+        if let Some(encoded) = line.strip_prefix("extra ") {
+            extra = Some(STANDARD.decode(encoded).ok()?);
             line = lines.next()?;
         }
         let number = line.strip_prefix("index ")?;
         let index: u64 = number.parse().ok()?;
         let hashes = lines.map(|line| STANDARD.decode(line).ok()?.try_into().ok()).collect::<Option<Vec<Hash>>>()?;
-        (index.to_string() == number && hashes.len() <= HASHES_MAX).then(|| Self { index, hashes, checkpoint: checkpoint.to_owned() })
+        (index.to_string() == number && hashes.len() <= HASHES_MAX).then(|| Self { extra, index, hashes, checkpoint: checkpoint.to_owned() })
     }
 }
 
@@ -258,17 +264,20 @@ mod tests {
 
     #[test]
     fn a_proof_is_read_back_and_nothing_that_is_not_one() {
-        let proof = TlogProof { index: 5, hashes: vec![[1; 32], [2; 32]], checkpoint: "gw\n9\nAAAA\n\n\u{2014} gw AAAA\n".to_owned() };
+        let proof = TlogProof { extra: None, index: 5, hashes: vec![[1; 32], [2; 32]], checkpoint: "gw\n9\nAAAA\n\n\u{2014} gw AAAA\n".to_owned() };
         let text = proof.to_text();
         assert_eq!(Some(proof.clone()), TlogProof::parse(&text));
-        let with_extra = text.replace("index", "extra aGVsbG8=\nindex");
-        assert_eq!(Some(proof), TlogProof::parse(&with_extra), "extra data is passed over");
+        let with_extra = TlogProof { extra: Some(b"hello".to_vec()), ..proof };
+        let extra_text = with_extra.to_text();
+        assert_eq!(Some(with_extra), TlogProof::parse(&extra_text));
+        assert_eq!(extra_text, text.replace("index", "extra aGVsbG8=\nindex"));
         for bad in [
             "",
             &text.replace("@v1", "@v2"),
             &text.replace("index 5", "index 05"),
             &text.replace("index 5", "index -5"),
             &text.replace("index 5", "size 5"),
+            &extra_text.replace("aGVsbG8=", "aGVsbG8"),
             &text.replace("\n\n", "\n"),
             &text.replace('\n', "\r\n"),
             &text.replace("AQEB", "AQE!"),

@@ -46,18 +46,22 @@ struct Signed {
 /// That an entry is in the log, as of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proved {
-    pub index: u64,
     /// The bytes that are hashed.
     pub entry: Vec<u8>,
-    /// A C2SP tlog-proof.
-    pub proof: String,
+    proof: TlogProof,
 }
 
 impl Proved {
-    /// The hash under which the entry stands in the tree (RFC 6962): tells nothing of it.
+    /// A C2SP tlog-proof that holds the entry.
     #[must_use]
-    pub fn leaf_hash(&self) -> [u8; 32] {
-        leaf(&self.entry)
+    pub fn evidence(&self) -> String {
+        TlogProof { extra: Some(self.entry.clone()), ..self.proof.clone() }.to_text()
+    }
+
+    /// A C2SP tlog-proof that holds only the hash under which the entry stands in the tree, which tells nothing of it.
+    #[must_use]
+    pub fn receipt(&self) -> String {
+        TlogProof { extra: Some(leaf(&self.entry).to_vec()), ..self.proof.clone() }.to_text()
     }
 }
 
@@ -125,8 +129,8 @@ impl Tiles {
                     what: format!("entry {index} is not the one that the checkpoint signs; run `consentry audit verify`"),
                 });
             }
-            let proof = TlogProof { index, hashes, checkpoint: signed.note.clone() }.to_text();
-            Ok(Some(Proved { index, entry, proof }))
+            let proof = TlogProof { extra: None, index, hashes, checkpoint: signed.note.clone() };
+            Ok(Some(Proved { entry, proof }))
         })
     }
 
@@ -225,6 +229,8 @@ pub enum ProofError {
     NotAProof,
     #[error("the proof's checkpoint is not signed by this key; it is of another log, or was changed")]
     NotSigned,
+    #[error("it holds neither the entry nor its hash")]
+    WithoutEntry,
     #[error("the entry is not the one that the proof is about, or one of them was changed")]
     NotInTheLog,
 }
@@ -236,25 +242,29 @@ pub struct Checked {
     pub index: u64,
     /// Size of the signed tree.
     pub size: u64,
+    /// The entry, unless the proof holds its hash only.
+    pub entry: Option<Vec<u8>>,
+    /// Its hash (RFC 6962 section 2.1).
+    pub leaf: [u8; 32],
 }
 
-/// Checks a C2SP tlog-proof offline: that the log whose verifier key this is holds, at the proof's index, an entry with this leaf hash.
+/// Checks offline what [`Proved`] gives: that the log whose verifier key this is holds that entry at that index.
 ///
 /// # Errors
 /// Why it shows nothing.
-pub fn check_proof(vkey: &str, proof: &str, leaf_hash: [u8; 32]) -> Result<Checked, ProofError> {
+pub fn check_proof(vkey: &str, proof: &str) -> Result<Checked, ProofError> {
     let vkey = Vkey::parse(vkey).ok_or(ProofError::NotAKey)?;
-    let TlogProof { index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
+    let TlogProof { extra, index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
     let Checkpoint { origin, size, root } = Checkpoint::verified(&checkpoint, &vkey).map_err(|_why| ProofError::NotSigned)?;
-    if proof::included_root(index, size, leaf_hash, &hashes) == Some(root) {
-        Ok(Checked { origin, index, size })
-    } else {
-        Err(ProofError::NotInTheLog)
-    }
-}
-
-/// The hash under which an entry stands in the tree (RFC 6962 section 2.1).
-#[must_use]
-pub fn leaf_hash(entry: &[u8]) -> [u8; 32] {
-    leaf(entry)
+    let extra = extra.ok_or(ProofError::WithoutEntry)?;
+    // Entries are longer.
+    let (entry, leaf) = match Hash::try_from(extra.as_slice()) {
+        Ok(leaf) => (None, leaf),
+        Err(_longer) => {
+            let leaf = leaf(&extra);
+            (Some(extra), leaf)
+        }
+    };
+    let is_there = proof::included_root(index, size, leaf, &hashes) == Some(root);
+    if is_there { Ok(Checked { origin, index, size, entry, leaf }) } else { Err(ProofError::NotInTheLog) }
 }

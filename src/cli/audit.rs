@@ -1,4 +1,4 @@
-//! `consentry audit search|show|verify`: the decision log, through the admin listener or from the files of a stopped gateway.
+//! `consentry audit`: the decision log, through the admin listener or from the files of a stopped gateway.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{ServerArgs, query, segment};
+use super::proof::{self, CheckArgs, ProveArgs, TilesArgs};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
@@ -27,6 +28,15 @@ pub(super) enum AuditCommand {
     /// Checks that the log still says what it said: every entry, the tree, the signed checkpoint.
     #[command(after_help = "Example: consentry audit verify /var/lib/consentry/log --key gw-fra-1.vkey")]
     Verify(VerifyArgs),
+    /// Proves that an entry is in the log: a C2SP tlog-proof that holds the entry.
+    #[command(after_help = "Example: consentry audit prove gw-fra-1.example.com#88120 --out 88120.tlog-proof")]
+    Prove(ProveArgs),
+    /// Checks a proof without a gateway: an auditor's, or the receipt that an app got.
+    #[command(after_help = "Example: consentry audit check 88120.tlog-proof --key gw-fra-1.vkey")]
+    Check(CheckArgs),
+    /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
+    #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
+    Tiles(TilesArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,9 +82,9 @@ pub(super) struct ShowArgs {
 pub(super) struct Place {
     /// Read the log's files in this folder instead of asking a gateway.
     #[arg(long, value_name = "DIR")]
-    offline: Option<PathBuf>,
+    pub(super) offline: Option<PathBuf>,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +105,9 @@ impl AuditCommand {
             Self::Search(args) => search(output, args),
             Self::Show(args) => show(output, args),
             Self::Verify(args) => verify(output, args),
+            Self::Prove(args) => proof::prove(output, args),
+            Self::Check(args) => proof::check(output, args),
+            Self::Tiles(args) => proof::tiles(output, args),
         }
     }
 }

@@ -22,6 +22,7 @@ mod note;
 mod output;
 mod party;
 mod policy;
+mod proof;
 mod run;
 mod table;
 mod text;

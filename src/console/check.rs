@@ -95,7 +95,7 @@ fn check(call: &Call) -> Result<Reply, Problem> {
     let end = Entry::End {
         of: checked.index,
         status: StatusCode::OK.as_u16(),
-        bytes: count(reply.bytes()),
+        bytes: count(reply.len()),
         rows: count(checked.allowed.iter().filter(|allowed| **allowed == Some(true)).count()),
         complete: true,
         latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),

@@ -140,15 +140,19 @@ fn own_decision<'a>(call: &Call, shown: &'a Shown) -> Result<&'a Found, Problem>
 }
 
 fn lookup(call: &Call) -> Result<(u64, Shown), Problem> {
-    let origin = call.param(0)?;
-    let own = &*call.state.origin;
-    let is_own = origin == own || origin == "-" || own.split('.').next() == Some(origin);
+    let is_own = is_own_log(call, call.param(0)?);
     let index: u64 = call.param(1)?.parse().map_err(|_not_a_number| no_such_decision())?;
     let shown = audit::show(&call.state.log_dir, index).map_err(|error| unreadable(&error))?.filter(|_| is_own).ok_or_else(no_such_decision)?;
     Ok((index, shown))
 }
 
-fn no_such_decision() -> Problem {
+/// By its origin, the first label of that, or `-`.
+pub(super) fn is_own_log(call: &Call, origin: &str) -> bool {
+    let own = &*call.state.origin;
+    origin == own || origin == "-" || own.split('.').next() == Some(origin)
+}
+
+pub(super) fn no_such_decision() -> Problem {
     Problem::new(Code::NotFound, "a decision is `<origin>#<index>`, as in the header `Consentry-Decision`; ask the gateway whose origin it names")
         .detail("no such decision in this log")
 }

@@ -232,7 +232,7 @@ fn member_trouble(message: &str) -> String {
 pub(super) struct Reply {
     status: StatusCode,
     content_type: &'static str,
-    body: String,
+    body: Bytes,
     revision: Option<u64>,
     /// `Content-Security-Policy` of a page; other answers load nothing.
     policy: Option<&'static str>,
@@ -250,10 +250,14 @@ impl Reply {
     }
 
     pub(super) fn json(status: StatusCode, document: &Value) -> Self {
-        Self { status, content_type: "application/json", body: document.to_string(), revision: None, policy: None, next: None }
+        Self { status, content_type: "application/json", body: document.to_string().into(), revision: None, policy: None, next: None }
     }
 
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
+        Self::bytes(content_type, body.into())
+    }
+
+    pub(super) fn bytes(content_type: &'static str, body: Bytes) -> Self {
         Self { status: StatusCode::OK, content_type, body, revision: None, policy: None, next: None }
     }
 
@@ -269,7 +273,7 @@ impl Reply {
         self
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.body.len()
     }
 

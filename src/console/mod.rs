@@ -18,6 +18,7 @@ mod consents;
 mod decisions;
 mod dispatch;
 mod drift;
+mod evidence;
 mod health;
 mod identity;
 mod imports;
@@ -52,7 +53,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::audit::Log;
+use crate::audit::{Log, Tiles};
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
 use crate::consent::{IdempotencyKey, Ledger, Person};
@@ -81,6 +82,8 @@ pub struct AdminState {
     pub log: Log,
     /// Where the log is read from for searches.
     pub log_dir: Arc<Path>,
+    /// The log as tiles, and proofs of its entries.
+    pub tiles: Arc<Tiles>,
     /// The log's own origin: decisions are `<origin>#<index>`.
     pub origin: Arc<str>,
     /// Brings the ledger's changes into the log; the gateway drains it each second as well.
@@ -111,6 +114,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
+    evidence::ROUTES,
     break_glass::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,
@@ -126,6 +130,7 @@ const CAPTURE_TABLES: &[&[Route]] = &[
     receipt::CAPTURE_ROUTES,
     withdrawals::CAPTURE_ROUTES,
     check::ROUTES,
+    evidence::CAPTURE_ROUTES,
     health::CAPTURE_OPENAPI,
 ];
 const HEALTH_TABLES: &[&[Route]] = &[health::ROUTES];

@@ -76,13 +76,14 @@ fn request_body(route: &Route) -> Option<Value> {
 }
 
 fn path_params(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.split_once('}').map(|(name, _)| name))
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.split_once('}').map(|(name, _)| name.trim_end_matches('+')))
 }
 
 fn param_about(name: &str) -> &'static str {
     match name {
         "id" => "`party:<id>` or `<space>:<value>`, percent-encoded once; for stops, receipts and webhooks their own id",
         "key" => "the SHA-256 of the file and its options, in hexadecimal",
+        "path" => "`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`, as in C2SP tlog-tiles",
         "origin" | "index" => "of the decision `<origin>#<index>`",
         _ => "",
     }

@@ -7,12 +7,17 @@ const SEGMENT_BYTES_MAX: usize = 1024;
 const QUERY_BYTES_MAX: usize = 4096;
 
 /// The raw segments that stand for the template's `{…}`, when the path matches. A template may end a segment with a verb
-/// (`{id}:erase`); without one the segment is taken whole, and so are ids with a colon in them.
+/// (`{id}:erase`); without one the segment is taken whole, and so are ids with a colon in them. `{path+}` at the end stands for all
+/// segments that are left.
 pub(super) fn matched(template: &str, path: &str) -> Option<Vec<String>> {
     let mut params = Vec::new();
     let mut given = path.split('/');
     for wanted in template.split('/') {
         let segment = given.next()?;
+        if wanted.ends_with("+}") {
+            params.push(given.fold(segment.to_owned(), |path, segment| path + "/" + segment));
+            return params.last().is_some_and(|path| !path.is_empty()).then_some(params);
+        }
         if let Some(rest) = wanted.strip_prefix('{') {
             let (_, verb) = rest.split_once('}')?;
             let value = segment.strip_suffix(verb)?;
@@ -100,7 +105,10 @@ mod tests {
         assert_eq!(params("/v1/parties/{id}", "/v1/parties/crm:0044"), Some(vec!["crm:0044".to_owned()]));
         assert_eq!(params("/v1/parties/{id}:erase", "/v1/parties/crm:0044:erase"), Some(vec!["crm:0044".to_owned()]));
         assert_eq!(params("/v1/decisions/{origin}/{index}", "/v1/decisions/gw/7"), Some(vec!["gw".to_owned(), "7".to_owned()]));
+        assert_eq!(params("/v1/log/tile/{path+}", "/v1/log/tile/0/x001/234.p/5"), Some(vec!["0/x001/234.p/5".to_owned()]));
         for (template, path) in [
+            ("/v1/log/tile/{path+}", "/v1/log/tile/"),
+            ("/v1/log/tile/{path+}", "/v1/log/tile"),
             ("/v1/parties/{id}", "/v1/parties/"),
             ("/v1/parties/{id}", "/v1/parties"),
             ("/v1/parties/{id}", "/v1/parties/a/b"),

@@ -188,6 +188,7 @@ impl Desk {
             ledger,
             log,
             log_dir: Arc::from(log_dir.as_path()),
+            tiles: Arc::new(Tiles::new(&log_dir)),
             origin: Arc::from("gw-test.example.com"),
             outbox: Arc::default(),
             signal,

@@ -24,7 +24,7 @@ use super::report;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
-use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource};
+use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
@@ -148,6 +148,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         ledger: Arc::clone(&shared.ledger),
         log: shared.log.clone(),
         log_dir: config.audit.dir.as_path().into(),
+        tiles: Arc::new(Tiles::new(&config.audit.dir)),
         origin: config.audit.origin.as_str().into(),
         outbox: Arc::clone(&outbox),
         signal: Arc::clone(&signal),

@@ -42,6 +42,8 @@ mod identity;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod interop;
+#[cfg(test)]
 mod joint;
 #[cfg(test)]
 mod kill;

@@ -1,6 +1,5 @@
 //! Tiles and proofs of a log, against a tree that is worked out from all of its entries.
 
-use super::super::proof::TlogProof;
 use super::super::tree::{Hash, Tree, leaf};
 use super::*;
 
@@ -87,24 +86,26 @@ fn tiles_are_those_of_the_tree_with_and_without_the_roots() {
 fn every_entry_is_proved_offline_and_no_other_one() {
     let (setup, entries) = grown(900);
     let (tiles, vkey) = (Tiles::new(&setup.dir()), vkey(&setup));
+    let size = u64::try_from(entries.len()).unwrap();
     for (index, entry) in (0..).zip(&entries) {
         let proved = tiles.prove(index).unwrap().expect("it is signed");
-        assert_eq!((index, entry), (proved.index, &proved.entry));
-        let checked = check_proof(&vkey, &proved.proof, proved.leaf_hash()).unwrap();
-        assert_eq!((ORIGIN, index, u64::try_from(entries.len()).unwrap()), (checked.origin.as_str(), checked.index, checked.size));
-        assert_eq!(Err(ProofError::NotInTheLog), check_proof(&vkey, &proved.proof, leaf_hash(b"another")));
+        let checked = |entry| Checked { origin: ORIGIN.to_owned(), index, size, entry, leaf: leaf(&proved.entry) };
+        assert_eq!(Ok(checked(Some(entry.clone()))), check_proof(&vkey, &proved.evidence()));
+        assert_eq!(Ok(checked(None)), check_proof(&vkey, &proved.receipt()));
     }
-    assert_eq!(None, tiles.prove(u64::try_from(entries.len()).unwrap()).unwrap());
+    assert_eq!(None, tiles.prove(size).unwrap());
     assert_eq!(None, tiles.prove(u64::MAX).unwrap());
-    let Proved { proof, entry, .. } = tiles.prove(400).unwrap().unwrap();
-    let leaf = leaf_hash(&entry);
-    assert_eq!(Err(ProofError::NotInTheLog), check_proof(&vkey, &proof.replace("index 400", "index 401"), leaf));
-    assert_eq!(Err(ProofError::NotAProof), check_proof(&vkey, &proof.replace("index 400", "index"), leaf));
-    assert_eq!(Err(ProofError::NotSigned), check_proof(&vkey, &proof.replace(&format!("\n{}\n", entries.len()), "\n401\n"), leaf));
-    assert_eq!(Err(ProofError::NotAKey), check_proof("gw", &proof, leaf));
+    let proof = tiles.prove(400).unwrap().unwrap().evidence();
+    let refused = |text: &str| check_proof(&vkey, text).unwrap_err();
+    assert_eq!(ProofError::NotInTheLog, refused(&proof.replace("index 400", "index 401")));
+    assert_eq!(ProofError::NotInTheLog, refused(&proof.replace("extra eyJ", "extra eyK")));
+    assert_eq!(ProofError::NotAProof, refused(&proof.replace("index 400", "index")));
+    assert_eq!(ProofError::NotSigned, refused(&proof.replace(&format!("\n{size}\n"), "\n401\n")));
+    let without_extra: String = proof.lines().filter(|line| !line.starts_with("extra ")).flat_map(|line| [line, "\n"]).collect();
+    assert_eq!(ProofError::WithoutEntry, refused(&without_extra));
+    assert_eq!(Err(ProofError::NotAKey), check_proof("gw", &proof));
     let other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
-    assert_eq!(Err(ProofError::NotSigned), check_proof(other, &proof, leaf));
-    assert!(TlogProof::parse(&proof).is_some());
+    assert_eq!(Err(ProofError::NotSigned), check_proof(other, &proof));
 }
 
 /// Who can write the files but has no key gets no proof of what they wrote.
@@ -144,7 +145,7 @@ fn a_growing_log_is_followed() {
     let setup = Setup::new();
     let log = setup.open();
     let tiles = Tiles::new(&setup.dir());
-    assert_eq!(1, check_proof(&vkey(&setup), &tiles.prove(0).unwrap().unwrap().proof, leaf_hash(&raw(&setup.dir())[0])).unwrap().size);
+    assert_eq!(1, check_proof(&vkey(&setup), &tiles.prove(0).unwrap().unwrap().receipt()).unwrap().size);
     for round in 0..5 {
         let index = record(&log, permit(round));
         for _ in 0..200 {
@@ -157,7 +158,7 @@ fn a_growing_log_is_followed() {
             })
         };
         let proved = signed(index).expect("signed within a second");
-        check_proof(&vkey(&setup), &proved.proof, proved.leaf_hash()).unwrap();
+        check_proof(&vkey(&setup), &proved.evidence()).unwrap();
         assert!(proved.entry.windows(8).any(|part| part == b"\"permit\""));
     }
     log.close();

@@ -1,0 +1,161 @@
+//! `consentry audit prove|check|tiles`: evidence of the decision log to hand over, and its check without a gateway.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::audit::{Place, decision_id, unreadable};
+use super::client::segment;
+use super::{Exit, Failure, Output};
+use crate::audit::{self, Tiles};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ProveArgs {
+    /// `<origin>#<index>` or the index alone.
+    id: String,
+    /// Where the proof is written; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// A `.tlog-proof`.
+    file: PathBuf,
+    /// The log's verifier key, from a source that you trust.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TilesArgs {
+    /// The log's folder.
+    dir: PathBuf,
+    /// The folder that is written; of one that was written before, only what is new.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(super) fn prove(output: &Output, args: &ProveArgs) -> Result<Exit, Failure> {
+    let (origin, index) = decision_id(&args.id)?;
+    let text = match &args.place.offline {
+        Some(dir) => {
+            let proved = Tiles::new(dir).prove(index).map_err(|error| unreadable(dir, &error))?;
+            proved.ok_or_else(|| Failure::new(Exit::NotFound, format!("the checkpoint in `{}` covers no entry {index}", dir.display())))?.evidence()
+        }
+        None => {
+            let bytes = args.place.server.connect()?.fetch(&format!("/v1/decisions/{}/{index}/proof", segment(&origin)))?;
+            String::from_utf8(bytes.to_vec())
+                .map_err(|_binary| Failure::new(Exit::Internal, "the answer is no proof; is this the admin listener?"))?
+        }
+    };
+    match &args.out {
+        Some(file) => {
+            fs::write(file, &text).map_err(|error| Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", file.display())))?;
+            output.answer(&json!({ "index": index, "file": file }), || format!("proof of entry {index} · {}", file.display()))
+        }
+        None => output.answer(&json!({ "index": index, "proof": text }), || text.trim_end().to_owned()),
+    }
+}
+
+pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> {
+    let (proof, key) = (read(&args.file)?, read(&args.key)?);
+    let checked = match audit::check_proof(key.trim(), &proof) {
+        Ok(checked) => checked,
+        Err(why) => {
+            output.answer(&json!({ "ok": false, "fault": why.to_string() }), || format!("not proved · {why}"))?;
+            return Ok(Exit::CheckFailed);
+        }
+    };
+    let leaf: String = checked.leaf.iter().map(|byte| format!("{byte:02x}")).collect();
+    let entry: Option<Value> = checked.entry.as_deref().map(|bytes| serde_json::from_slice(bytes).unwrap_or_default());
+    let document = json!({ "ok": true, "origin": checked.origin, "index": checked.index, "size": checked.size, "leaf": leaf, "entry": entry });
+    output.answer(&document, || {
+        let size = checked.size;
+        let what = match &entry {
+            Some(entry) => entry.to_string(),
+            None => format!("the proof holds only its hash, {leaf}; an auditor of the log can show the entry"),
+        };
+        format!("proved · entry {} of {} is in the log that the checkpoint over {size} entries signs\n\n{what}", checked.index, checked.origin)
+    })
+}
+
+pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> {
+    let tiles = Tiles::new(&args.dir);
+    let failed = |error: &audit::AuditError| unreadable(&args.dir, error);
+    let progress = output.spinner("reading");
+    let note = tiles.checkpoint().map_err(|error| failed(&error))?;
+    let size: u64 = note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or_default();
+    let (mut level, mut hashes, mut files) = (0, size, 0u64);
+    while hashes > 0 {
+        for number in 0..hashes.div_ceil(256) {
+            let width = (hashes - number * 256).min(256);
+            progress.set_message(format!("tile {} of level {level}", number));
+            let name = tile_path(&level.to_string(), number, width);
+            let find = || tiles.tile(level, number, width).map_err(|error| failed(&error));
+            files += u64::from(put(&args.out.join("tile").join(name), width, find)?);
+            if level == 0 {
+                let name = tile_path("entries", number, width);
+                let find = || tiles.bundle(number, width).map_err(|error| failed(&error));
+                files += u64::from(put(&args.out.join("tile").join(name), width, find)?);
+            }
+        }
+        (level, hashes) = (level + 1, hashes / 256);
+    }
+    // Last, so that it never promises what is not there.
+    write(&args.out.join("checkpoint"), note.as_bytes())?;
+    progress.finish_and_clear();
+    let document = json!({ "size": size, "files": files, "out": args.out });
+    output.answer(&document, || {
+        format!("{} entries · {} new files · {}\n\nhand over the log's verifier key (`log.vkey`) in another way", size, files, args.out.display())
+    })
+}
+
+/// `<L>/<N>[.p/<W>]` (C2SP tlog-tiles).
+fn tile_path(level: &str, number: u64, width: u64) -> String {
+    let mut groups = vec![format!("{:03}", number % 1_000)];
+    let mut rest = number / 1_000;
+    while rest > 0 {
+        groups.push(format!("x{:03}", rest % 1_000));
+        rest /= 1_000;
+    }
+    groups.reverse();
+    let partial = if width == 256 { String::new() } else { format!(".p/{width}") };
+    format!("{level}/{}{partial}", groups.join("/"))
+}
+
+/// Writes a tile; one that is full never changes, so that one that is there stays.
+fn put(path: &Path, width: u64, find: impl FnOnce() -> Result<Option<Vec<u8>>, Failure>) -> Result<bool, Failure> {
+    if width == 256 && path.exists() {
+        return Ok(false);
+    }
+    let bytes = find()?.ok_or_else(|| Failure::new(Exit::CheckFailed, "the log became shorter while it was read; run `consentry audit verify`"))?;
+    write(path, &bytes).map(|()| true)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", path.display()));
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+    // As a whole: a tile that was cut short would pass for a full one the next time.
+    let next = path.with_extension("new");
+    fs::write(&next, bytes).and_then(|()| fs::rename(&next, path)).map_err(failed)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_have_the_names_of_the_specification() {
+        assert_eq!(tile_path("0", 0, 256), "0/000");
+        assert_eq!(tile_path("1", 1_234_067, 256), "1/x001/x234/067");
+        assert_eq!(tile_path("entries", 1_000, 17), "entries/x001/000.p/17");
+    }
+}
