@@ -35,6 +35,8 @@ pub enum AuditError {
     Origin { origin: String },
     #[error("`{path}` is not an Ed25519 key (PKCS#8 as PEM or DER, or a seed of 32 bytes)")]
     Key { path: PathBuf },
+    #[error("`{text}` is not a log's verifier key (`name+id+key`, as in `log.vkey`)")]
+    VerifierKey { text: String },
     #[error("`{path}` belongs to another key or origin than the one configured; use a new directory for a new key")]
     OtherKey { path: PathBuf },
     #[error("segments of {bytes} bytes are too small; use at least {min}")]

@@ -1,8 +1,9 @@
-//! The log's Ed25519 key, and its verifier key in the form of C2SP signed-note:
+//! Ed25519 keys of logs and of witnesses, and their verifier keys in the form of C2SP signed-note:
 //!
 //! ```text
-//! <name>+<key id, 8 hex digits>+<base64 of 0x01 and the 32 bytes of the public key>
-//! key id = first 4 bytes of SHA-256(<name> 0x0a 0x01 <public key>)
+//! <name>+<key id, 8 hex digits>+<base64 of the kind and the 32 bytes of the public key>
+//! key id = first 4 bytes of SHA-256(<name> 0x0a <kind> <public key>)
+//! kind   = 0x01 a log's, 0x04 a witness's (C2SP tlog-cosignature)
 //! ```
 
 use std::fmt;
@@ -65,6 +66,10 @@ impl fmt::Debug for SigningKey {
 
 impl SigningKey {
     pub(super) fn load(source: &SigningKeySource, origin: &str) -> Result<Self, AuditError> {
+        Self::load_as(source, origin, KeyKind::Log)
+    }
+
+    pub(super) fn load_as(source: &SigningKeySource, name: &str, kind: KeyKind) -> Result<Self, AuditError> {
         let (bytes, path) = match source {
             SigningKeySource::File(path) => (std::fs::read(path).map_err(|e| AuditError::io(path, &e))?, path.clone()),
             SigningKeySource::Bytes(bytes) => (bytes.clone(), PathBuf::from("signing_key")),
@@ -72,7 +77,7 @@ impl SigningKey {
         let pair = key_pair(&bytes).ok_or(AuditError::Key { path })?;
         let mut public = [0; 32];
         public.copy_from_slice(pair.public_key().as_ref());
-        Ok(Self { pair, vkey: Vkey { name: origin.to_owned(), public } })
+        Ok(Self { pair, vkey: Vkey { name: name.to_owned(), kind, public } })
     }
 
     pub(super) fn vkey(&self) -> &Vkey {
@@ -92,27 +97,40 @@ fn key_pair(bytes: &[u8]) -> Option<Ed25519KeyPair> {
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(pem.as_ref().map_or(bytes, |der| der.secret_pkcs8_der())).ok()
 }
 
-/// The public half: enough to verify the log anywhere.
+/// What a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    /// Checkpoints of its own log.
+    Log = 1,
+    /// That it has seen checkpoints of others.
+    Witness = 4,
+}
+
+/// The public half: enough to verify what was signed anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Vkey {
     pub(super) name: String,
+    kind: KeyKind,
     public: [u8; 32],
 }
 
-const ED25519_TYPE: u8 = 1;
-
 impl Vkey {
+    /// A log's.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::parse_as(text, KeyKind::Log)
+    }
+
+    pub(super) fn parse_as(text: &str, kind: KeyKind) -> Option<Self> {
         let (name, rest) = text.trim_end().split_once('+')?;
         let (id, key) = rest.split_once('+')?;
         let key = STANDARD.decode(key).ok()?;
-        let (&ED25519_TYPE, public) = key.split_first()? else { return None };
-        let vkey = Self { name: name.to_owned(), public: public.try_into().ok()? };
+        let public = key.strip_prefix(&[kind as u8])?;
+        let vkey = Self { name: name.to_owned(), kind, public: public.try_into().ok()? };
         (hex(&vkey.id()) == id && is_name(name)).then_some(vkey)
     }
 
     pub(super) fn id(&self) -> [u8; 4] {
-        let hash = sha256(&[self.name.as_bytes(), b"\n", &[ED25519_TYPE], &self.public]);
+        let hash = sha256(&[self.name.as_bytes(), b"\n", &[self.kind as u8], &self.public]);
         let [a, b, c, d, ..] = hash;
         [a, b, c, d]
     }
@@ -124,7 +142,7 @@ impl Vkey {
 
 impl fmt::Display for Vkey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ED25519_TYPE], &self.public[..]].concat();
+        let key = [&[self.kind as u8], &self.public[..]].concat();
         write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
     }
 }

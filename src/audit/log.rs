@@ -193,6 +193,11 @@ impl Log {
         LogMetrics { entries: progress.tree.size(), batches: progress.batches, syncs: progress.syncs, queue_depth, checkpoint_size, checkpoint_root }
     }
 
+    /// Takes no entry any more: what was found out about the log speaks against it.
+    pub fn end(&self, reason: String) {
+        self.handle.shared.queue.end(AuditError::Poisoned { reason });
+    }
+
     /// The log's name.
     #[must_use]
     pub fn origin(&self) -> &str {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
-//! `roots` (of full tiles, for proofs), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
@@ -35,6 +35,7 @@ mod tape;
 mod tiles;
 mod tree;
 mod verify;
+mod witness;
 mod writer;
 
 #[cfg(test)]
@@ -50,3 +51,4 @@ pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};
+pub use witness::{Offer, SIZE_TYPE, Unsigned, Witness, accepted, is_witness_key, keep_witnessed};

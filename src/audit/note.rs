@@ -34,35 +34,20 @@ pub(super) enum NoteError {
 impl Checkpoint {
     pub(super) fn sign(&self, key: &SigningKey) -> String {
         let text = format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root));
-        let signature = [&key.vkey().id()[..], &key.sign(text.as_bytes())].concat();
-        format!("{text}\n\u{2014} {} {}\n", key.vkey().name, STANDARD.encode(signature))
+        let line = signature_line(key, &key.sign(text.as_bytes()));
+        format!("{text}\n{line}")
     }
 
     pub(super) fn verified(note: &str, vkey: &Vkey) -> Result<Self, NoteError> {
-        if note.chars().any(|c| c.is_control() && c != '\n') {
-            return Err(NoteError::Malformed);
-        }
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(NoteError::Malformed)?;
-        let text = format!("{text}\n");
-        let lines = signatures.strip_suffix('\n').ok_or(NoteError::Malformed)?.split('\n');
-        let mut signed = false;
-        for line in lines {
-            let (name, signature) = line.strip_prefix("\u{2014} ").and_then(|l| l.split_once(' ')).ok_or(NoteError::Malformed)?;
-            let bytes = STANDARD.decode(signature).map_err(|_not_base64| NoteError::Malformed)?;
-            let (id, signature) = bytes.split_at_checked(4).ok_or(NoteError::Malformed)?;
-            if name != vkey.name || id != vkey.id() {
-                continue;
-            }
-            if !vkey.has_signed(text.as_bytes(), signature) {
-                return Err(NoteError::BadSignature);
-            }
-            signed = true;
-        }
-        if !signed {
-            return Err(NoteError::OtherKey);
-        }
+        let text = signed_text(note, vkey, |text, signature| vkey.has_signed(text.as_bytes(), signature))?;
         let checkpoint = Self::parse(&text).ok_or(NoteError::Malformed)?;
         if checkpoint.origin == vkey.name { Ok(checkpoint) } else { Err(NoteError::OtherKey) }
+    }
+
+    /// The size and root of a checkpoint that its log is not asked about.
+    pub(super) fn unverified(note: &str) -> Option<Self> {
+        let (text, _signatures) = note.rsplit_once("\n\n")?;
+        Self::parse(&format!("{text}\n"))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -75,9 +60,60 @@ impl Checkpoint {
     }
 }
 
+/// The text of a note that is signed by a key, with its last newline.
+fn signed_text(note: &str, vkey: &Vkey, mut holds: impl FnMut(&str, &[u8]) -> bool) -> Result<String, NoteError> {
+    if note.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(NoteError::Malformed);
+    }
+    let (text, signatures) = note.rsplit_once("\n\n").ok_or(NoteError::Malformed)?;
+    let text = format!("{text}\n");
+    let lines = signatures.strip_suffix('\n').ok_or(NoteError::Malformed)?.split('\n');
+    let mut signed = false;
+    for line in lines {
+        let (name, signature) = line.strip_prefix("\u{2014} ").and_then(|l| l.split_once(' ')).ok_or(NoteError::Malformed)?;
+        let bytes = STANDARD.decode(signature).map_err(|_not_base64| NoteError::Malformed)?;
+        let (id, signature) = bytes.split_at_checked(4).ok_or(NoteError::Malformed)?;
+        if name != vkey.name || id != vkey.id() {
+            continue;
+        }
+        if !holds(&text, signature) {
+            return Err(NoteError::BadSignature);
+        }
+        signed = true;
+    }
+    if signed { Ok(text) } else { Err(NoteError::OtherKey) }
+}
+
+fn signature_line(key: &SigningKey, signature: &[u8]) -> String {
+    format!("\u{2014} {} {}\n", key.vkey().name, STANDARD.encode([&key.vkey().id()[..], signature].concat()))
+}
+
+/// What a witness signs (C2SP tlog-cosignature, Ed25519): that it saw this checkpoint then, and none of the log that contradicts it.
+fn cosigned_message(text: &str, seconds: u64) -> String {
+    format!("cosignature/v1\ntime {seconds}\n{text}")
+}
+
+/// The line of a witness for a note.
+pub(super) fn cosign(note: &str, key: &SigningKey, seconds: u64) -> Option<String> {
+    let (text, _signatures) = note.rsplit_once("\n\n")?;
+    let signature = key.sign(cosigned_message(&format!("{text}\n"), seconds).as_bytes());
+    Some(signature_line(key, &[&seconds.to_be_bytes()[..], &signature].concat()))
+}
+
+/// When a witness signed a note, in seconds since 1970.
+pub(super) fn cosigned(note: &str, witness: &Vkey) -> Result<u64, NoteError> {
+    let mut at = 0;
+    signed_text(note, witness, |text, signature| {
+        let Some((seconds, signature)) = signature.split_first_chunk::<8>() else { return false };
+        at = u64::from_be_bytes(*seconds);
+        witness.has_signed(cosigned_message(text, at).as_bytes(), signature)
+    })?;
+    Ok(at)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::key::SigningKeySource;
+    use super::super::key::{KeyKind, SigningKeySource};
     use super::*;
 
     fn key(seed: u8, origin: &str) -> SigningKey {
@@ -119,6 +155,35 @@ mod tests {
         assert_eq!(Err(NoteError::OtherKey), Checkpoint::verified(&note, key(1, "gw2.example.com").vkey()));
         let foreign = Checkpoint { origin: "other".into(), ..checkpoint() }.sign(&key(1, "gw.example.com"));
         assert_eq!(Err(NoteError::OtherKey), Checkpoint::verified(&foreign, key(1, "gw.example.com").vkey()));
+    }
+
+    #[test]
+    fn a_witness_says_when_it_saw_a_checkpoint() {
+        let (log, witness) =
+            (key(1, "gw.example.com"), SigningKey::load_as(&SigningKeySource::Bytes(vec![3; 32]), "w.example.com", KeyKind::Witness).unwrap());
+        let note = checkpoint().sign(&log);
+        let line = cosign(&note, &witness, 1_780_000_000).unwrap();
+        let both = format!("{note}{line}");
+        assert_eq!(Ok(1_780_000_000), cosigned(&both, witness.vkey()));
+        assert_eq!(Ok(checkpoint()), Checkpoint::verified(&both, log.vkey()), "the log's own signature holds beside it");
+        assert_eq!(Err(NoteError::OtherKey), cosigned(&note, witness.vkey()));
+        assert_eq!(Err(NoteError::BadSignature), cosigned(&both.replace("\n42\n", "\n43\n"), witness.vkey()));
+        let later = cosign(&note, &witness, 1_780_000_001).unwrap();
+        assert_ne!(line, later);
+        // The same key as a log's is another one.
+        let as_log = key(3, "w.example.com");
+        assert_ne!(as_log.vkey().id(), witness.vkey().id());
+        assert_eq!(None, Vkey::parse(&witness.vkey().to_string()));
+        assert_eq!(Some(witness.vkey().clone()), Vkey::parse_as(&witness.vkey().to_string(), KeyKind::Witness));
+    }
+
+    /// The example of the cosignature specification.
+    #[test]
+    fn the_published_cosignature_line_has_its_form() {
+        let line = "jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==";
+        let bytes = STANDARD.decode(line).unwrap();
+        assert_eq!(4 + 8 + 64, bytes.len());
+        assert_eq!(1_679_315_147, u64::from_be_bytes(bytes[4..12].try_into().unwrap()), "the time of the message in the specification");
     }
 
     #[test]

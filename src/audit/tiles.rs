@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use jiff::Timestamp;
+
 use super::error::AuditError;
-use super::key::Vkey;
+use super::key::{KeyKind, Vkey};
 use super::log::VKEY_FILE;
-use super::note::Checkpoint;
+use super::note::{Checkpoint, cosigned};
 use super::proof::{self, Subtrees, TlogProof};
 use super::queue::lock;
 use super::read::Spans;
@@ -16,6 +18,7 @@ use super::recover::newest_note;
 use super::roots::{TILE_HEIGHT, TILE_WIDTH, Upper};
 use super::segment;
 use super::tree::{Hash, Tree, leaf};
+use super::witness::{Offer, witnessed};
 
 /// Tiles of leaf hashes that are kept for the next question.
 const LEAVES_KEPT: usize = 64;
@@ -115,7 +118,7 @@ impl Tiles {
     /// # Errors
     /// As [`Self::tile`].
     pub fn prove(&self, index: u64) -> Result<Option<Proved>, AuditError> {
-        let signed = self.signed()?;
+        let signed = self.signed_with(index)?;
         let size = signed.checkpoint.size;
         if index >= size {
             return Ok(None);
@@ -134,13 +137,41 @@ impl Tiles {
         })
     }
 
-    fn signed(&self) -> Result<Signed, AuditError> {
+    /// What to send to a witness that signed a tree of `old` entries last; `None` when the log has fewer.
+    ///
+    /// # Errors
+    /// As [`Self::tile`].
+    pub fn offer(&self, old: u64) -> Result<Option<Offer>, AuditError> {
+        let signed = self.signed()?;
+        let size = signed.checkpoint.size;
+        if old > size {
+            return Ok(None);
+        }
+        self.with(&signed, |known| {
+            let proof = if old == 0 { Vec::new() } else { proof::consistency(known, old, size)? };
+            Ok(Some(Offer { old, proof, checkpoint: signed.note.clone() }))
+        })
+    }
+
+    fn vkey(&self) -> Result<Vkey, AuditError> {
         let path = self.dir.join(VKEY_FILE);
         let text = std::fs::read_to_string(&path).map_err(|_away| AuditError::NoLog { dir: self.dir.clone() })?;
-        let vkey = Vkey::parse(&text).ok_or_else(|| AuditError::Damaged { what: format!("`{}` is no verifier key", path.display()) })?;
-        let newest = newest_note(&segment::directories(&self.dir), &vkey)?;
+        Vkey::parse(&text).ok_or_else(|| AuditError::VerifierKey { text: text.trim().to_owned() })
+    }
+
+    fn signed(&self) -> Result<Signed, AuditError> {
+        let newest = newest_note(&segment::directories(&self.dir), &self.vkey()?)?;
         let (checkpoint, note) = newest.ok_or_else(|| AuditError::Damaged { what: "the checkpoint is missing".to_owned() })?;
         Ok(Signed { checkpoint, note })
+    }
+
+    /// The checkpoint that a proof of an entry leads to: rather one that a witness has signed.
+    fn signed_with(&self, index: u64) -> Result<Signed, AuditError> {
+        let witnessed = witnessed(&self.dir, &self.vkey()?).into_iter().max_by_key(|(checkpoint, _)| checkpoint.size);
+        match witnessed.filter(|(checkpoint, _)| index < checkpoint.size) {
+            Some((checkpoint, note)) => Ok(Signed { checkpoint, note }),
+            None => self.signed(),
+        }
     }
 
     /// Answers from what is known; when that leads elsewhere than what is signed, once more from the entries alone.
@@ -231,6 +262,10 @@ pub enum ProofError {
     NotSigned,
     #[error("it holds neither the entry nor its hash")]
     WithoutEntry,
+    #[error("this is no verifier key of a witness")]
+    NotAWitness,
+    #[error("the proof's checkpoint is not signed by this witness")]
+    NotWitnessed,
     #[error("the entry is not the one that the proof is about, or one of them was changed")]
     NotInTheLog,
 }
@@ -246,16 +281,20 @@ pub struct Checked {
     pub entry: Option<Vec<u8>>,
     /// Its hash (RFC 6962 section 2.1).
     pub leaf: [u8; 32],
+    /// When the witness signed that has to have seen it.
+    pub witnessed_at: Option<Timestamp>,
 }
 
-/// Checks offline what [`Proved`] gives: that the log whose verifier key this is holds that entry at that index.
+/// Checks offline what [`Proved`] gives: that the log whose verifier key this is holds that entry at that index; and, if a witness's key
+/// is given, that the witness has seen that.
 ///
 /// # Errors
 /// Why it shows nothing.
-pub fn check_proof(vkey: &str, proof: &str) -> Result<Checked, ProofError> {
+pub fn check_proof(vkey: &str, proof: &str, witness: Option<&str>) -> Result<Checked, ProofError> {
     let vkey = Vkey::parse(vkey).ok_or(ProofError::NotAKey)?;
     let TlogProof { extra, index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
     let Checkpoint { origin, size, root } = Checkpoint::verified(&checkpoint, &vkey).map_err(|_why| ProofError::NotSigned)?;
+    let witnessed_at = witness.map(|key| witnessed_at(key, &checkpoint)).transpose()?;
     let extra = extra.ok_or(ProofError::WithoutEntry)?;
     // Entries are longer.
     let (entry, leaf) = match Hash::try_from(extra.as_slice()) {
@@ -266,5 +305,11 @@ pub fn check_proof(vkey: &str, proof: &str) -> Result<Checked, ProofError> {
         }
     };
     let is_there = proof::included_root(index, size, leaf, &hashes) == Some(root);
-    if is_there { Ok(Checked { origin, index, size, entry, leaf }) } else { Err(ProofError::NotInTheLog) }
+    if is_there { Ok(Checked { origin, index, size, entry, leaf, witnessed_at }) } else { Err(ProofError::NotInTheLog) }
+}
+
+fn witnessed_at(key: &str, checkpoint: &str) -> Result<Timestamp, ProofError> {
+    let witness = Vkey::parse_as(key, KeyKind::Witness).ok_or(ProofError::NotAWitness)?;
+    let seconds = cosigned(checkpoint, &witness).map_err(|_why| ProofError::NotWitnessed)?;
+    i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or(ProofError::NotWitnessed)
 }

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{ServerArgs, query, segment};
-use super::proof::{self, CheckArgs, ProveArgs, TilesArgs};
+use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
+use super::witness::WitnessArgs;
 use super::{Exit, Failure, Output};
 use crate::audit::{self, Query};
 use crate::clock::SystemClock;
@@ -29,14 +30,18 @@ pub(super) enum AuditCommand {
     #[command(after_help = "Example: consentry audit verify /var/lib/consentry/log --key gw-fra-1.vkey")]
     Verify(VerifyArgs),
     /// Proves that an entry is in the log: a C2SP tlog-proof that holds the entry.
-    #[command(after_help = "Example: consentry audit prove gw-fra-1.example.com#88120 --out 88120.tlog-proof")]
-    Prove(ProveArgs),
+    #[command(after_help = "Example: consentry audit proof gw-fra-1.example.com#88120 --out 88120.tlog-proof")]
+    Proof(ProofArgs),
     /// Checks a proof without a gateway: an auditor's, or the receipt that an app got.
     #[command(after_help = "Example: consentry audit check 88120.tlog-proof --key gw-fra-1.vkey")]
     Check(CheckArgs),
     /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
     #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
     Tiles(TilesArgs),
+    #[command(
+        after_help = "Example: consentry audit witness --dir /var/lib/witness --name witness.example.com --key witness.key --log gw-fra-1.vkey"
+    )]
+    Witness(WitnessArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,9 +110,10 @@ impl AuditCommand {
             Self::Search(args) => search(output, args),
             Self::Show(args) => show(output, args),
             Self::Verify(args) => verify(output, args),
-            Self::Prove(args) => proof::prove(output, args),
+            Self::Proof(args) => proof::proof(output, args),
             Self::Check(args) => proof::check(output, args),
             Self::Tiles(args) => proof::tiles(output, args),
+            Self::Witness(args) => args.execute(output),
         }
     }
 }

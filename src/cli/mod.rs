@@ -27,6 +27,7 @@ mod run;
 mod table;
 mod text;
 mod webhook;
+mod witness;
 
 use std::ffi::OsString;
 use std::panic;

@@ -1,4 +1,4 @@
-//! `consentry audit prove|check|tiles`: evidence of the decision log to hand over, and its check without a gateway.
+//! `consentry audit proof|check|tiles`: evidence of the decision log to hand over, and its check without a gateway.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Exit, Failure, Output};
 use crate::audit::{self, Tiles};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct ProveArgs {
+pub(super) struct ProofArgs {
     /// `<origin>#<index>` or the index alone.
     id: String,
     /// Where the proof is written; standard output without it.
@@ -28,6 +28,9 @@ pub(super) struct CheckArgs {
     /// The log's verifier key, from a source that you trust.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// The verifier key of a witness that must have seen it.
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +42,7 @@ pub(super) struct TilesArgs {
     out: PathBuf,
 }
 
-pub(super) fn prove(output: &Output, args: &ProveArgs) -> Result<Exit, Failure> {
+pub(super) fn proof(output: &Output, args: &ProofArgs) -> Result<Exit, Failure> {
     let (origin, index) = decision_id(&args.id)?;
     let text = match &args.place.offline {
         Some(dir) => {
@@ -63,7 +66,8 @@ pub(super) fn prove(output: &Output, args: &ProveArgs) -> Result<Exit, Failure> 
 
 pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> {
     let (proof, key) = (read(&args.file)?, read(&args.key)?);
-    let checked = match audit::check_proof(key.trim(), &proof) {
+    let witness = args.witness.as_deref().map(read).transpose()?;
+    let checked = match audit::check_proof(key.trim(), &proof, witness.as_deref().map(str::trim)) {
         Ok(checked) => checked,
         Err(why) => {
             output.answer(&json!({ "ok": false, "fault": why.to_string() }), || format!("not proved · {why}"))?;
@@ -72,14 +76,16 @@ pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> 
     };
     let leaf: String = checked.leaf.iter().map(|byte| format!("{byte:02x}")).collect();
     let entry: Option<Value> = checked.entry.as_deref().map(|bytes| serde_json::from_slice(bytes).unwrap_or_default());
-    let document = json!({ "ok": true, "origin": checked.origin, "index": checked.index, "size": checked.size, "leaf": leaf, "entry": entry });
+    let document = json!({ "ok": true, "origin": checked.origin, "index": checked.index, "size": checked.size, "leaf": leaf, "entry": entry,
+        "witnessed_at": checked.witnessed_at.map(|at| at.to_string()) });
     output.answer(&document, || {
         let size = checked.size;
         let what = match &entry {
             Some(entry) => entry.to_string(),
             None => format!("the proof holds only its hash, {leaf}; an auditor of the log can show the entry"),
         };
-        format!("proved · entry {} of {} is in the log that the checkpoint over {size} entries signs\n\n{what}", checked.index, checked.origin)
+        let seen = checked.witnessed_at.map(|at| format!(", seen by the witness at {at}")).unwrap_or_default();
+        format!("proved · entry {} of {} is in the log that the checkpoint over {size} entries signs{seen}\n\n{what}", checked.index, checked.origin)
     })
 }
 

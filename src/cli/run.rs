@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal as _;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{ConfigArg, Exit, Failure, Output};
 use crate::clock::SystemClock;
 use crate::gateway::{self, StartError};
@@ -22,8 +24,9 @@ impl RunArgs {
     pub(super) fn execute(&self, _output: &Output) -> Result<Exit, Failure> {
         telemetry::start_tracing(&self.trace, !std::io::stderr().is_terminal());
         runtime()?.block_on(async {
+            let told_to_stop = stop_signals()?;
             let running = gateway::start(&self.config.config, SystemClock::shared()).await.map_err(|error| failure(&error))?;
-            interrupted().await.map_err(|error| Failure::new(Exit::Internal, format!("signals cannot be waited for: {error}")))?;
+            told_to_stop.await;
             running.shutdown().await;
             Ok(Exit::Done)
         })
@@ -40,16 +43,25 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub(super) fn failure(error: &StartError) -> Failure {
     let exit = match error {
         StartError::Config(_) | StartError::Build(_) | StartError::Bundle(_) => Exit::Invalid,
-        StartError::Audit(_) | StartError::Consent(_) | StartError::Listen { .. } => Exit::Unavailable,
+        StartError::Audit(_) | StartError::Witness(_) | StartError::Consent(_) | StartError::Listen { .. } => Exit::Unavailable,
     };
     Failure::new(exit, error.to_string())
 }
 
-/// Ctrl-C, or the signal by which a service is stopped.
-pub(super) async fn interrupted() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt,
-        _ = terminate.recv() => Ok(()),
-    }
+/// Ctrl-C, or the signal by which a service is stopped: noticed from now on, so that one that comes during a start ends it in order.
+pub(super) fn stop_signals() -> Result<impl Future<Output = ()>, Failure> {
+    let notice = |kind| signal(kind).map_err(|error| Failure::new(Exit::Internal, format!("signals cannot be waited for: {error}")));
+    let (mut interrupt, mut terminate) = (notice(SignalKind::interrupt())?, notice(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// The same from when it is first waited for.
+pub(super) async fn interrupted() -> Result<(), Failure> {
+    stop_signals()?.await;
+    Ok(())
 }

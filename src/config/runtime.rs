@@ -7,8 +7,9 @@ use super::callers::Callers;
 use super::read::{Table, Value};
 use super::settings::{
     Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
-    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Words,
+    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, UpstreamTls, WitnessSettings, Words,
 };
+use super::upstreams;
 use crate::model::{Environment, Purpose, Vocabulary};
 
 /// No withdrawal link lives longer, days: a mail that is older than a year can still be stopped.
@@ -342,11 +343,40 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
         }
     }
     let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
-    table.later(&["witnesses", "retention", "export"]);
+    let witnesses = table.opt("witnesses").map_or(Some(Vec::new()), |list| list.each(witness));
+    table.later(&["retention", "export"]);
     table.finish();
     let spare_dir = match spare_dir {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key? })
+    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key?, witnesses: witnesses? })
+}
+
+fn witness(value: Value<'_>) -> Option<WitnessSettings> {
+    let mut table = value.table("a witness")?;
+    let url = table.need("url").and_then(|place| {
+        let (origin, path) = place.url()?;
+        // What a witness answers is signed, but not that it knows more of the log than there is.
+        let is_loopback = || origin.host == "localhost" || origin.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if !origin.tls && !is_loopback() {
+            place.error_help("a witness is asked in the clear", "write `https://`, or ask one on a loopback address");
+            return None;
+        }
+        Some(format!("{origin}{}", path.trim_end_matches('/')))
+    });
+    let key = table.need("key").and_then(|place| {
+        let text = String::from_utf8(place.contents()?).unwrap_or_default();
+        let is_key = crate::audit::is_witness_key(&text);
+        if !is_key {
+            place.error_help(
+                "this is not a witness's verifier key",
+                "write the line that `consentry audit witness` shows at its start into a file of its own",
+            );
+        }
+        is_key.then(|| text.trim().to_owned())
+    });
+    let tls = table.opt("tls").map_or(Some(UpstreamTls { roots: Roots::System, client: None }), upstreams::tls);
+    table.finish();
+    Some(WitnessSettings { url: url?, key: key?, tls: tls? })
 }

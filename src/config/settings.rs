@@ -337,6 +337,17 @@ pub struct AuditSettings {
     pub spare_dir: Option<PathBuf>,
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
+    pub witnesses: Vec<WitnessSettings>,
+}
+
+/// `[[audit.witnesses]]`: who remembers the log's checkpoints elsewhere.
+#[derive(Clone, Debug)]
+pub struct WitnessSettings {
+    /// Without a slash at its end; `http` only to a loopback address.
+    pub url: String,
+    /// Its verifier key.
+    pub key: String,
+    pub tls: UpstreamTls,
 }
 
 /// `[webhooks]`: whom the gateway may tell of changes.

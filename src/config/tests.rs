@@ -386,7 +386,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nwitnesses = []", "`witnesses` is not available in this version"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nretention = {}", "`retention` is not available in this version"),
     // upstreams
     (
         MAIN,

@@ -80,7 +80,7 @@ pub(super) fn webhooks(value: Value<'_>) -> Option<Webhooks> {
     Some(Webhooks { hosts: hosts?, tls: tls? })
 }
 
-fn tls(value: Value<'_>) -> Option<UpstreamTls> {
+pub(super) fn tls(value: Value<'_>) -> Option<UpstreamTls> {
     let mut table = value.table("`tls`")?;
     let system = table.opt("roots").map(|v| v.word("roots", &[("system", ())]));
     let ca = table.opt("ca");

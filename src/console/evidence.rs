@@ -16,8 +16,8 @@ const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 const PROOF: &str = "/v1/decisions/{origin}/{index}/proof";
 
 pub(super) const ROUTES: &[Route] = &[
-    Route::get("/v1/log/checkpoint", "log.checkpoint", AUDITORS, "The newest checkpoint of the decision log, a C2SP signed note", checkpoint),
-    Route::get("/v1/log/tile/{path+}", "log.tile", AUDITORS, "The decision log as C2SP tlog-tiles: hashes, and entries", tile),
+    Route::get("/log/checkpoint", "log.checkpoint", AUDITORS, "The newest checkpoint of the decision log, a C2SP signed note", checkpoint),
+    Route::get("/log/tile/{path+}", "log.tile", AUDITORS, "The decision log as C2SP tlog-tiles: hashes, and entries", tile),
     Route::get(PROOF, "decisions.proof", AUDITORS, "A C2SP tlog-proof of an entry of the decision log, with the entry", proof),
 ];
 pub(super) const CAPTURE_ROUTES: &[Route] =
@@ -92,7 +92,7 @@ fn is_decision_of(entry: &[u8], app: &str) -> bool {
 }
 
 fn no_such_tile() -> Problem {
-    Problem::new(Code::NotFound, "ask for the tiles that belong to the size in `/v1/log/checkpoint`").detail("the signed tree has no such tile")
+    Problem::new(Code::NotFound, "ask for the tiles that belong to the size in `/log/checkpoint`").detail("the signed tree has no such tile")
 }
 
 /// A tile as its path names it.

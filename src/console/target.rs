@@ -105,10 +105,10 @@ mod tests {
         assert_eq!(params("/v1/parties/{id}", "/v1/parties/crm:0044"), Some(vec!["crm:0044".to_owned()]));
         assert_eq!(params("/v1/parties/{id}:erase", "/v1/parties/crm:0044:erase"), Some(vec!["crm:0044".to_owned()]));
         assert_eq!(params("/v1/decisions/{origin}/{index}", "/v1/decisions/gw/7"), Some(vec!["gw".to_owned(), "7".to_owned()]));
-        assert_eq!(params("/v1/log/tile/{path+}", "/v1/log/tile/0/x001/234.p/5"), Some(vec!["0/x001/234.p/5".to_owned()]));
+        assert_eq!(params("/log/tile/{path+}", "/log/tile/0/x001/234.p/5"), Some(vec!["0/x001/234.p/5".to_owned()]));
         for (template, path) in [
-            ("/v1/log/tile/{path+}", "/v1/log/tile/"),
-            ("/v1/log/tile/{path+}", "/v1/log/tile"),
+            ("/log/tile/{path+}", "/log/tile/"),
+            ("/log/tile/{path+}", "/log/tile"),
             ("/v1/parties/{id}", "/v1/parties/"),
             ("/v1/parties/{id}", "/v1/parties"),
             ("/v1/parties/{id}", "/v1/parties/a/b"),

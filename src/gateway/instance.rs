@@ -15,6 +15,7 @@ use super::report;
 use super::running::note;
 use super::shadow::Shadow;
 use super::state::Shared;
+use super::witnesses::Witnesses;
 use crate::config::{Controller, PublicPage};
 use crate::consent::{IdempotencyKey, Person};
 use crate::console::{
@@ -28,12 +29,13 @@ use crate::policy::{Effect, Policies};
 pub(super) struct GatewayInstance {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
+    witnesses: Arc<Witnesses>,
     log_dir: PathBuf,
 }
 
 impl GatewayInstance {
-    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, log_dir: PathBuf) -> Self {
-        Self { shared, reloader, log_dir }
+    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, log_dir: PathBuf) -> Self {
+        Self { shared, reloader, witnesses, log_dir }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -63,6 +65,9 @@ impl GatewayInstance {
             } else {
                 check("policies", Health::Ok, None, None)
             });
+        }
+        for sentence in self.witnesses.silent(self.shared.clock.now()) {
+            checks.push(check("witness", Health::Degraded, Some(sentence), None));
         }
         for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
             checks.push(check("report-mode", Health::Degraded, Some(sentence), None));

@@ -40,6 +40,7 @@ mod state;
 mod stream;
 mod tls;
 mod validator;
+mod witnesses;
 mod write;
 
 pub use problem::{Code, Details, Problem};

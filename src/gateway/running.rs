@@ -24,6 +24,7 @@ use super::report;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
+use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -52,6 +53,8 @@ pub enum StartError {
     Build(#[from] BuildError),
     #[error("the decision log cannot be opened: {0}")]
     Audit(#[from] AuditError),
+    #[error("the decision log is not the one that was witnessed: {0}")]
+    Witness(String),
     #[error("the consent store cannot be opened: {0}")]
     Consent(#[from] ConsentError),
     #[error("the policy bundle is refused: {0}")]
@@ -113,6 +116,9 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let staff = Arc::new(ArcSwap::from_pointee(Staff::new(&config, &clock)?));
     let sockets = Sockets::bind(&config).await?;
     let (log, recovery) = Log::open(log_settings(&config), Arc::clone(&clock))?;
+    let tiles = Arc::new(Tiles::new(&config.audit.dir));
+    let witnesses = Witnesses::new(&config.audit.witnesses, &tiles, config.audit.dir.clone())?;
+    witnesses.ask().await.map_err(StartError::Witness)?;
     if recovery.torn_bytes > 0 {
         tracing::warn!(bytes = recovery.torn_bytes, "an unfinished write was removed from the end of the log");
     }
@@ -142,13 +148,13 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let addresses = sockets.addresses();
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
-    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), config.audit.dir.clone()));
+    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), Arc::clone(&witnesses), config.audit.dir.clone()));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
         ledger: Arc::clone(&shared.ledger),
         log: shared.log.clone(),
         log_dir: config.audit.dir.as_path().into(),
-        tiles: Arc::new(Tiles::new(&config.audit.dir)),
+        tiles,
         origin: config.audit.origin.as_str().into(),
         outbox: Arc::clone(&outbox),
         signal: Arc::clone(&signal),
@@ -164,6 +170,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
+        tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ];

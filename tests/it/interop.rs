@@ -1,4 +1,4 @@
-//! The log before tools of others: Go's packages for transparency logs verify what `audit tiles` writes and `audit prove` proves, at the
+//! The log before tools of others: Go's packages for transparency logs verify what `audit tiles` writes and `audit proof` proves, at the
 //! sizes where trees and tiles change their form. (A log begins with its `start`, so that none is empty.)
 
 use std::fs;
@@ -75,7 +75,7 @@ fn gos_own_packages_verify_logs_of_every_form() {
         let mut proofs = Vec::new();
         for index in [0, size / 2, size - 1] {
             let file = dir.join(format!("{index}.tlog-proof"));
-            let ran = run_in(&dir, &["audit", "prove", &index.to_string(), "--offline", "log", "--out", text(&file)]);
+            let ran = run_in(&dir, &["audit", "proof", &index.to_string(), "--offline", "log", "--out", text(&file)]);
             assert_eq!(ran.exit, 0, "{ran:?}");
             let ran = run_in(&dir, &["audit", "check", text(&file), "--key", text(&key)]);
             assert!(ran.exit == 0 && ran.stdout.starts_with(&format!("proved · entry {index} of {ORIGIN}")), "{ran:?}");
@@ -101,7 +101,7 @@ fn gos_own_packages_and_ours_refuse_what_was_changed() {
     log_of(&log, 300);
     let (key, proof) = (log.join("log.vkey"), root.path().join("7.tlog-proof"));
     assert_eq!(run_in(root.path(), &["audit", "tiles", "log", "--out", "tiles"]).exit, 0);
-    assert_eq!(run_in(root.path(), &["audit", "prove", "7", "--offline", "log", "--out", "7.tlog-proof"]).exit, 0);
+    assert_eq!(run_in(root.path(), &["audit", "proof", "7", "--offline", "log", "--out", "7.tlog-proof"]).exit, 0);
     assert!(verify(&go, &key, &tiles, std::slice::from_ref(&proof)).status.success());
     for file in ["checkpoint", "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/44"] {
         let path = tiles.join(file);

@@ -28,6 +28,8 @@ mod decisions;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod forms;

@@ -7,6 +7,7 @@ mod past;
 mod recovery;
 mod tamper;
 mod tiles;
+mod witness;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -89,23 +89,23 @@ fn every_entry_is_proved_offline_and_no_other_one() {
     let size = u64::try_from(entries.len()).unwrap();
     for (index, entry) in (0..).zip(&entries) {
         let proved = tiles.prove(index).unwrap().expect("it is signed");
-        let checked = |entry| Checked { origin: ORIGIN.to_owned(), index, size, entry, leaf: leaf(&proved.entry) };
-        assert_eq!(Ok(checked(Some(entry.clone()))), check_proof(&vkey, &proved.evidence()));
-        assert_eq!(Ok(checked(None)), check_proof(&vkey, &proved.receipt()));
+        let checked = |entry| Checked { origin: ORIGIN.to_owned(), index, size, entry, leaf: leaf(&proved.entry), witnessed_at: None };
+        assert_eq!(Ok(checked(Some(entry.clone()))), check_proof(&vkey, &proved.evidence(), None));
+        assert_eq!(Ok(checked(None)), check_proof(&vkey, &proved.receipt(), None));
     }
     assert_eq!(None, tiles.prove(size).unwrap());
     assert_eq!(None, tiles.prove(u64::MAX).unwrap());
     let proof = tiles.prove(400).unwrap().unwrap().evidence();
-    let refused = |text: &str| check_proof(&vkey, text).unwrap_err();
+    let refused = |text: &str| check_proof(&vkey, text, None).unwrap_err();
     assert_eq!(ProofError::NotInTheLog, refused(&proof.replace("index 400", "index 401")));
     assert_eq!(ProofError::NotInTheLog, refused(&proof.replace("extra eyJ", "extra eyK")));
     assert_eq!(ProofError::NotAProof, refused(&proof.replace("index 400", "index")));
     assert_eq!(ProofError::NotSigned, refused(&proof.replace(&format!("\n{size}\n"), "\n401\n")));
     let without_extra: String = proof.lines().filter(|line| !line.starts_with("extra ")).flat_map(|line| [line, "\n"]).collect();
     assert_eq!(ProofError::WithoutEntry, refused(&without_extra));
-    assert_eq!(Err(ProofError::NotAKey), check_proof("gw", &proof));
+    assert_eq!(Err(ProofError::NotAKey), check_proof("gw", &proof, None));
     let other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
-    assert_eq!(Err(ProofError::NotSigned), check_proof(other, &proof));
+    assert_eq!(Err(ProofError::NotSigned), check_proof(other, &proof, None));
 }
 
 /// Who can write the files but has no key gets no proof of what they wrote.
@@ -120,7 +120,7 @@ fn a_forged_entry_is_not_proved() {
     *forged.last_mut().unwrap() = b' ';
     let mut frame = Vec::new();
     segment::push_frame(&mut frame, 300, &forged).unwrap();
-    let mut bytes = text.clone();
+    let mut bytes = text;
     bytes[at + wanted.len() - frame.len()..at + wanted.len()].copy_from_slice(&frame);
     std::fs::write(&path, &bytes).unwrap();
     let leaves = hashes(&entries);
@@ -145,7 +145,7 @@ fn a_growing_log_is_followed() {
     let setup = Setup::new();
     let log = setup.open();
     let tiles = Tiles::new(&setup.dir());
-    assert_eq!(1, check_proof(&vkey(&setup), &tiles.prove(0).unwrap().unwrap().receipt()).unwrap().size);
+    assert_eq!(1, check_proof(&vkey(&setup), &tiles.prove(0).unwrap().unwrap().receipt(), None).unwrap().size);
     for round in 0..5 {
         let index = record(&log, permit(round));
         for _ in 0..200 {
@@ -158,7 +158,7 @@ fn a_growing_log_is_followed() {
             })
         };
         let proved = signed(index).expect("signed within a second");
-        check_proof(&vkey(&setup), &proved.evidence()).unwrap();
+        check_proof(&vkey(&setup), &proved.evidence(), None).unwrap();
         assert!(proved.entry.windows(8).any(|part| part == b"\"permit\""));
     }
     log.close();

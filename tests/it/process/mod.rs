@@ -333,7 +333,7 @@ impl Drop for Gateway {
 }
 
 /// The gateway under test: another build of it where `GATEWAY_UNDER_TEST` names one.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("GATEWAY_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_consentry").into(), PathBuf::from)
 }
 
