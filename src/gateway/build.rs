@@ -20,6 +20,7 @@ use super::report;
 use super::state::{RequestLimits, Snapshot};
 use super::tls::{self, TlsError};
 use super::validator::Validators;
+use crate::audit;
 use crate::clock::Clock;
 use crate::config::{self, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
@@ -51,6 +52,8 @@ pub enum BuildError {
     Validators,
     #[error("`{0}` is not an address; write `scheme://host:port`")]
     Target(String),
+    #[error("the key of the witness at {0} is none; write the line that `consentry audit witness` shows at its start into a file of its own")]
+    WitnessKey(String),
     #[error("{file}:{line}: report mode of api `{api}` lasts until {until}; it may end 30 days from now at the latest")]
     ReportTooLong { file: String, line: usize, api: ApiName, until: Timestamp },
 }
@@ -110,6 +113,9 @@ pub fn load_signed(path: &Path, next: Option<(Bundle, String)>) -> Result<Loaded
 /// [`BuildError`]
 pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, clock: &Arc<dyn Clock>) -> Result<Snapshot, BuildError> {
     report::bounded(&config.catalog, clock.now())?;
+    if let Some(witness) = config.audit.witnesses.iter().find(|witness| !audit::is_witness_key(&witness.key)) {
+        return Err(BuildError::WitnessKey(witness.url.clone()));
+    }
     let fetch: Arc<dyn KeyFetch> = Arc::new(HttpsKeyFetch::new(tls::system_roots())?);
     let authenticator = Authenticator::new(
         config.issuers.iter().map(issuer).collect(),
