@@ -50,5 +50,5 @@ pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof};
-pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against};
+pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against, verify_with};
 pub use witness::{Offer, SIZE_TYPE, Unsigned, Witness, accepted, is_witness_key, keep_witnessed};

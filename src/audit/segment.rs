@@ -151,7 +151,11 @@ pub(super) fn frame_at(data: &[u8], at: usize, index: u64) -> Frame<'_> {
 /// Bytes from `at` to the last one that is not zero.
 pub(super) fn leftover(data: &[u8], at: usize) -> u64 {
     let rest = data.get(at..).unwrap_or_default();
-    rest.iter().rposition(|&b| b != 0).map_or(0, |i| u64::try_from(i + 1).unwrap_or(u64::MAX))
+    // Mostly millions of zeros, from the end.
+    let (head, blocks) = rest.as_rchunks::<16>();
+    let zeros = blocks.iter().rev().take_while(|block| u128::from_le_bytes(**block) == 0).count() * 16;
+    let left = if zeros == blocks.len() * 16 { head } else { rest.get(..rest.len() - zeros).unwrap_or_default() };
+    left.iter().rposition(|&b| b != 0).map_or(0, |i| u64::try_from(i + 1).unwrap_or(u64::MAX))
 }
 
 /// The index is part of it, so that a frame in another's place is not taken for whole.
@@ -191,6 +195,16 @@ mod tests {
         assert_eq!(Frame::None, frame_at(&data[..end - 1], 0, 5), "cut");
         assert_eq!(Frame::None, frame_at(&data, usize::MAX, 5));
         assert_eq!((end as u64, 0), (leftover(&data, 0), leftover(&data, end)));
+        for (length, last) in
+            [(0, None), (1, Some(0)), (16, Some(0)), (17, Some(0)), (64, Some(15)), (64, Some(16)), (65, Some(64)), (33, Some(32)), (40, None)]
+        {
+            let mut bytes = vec![0; length + 3];
+            if let Some(last) = last {
+                bytes[3 + last] = 1;
+            }
+            assert_eq!(last.map_or(0, |last| last as u64 + 1), leftover(&bytes, 3), "{length} {last:?}");
+        }
+        assert_eq!(0, leftover(&[1], 5));
         assert!(push_frame(&mut data, 1, &[]).is_err());
         assert!(push_frame(&mut data, 1, &vec![b' '; ENTRY_BYTES_MAX + 1]).is_err());
     }

@@ -5,6 +5,7 @@
 //! that were changed with their checksums, which is why they are counted apart; a log that was cut or rewritten together with its checkpoint by someone who holds the key, or
 //! set back to an older state with the checkpoint of that time. That takes a checkpoint remembered elsewhere.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -101,6 +102,15 @@ pub fn verify(dir: &Path, vkey: Option<&str>) -> Result<VerifyReport, Failed> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify_against(dir: &Path, vkey: Option<&str>, remembered: Option<&str>) -> Result<VerifyReport, Failed> {
+    verify_with(dir, vkey, remembered, |_, _| ())
+}
+
+/// As [`verify_against`]; `progress` is told bytes done and bytes in all. Segments are read by as many threads as the machine has
+/// cores; memory holds one segment for each.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Failed> {
     let own_key = vkey.is_none();
     let vkey = match vkey {
         Some(text) => Vkey::parse(text).ok_or_else(|| fail(Path::new("--key"), Fault::NotAKey))?,
@@ -117,20 +127,34 @@ pub fn verify_against(dir: &Path, vkey: Option<&str>, remembered: Option<&str>) 
     if segments.is_empty() {
         return Err(fail(dir, Fault::NoSegment));
     }
-    let mut scan = Scan { signed: Mark::new(checkpoint.size), remembered: Mark::new(remembered.as_ref().map_or(0, |r| r.size)), ..Scan::default() };
-    scan.mark();
-    let mut rest = segments.iter().peekable();
-    while let Some(file) = rest.next() {
-        scan.segment(file, rest.peek().map(|next| next.name.first))?;
-    }
-    let found = scan.tree.size();
-    match scan.signed.root {
-        None => return Err(scan.fail_at_end(segments.last(), Fault::Short { signed: checkpoint.size, found })),
+    let sizes = [checkpoint.size, remembered.as_ref().map_or(0, |r| r.size)];
+    let mut whole = Whole::default();
+    let bytes = |file: &SegmentFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
+    let (mut done, total) = (0, segments.iter().map(bytes).sum());
+    let with_limits = segments.iter().zip(segments.iter().skip(1).map(|next| Some(next.name.first)).chain([None]));
+    std::thread::scope(|scope| {
+        let mut parts = with_limits.map(|(file, limit)| (file, scope.spawn(move || Part::read(file, limit, sizes))));
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        // While one is looked at, the next ones are read.
+        let mut ahead: VecDeque<_> = parts.by_ref().take(workers).collect();
+        while let Some((file, part)) = ahead.pop_front() {
+            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            ahead.extend(parts.next());
+            whole.add(file, part)?;
+            done += bytes(file);
+            progress(done, total);
+        }
+        Ok::<(), Failed>(())
+    })?;
+    let found = whole.tree.size();
+    let [signed, first_signed] = whole.roots;
+    match signed {
+        None => return Err(whole.fail_at_end(segments.last(), Fault::Short { signed: checkpoint.size, found })),
         Some(root) if root != checkpoint.root => return Err(fail(&path, Fault::Root { size: checkpoint.size })),
         Some(_) => {}
     }
     if let Some(remembered) = remembered {
-        match scan.remembered.root {
+        match first_signed {
             None => return Err(fail(&path, Fault::SetBack { remembered: remembered.size, found })),
             Some(root) if root != remembered.root => return Err(fail(&path, Fault::Rewritten { size: remembered.size })),
             Some(_) => {}
@@ -139,11 +163,11 @@ pub fn verify_against(dir: &Path, vkey: Option<&str>, remembered: Option<&str>) 
     Ok(VerifyReport {
         origin: checkpoint.origin,
         entries: found,
-        root: hex(&scan.tree.root()),
+        root: hex(&whole.tree.root()),
         checkpoint_size: checkpoint.size,
-        signed_until: scan.signed_until.and_then(|t| Timestamp::from_microsecond(t).ok()),
+        signed_until: whole.signed_until.and_then(|t| Timestamp::from_microsecond(t).ok()),
         unsigned_tail: found - checkpoint.size,
-        torn_bytes: scan.torn_bytes,
+        torn_bytes: whole.torn_bytes,
         segments: segments.len(),
         own_key,
     })
@@ -163,111 +187,170 @@ struct Envelope<'a> {
     clean: Option<bool>,
 }
 
-/// The root at one size.
-#[derive(Default)]
-struct Mark {
-    size: u64,
-    root: Option<Hash>,
-}
+/// Sizes of the trees that the checkpoints sign: the log's, and the remembered one.
+type Sizes = [u64; 2];
 
-impl Mark {
-    fn new(size: u64) -> Self {
-        Self { size, root: None }
-    }
-}
-
-#[derive(Default)]
-struct Scan {
+/// What one segment says by itself. It is believed only if it begins with the tree with which the one before ended.
+struct Part {
+    /// Before its first entry, and after the last one.
+    first: Tree,
     tree: Tree,
-    signed: Mark,
-    remembered: Mark,
+    /// The roots at the wanted sizes, where they are reached in it.
+    roots: [Option<Hash>; 2],
+    /// Time of the last entry that is signed.
     signed_until: Option<i64>,
     /// One bit an entry: whether it is the head of a decision.
     heads: Vec<u64>,
-    torn_bytes: u64,
+    /// Entries whose decision began in a segment before: index, offset, and the decision.
+    owed: Vec<(u64, usize, u64)>,
+    /// Whether the first entry, if there is one, follows a failure of the disk.
+    begins_after_failure: Option<bool>,
+    /// Where the last entry ends, and how many bytes stand behind.
     end: usize,
-    /// Bytes after the end of the segment before: allowed only where a disk failed.
-    leftover: Option<Failed>,
+    leftover: u64,
+    /// It goes on after this one.
+    is_finished: bool,
+    /// The first thing that is wrong in it.
+    failure: Option<Failed>,
 }
 
-impl Scan {
-    fn segment(&mut self, file: &SegmentFile, limit: Option<u64>) -> Result<(), Failed> {
+impl Part {
+    fn read(file: &SegmentFile, limit: Option<u64>, sizes: Sizes) -> Result<Self, Failed> {
         let data = std::fs::read(&file.path).map_err(|e| fail(&file.path, Fault::Unreadable(e.to_string())))?;
-        if file.name.first != self.tree.size() || segment::parse_header(&data).as_ref() != Some(&self.tree) {
-            return Err(fail(&file.path, Fault::Header));
-        }
-        let mut at = HEADER_BYTES;
-        while limit != Some(self.tree.size()) {
-            let index = self.tree.size();
-            let place = |fault| Box::new(VerifyFailure { offset: offset(at), index: Some(index), ..*fail(&file.path, fault) });
-            match segment::frame_at(&data, at, index) {
-                Frame::Entry { entry, end } => {
-                    self.entry(entry).map_err(place)?;
-                    at = end;
-                }
+        let first = segment::parse_header(&data).filter(|tree| tree.size() == file.name.first).ok_or_else(|| fail(&file.path, Fault::Header))?;
+        let mut part = Self {
+            tree: first.clone(),
+            first,
+            roots: [None; 2],
+            signed_until: None,
+            heads: Vec::new(),
+            owed: Vec::new(),
+            begins_after_failure: None,
+            end: HEADER_BYTES,
+            leftover: 0,
+            is_finished: limit.is_some(),
+            failure: None,
+        };
+        part.mark(sizes);
+        while limit != Some(part.tree.size()) {
+            let index = part.tree.size();
+            match segment::frame_at(&data, part.end, index) {
+                Frame::Entry { entry, end } if part.entry(entry, sizes) => part.end = end,
                 Frame::None if limit.is_none() => break,
-                Frame::None => return Err(place(Fault::Entry)),
+                found => {
+                    let fault = if found == Frame::None { Fault::Entry } else { Fault::Orphan };
+                    part.failure = Some(Box::new(VerifyFailure { offset: offset(part.end), index: Some(index), ..*fail(&file.path, fault) }));
+                    return Ok(part);
+                }
             }
         }
-        self.end = at;
-        match (segment::leftover(&data, at), limit) {
-            (0, _) => {}
-            (bytes, None) => self.torn_bytes = bytes,
-            (_, Some(_)) => {
-                self.leftover.get_or_insert_with(|| Box::new(VerifyFailure { offset: offset(at), ..*fail(&file.path, Fault::Leftover) }));
-            }
-        }
-        Ok(())
+        part.leftover = segment::leftover(&data, part.end);
+        Ok(part)
     }
 
-    fn entry(&mut self, entry: &[u8]) -> Result<(), Fault> {
+    /// False when it belongs to a decision that is not there.
+    fn entry(&mut self, entry: &[u8], sizes: Sizes) -> bool {
         let index = self.tree.size();
         let known: Envelope<'_> = serde_json::from_slice(entry).ok().filter(|e: &Envelope<'_>| e.v == 1).unwrap_or_default();
-        if let Some(leftover) = self.leftover.take() {
-            let after_failure = (known.kind == "stop" && known.reason != "shutdown") || (known.kind == "start" && known.clean == Some(false));
-            if !after_failure {
-                return Err(leftover.fault);
-            }
+        if index == self.first.size() {
+            let is_start = known.kind == "start" && known.clean == Some(false);
+            self.begins_after_failure = Some((known.kind == "stop" && known.reason != "shutdown") || is_start);
         }
         match (known.kind, known.of) {
-            ("deny" | "part" | "end", Some(of)) if !self.is_head(of) => return Err(Fault::Orphan),
-            ("part" | "end", None) => return Err(Fault::Orphan),
-            ("deny" | "permit" | "intent", None) => self.set_head(index),
+            ("deny" | "part" | "end", Some(of)) if of < self.first.size() => self.owed.push((index, self.end, of)),
+            ("deny" | "part" | "end", Some(of)) if !is_set(&self.heads, of - self.first.size()) => return false,
+            ("part" | "end", None) => return false,
+            ("deny" | "permit" | "intent", None) => set(&mut self.heads, index - self.first.size()),
             _ => {}
         }
         self.tree.push(entry);
-        if index < self.signed.size {
+        self.mark(sizes);
+        if index < sizes[0] {
             self.signed_until = Some(known.t).filter(|&t| t != 0).or(self.signed_until);
         }
-        self.mark();
-        Ok(())
+        true
     }
 
-    fn mark(&mut self) {
-        for mark in [&mut self.signed, &mut self.remembered] {
-            if mark.size == self.tree.size() {
-                mark.root = Some(self.tree.root());
+    fn mark(&mut self, sizes: Sizes) {
+        for (root, size) in self.roots.iter_mut().zip(sizes) {
+            if size == self.tree.size() {
+                *root = Some(self.tree.root());
             }
         }
     }
+}
 
-    fn is_head(&self, index: u64) -> bool {
-        usize::try_from(index / 64).ok().and_then(|word| self.heads.get(word)).is_some_and(|word| word >> (index % 64) & 1 == 1)
+/// All segments so far.
+#[derive(Default)]
+struct Whole {
+    tree: Tree,
+    roots: [Option<Hash>; 2],
+    signed_until: Option<i64>,
+    /// By the first index of their segment.
+    heads: Vec<(u64, Vec<u64>)>,
+    end: usize,
+    /// Bytes behind the end of the last segment, of an unfinished write.
+    torn_bytes: u64,
+    /// Bytes behind the end of a finished segment: allowed only where a disk failed.
+    leftover: Option<Failed>,
+}
+
+impl Whole {
+    fn add(&mut self, file: &SegmentFile, part: Result<Part, Failed>) -> Result<(), Failed> {
+        let part = part?;
+        if part.first != self.tree {
+            return Err(fail(&file.path, Fault::Header));
+        }
+        if let (Some(leftover), Some(false)) = (self.leftover.take_if(|_| part.begins_after_failure.is_some()), part.begins_after_failure) {
+            return Err(leftover);
+        }
+        for (index, at, of) in part.owed {
+            if !self.is_head(of) {
+                return Err(Box::new(VerifyFailure { offset: offset(at), index: Some(index), ..*fail(&file.path, Fault::Orphan) }));
+            }
+        }
+        if let Some(failure) = part.failure {
+            return Err(failure);
+        }
+        match (part.leftover, part.is_finished) {
+            (0, _) => {}
+            (bytes, false) => self.torn_bytes = bytes,
+            (_, true) => {
+                let place = || Box::new(VerifyFailure { offset: offset(part.end), ..*fail(&file.path, Fault::Leftover) });
+                self.leftover.get_or_insert_with(place);
+            }
+        }
+        self.heads.push((part.first.size(), part.heads));
+        for (known, found) in self.roots.iter_mut().zip(part.roots) {
+            *known = known.or(found);
+        }
+        self.signed_until = part.signed_until.or(self.signed_until);
+        (self.tree, self.end) = (part.tree, part.end);
+        Ok(())
     }
 
-    fn set_head(&mut self, index: u64) {
-        let Ok(at) = usize::try_from(index / 64) else { return };
-        if self.heads.len() <= at {
-            self.heads.resize(at + 1, 0);
-        }
-        if let Some(word) = self.heads.get_mut(at) {
-            *word |= 1 << (index % 64);
-        }
+    fn is_head(&self, index: u64) -> bool {
+        let at = self.heads.partition_point(|(first, _)| *first <= index);
+        at.checked_sub(1).and_then(|at| self.heads.get(at)).is_some_and(|(first, heads)| is_set(heads, index - first))
     }
 
     fn fail_at_end(&self, last: Option<&SegmentFile>, fault: Fault) -> Failed {
         let file = last.map(|s| s.path.clone()).unwrap_or_default();
         Box::new(VerifyFailure { file, offset: offset(self.end), index: Some(self.tree.size()), fault })
+    }
+}
+
+fn is_set(bits: &[u64], at: u64) -> bool {
+    usize::try_from(at / 64).ok().and_then(|word| bits.get(word)).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
+fn set(bits: &mut Vec<u64>, at: u64) {
+    let Ok(word) = usize::try_from(at / 64) else { return };
+    if bits.len() <= word {
+        bits.resize(word + 1, 0);
+    }
+    if let Some(word) = bits.get_mut(word) {
+        *word |= 1 << (at % 64);
     }
 }
 

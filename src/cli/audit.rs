@@ -381,9 +381,13 @@ fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
     if !args.dir.is_dir() {
         return Err(Failure::new(Exit::NotFound, format!("there is no folder `{}`", args.dir.display())));
     }
-    let progress = output.spinner("verifying");
-    let verified = audit::verify_against(&args.dir, key.as_deref().map(str::trim), remembered.as_deref());
-    progress.finish_and_clear();
+    let bar = output.bar("verifying");
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let verified = audit::verify_with(&args.dir, key.as_deref().map(str::trim), remembered.as_deref(), progress);
+    bar.finish_and_clear();
     match verified {
         Ok(report) => {
             if output.is_json() {

@@ -131,6 +131,17 @@ impl Output {
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
         bar
     }
+
+    /// The same for work on so many bytes, which are set as they become known.
+    #[must_use]
+    pub fn bar(&self, what: &'static str) -> indicatif::ProgressBar {
+        let bar = self.spinner(what);
+        if !bar.is_hidden() {
+            let style = indicatif::ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left");
+            bar.set_style(style.unwrap_or_else(|_bad_template| indicatif::ProgressStyle::default_bar()));
+        }
+        bar
+    }
 }
 
 fn write_line(to: &mut impl Write, text: &str) -> Result<(), Failure> {

@@ -387,8 +387,18 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nretention = {}", "`retention` is not available in this version"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nwitnesses = [{ url = \"http://w.example.com\", key = \"consentry.example.toml\" }]", "a witness is asked in the clear"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nwitnesses = [{ url = \"https://w.example.com\", key = \"no.vkey\" }]", "no.vkey` does not exist"),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nwitnesses = [{ url = \"http://w.example.com\", key = \"consentry.example.toml\" }]",
+        "a witness is asked in the clear",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nwitnesses = [{ url = \"https://w.example.com\", key = \"no.vkey\" }]",
+        "no.vkey` does not exist",
+    ),
     // upstreams
     (
         MAIN,

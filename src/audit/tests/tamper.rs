@@ -251,3 +251,51 @@ fn a_failure_says_where_and_what_it_means() {
     let text = failure.to_string();
     assert!(text.contains(&format!("segment-00000000000000000000-0000`, byte {}, entry 2: the checkpoint signs", frame.start)), "{text}");
 }
+
+/// A log with these entries, segment by segment, as whoever holds the key could write it.
+fn by_the_key(segments: &[Vec<String>]) -> Setup {
+    let setup = Setup::new();
+    setup.open().close();
+    std::fs::remove_file(last_segment(&setup.dir())).unwrap();
+    let mut tree = Tree::default();
+    for entries in segments {
+        let mut bytes = segment::header(&tree);
+        let name = segment::SegmentName { first: tree.size(), attempt: 0 };
+        for entry in entries {
+            segment::push_frame(&mut bytes, tree.size(), entry.as_bytes()).unwrap();
+            tree.push(entry.as_bytes());
+        }
+        bytes.resize(usize::try_from(segment::SEGMENT_BYTES_MIN).unwrap(), 0);
+        std::fs::write(setup.dir().join(name.to_string()), bytes).unwrap();
+    }
+    let key = SigningKey::load(&setup.settings.signing_key, ORIGIN).unwrap();
+    let note = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign(&key);
+    std::fs::write(setup.dir().join("checkpoint"), note).unwrap();
+    setup
+}
+
+/// Also across segments, which are read side by side.
+#[test]
+fn what_belongs_to_no_decision_before_it_is_seen() {
+    let entry = |kind: &str, of: Option<u64>| match of {
+        None => format!(r#"{{"kind":"{kind}","t":1,"v":1}}"#),
+        Some(of) => format!(r#"{{"kind":"{kind}","of":{of},"t":1,"v":1}}"#),
+    };
+    let filler = |count: usize| vec![entry("clock", None); count];
+    let segments = |last: Vec<String>| vec![[vec![entry("permit", None), entry("start", None)], filler(70)].concat(), filler(3), last];
+    let good = by_the_key(&segments(vec![entry("part", Some(0)), entry("deny", None), entry("end", Some(0)), entry("end", Some(76))]));
+    assert_eq!(79, good.verify().entries);
+    for (last, at) in [
+        (vec![entry("end", Some(1))], 75),
+        (vec![entry("clock", None), entry("end", Some(74))], 76),
+        (vec![entry("part", Some(75))], 75),
+        (vec![entry("end", Some(76)), entry("permit", None)], 75),
+        (vec![entry("end", None)], 75),
+        (vec![entry("deny", Some(2)), entry("end", Some(75))], 75),
+        (vec![entry("end", Some(0)), entry("part", Some(3)), entry("part", None)], 76),
+    ] {
+        let setup = by_the_key(&segments(last.clone()));
+        let failure = verify(&setup.dir(), None).expect_err("it belongs to nothing");
+        assert_eq!((Fault::Orphan, Some(at)), (failure.fault.clone(), failure.index), "{last:?}: {failure}");
+    }
+}

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -107,7 +106,7 @@ impl ReplayArgs {
         active: Option<&Policies>,
         allowed: &[Allowed],
     ) -> Result<Exit, Failure> {
-        let bar = progress_bar(output);
+        let bar = output.bar("replaying");
         let clock = SystemClock::shared();
         let started = clock.monotonic();
         let replayed = replay(log, since, candidate, active, |done, total| {
@@ -131,16 +130,6 @@ impl ReplayArgs {
         }
         Ok(if verdict.is_good() { Exit::Done } else { Exit::CheckFailed })
     }
-}
-
-/// By bytes of the log, drawn on stderr.
-fn progress_bar(output: &Output) -> ProgressBar {
-    let bar = output.spinner("replaying");
-    if !bar.is_hidden() {
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_bad_template| ProgressStyle::default_bar()));
-    }
-    bar
 }
 
 /// Rows of the table; the JSON has all.
