@@ -114,6 +114,7 @@ impl Default for Limits {
 }
 
 /// A certificate chain, end entity first, with its key. Parsed, and the key fits.
+#[derive(PartialEq, Eq)]
 pub struct Certified {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
@@ -341,7 +342,7 @@ pub struct AuditSettings {
 }
 
 /// `[[audit.witnesses]]`: who remembers the log's checkpoints elsewhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessSettings {
     /// Without a slash at its end; `http` only to a loopback address.
     pub url: String,
@@ -403,13 +404,13 @@ impl fmt::Display for Origin {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
     pub roots: Roots,
     pub client: Option<Certified>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Roots {
     System,
     Ca(Vec<CertificateDer<'static>>),

@@ -19,7 +19,7 @@ use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{Config, PolicySource};
+use crate::config::{Config, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -38,6 +38,7 @@ struct Fixed {
     public: Option<std::net::SocketAddr>,
     health: Option<std::net::SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
+    witnesses: Vec<WitnessSettings>,
     consent: PathBuf,
     /// Folder or bundle, and where the latter is kept.
     bundle: Option<PathBuf>,
@@ -60,6 +61,7 @@ impl Fixed {
             public: config.public.as_ref().map(|p| p.address),
             health: config.health.as_ref().map(|h| h.address),
             audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
+            witnesses: audit.witnesses.clone(),
             consent: config.consent.sqlite.clone(),
             bundle: match &config.policy {
                 PolicySource::Folder(_) => None,
@@ -263,7 +265,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, log, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, log, witnesses, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }
