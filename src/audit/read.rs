@@ -119,46 +119,62 @@ impl Iterator for Reader {
 #[derive(Debug)]
 pub(super) struct Spans {
     dirs: Vec<PathBuf>,
+    segments: Vec<SegmentFile>,
     /// By first index: where each 256th entry begins, and where the last one ends.
     places: HashMap<SegmentName, Vec<usize>>,
+    buffer: Vec<u8>,
 }
 
 /// Of every so many entries of a segment the place is remembered.
 const PLACES_EVERY: u64 = 256;
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 impl Spans {
     pub(super) fn new(dirs: Vec<PathBuf>) -> Self {
-        Self { dirs, places: HashMap::new() }
+        Self { dirs, segments: Vec::new(), places: HashMap::new(), buffer: Vec::new() }
     }
 
     /// The entries from `from` to before `to`, in their order.
     pub(super) fn each(&mut self, from: u64, to: u64, mut each: impl FnMut(&[u8])) -> Result<(), AuditError> {
-        let segments = segment::list(&self.dirs)?;
+        // Only the last segment grows, and only behind it others begin.
+        if self.segments.last().is_none_or(|last| to > last.name.first) {
+            self.segments = segment::list(&self.dirs)?;
+        }
+        let segments = std::mem::take(&mut self.segments);
+        let read = self.each_of(&segments, from, to, &mut each);
+        self.segments = segments;
+        // A whole segment is not kept in memory.
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        read
+    }
+
+    fn each_of(&mut self, segments: &[SegmentFile], from: u64, to: u64, each: &mut impl FnMut(&[u8])) -> Result<(), AuditError> {
         let mut next = from;
         while next < to {
-            let at = segments.iter().rposition(|file| file.name.first <= next).ok_or_else(|| missing(next))?;
-            let file = segments.get(at).ok_or_else(|| missing(next))?;
-            let limit = segments.get(at + 1).map(|after| after.name.first);
-            next = self.each_in(file, limit, next, to.min(limit.unwrap_or(u64::MAX)), &mut each)?;
+            let after = segments.partition_point(|file| file.name.first <= next);
+            let file = after.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| missing(next))?;
+            let limit = segments.get(after).map(|after| after.name.first);
+            next = self.each_in(file, limit, next, to.min(limit.unwrap_or(u64::MAX)), each)?;
         }
         Ok(())
     }
 
     /// Those of one segment; the index after them.
     fn each_in(&mut self, file: &SegmentFile, limit: Option<u64>, from: u64, to: u64, each: &mut impl FnMut(&[u8])) -> Result<u64, AuditError> {
-        let (mut index, data) = match (self.places.get(&file.name), limit) {
-            (Some(places), _) => read_places(file, places, from, to)?,
+        let (mut index, mut at) = match (self.places.get(&file.name), limit) {
+            (Some(places), _) => (read_places(file, places, from, to, &mut self.buffer)?, 0),
             (None, limit) => {
-                let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+                self.buffer = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
                 if let Some(limit) = limit {
-                    self.places.insert(file.name, places_in(&data, file.name.first, limit)?);
+                    self.places.insert(file.name, places_in(&self.buffer, file.name.first, limit)?);
                 }
-                (file.name.first, data.get(HEADER_BYTES..).unwrap_or_default().to_vec())
+                (file.name.first, HEADER_BYTES)
             }
         };
-        let mut at = 0;
         while index < to {
-            let Frame::Entry { entry, end } = segment::frame_at(&data, at, index) else { return Err(missing(index)) };
+            let Frame::Entry { entry, end } = segment::frame_at(&self.buffer, at, index) else { return Err(missing(index)) };
             if index >= from {
                 each(entry);
             }
@@ -168,17 +184,17 @@ impl Spans {
     }
 }
 
-/// The bytes from the last remembered place before `from` to the first one behind `to`, and the index that begins there.
-fn read_places(file: &SegmentFile, places: &[usize], from: u64, to: u64) -> Result<(u64, Vec<u8>), AuditError> {
-    let number = |index: u64| usize::try_from((index - file.name.first) / PLACES_EVERY).unwrap_or(usize::MAX);
-    let begin = number(from);
-    let end = (number(to) + 1).min(places.len().saturating_sub(1));
-    let (start, end) = places.get(begin).zip(places.get(end)).ok_or_else(|| missing(from))?;
-    let mut data = vec![0; end.saturating_sub(*start)];
+/// Reads from the last remembered place before `from` to the first one that is not before `to`; says which entry begins there.
+fn read_places(file: &SegmentFile, places: &[usize], from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<u64, AuditError> {
+    let place = |number: u64| usize::try_from(number).ok().and_then(|number| places.get(number)).copied();
+    let first = (from - file.name.first) / PLACES_EVERY;
+    let last = (to - file.name.first).div_ceil(PLACES_EVERY);
+    let (start, end) = place(first).zip(place(last)).ok_or_else(|| missing(from))?;
+    buffer.resize(end.saturating_sub(start), 0);
     let opened = std::fs::File::open(&file.path);
-    let offset = u64::try_from(*start).unwrap_or(u64::MAX);
-    opened.and_then(|opened| opened.read_exact_at(&mut data, offset)).map_err(|e| AuditError::io(&file.path, &e))?;
-    Ok((file.name.first + u64::try_from(begin).unwrap_or(u64::MAX) * PLACES_EVERY, data))
+    let offset = u64::try_from(start).unwrap_or(u64::MAX);
+    opened.and_then(|opened| opened.read_exact_at(buffer, offset)).map_err(|e| AuditError::io(&file.path, &e))?;
+    Ok(file.name.first + first * PLACES_EVERY)
 }
 
 fn places_in(data: &[u8], first: u64, limit: u64) -> Result<Vec<usize>, AuditError> {
