@@ -237,7 +237,7 @@ impl Part {
             match segment::frame_at(&data, part.end, index) {
                 Frame::Entry { entry, end } if part.entry(entry, sizes) => part.end = end,
                 Frame::None if limit.is_none() => break,
-                found => {
+                found @ (Frame::Entry { .. } | Frame::None) => {
                     let fault = if found == Frame::None { Fault::Entry } else { Fault::Orphan };
                     part.failure = Some(Box::new(VerifyFailure { offset: offset(part.end), index: Some(index), ..*fail(&file.path, fault) }));
                     return Ok(part);
