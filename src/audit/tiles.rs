@@ -103,13 +103,14 @@ impl Tiles {
         let signed = self.signed()?;
         let Some((start, end)) = hashes_of(&signed, 0, number, width) else { return Ok(None) };
         self.with(&signed, |known| {
-            let mut bundle = Vec::new();
+            let (mut bundle, mut hashes) = (Vec::new(), Vec::new());
             known.spans.each(start, end, |entry| {
                 // Entries have at most 65,535 bytes.
                 bundle.extend(u16::try_from(entry.len()).unwrap_or(u16::MAX).to_be_bytes());
                 bundle.extend(entry);
+                hashes.push(leaf(entry));
             })?;
-            Ok(Some(bundle))
+            if hashes == known.leaves(number, width)? { Ok(Some(bundle)) } else { Err(not_signed(start)) }
         })
     }
 
@@ -128,9 +129,7 @@ impl Tiles {
             known.spans.each(index, index + 1, |bytes| entry = bytes.to_vec())?;
             let hashes = proof::inclusion(known, index, size)?;
             if proof::included_root(index, size, leaf(&entry), &hashes) != Some(signed.checkpoint.root) {
-                return Err(AuditError::Damaged {
-                    what: format!("entry {index} is not the one that the checkpoint signs; run `consentry audit verify`"),
-                });
+                return Err(not_signed(index));
             }
             let proof = TlogProof { extra: None, index, hashes, checkpoint: signed.note.clone() };
             Ok(Some(Proved { entry, proof }))
@@ -200,22 +199,37 @@ impl Known {
     fn follows(&mut self, signed: &Signed) -> Result<bool, AuditError> {
         let Checkpoint { size, root, .. } = signed.checkpoint;
         self.upper.extend(&mut self.spans, size)?;
+        // All of the last tile at once: what is kept of it is what leads to the root.
+        if !size.is_multiple_of(TILE_WIDTH) {
+            self.leaves(size / TILE_WIDTH, size % TILE_WIDTH)?;
+        }
         let found = if size == 0 { Tree::default().root() } else { proof::root_of(self, 0, size)? };
         Ok(found == root)
     }
 
-    /// The hashes of the first `width` entries of a tile.
+    /// The hashes of the first `width` entries of a tile. Those of a full one lead to its root; those of the last one are what
+    /// [`Self::follows`] leads to the signed root.
     fn leaves(&mut self, tile: u64, width: u64) -> Result<Vec<Hash>, AuditError> {
         let wanted = usize::try_from(width).unwrap_or(usize::MAX);
         if let Some((_, leaves)) = self.leaves.iter().find(|(known, leaves)| *known == tile && leaves.len() >= wanted) {
             return Ok(leaves.iter().take(wanted).copied().collect());
         }
-        let mut leaves = Vec::with_capacity(wanted);
-        self.spans.each(tile * TILE_WIDTH, tile * TILE_WIDTH + width, |entry| leaves.push(leaf(entry)))?;
+        let root = usize::try_from(tile).ok().and_then(|at| self.upper.level(1).get(at)).copied();
+        let start = tile * TILE_WIDTH;
+        let (mut leaves, mut tree) = (Vec::new(), Tree::default());
+        self.spans.each(start, start + root.map_or(width, |_full| TILE_WIDTH), |entry| {
+            let hash = leaf(entry);
+            leaves.push(hash);
+            tree.push_leaf(hash, |_, _| ());
+        })?;
+        if root.is_some_and(|root| root != tree.root()) {
+            return Err(not_signed(start));
+        }
         self.leaves.retain(|(known, _)| *known != tile);
-        self.leaves.push_front((tile, leaves.clone()));
+        let found = leaves.iter().take(wanted).copied().collect();
+        self.leaves.push_front((tile, leaves));
         self.leaves.truncate(LEAVES_KEPT);
-        Ok(leaves)
+        Ok(found)
     }
 }
 
@@ -243,6 +257,10 @@ fn hashes_of(signed: &Signed, level: u32, number: u64, width: u64) -> Option<(u6
     let start = number.checked_mul(TILE_WIDTH)?;
     let end = start.checked_add(width)?;
     ((1..=TILE_WIDTH).contains(&width) && end <= there).then_some((start, end))
+}
+
+fn not_signed(index: u64) -> AuditError {
+    AuditError::Damaged { what: format!("at entry {index} stands something else than what the checkpoint signs; run `consentry audit verify`") }
 }
 
 fn slice(hashes: &[Hash], start: u64, end: u64) -> Result<&[Hash], AuditError> {

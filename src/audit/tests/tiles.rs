@@ -136,7 +136,13 @@ fn a_forged_entry_is_not_proved() {
         }
         let tiles = Tiles::new(&setup.dir());
         assert!(matches!(tiles.prove(300), Err(AuditError::Damaged { .. })), "{with_roots}");
-        assert!(with_roots == "as they were" || tiles.prove(5).is_err(), "{with_roots}");
+        for width in [256, 50, 3] {
+            assert!(matches!(tiles.tile(0, 1, width), Err(AuditError::Damaged { .. })), "{with_roots}");
+            assert!(matches!(tiles.bundle(1, width), Err(AuditError::Damaged { .. })), "{with_roots}");
+        }
+        // Where the roots are true, what was not changed is still had.
+        let others = [tiles.prove(5).is_ok(), tiles.tile(0, 0, 256).is_ok(), tiles.bundle(2, 9).is_ok()];
+        assert_eq!([with_roots == "as they were"; 3], others, "{with_roots}");
     }
 }
 
