@@ -15,6 +15,9 @@ pub enum AuditError {
     /// No entry can be written any more until the gateway is restarted.
     #[error("the decision log can not be written: {reason}; mend the disk and restart")]
     Poisoned { reason: String },
+    /// What was found out about the log speaks against it.
+    #[error("the decision log takes no entry any more: {reason}")]
+    Contradicted { reason: String },
     #[error("the decision log's checkpoint can not be written; make room on its disk")]
     Unsigned,
     #[error("an entry of {bytes} bytes is over the limit of 65535; make the part smaller")]

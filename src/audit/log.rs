@@ -195,7 +195,7 @@ impl Log {
 
     /// Takes no entry any more: what was found out about the log speaks against it.
     pub fn end(&self, reason: String) {
-        self.handle.shared.queue.end(AuditError::Poisoned { reason });
+        self.handle.shared.queue.end(AuditError::Contradicted { reason });
     }
 
     /// The log's name.

@@ -83,22 +83,11 @@ pub(super) fn included_root(index: u64, size: u64, leaf: Hash, proof: &[Hash]) -
     if index >= size {
         return None;
     }
-    let (mut at, mut last, mut root) = (index, size - 1, leaf);
+    let (mut climb, mut root) = (Climb { at: index, last: size - 1 }, leaf);
     for hash in proof {
-        if last == 0 {
-            return None;
-        }
-        if at & 1 == 1 || at == last {
-            root = node(hash, &root);
-            while at & 1 == 0 && at != 0 {
-                (at, last) = (at >> 1, last >> 1);
-            }
-        } else {
-            root = node(&root, hash);
-        }
-        (at, last) = (at >> 1, last >> 1);
+        root = if climb.is_right()? { node(hash, &root) } else { node(&root, hash) };
     }
-    (last == 0).then_some(root)
+    climb.is_over().then_some(root)
 }
 
 /// Whether the tree of `size` entries with that root begins with the tree of `old` entries with the other.
@@ -109,27 +98,49 @@ pub(super) fn is_consistent(old: u64, old_root: &Hash, size: u64, root: &Hash, p
     let mut proof = proof.iter();
     let first = if old.is_power_of_two() { Some(old_root) } else { proof.next() };
     let Some(first) = first else { return false };
-    let (mut at, mut last) = (old - 1, size - 1);
-    while at & 1 == 1 {
-        (at, last) = (at >> 1, last >> 1);
+    let mut climb = Climb { at: old - 1, last: size - 1 };
+    while climb.at & 1 == 1 {
+        climb.up();
     }
     let (mut of_old, mut of_new) = (*first, *first);
     for hash in proof {
-        if last == 0 {
-            return false;
+        match climb.is_right() {
+            Some(true) => (of_old, of_new) = (node(hash, &of_old), node(hash, &of_new)),
+            Some(false) => of_new = node(&of_new, hash),
+            None => return false,
         }
-        if at & 1 == 1 || at == last {
-            of_old = node(hash, &of_old);
-            of_new = node(hash, &of_new);
-            while at & 1 == 0 && at != 0 {
-                (at, last) = (at >> 1, last >> 1);
-            }
-        } else {
-            of_new = node(&of_new, hash);
-        }
-        (at, last) = (at >> 1, last >> 1);
     }
-    last == 0 && of_old == *old_root && of_new == *root
+    climb.is_over() && of_old == *old_root && of_new == *root
+}
+
+/// The way from a leaf to the root: where it is on its level, and which is the last one there.
+struct Climb {
+    at: u64,
+    last: u64,
+}
+
+impl Climb {
+    /// Goes up over the next hash of a proof; whether that stands to the left. `None` at the root.
+    const fn is_right(&mut self) -> Option<bool> {
+        if self.is_over() {
+            return None;
+        }
+        let is_right = self.at & 1 == 1 || self.at == self.last;
+        // The last one of a level may have no sibling there.
+        while is_right && self.at & 1 == 0 && self.at != 0 {
+            self.up();
+        }
+        self.up();
+        Some(is_right)
+    }
+
+    const fn up(&mut self) {
+        (self.at, self.last) = (self.at >> 1, self.last >> 1);
+    }
+
+    const fn is_over(&self) -> bool {
+        self.last == 0
+    }
 }
 
 /// The largest power of two below `count`, which is more than one.

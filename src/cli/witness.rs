@@ -132,3 +132,30 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By these a gateway tells a log that was rewritten from a witness that is away.
+    #[test]
+    fn refusals_have_the_statuses_of_the_specification() {
+        let disk = Unsigned::Disk(audit::AuditError::Closed);
+        for (why, status) in [
+            (Unsigned::Malformed, 400),
+            (Unsigned::Backwards, 400),
+            (Unsigned::UnknownLog, 404),
+            (Unsigned::NotSigned, 403),
+            (Unsigned::OtherSize { size: 7 }, 409),
+            (Unsigned::OtherRoot { size: 7 }, 409),
+            (Unsigned::NotConsistent { old: 7 }, 422),
+            (Unsigned::Memory { path: PathBuf::new() }, 503),
+            (disk, 503),
+        ] {
+            let answer = refused(&why);
+            assert_eq!(answer.status(), status, "{why}");
+            let is_size = answer.headers()[header::CONTENT_TYPE] == SIZE_TYPE;
+            assert_eq!(is_size, matches!(why, Unsigned::OtherSize { .. }), "{why}: only a size has its type");
+        }
+    }
+}

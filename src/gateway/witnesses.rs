@@ -2,7 +2,7 @@
 //! tree, shows that the log was set back or rewritten: the gateway does not start then, and ends its log when it learns of it later.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::tls::{self, TlsError};
-use crate::audit::{self, Log, Tiles, accepted};
+use crate::audit::{self, AuditError, Log, Tiles, accepted};
 use crate::config::WitnessSettings;
 
 /// How often what is new is offered.
@@ -83,7 +83,7 @@ impl Witnesses {
     pub(super) async fn ask(&self) -> Result<(), String> {
         for witness in &self.all {
             let asked = witness.offer(&self.tiles, &self.dir).await;
-            let mut state = witness.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = witness.state();
             match asked {
                 Ok(None) => {}
                 Ok(Some((size, at))) => *state = State { size, at: Some(at), trouble: None },
@@ -120,7 +120,7 @@ impl Witnesses {
     /// For readiness: a sentence for each that has been silent for too long.
     pub(super) fn silent(&self, now: Timestamp) -> Vec<String> {
         let sentence = |witness: &OneWitness| {
-            let state = witness.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = witness.state();
             let recent = state.at.is_some_and(|at| now.duration_since(at).unsigned_abs() < SILENT_MAX);
             let why = state.trouble.clone().filter(|_| !recent)?;
             let since =
@@ -139,16 +139,24 @@ impl OneWitness {
         Ok(Self { settings: settings.clone(), client, state: Mutex::default() })
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has the newest checkpoint signed; `None` when it is already.
     async fn offer(&self, tiles: &Arc<Tiles>, dir: &std::path::Path) -> Result<Option<(u64, Timestamp)>, Unwitnessed> {
-        let mut old = self.state.lock().unwrap_or_else(PoisonError::into_inner).size;
+        let mut old = self.state().size;
         for _ in 0..ATTEMPTS {
             let read = Arc::clone(tiles);
             let found = tokio::task::spawn_blocking(move || read.offer(old)).await;
-            let found = found.map_err(|error| away(&error))?.map_err(|error| away(&error))?;
+            let found = found.map_err(|error| away(&error))?.map_err(|error| match error {
+                // No witness is needed to see that; and nobody keeps a log from its witness by breaking it.
+                AuditError::Damaged { .. } => Unwitnessed::Contradicted(error.to_string()),
+                other => away(&other),
+            })?;
             let Some(offer) = found else { return Err(self.contradicted(&format!("{old} entries, this log has fewer: it was set back"))) };
             let size = offer.size();
-            if old == size && self.state.lock().unwrap_or_else(PoisonError::into_inner).at.is_some() {
+            if old == size && self.state().at.is_some() {
                 return Ok(None);
             }
             let (status, is_size, answer) = tokio::time::timeout(ANSWER_MAX, self.post(offer.to_body())).await.map_err(|error| away(&error))??;
@@ -192,4 +200,46 @@ impl OneWitness {
 
 fn away(error: &dyn std::error::Error) -> Unwitnessed {
     Unwitnessed::Away(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Entry, LogSettings, Mode, SigningKeySource};
+    use crate::clock::SystemClock;
+    use crate::config::{Roots, UpstreamTls};
+
+    /// Nobody is at that address.
+    fn witnesses(dir: &std::path::Path) -> Arc<Witnesses> {
+        let tls = UpstreamTls { roots: Roots::Ca(Vec::new()), client: None };
+        let settings = WitnessSettings { url: "http://127.0.0.1:1".to_owned(), key: String::new(), tls };
+        Witnesses::new(&[settings], &Arc::new(Tiles::new(dir)), dir.to_owned()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_is_away_stops_nothing_and_a_broken_log_is_not_taken_for_that() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("log");
+        let settings = LogSettings {
+            dir: dir.clone(),
+            spare_dir: None,
+            origin: "gw.example.com".to_owned(),
+            signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            queue_max: 100,
+            segment_bytes: 1 << 20,
+            mode: Mode::Strict,
+        };
+        let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
+        log.append(Entry::Clock { step_ms: 4_242 }).unwrap().wait().unwrap();
+        log.clone().close();
+        let all = witnesses(&dir);
+        assert_eq!(Ok(()), all.ask().await);
+        assert!(all.silent(SystemClock::shared().now()).concat().contains("has signed nothing since the start"));
+        let segment = dir.join("segment-00000000000000000000-0000");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let at = bytes.windows(4).position(|part| part == b"4242").unwrap();
+        bytes[at] = b'5';
+        std::fs::write(&segment, bytes).unwrap();
+        assert!(witnesses(&dir).ask().await.is_err_and(|why| why.contains("damaged")));
+    }
 }
