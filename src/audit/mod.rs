@@ -32,6 +32,7 @@ mod roots;
 mod search;
 mod segment;
 mod tape;
+mod tile_name;
 mod tiles;
 mod tree;
 mod verify;
@@ -49,6 +50,7 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use search::{Found, Query, Relied, Shown, search, show};
+pub use tile_name::TileName;
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against, verify_with};
 pub use witness::{Offer, SIZE_TYPE, Unsigned, Witness, accepted, is_witness_key, keep_witnessed};

@@ -17,6 +17,7 @@ use super::read::Spans;
 use super::recover::newest_note;
 use super::roots::{TILE_HEIGHT, TILE_WIDTH, Upper};
 use super::segment;
+use super::tile_name::TileName;
 use super::tree::{Hash, Tree, leaf};
 use super::witness::{Offer, witnessed};
 
@@ -80,6 +81,17 @@ impl Tiles {
     /// When there is none, or it is not this log's.
     pub fn checkpoint(&self) -> Result<String, AuditError> {
         Ok(self.signed()?.note)
+    }
+
+    /// What stands under that name; `None` when the signed tree has no such tile.
+    ///
+    /// # Errors
+    /// As [`Self::tile`].
+    pub fn read(&self, name: &TileName) -> Result<Option<Vec<u8>>, AuditError> {
+        match name.level {
+            Some(level) => self.tile(level, name.number, name.width),
+            None => self.bundle(name.number, name.width),
+        }
     }
 
     /// The hashes of a tile (32 bytes each): `width` of them, 256 when it is full. `None` when the signed tree has no such tile.

@@ -373,11 +373,8 @@ fn on_behalf(decision: &Value) -> String {
 }
 
 fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let read = |file: &PathBuf| {
-        std::fs::read_to_string(file).map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", file.display())))
-    };
-    let key = args.key.as_ref().map(read).transpose()?;
-    let remembered = args.checkpoint.as_ref().map(read).transpose()?;
+    let key = args.key.as_deref().map(proof::read).transpose()?;
+    let remembered = args.checkpoint.as_deref().map(proof::read).transpose()?;
     if !args.dir.is_dir() {
         return Err(Failure::new(Exit::NotFound, format!("there is no folder `{}`", args.dir.display())));
     }

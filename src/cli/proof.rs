@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::audit::{Place, decision_id, unreadable};
 use super::client::segment;
 use super::{Exit, Failure, Output};
-use crate::audit::{self, Tiles};
+use crate::audit::{self, TileName, Tiles};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ProofArgs {
@@ -99,14 +99,12 @@ pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> 
     while hashes > 0 {
         for number in 0..hashes.div_ceil(256) {
             let width = (hashes - number * 256).min(256);
-            progress.set_message(format!("tile {} of level {level}", number));
-            let name = tile_path(&level.to_string(), number, width);
-            let find = || tiles.tile(level, number, width).map_err(|error| failed(&error));
-            files += u64::from(put(&args.out.join("tile").join(name), width, find)?);
-            if level == 0 {
-                let name = tile_path("entries", number, width);
-                let find = || tiles.bundle(number, width).map_err(|error| failed(&error));
-                files += u64::from(put(&args.out.join("tile").join(name), width, find)?);
+            progress.set_message(format!("tile {number} of level {level}"));
+            let entries = (level == 0).then_some(None);
+            for level in [Some(Some(level)), entries].into_iter().flatten() {
+                let name = TileName { level, number, width };
+                let find = || tiles.read(&name).map_err(|error| failed(&error));
+                files += u64::from(put(&args.out.join("tile").join(name.to_string()), width, find)?);
             }
         }
         (level, hashes) = (level + 1, hashes / 256);
@@ -118,19 +116,6 @@ pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> 
     output.answer(&document, || {
         format!("{} entries · {} new files · {}\n\nhand over the log's verifier key (`log.vkey`) in another way", size, files, args.out.display())
     })
-}
-
-/// `<L>/<N>[.p/<W>]` (C2SP tlog-tiles).
-fn tile_path(level: &str, number: u64, width: u64) -> String {
-    let mut groups = vec![format!("{:03}", number % 1_000)];
-    let mut rest = number / 1_000;
-    while rest > 0 {
-        groups.push(format!("x{:03}", rest % 1_000));
-        rest /= 1_000;
-    }
-    groups.reverse();
-    let partial = if width == 256 { String::new() } else { format!(".p/{width}") };
-    format!("{level}/{}{partial}", groups.join("/"))
 }
 
 /// Writes a tile; one that is full never changes, so that one that is there stays.
@@ -150,18 +135,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(&next, bytes).and_then(|()| fs::rename(&next, path)).map_err(failed)
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", file.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_have_the_names_of_the_specification() {
-        assert_eq!(tile_path("0", 0, 256), "0/000");
-        assert_eq!(tile_path("1", 1_234_067, 256), "1/x001/x234/067");
-        assert_eq!(tile_path("entries", 1_000, 17), "entries/x001/000.p/17");
-    }
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::proof::read;
 use super::run::{runtime, stop_signals};
 use super::{Exit, Failure, Output};
 use crate::audit::{self, SIZE_TYPE, SigningKeySource, Unsigned, Witness};
@@ -55,10 +56,7 @@ impl WitnessArgs {
         if !self.key.exists() {
             audit::generate_signing_key(&self.key).map_err(|error| unusable(&error))?;
         }
-        let read = |file: &PathBuf| {
-            std::fs::read_to_string(file).map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", file.display())))
-        };
-        let logs = self.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let logs = self.logs.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
         let witness = Witness::open(&self.dir, &self.name, &SigningKeySource::File(self.key.clone()), &logs).map_err(|error| unusable(&error))?;
         let witness = Arc::new(witness);
         runtime()?.block_on(async {

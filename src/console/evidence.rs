@@ -10,7 +10,7 @@ use super::decisions::{is_own_log, no_such_decision, unreadable};
 use super::dispatch::{Access, Call, Caller, Reply, Route};
 use super::problem::{Code, Problem};
 use super::role::AdminRole;
-use crate::audit::Proved;
+use crate::audit::{Proved, TileName};
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 const PROOF: &str = "/v1/decisions/{origin}/{index}/proof";
@@ -35,12 +35,8 @@ fn checkpoint(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn tile(call: &Call) -> Result<Reply, Problem> {
-    let wanted = Tile::parse(call.param(0)?).ok_or_else(no_such_tile)?;
-    let found = match wanted.level {
-        Some(level) => call.state.tiles.tile(level, wanted.number, wanted.width),
-        None => call.state.tiles.bundle(wanted.number, wanted.width),
-    };
-    let bytes = found.map_err(|error| unreadable(&error))?.ok_or_else(no_such_tile)?;
+    let wanted = TileName::parse(call.param(0)?).ok_or_else(no_such_tile)?;
+    let bytes = call.state.tiles.read(&wanted).map_err(|error| unreadable(&error))?.ok_or_else(no_such_tile)?;
     if wanted.level.is_none() {
         // Hashes tell nothing; whoever reads entries is in the log.
         call.record_query(None, usize::try_from(wanted.width).unwrap_or(usize::MAX))?;
@@ -93,86 +89,4 @@ fn is_decision_of(entry: &[u8], app: &str) -> bool {
 
 fn no_such_tile() -> Problem {
     Problem::new(Code::NotFound, "ask for the tiles that belong to the size in `/log/checkpoint`").detail("the signed tree has no such tile")
-}
-
-/// A tile as its path names it.
-#[derive(Debug, PartialEq, Eq)]
-struct Tile {
-    /// `None`: the entries.
-    level: Option<u32>,
-    number: u64,
-    width: u64,
-}
-
-impl Tile {
-    /// `<L>/<N>[.p/<W>]`: the level or `entries`; the number in groups of three digits, all but the last behind an `x`; the width of a
-    /// tile that is not full.
-    fn parse(path: &str) -> Option<Self> {
-        let (level, rest) = path.split_once('/')?;
-        let level = if level == "entries" { None } else { Some(plain(level)?).filter(|level| *level < 64).map(Some)? };
-        let (number, width) = match rest.split_once(".p/") {
-            Some((number, width)) => (number, u64::from(plain(width).filter(|width| (1..256).contains(width))?)),
-            None => (rest, 256),
-        };
-        let mut groups = number.split('/').rev();
-        let mut digits = vec![groups.next()?];
-        for group in groups {
-            digits.push(group.strip_prefix('x')?);
-        }
-        let is_group = |group: &&str| group.len() == 3 && group.bytes().all(|byte| byte.is_ascii_digit());
-        // A number has one name only.
-        let is_shortest = digits.len() == 1 || digits.last() != Some(&"000");
-        let number: String = digits.iter().rev().copied().collect();
-        (digits.iter().all(is_group) && is_shortest).then_some(Self { level, number: number.parse().ok()?, width })
-    }
-}
-
-/// A decimal number without needless zeros.
-fn plain(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number: &u32| number.to_string() == text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_are_named_in_one_way_only() {
-        let tile = |level, number, width| Some(Tile { level, number, width });
-        for (path, expected) in [
-            ("0/000", tile(Some(0), 0, 256)),
-            ("63/999", tile(Some(63), 999, 256)),
-            ("1/x001/x234/067", tile(Some(1), 1_234_067, 256)),
-            ("entries/x001/000.p/7", tile(None, 1_000, 7)),
-            ("2/005.p/255", tile(Some(2), 5, 255)),
-        ] {
-            assert_eq!(Tile::parse(path), expected, "{path}");
-        }
-        for bad in [
-            "",
-            "0",
-            "0/",
-            "0/0",
-            "0/0000",
-            "0/01",
-            "64/000",
-            "00/000",
-            "-1/000",
-            "0/x000/001",
-            "0/001/002",
-            "0/x001",
-            "0/x001/",
-            "0/001.p/0",
-            "0/001.p/256",
-            "0/001.p/01",
-            "0/001.p/",
-            "0/001.p",
-            "0/+01",
-            "Entries/000",
-            "entries/000/",
-            "0/x1/000",
-        ] {
-            assert_eq!(Tile::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -149,10 +149,9 @@ impl OneWitness {
         for _ in 0..ATTEMPTS {
             let read = Arc::clone(tiles);
             let found = tokio::task::spawn_blocking(move || read.offer(old)).await;
-            let found = found.map_err(|error| away(&error))?.map_err(|error| match error {
-                // No witness is needed to see that; and nobody keeps a log from its witness by breaking it.
-                AuditError::Damaged { .. } => Unwitnessed::Contradicted(error.to_string()),
-                other => away(&other),
+            let found = found.map_err(|error| away(&error))?.map_err(|error| {
+                // No witness is needed to see damage; and nobody keeps a log from its witness by breaking it.
+                if matches!(error, AuditError::Damaged { .. }) { Unwitnessed::Contradicted(error.to_string()) } else { away(&error) }
             })?;
             let Some(offer) = found else { return Err(self.contradicted(&format!("{old} entries, this log has fewer: it was set back"))) };
             let size = offer.size();

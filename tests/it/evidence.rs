@@ -2,7 +2,8 @@
 //! remembers what the log has said.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -148,6 +149,18 @@ fn a_log_that_was_set_back_does_not_start_before_its_witness() {
     let log_key = dir.path().join("gw.vkey");
     fs::copy(site.log().join("log.vkey"), &log_key).unwrap();
     let witness = WitnessProcess::start(dir.path(), &log_key, "127.0.0.1:0");
+    for (asked, status) in [
+        ("GET /add-checkpoint HTTP/1.1\r\nhost: w\r\n\r\n".to_owned(), "405"),
+        ("POST / HTTP/1.1\r\nhost: w\r\ncontent-length: 0\r\n\r\n".to_owned(), "404"),
+        ("POST /add-checkpoint HTTP/1.1\r\nhost: w\r\ncontent-length: 4\r\n\r\nold ".to_owned(), "400"),
+        (format!("POST /add-checkpoint HTTP/1.1\r\nhost: w\r\ncontent-length: 70000\r\n\r\n{}", "x".repeat(70_000)), "400"),
+    ] {
+        let mut stream = TcpStream::connect(witness.url.strip_prefix("http://").unwrap()).unwrap();
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        assert_eq!(line.split(' ').nth(1), Some(status), "{line}");
+    }
     fs::write(site.path().join("witness.vkey"), format!("{}\n", witness.key)).unwrap();
     let settings = format!("[[audit.witnesses]]\nurl = \"{}\"\nkey = \"witness.vkey\"\n\n[consent]", witness.url);
     site.edit("consentry.toml", "[consent]", &settings);
@@ -186,6 +199,25 @@ fn a_log_that_was_set_back_does_not_start_before_its_witness() {
     assert_eq!(refused.exit, 75, "{refused:?}");
     assert!(refused.stderr.contains("this log has fewer: it was set back"), "{refused:?}");
 
+    // A longer one that never was what the witness has seen.
+    site.edit("consentry.toml", &settings, "[consent]");
+    let gateway = site.start();
+    let grown = seen["size"].as_u64().unwrap() + 20;
+    while site.entries().len() < usize::try_from(grown).unwrap() {
+        site.read(UNKNOWN);
+    }
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    site.edit("consentry.toml", "[consent]", &settings);
+    let refused = site.run(&["run", "--config", "consentry.toml"]);
+    assert!(refused.exit == 75 && refused.stderr.contains("it was rewritten"), "{refused:?}");
+
+    // What is no witness's key is a mistake of the configuration.
+    fs::copy(&log_key, site.path().join("witness.vkey")).unwrap();
+    let mistaken = site.run(&["check"]);
+    assert!(mistaken.exit == 3 && mistaken.stderr.contains("the key of the witness"), "{mistaken:?}");
+    fs::write(site.path().join("witness.vkey"), format!("{}\n", witness.key)).unwrap();
+
     // The true one starts, also while the witness is away, which is told.
     set_back(&now);
     let (url, key) = (witness.url.clone(), witness.key.clone());
@@ -193,6 +225,11 @@ fn a_log_that_was_set_back_does_not_start_before_its_witness() {
     let gateway = site.start();
     let ready = site.ready_until(|_, document| document["checks"].as_array().unwrap().iter().any(|check| check["name"] == "witness"));
     assert!(ready.to_string().contains("has signed nothing since the start"), "{ready}");
+    // Another witness takes a restart.
+    site.edit("consentry.toml", &settings, "[consent]");
+    gateway.signal("HUP");
+    site.ready_until(|_, document| document["checks"].as_array().unwrap().iter().any(|c| c["name"] == "config" && c["state"] == "degraded"));
+    site.edit("consentry.toml", "[consent]", &settings);
     // A set-back log that starts meanwhile is ended when the witness is there again.
     gateway.signal("TERM");
     assert!(gateway.wait().success());
