@@ -84,6 +84,11 @@ impl Outcome {
             Self::Unenforced => "unenforced",
         }
     }
+
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Permit, Self::Redact, Self::Filter, Self::Deny, Self::Error, Self::Unenforced].into_iter().find(|outcome| outcome.as_str() == word)
+    }
 }
 
 /// Customers with the same outcome and verdicts. Groups of one entry that differ only in their consent events are written

@@ -7,7 +7,6 @@
 //! What a record does not say is not guessed: a group without [`Grounds`] of this version, without its head or without its
 //! dictionary entries is counted and passed over ([`Gap`]).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +16,9 @@ use serde::Deserialize;
 
 use super::encode::GROUNDS_VERSION;
 use super::error::AuditError;
+use super::line::{Kind, Line, Reference};
 use super::parties;
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use super::segment::{self, Cursor, SegmentFile};
 use crate::model::{
     Action, Age, Channel, ConsentStatus, Environment, Grounds, LawfulBasis, PartyFacts, PartyNo, Release, Segment, Stage, Task, Whom,
 };
@@ -140,10 +140,7 @@ impl Past {
         mut progress: impl FnMut(u64, u64),
         mut each: impl FnMut(&Self, Item<'_>),
     ) -> Result<Self, AuditError> {
-        let segments = segment::list(&segment::directories(dir))?;
-        if segments.is_empty() {
-            return Err(AuditError::NoLog { dir: dir.to_owned() });
-        }
+        let segments = segment::of_log(dir)?;
         let bytes = |file: &SegmentFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
         let total: u64 = segments.iter().map(bytes).sum();
         let mut past = Self::default();
@@ -164,30 +161,18 @@ impl Past {
         since: Option<Timestamp>,
         each: &mut impl FnMut(&Self, Item<'_>),
     ) -> Result<(), AuditError> {
-        let data = std::fs::read(&file.path).map_err(|error| AuditError::io(&file.path, &error))?;
-        let mut index = file.name.first;
-        if segment::parse_header(&data).map(|tree| tree.size()) != Some(index) {
-            return Err(AuditError::Damaged { what: format!("`{}` does not begin with entry {index}", file.path.display()) });
-        }
-        let mut at = HEADER_BYTES;
+        let data = segment::read(file)?;
+        let mut cursor = Cursor::open(file, &data, limit)?;
         let mut dictionary = Dictionary::default();
         let since = since.map(|since| since.as_microsecond());
         let mut entries = Vec::new();
-        let mut damage = None;
-        while limit != Some(index) {
-            match segment::frame_at(&data, at, index) {
-                Frame::Entry { entry, end } => {
-                    entries.push((index, entry));
-                    at = end;
-                    index += 1;
-                }
-                Frame::None if limit.is_none() => break,
-                Frame::None => {
-                    damage = Some(AuditError::Damaged { what: format!("entry {index} is missing or changed") });
-                    break;
-                }
+        let damage = loop {
+            match cursor.next(&data) {
+                Ok(Some(placed)) => entries.push(placed),
+                Ok(None) => break None,
+                Err(damage) => break Some(damage),
             }
-        }
+        };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
             let mut parts = entries.chunks(ENTRIES_AT_ONCE).map(|part| scope.spawn(move || part.iter().map(read_line).collect::<Vec<_>>()));
@@ -337,71 +322,12 @@ impl Past {
     }
 }
 
-/// The members of an entry that are of use here; it is canonical JSON of ours, so that texts carry no escapes that matter.
-#[derive(Debug, Deserialize)]
-struct Line<'a> {
-    v: u64,
-    #[serde(default)]
-    kind: Kind,
-    #[serde(default)]
-    t: i64,
-    #[serde(default)]
-    lag_us: Option<i64>,
-    #[serde(default)]
-    of: Option<u64>,
-    #[serde(borrow, default)]
-    app: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    department: Option<Cow<'a, str>>,
-    #[serde(default)]
-    actor: Option<serde::de::IgnoredAny>,
-    #[serde(default)]
-    facts: Option<Reference>,
-    #[serde(borrow, default)]
-    groups: Vec<GroupLine<'a>>,
-    #[serde(borrow, default)]
-    class: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    value: Option<&'a serde_json::value::RawValue>,
-}
-
 /// Entries that one thread reads in one go; they are looked at in their order. Reading takes most of the time.
 const ENTRIES_AT_ONCE: usize = 2_048;
 
 /// `None`: of another version or kind, no decision that this version could judge.
 fn read_line<'a>((index, entry): &(u64, &'a [u8])) -> (u64, Option<Line<'a>>) {
-    (*index, serde_json::from_slice::<Line<'a>>(entry).ok().filter(|line| line.v == 1))
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Dict,
-    Deny,
-    Permit,
-    Intent,
-    Part,
-    End,
-    #[default]
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Reference {
-    dict: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct GroupLine<'a> {
-    #[serde(default)]
-    verdicts: Option<Reference>,
-    #[serde(borrow, default)]
-    parties: Option<Cow<'a, str>>,
-    #[serde(default)]
-    n: u64,
-    #[serde(default)]
-    unknown: u64,
+    (*index, Line::read(entry))
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::AuditError;
 use super::parties;
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile, SegmentName};
+use super::segment::{self, Cursor, Frame, HEADER_BYTES, SegmentFile, SegmentName, missing};
 
 /// One entry as it stands in the log.
 #[derive(Clone, Debug)]
@@ -24,6 +24,16 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// `dictionary` says what its dictionary entries stand for, by their indexes.
+    pub(super) fn read(index: u64, raw: Vec<u8>, mut dictionary: impl FnMut(u64) -> Option<Value>) -> Self {
+        let value: Value = serde_json::from_slice(&raw).unwrap_or_default();
+        let mut resolved = value.clone();
+        if value.get("v") == Some(&Value::from(1)) && value.get("kind").is_none_or(|kind| kind != "dict") {
+            replace(&mut resolved, &mut dictionary);
+        }
+        Self { index, raw, value, resolved }
+    }
+
     #[must_use]
     pub fn kind(&self) -> &str {
         self.value.get("kind").and_then(Value::as_str).unwrap_or_default()
@@ -46,10 +56,7 @@ pub struct Reader {
     segments: std::iter::Peekable<std::vec::IntoIter<SegmentFile>>,
     /// The segment that is read.
     data: Vec<u8>,
-    at: usize,
-    index: u64,
-    /// First index of the segment after it.
-    limit: Option<u64>,
+    cursor: Cursor,
     /// Dictionary entries of the segment by index.
     dictionary: HashMap<u64, Value>,
     ended: bool,
@@ -59,46 +66,32 @@ impl Reader {
     /// # Errors
     /// When there is no log in `dir`.
     pub fn open(dir: &Path) -> Result<Self, AuditError> {
-        let segments = segment::list(&segment::directories(dir))?;
-        let Some(first) = segments.first() else { return Err(AuditError::NoLog { dir: dir.to_owned() }) };
-        Ok(Self {
-            index: first.name.first,
-            limit: Some(first.name.first),
-            segments: segments.into_iter().peekable(),
-            data: Vec::new(),
-            at: 0,
-            dictionary: HashMap::new(),
-            ended: false,
-        })
+        let segments = segment::of_log(dir)?;
+        // Before its first segment there is nothing.
+        let (data, cursor) = (Vec::new(), Cursor::default());
+        let mut reader = Self { segments: segments.into_iter().peekable(), data, cursor, dictionary: HashMap::new(), ended: false };
+        reader.begin()?;
+        Ok(reader)
     }
 
     fn step(&mut self) -> Result<Option<Logged>, AuditError> {
-        while self.limit == Some(self.index) {
-            let Some(file) = self.segments.next() else { return Ok(None) };
-            self.begin(&file)?;
-        }
-        match segment::frame_at(&self.data, self.at, self.index) {
-            Frame::Entry { entry, end } => {
-                let logged = resolve(self.index, entry.to_vec(), &mut self.dictionary);
-                self.at = end;
-                self.index += 1;
-                Ok(Some(logged))
+        loop {
+            if let Some((index, entry)) = self.cursor.next(&self.data)? {
+                return Ok(Some(resolve(index, entry.to_vec(), &mut self.dictionary)));
             }
-            Frame::None if self.limit.is_none() => Ok(None),
-            Frame::None => Err(missing(self.index)),
+            if !self.begin()? {
+                return Ok(None);
+            }
         }
     }
 
-    fn begin(&mut self, file: &SegmentFile) -> Result<(), AuditError> {
-        self.data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
-        let first = segment::parse_header(&self.data).map(|tree| tree.size());
-        if first != Some(self.index) || file.name.first != self.index {
-            return Err(AuditError::Damaged { what: format!("`{}` does not begin with entry {}", file.path.display(), self.index) });
-        }
-        self.at = HEADER_BYTES;
-        self.limit = self.segments.peek().map(|next| next.name.first);
+    /// The next segment; false after the last one.
+    fn begin(&mut self) -> Result<bool, AuditError> {
+        let Some(file) = self.segments.next() else { return Ok(false) };
+        self.data = segment::read(&file)?;
+        self.cursor = Cursor::open(&file, &self.data, self.segments.peek().map(|next| next.name.first))?;
         self.dictionary.clear();
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -166,7 +159,7 @@ impl Spans {
         let (mut index, mut at) = match (self.places.get(&file.name), limit) {
             (Some(places), _) => (read_places(file, places, from, to, &mut self.buffer)?, 0),
             (None, limit) => {
-                self.buffer = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+                self.buffer = segment::read(file)?;
                 if let Some(limit) = limit {
                     self.places.insert(file.name, places_in(&self.buffer, file.name.first, limit)?);
                 }
@@ -210,20 +203,13 @@ fn places_in(data: &[u8], first: u64, limit: u64) -> Result<Vec<usize>, AuditErr
     Ok(places)
 }
 
-fn missing(index: u64) -> AuditError {
-    AuditError::Damaged { what: format!("entry {index} is missing or changed") }
-}
-
 /// The newest entry of a kind, with its dictionary references as they stand there. Reads from the end, a segment at a time, so that
 /// it costs what was written since.
 ///
 /// # Errors
 /// When there is no log in `dir`, or what is read on the way is damaged.
 pub fn newest(dir: &Path, kind: &str) -> Result<Option<Logged>, AuditError> {
-    let segments = segment::list(&segment::directories(dir))?;
-    if segments.is_empty() {
-        return Err(AuditError::NoLog { dir: dir.to_owned() });
-    }
+    let segments = segment::of_log(dir)?;
     let mut limit = None;
     for file in segments.iter().rev() {
         if let Some(found) = newest_in(file, limit, kind)? {
@@ -236,53 +222,38 @@ pub fn newest(dir: &Path, kind: &str) -> Result<Option<Logged>, AuditError> {
 
 /// `limit`: the first index of the segment after it.
 fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Option<Logged>, AuditError> {
-    let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
-    let mut index = file.name.first;
-    if segment::parse_header(&data).map(|tree| tree.size()) != Some(index) {
-        return Err(missing(index));
-    }
+    let data = segment::read(file)?;
+    let mut cursor = Cursor::open(file, &data, limit)?;
     // Entries are canonical; only those that hold the word are taken apart.
     let word = format!("\"kind\":\"{kind}\"");
-    let (mut at, mut found) = (HEADER_BYTES, None);
-    while limit != Some(index) {
-        match segment::frame_at(&data, at, index) {
-            Frame::Entry { entry, end } => {
-                if entry.windows(word.len()).any(|part| part == word.as_bytes()) {
-                    let logged = resolve(index, entry.to_vec(), &mut HashMap::new());
-                    found = (logged.kind() == kind).then_some(logged).or(found);
-                }
-                at = end;
-                index += 1;
-            }
-            Frame::None if limit.is_none() => break,
-            Frame::None => return Err(missing(index)),
+    let mut found = None;
+    while let Some((index, entry)) = cursor.next(&data)? {
+        if entry.windows(word.len()).any(|part| part == word.as_bytes()) {
+            let logged = resolve(index, entry.to_vec(), &mut HashMap::new());
+            found = (logged.kind() == kind).then_some(logged).or(found);
         }
     }
     Ok(found)
 }
 
+/// As the next entry of a segment whose dictionary entries so far are known.
 fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
-    let value: Value = serde_json::from_slice(&raw).unwrap_or_default();
-    let mut resolved = value.clone();
-    if value.get("v") == Some(&Value::from(1)) {
-        if value.get("kind").is_some_and(|k| k == "dict") {
-            dictionary.insert(index, value.get("value").cloned().unwrap_or_default());
-        } else {
-            replace(&mut resolved, dictionary);
-        }
+    let logged = Logged::read(index, raw, |at| dictionary.get(&at).cloned());
+    if logged.kind() == "dict" && logged.value.get("v") == Some(&Value::from(1)) {
+        dictionary.insert(index, logged.value.get("value").cloned().unwrap_or_default());
     }
-    Logged { index, raw, value, resolved }
+    logged
 }
 
 /// A reference that leads nowhere and a list that can not be read stay as they are.
-fn replace(value: &mut Value, dictionary: &HashMap<u64, Value>) {
+fn replace(value: &mut Value, dictionary: &mut impl FnMut(u64) -> Option<Value>) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| replace(item, dictionary)),
         Value::Object(members) => {
             if members.len() == 1
-                && let Some(found) = members.get("dict").and_then(Value::as_u64).and_then(|index| dictionary.get(&index))
+                && let Some(found) = members.get("dict").and_then(Value::as_u64).and_then(&mut *dictionary)
             {
-                *value = found.clone();
+                *value = found;
                 return;
             }
             for (key, member) in members.iter_mut() {

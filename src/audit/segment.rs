@@ -83,6 +83,19 @@ pub(super) fn list(dirs: &[PathBuf]) -> Result<Vec<SegmentFile>, AuditError> {
     Ok(found)
 }
 
+/// The segments of the log in `dir`.
+///
+/// # Errors
+/// When there are none.
+pub(super) fn of_log(dir: &Path) -> Result<Vec<SegmentFile>, AuditError> {
+    let segments = list(&directories(dir))?;
+    if segments.is_empty() { Err(AuditError::NoLog { dir: dir.to_owned() }) } else { Ok(segments) }
+}
+
+pub(super) fn read(file: &SegmentFile) -> Result<Vec<u8>, AuditError> {
+    std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))
+}
+
 /// The directories of the log in `dir`: itself, and the spare one if it was given one.
 pub(super) fn directories(dir: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![dir.to_owned()];
@@ -146,6 +159,52 @@ pub(super) fn frame_at(data: &[u8], at: usize, index: u64) -> Frame<'_> {
         (checksum(index, len_bytes, entry) == crc).then_some(Frame::Entry { entry, end: start + len })
     };
     parsed().unwrap_or(Frame::None)
+}
+
+/// Goes through the entries of one segment, whose bytes the caller holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    at: usize,
+    index: u64,
+    /// First index of the segment after it.
+    limit: Option<u64>,
+}
+
+impl Cursor {
+    /// At the first entry. `limit`: the first index of the segment after it.
+    pub(super) fn open(file: &SegmentFile, data: &[u8], limit: Option<u64>) -> Result<Self, AuditError> {
+        begins(file, data)?;
+        Ok(Self { at: HEADER_BYTES, index: file.name.first, limit })
+    }
+
+    /// The next entry with its index; `None` after the last one. The last segment ends where no whole entry follows.
+    pub(super) fn next<'a>(&mut self, data: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, AuditError> {
+        if self.limit == Some(self.index) {
+            return Ok(None);
+        }
+        match frame_at(data, self.at, self.index) {
+            Frame::Entry { entry, end } => {
+                let found = (self.index, entry);
+                (self.at, self.index) = (end, self.index + 1);
+                Ok(Some(found))
+            }
+            Frame::None if self.limit.is_none() => Ok(None),
+            Frame::None => Err(missing(self.index)),
+        }
+    }
+}
+
+/// Whether the segment's header is one, and its own.
+pub(super) fn begins(file: &SegmentFile, data: &[u8]) -> Result<(), AuditError> {
+    let first = file.name.first;
+    if parse_header(data).map(|tree| tree.size()) == Some(first) {
+        return Ok(());
+    }
+    Err(AuditError::Damaged { what: format!("`{}` does not begin with entry {first}", file.path.display()) })
+}
+
+pub(super) fn missing(index: u64) -> AuditError {
+    AuditError::Damaged { what: format!("entry {index} is missing or changed") }
 }
 
 /// Bytes from `at` to the last one that is not zero.

@@ -1,28 +1,27 @@
 //! `consentry audit`: the decision log, through the admin listener or from the files of a stopped gateway.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::client::{ServerArgs, query, segment};
+use super::client::ServerArgs;
+use super::index::IndexArgs;
 use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
-use super::table::Table;
-use super::text::{joined, list, number, text, time};
+use super::search::{self, SearchArgs, ShowArgs};
 use super::witness::WitnessArgs;
 use super::{Exit, Failure, Output};
-use crate::audit::{self, Query};
-use crate::clock::SystemClock;
-use crate::console::found_json;
-use crate::model::PartyNo;
+use crate::audit;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AuditCommand {
     /// Searches decisions: who accessed whose data, why, on which consent. The search itself is logged.
     #[command(after_help = "Example: consentry audit search --customer crm:0044 --since 30d")]
     Search(SearchArgs),
+    /// Checks the search index, or builds it anew from the log, with the gateway stopped.
+    #[command(after_help = "Example: consentry audit index /var/lib/consentry/log --check")]
+    Index(IndexArgs),
     /// Shows one decision with all its entries.
     #[command(after_help = "Example: consentry audit show gw-fra-1.example.com#88120")]
     Show(ShowArgs),
@@ -42,44 +41,6 @@ pub(super) enum AuditCommand {
         after_help = "Example: consentry audit witness --dir /var/lib/witness --name witness.example.com --key witness.key --log gw-fra-1.vkey"
     )]
     Witness(WitnessArgs),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct SearchArgs {
-    /// A customer: `party:<id>` or `<space>:<value>`.
-    #[arg(long, conflicts_with = "offline")]
-    customer: Option<String>,
-    /// A customer's number in the log, for `--offline`, where no ids are known.
-    #[arg(long, value_name = "N", requires = "offline")]
-    party_no: Option<u64>,
-    /// The calling app.
-    #[arg(long)]
-    app: Option<String>,
-    /// What a break-glass grant was used for.
-    #[arg(long, value_name = "GRANT")]
-    grant: Option<String>,
-    /// A decision: `<origin>#<index>` or its index.
-    #[arg(long, value_name = "ID")]
-    decision: Option<String>,
-    /// From then on: a time with offset, or back from now: 30d, 12h, 45m.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Until then.
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// The newest so many.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct ShowArgs {
-    /// `<origin>#<index>` or the index alone.
-    id: String,
-    #[command(flatten)]
-    place: Place,
 }
 
 /// Where the log is read.
@@ -107,8 +68,9 @@ pub(super) struct VerifyArgs {
 impl AuditCommand {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
         match self {
-            Self::Search(args) => search(output, args),
-            Self::Show(args) => show(output, args),
+            Self::Search(args) => search::search(output, args),
+            Self::Index(args) => args.execute(output),
+            Self::Show(args) => search::show(output, args),
             Self::Verify(args) => verify(output, args),
             Self::Proof(args) => proof::proof(output, args),
             Self::Check(args) => proof::check(output, args),
@@ -136,240 +98,8 @@ pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     }
 }
 
-fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure> {
-    let now = SystemClock::shared().now();
-    let since = args.since.as_deref().map(|text| moment(text, now)).transpose()?;
-    let until = args.until.as_deref().map(|text| moment(text, now)).transpose()?;
-    let decision = args.decision.as_deref().map(|id| decision_id(id).map(|(_, index)| index)).transpose()?;
-    let answer = match &args.place.offline {
-        Some(dir) => {
-            let limit = usize::try_from(args.limit).ok();
-            let query =
-                Query { customer: args.party_no.map(PartyNo), app: args.app.clone(), decision, grant: args.grant.clone(), since, until, limit };
-            let found = audit::search(dir, &query).map_err(|error| unreadable(dir, &error))?;
-            json!({ "decisions": found.iter().map(found_json).collect::<Vec<_>>() })
-        }
-        None => {
-            let params = query(&[
-                ("customer", args.customer.clone()),
-                ("app", args.app.clone()),
-                ("decision", decision.map(|index| index.to_string())),
-                ("grant", args.grant.clone()),
-                ("since", since.map(|t| t.to_string())),
-                ("until", until.map(|t| t.to_string())),
-                ("limit", Some(args.limit.to_string())),
-            ]);
-            args.place.server.connect()?.get(&format!("/v1/decisions{params}"))?
-        }
-    };
-    if output.is_json() {
-        output.json(&answer)?;
-    } else {
-        output.line(render_search(&answer, since, until.unwrap_or(now)))?;
-    }
-    Ok(Exit::Done)
-}
-
-pub(super) fn unreadable(dir: &Path, error: &audit::AuditError) -> Failure {
+pub(super) fn unreadable(dir: &Path, error: &impl std::fmt::Display) -> Failure {
     Failure::new(if dir.is_dir() { Exit::CheckFailed } else { Exit::NotFound }, format!("cannot read the log in `{}`: {error}", dir.display()))
-}
-
-fn render_search(answer: &Value, since: Option<Timestamp>, until: Timestamp) -> String {
-    let decisions = list(answer, "decisions");
-    let whose = match answer.get("customer").filter(|customer| !customer.is_null()) {
-        Some(customer) => format!("party {}{}", text(customer, "party"), other_ids(customer)),
-        None => "all customers".to_owned(),
-    };
-    let day = |t: Timestamp| t.to_string().chars().take(10).collect::<String>();
-    let from = since.map_or_else(|| "the beginning".to_owned(), day);
-    let mut lines = vec![format!("{whose} · {from} to {} UTC", day(until)), String::new()];
-    if decisions.is_empty() {
-        lines.push("no decisions".to_owned());
-    } else {
-        lines.push(decision_table(decisions));
-        lines.push(String::new());
-        lines.push(totals(decisions));
-    }
-    if answer.get("next").is_some_and(Value::is_string) {
-        lines.push("there are more; narrow the time or raise `--limit`".to_owned());
-    }
-    if let Some(entry) = answer.get("entry").and_then(Value::as_str) {
-        lines.push(format!("this search is entry {entry} · --format json"));
-    }
-    lines.join("\n")
-}
-
-fn other_ids(customer: &Value) -> String {
-    let mut spaces: Vec<(String, usize)> = Vec::new();
-    for link in list(customer, "identifiers") {
-        let space = text(link, "space");
-        match spaces.iter_mut().find(|(known, _)| *known == space) {
-            Some((_, count)) => *count += 1,
-            None => spaces.push((space, 1)),
-        }
-    }
-    if spaces.is_empty() {
-        return String::new();
-    }
-    let parts: Vec<String> = spaces.iter().map(|(space, count)| format!("{count} {space}")).collect();
-    format!(" · known as {}", parts.join(", "))
-}
-
-fn decision_table(decisions: &[Value]) -> String {
-    let mut table = Table::new(&["time", "app", "dept", "purpose", "outcome", "released", "relied on", "decision"]);
-    for decision in decisions {
-        let reduced: Vec<String> = list(decision, "reduced").iter().filter_map(Value::as_str).map(|category| format!("{category}*")).collect();
-        let mut released = joined(decision, "released");
-        if !reduced.is_empty() {
-            released = if released == "–" { reduced.join(" ") } else { format!("{released} {}", reduced.join(" ")) };
-        }
-        let cells = [
-            time(decision, "at"),
-            text(decision, "app"),
-            text(decision, "department"),
-            short_purpose(text(decision, "purpose")),
-            text(decision, "outcome"),
-            super::table::cut(&released, 24),
-            relied_on(decision),
-            short_id(&text(decision, "decision")),
-        ];
-        table.row(cells);
-    }
-    table.render()
-}
-
-/// A long purpose by its last part, so that the decision's id always fits: `….support`.
-fn short_purpose(purpose: String) -> String {
-    match purpose.rsplit_once('.') {
-        Some((_, last)) if purpose.chars().count() > PURPOSE_CHARS_MAX => format!("….{last}"),
-        _ => purpose,
-    }
-}
-
-const PURPOSE_CHARS_MAX: usize = 18;
-
-/// The event that decided with its state, else the lawful basis, else a dash; of what was released, if anything was.
-fn relied_on(decision: &Value) -> String {
-    let all = list(decision, "relied");
-    let released: Vec<&Value> = all.iter().filter(|r| r.get("release").and_then(Value::as_str).is_some_and(|word| word != "withheld")).collect();
-    let relied = if released.is_empty() { all.iter().collect() } else { released };
-    let with_event = relied.iter().copied().find(|r| r.get("event").is_some_and(Value::is_string));
-    match (with_event, relied.first().copied()) {
-        (Some(relied), _) => format!("{} {}", super::table::cut(&text(relied, "event"), 12), text(relied, "status")),
-        (None, Some(relied)) if text(relied, "basis") == "consent" => format!("consent {}", text(relied, "status")),
-        (None, Some(relied)) => text(relied, "basis"),
-        (None, None) => "–".to_owned(),
-    }
-}
-
-/// The origin's first label is enough to tell logs apart: `gw-fra-1#88120`.
-fn short_id(id: &str) -> String {
-    match id.rsplit_once('#') {
-        Some((origin, index)) => format!("{}#{index}", origin.split('.').next().unwrap_or(origin)),
-        None => id.to_owned(),
-    }
-}
-
-fn totals(decisions: &[Value]) -> String {
-    let went_out = |d: &&Value| !list(d, "released").is_empty() || !list(d, "reduced").is_empty();
-    let released = decisions.iter().filter(went_out).count();
-    let departments: BTreeSet<String> = decisions.iter().filter(went_out).map(|d| text(d, "department")).collect();
-    let unresolved = decisions.iter().filter(|d| d.get("unresolved").and_then(Value::as_bool) == Some(true)).count();
-    let open = if unresolved > 0 { format!(" · {unresolved} unresolved: no end was written, count them as released") } else { String::new() };
-    let masked = if decisions.iter().any(|d| !list(d, "reduced").is_empty()) { " · * masked" } else { "" };
-    let to = super::check::count(departments.len(), "department");
-    format!("{}, {released} released data, to {to}{open}{masked}", super::check::count(decisions.len(), "decision"))
-}
-
-fn show(output: &Output, args: &ShowArgs) -> Result<Exit, Failure> {
-    let (origin, index) = decision_id(&args.id)?;
-    let answer = match &args.place.offline {
-        Some(dir) => {
-            let shown = audit::show(dir, index).map_err(|error| unreadable(dir, &error))?;
-            let shown = shown.ok_or_else(|| Failure::new(Exit::NotFound, format!("no entry {index} in `{}`", dir.display())))?;
-            let entries: Vec<Value> = shown.entries.iter().map(|logged| json!({ "index": logged.index, "entry": logged.resolved })).collect();
-            json!({ "index": index, "decision": shown.decision.as_ref().map(found_json), "entries": entries })
-        }
-        None => args.place.server.connect()?.get(&format!("/v1/decisions/{}/{index}", segment(&origin)))?,
-    };
-    if output.is_json() {
-        output.json(&answer)?
-    } else {
-        output.line(render_show(&answer))?
-    }
-    Ok(Exit::Done)
-}
-
-fn render_show(answer: &Value) -> String {
-    let mut lines = Vec::new();
-    if let Some(decision) = answer.get("decision").filter(|d| d.is_object()) {
-        let code = if text(decision, "code") == "–" { String::new() } else { format!(" {}", text(decision, "code")) };
-        lines.push(format!(
-            "{} · {} {}{code} · policies {} · config generation {} · consent revision {}",
-            text(decision, "decision"),
-            text(decision, "outcome"),
-            text(decision, "status"),
-            super::check::short(&text(decision, "policy_set")),
-            number(decision, "generation"),
-            number(decision, "consent_revision")
-        ));
-        lines.push(String::new());
-        lines.push(format!("time      {} UTC", time(decision, "at")));
-        lines.push(format!("caller    {}, department {}{}", text(decision, "app"), text(decision, "department"), on_behalf(decision)));
-        lines.push(format!("route     {}  {} ({})", text(decision, "api"), text(decision, "route"), text(decision, "action")));
-        lines.push(format!("purpose   {}", text(decision, "purpose")));
-        lines.push(format!("customers {}, {} unknown ids", number(decision, "parties"), number(decision, "unknown")));
-        lines.push(format!(
-            "released  {} · masked {} · withheld {}",
-            joined(decision, "released"),
-            joined(decision, "reduced"),
-            joined(decision, "withheld")
-        ));
-        lines.push(format!("policies  {}", joined(decision, "policies")));
-        let relied = list(decision, "relied");
-        if !relied.is_empty() {
-            let mut table = Table::new(&["category", "release", "why", "basis", "consent", "event", "policies"]);
-            for r in relied {
-                table.row([
-                    text(r, "category"),
-                    text(r, "release"),
-                    text(r, "why"),
-                    text(r, "basis"),
-                    text(r, "status"),
-                    text(r, "event"),
-                    joined(r, "policies"),
-                ]);
-            }
-            lines.push(String::new());
-            lines.push(table.render());
-            lines.extend(weighing(relied));
-        }
-        lines.push(String::new());
-    }
-    for entry in list(answer, "entries") {
-        lines.push(format!("#{}  {}", number(entry, "index"), entry.get("entry").cloned().unwrap_or_default()));
-    }
-    lines.join("\n")
-}
-
-/// The rule by which events were weighed, and those that lost.
-fn weighing(relied: &[Value]) -> Vec<String> {
-    let names = |member: &str| relied.iter().filter_map(|r| r.get(member)?.as_str()).collect::<BTreeSet<_>>();
-    let overridden: BTreeSet<&str> = relied.iter().flat_map(|r| list(r, "overridden")).filter_map(Value::as_str).collect();
-    let line =
-        |label: &str, names: BTreeSet<&str>| (!names.is_empty()).then(|| format!("{label:<10}{}", names.into_iter().collect::<Vec<_>>().join(" ")));
-    let conflict = relied.iter().any(|r| r.get("conflict").and_then(Value::as_bool) == Some(true));
-    let conflict =
-        conflict.then(|| "conflict  merged customers said differently; the more restrictive holds until the customer settles it".to_owned());
-    line("rule", names("rule")).into_iter().chain(line("overrides", overridden)).chain(conflict).collect()
-}
-
-fn on_behalf(decision: &Value) -> String {
-    let part = |member: &str, word: &str| match decision.get(member).and_then(Value::as_str) {
-        Some(who) => format!(", {word} {who}"),
-        None => String::new(),
-    };
-    format!("{}{}", part("actor", "employee"), part("agent", "agent"))
 }
 
 fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
@@ -451,55 +181,6 @@ mod tests {
         for bad in ["", "d", "-3d", "yesterday", "2026-07-01", "99999999999999999d"] {
             assert_eq!(moment(bad, now).unwrap_err().exit, Exit::Usage, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_search_reads_as_a_table_with_its_totals() {
-        let decision = |n: u64, outcome: &str, released: Value, event: Value, status: &str| {
-            json!({"decision": format!("gw-fra-1.example.com#{n}"), "index": n, "at": "2026-07-24T10:02:15.123Z", "app": "crm", "department": "sales",
-                   "purpose": "sales.outreach", "outcome": outcome, "released": released, "reduced": [], "unresolved": false,
-                   "relied": [{"event": event, "status": status, "basis": "consent"}]})
-        };
-        let answer = json!({
-            "customer": {"party": "p_7q2m", "identifiers": [{"space": "crm"}, {"space": "email"}, {"space": "crm"}]},
-            "decisions": [decision(88120, "deny", json!([]), json!("ev_01k0w3"), "withdrawn"), decision(88112, "redact", json!(["identity", "contact"]), json!("ev_01k0vy"), "given")],
-            "entry": "gw-fra-1.example.com#88131",
-        });
-        let since = "2026-06-25T00:00:00Z".parse().unwrap();
-        let until = "2026-07-25T00:00:00Z".parse().unwrap();
-        assert_eq!(
-            render_search(&answer, Some(since), until),
-            "party p_7q2m · known as 2 crm, 1 email · 2026-06-25 to 2026-07-25 UTC\n\n\
-             time                 app  dept   purpose         outcome  released          relied on            decision\n\
-             2026-07-24 10:02:15  crm  sales  sales.outreach  deny     –                 ev_01k0w3 withdrawn  gw-fra-1#88120\n\
-             2026-07-24 10:02:15  crm  sales  sales.outreach  redact   identity contact  ev_01k0vy given      gw-fra-1#88112\n\n\
-             2 decisions, 1 released data, to 1 department\n\
-             this search is entry gw-fra-1.example.com#88131 · --format json"
-        );
-    }
-
-    #[test]
-    fn the_rule_and_the_events_that_lost_are_shown_once() {
-        let relied = [
-            json!({"event": "ev_9", "overridden": ["ev_4", "ev_2"], "rule": "customer-last-word/v1", "conflict": false}),
-            json!({"event": "ev_9", "overridden": ["ev_4"], "rule": "customer-last-word/v1", "conflict": true}),
-            // As an earlier version wrote it.
-            json!({"event": "ev_9", "overridden": []}),
-        ];
-        let shown = weighing(&relied);
-        assert_eq!(shown.get(..2), Some(["rule      customer-last-word/v1".to_owned(), "overrides ev_2 ev_4".to_owned()].as_slice()));
-        assert!(shown.get(2).is_some_and(|line| line.starts_with("conflict")));
-        assert!(weighing(&relied[2..]).is_empty());
-    }
-
-    #[test]
-    fn what_was_released_is_what_was_relied_on_and_a_long_purpose_gives_way() {
-        let relied =
-            json!([{"release": "withheld", "basis": "none", "status": "unknown"}, {"release": "full", "basis": "contract", "status": "unknown"}]);
-        assert_eq!(relied_on(&json!({ "relied": relied })), "contract");
-        assert_eq!(relied_on(&json!({ "relied": [relied[0]] })), "none");
-        assert_eq!(short_purpose("service-provision.support".to_owned()), "….support");
-        assert_eq!(short_purpose("sales.outreach".to_owned()), "sales.outreach");
     }
 
     #[test]

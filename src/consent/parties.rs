@@ -115,6 +115,8 @@ impl FactsDraft {
 #[derive(Clone, Debug)]
 pub struct PartyView {
     pub no: PartyNo,
+    /// Under which numbers there are records of the customer: its own, and those of the ones who were merged into it.
+    pub numbers: Vec<PartyNo>,
     pub id: PartyId,
     pub kind: PartyKind,
     pub revision: Revision,
@@ -184,6 +186,8 @@ impl Ledger {
         });
         let mut links: Vec<LinkView> = links.collect();
         links.sort_by(|a, b| (a.valid_from, &a.identifier).cmp(&(b.valid_from, &b.identifier)));
+        let joined = dossier.merges.iter().filter(|merge| merge.undone.is_none()).map(|merge| merge.from);
+        let numbers = std::iter::once(no).chain(joined).collect::<BTreeSet<_>>().into_iter().collect();
         let merges = dossier.merges.into_iter().map(|merge| MergeView {
             into: self.party_id(merge.into),
             from: self.party_id(merge.from),
@@ -198,6 +202,7 @@ impl Ledger {
         let seen = projection.seen(no).ok_or(ConsentError::NotFound)?;
         Ok(PartyView {
             no,
+            numbers,
             id: projection.party_id(no),
             kind: seen.about.kind(),
             revision: seen.revision,

@@ -9,7 +9,9 @@ use super::problem::{Code, Problem};
 use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
-use crate::audit::{self, Found, Query, Shown};
+use crate::audit::{Answer, Found, Index, IndexError, Outcome, Query, Shown};
+use crate::consent::PartyView;
+use crate::model::EventId;
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 const DEVELOPERS: Access = Access::Roles(&[AdminRole::Auditor, AdminRole::AppDeveloper]);
@@ -23,6 +25,16 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/v1/decisions", "decisions.search", AUDITORS, "Search the decision log, newest first; the search itself is logged", search).query(&[
         Param { name: "customer", about: "`party:<id>` or `<space>:<value>`" },
         Param { name: "app", about: "the calling app" },
+        Param { name: "department", about: "the caller's department" },
+        Param { name: "actor", about: "an employee's pseudonym" },
+        Param { name: "agent", about: "an AI agent" },
+        Param { name: "api", about: "an API's name" },
+        Param { name: "action", about: "read, create, update, delete, export" },
+        Param { name: "purpose", about: "a purpose's key" },
+        Param { name: "outcome", about: "permit, redact, filter, deny, error or unenforced" },
+        Param { name: "category", about: "a category of which something was released" },
+        Param { name: "policy", about: "a policy that determined" },
+        Param { name: "event", about: "a consent event that decided or lost" },
         Param { name: "decision", about: "a decision's index" },
         Param { name: "grant", about: "a break-glass grant: what it was used for" },
         Param { name: "since", about: "RFC 3339 time" },
@@ -70,29 +82,58 @@ fn search(call: &Call) -> Result<Reply, Problem> {
     if limit == 0 || limit > PAGE_MAX {
         return Err(Problem::invalid(format!("`limit` must be 1 to {PAGE_MAX}")));
     }
-    let before = call.query.parsed::<u64>("cursor", "the `next` of a page")?;
+    let text = |name: &str| call.query.get(name).map(str::to_owned);
+    let time = |name: &str| call.query.parsed::<Timestamp>(name, "a time like 2026-07-24T10:00:00Z");
+    if let Some(outcome) = call.query.get("outcome").filter(|outcome| Outcome::parse(outcome).is_none()) {
+        return Err(Problem::value(format!("`{outcome}` is no outcome"), "use permit, redact, filter, deny, error or unenforced"));
+    }
+    let event =
+        call.query.get("event").map(|id| EventId::parse(id).ok_or_else(|| Problem::value("`event` is no event's id", "ids are like `ev_42`")));
     let query = Query {
-        customer: subject.as_ref().map(|view| view.no),
-        app: call.query.get("app").map(str::to_owned),
+        customers: subject.as_ref().map(|view| view.numbers.clone()).unwrap_or_default(),
+        app: text("app"),
+        department: text("department"),
+        actor: text("actor"),
+        agent: text("agent"),
+        api: text("api"),
+        action: text("action"),
+        purpose: text("purpose"),
+        outcome: text("outcome"),
+        category: text("category"),
+        policy: text("policy"),
+        event: event.transpose()?,
         decision: call.query.parsed("decision", "an index")?,
-        grant: call.query.get("grant").map(str::to_owned),
-        since: call.query.parsed::<Timestamp>("since", "a time like 2026-07-24T10:00:00Z")?,
-        until: call.query.parsed::<Timestamp>("until", "a time like 2026-07-24T10:00:00Z")?,
-        // A page further back needs everything before it: the log has no index yet.
-        limit: before.is_none().then_some(limit.saturating_add(1)),
+        grant: text("grant"),
+        since: time("since")?,
+        until: time("until")?,
+        before: call.query.parsed::<u64>("cursor", "the `next` of a page")?,
+        limit: Some(limit),
     };
-    let mut found = audit::search(&call.state.log_dir, &query).map_err(|error| unreadable(&error))?;
-    found.retain(|decision| before.is_none_or(|before| decision.index < before));
-    let next = (found.len() > limit).then(|| found.get(limit - 1).map(|last| last.index)).flatten();
-    found.truncate(limit);
-    let entry = call.record_query(subject.as_ref().map(|view| view.no), found.len())?;
-    let decisions: Vec<Value> = found.iter().map(found_json).collect();
-    Ok(Reply::ok(&json!({
-        "decisions": decisions,
-        "next": next.map(|index| index.to_string()),
-        "entry": entry,
-        "customer": subject.map(|view| parties::view_json(&view, false)),
-    })))
+    let answer = searched(call, |index| index.search(&query))?;
+    let entry = call.record_query(subject.as_ref().map(|view| view.no), answer.decisions.len())?;
+    let decisions: Vec<Value> = answer.decisions.iter().map(found_json).collect();
+    let mut document = answered_json(&answer, decisions);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("entry".to_owned(), json!(entry));
+        members.insert("customer".to_owned(), json!(subject.map(|view| customer_json(&view))));
+    }
+    Ok(Reply::ok(&document))
+}
+
+/// With the numbers under which the log names the customer, so that whoever checks its entries finds them there.
+fn customer_json(view: &PartyView) -> Value {
+    let mut customer = parties::view_json(view, false);
+    if let Some(members) = customer.as_object_mut() {
+        members.insert("numbers".to_owned(), view.numbers.iter().map(|number| number.0).collect());
+    }
+    customer
+}
+
+/// What a search answers, beside the decisions.
+pub fn answered_json(answer: &Answer, decisions: Vec<Value>) -> Value {
+    json!({
+        "decisions": decisions, "next": answer.next.map(|index| index.to_string()), "searched": answer.entries, "unread": answer.unread,
+    })
 }
 
 fn show(call: &Call) -> Result<Reply, Problem> {
@@ -142,7 +183,7 @@ fn own_decision<'a>(call: &Call, shown: &'a Shown) -> Result<&'a Found, Problem>
 fn lookup(call: &Call) -> Result<(u64, Shown), Problem> {
     let is_own = is_own_log(call, call.param(0)?);
     let index: u64 = call.param(1)?.parse().map_err(|_not_a_number| no_such_decision())?;
-    let shown = audit::show(&call.state.log_dir, index).map_err(|error| unreadable(&error))?.filter(|_| is_own).ok_or_else(no_such_decision)?;
+    let shown = searched(call, |search| search.show(index))?.filter(|_| is_own).ok_or_else(no_such_decision)?;
     Ok((index, shown))
 }
 
@@ -157,9 +198,18 @@ pub(super) fn no_such_decision() -> Problem {
         .detail("no such decision in this log")
 }
 
-pub(super) fn unreadable(error: &audit::AuditError) -> Problem {
-    tracing::error!(error = %error, "the decision log cannot be read");
-    Problem::new(Code::AuditUnavailable, "run `consentry audit verify` on the log's folder").detail("the decision log cannot be read")
+/// Asks the index once everything durable is in it.
+pub(super) fn searched<T>(call: &Call, ask: impl FnOnce(&Index) -> Result<T, IndexError>) -> Result<T, Problem> {
+    call.state.index.fresh().and_then(ask).map_err(|error| unreadable(&error))
+}
+
+pub(super) fn unreadable(error: &IndexError) -> Problem {
+    if let IndexError::Behind { .. } = error {
+        return Problem::new(Code::AuditUnavailable, "ask again in a moment").detail(format!("the decision log is being indexed: {error}"));
+    }
+    tracing::error!(error = %error, "the decision log cannot be searched");
+    let remedy = "run `consentry audit verify` on the log's folder and, if that is well, `consentry audit index --rebuild` with the gateway stopped";
+    Problem::new(Code::AuditUnavailable, remedy).detail("the decision log cannot be searched")
 }
 
 /// A decision as the API shows it; the command line renders the same document.

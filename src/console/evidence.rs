@@ -31,12 +31,12 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 fn checkpoint(call: &Call) -> Result<Reply, Problem> {
-    call.state.tiles.checkpoint().map(|note| Reply::text(TEXT, note)).map_err(|error| unreadable(&error))
+    call.state.tiles.checkpoint().map(|note| Reply::text(TEXT, note)).map_err(|error| unreadable(&error.into()))
 }
 
 fn tile(call: &Call) -> Result<Reply, Problem> {
     let wanted = TileName::parse(call.param(0)?).ok_or_else(no_such_tile)?;
-    let bytes = call.state.tiles.read(&wanted).map_err(|error| unreadable(&error))?.ok_or_else(no_such_tile)?;
+    let bytes = call.state.tiles.read(&wanted).map_err(|error| unreadable(&error.into()))?.ok_or_else(no_such_tile)?;
     if wanted.level.is_none() {
         // Hashes tell nothing; whoever reads entries is in the log.
         call.record_query(None, usize::try_from(wanted.width).unwrap_or(usize::MAX))?;
@@ -65,7 +65,7 @@ fn signed(call: &Call, index: u64) -> Result<Proved, Problem> {
     let state = &call.state;
     let began = state.clock.monotonic();
     loop {
-        if let Some(proved) = state.tiles.prove(index).map_err(|error| unreadable(&error))? {
+        if let Some(proved) = state.tiles.prove(index).map_err(|error| unreadable(&error.into()))? {
             return Ok(proved);
         }
         if index >= state.log.metrics().entries {

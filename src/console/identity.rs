@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::again;
 use super::consents;
+use super::decisions::searched;
 use super::dispatch::{Access, Call, Reply, Route, Takes};
 use super::parties::{DESK, capturer, find, reference};
 use super::problem::Problem;
@@ -160,7 +161,7 @@ fn split_off(call: &Call, merged: Option<String>, identifiers: Option<Vec<String
 fn across(call: &Call, split: &Split, until: Option<Timestamp>) -> Result<(Vec<Value>, String), Problem> {
     let mut rows = Vec::new();
     for side in [split.stays, split.leaves] {
-        let found = disclosed(&call.state.log_dir, side, Some(split.since), until).map_err(|error| super::decisions::unreadable(&error))?;
+        let found = searched(call, |index| disclosed(index, &[side], Some(split.since), until))?;
         rows.extend(found.iter().map(|row| {
             let mut row = disclosure_json(call, row);
             if let Some(members) = row.as_object_mut() {

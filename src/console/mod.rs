@@ -47,13 +47,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::audit::{Log, Tiles};
+use crate::audit::{LiveIndex, Log, Tiles};
 use crate::clock::Clock;
 use crate::config::{Controller, PublicPage};
 use crate::consent::{IdempotencyKey, Ledger, Person};
@@ -65,7 +64,7 @@ use schema::Schema;
 pub use changes::ChangeSignal;
 pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
 pub use conflicts::{CONFLICTS_CSV_HEAD, conflict_csv};
-pub use decisions::found_json;
+pub use decisions::{answered_json, found_json};
 pub use links::Links;
 pub use problem::{Code, Problem};
 pub use public::{PublicPeer, public_router};
@@ -80,8 +79,8 @@ pub use webhooks::{WebhookHealth, WebhookSettings, Webhooks};
 pub struct AdminState {
     pub ledger: Arc<Ledger>,
     pub log: Log,
-    /// Where the log is read from for searches.
-    pub log_dir: Arc<Path>,
+    /// The log as it is searched.
+    pub index: Arc<LiveIndex>,
     /// The log as tiles, and proofs of its entries.
     pub tiles: Arc<Tiles>,
     /// The log's own origin: decisions are `<origin>#<index>`.

@@ -3,16 +3,15 @@
 //! Denials disclose nothing and are not listed. What may have left counts as left: an answer that was cut is listed whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::decisions::unreadable;
+use super::decisions::searched;
 use super::dispatch::{Call, Param, Reply, Route};
 use super::parties::{DESK_AND_AUDITOR, find};
 use super::problem::Problem;
-use crate::audit::{self, AuditError, Query};
+use crate::audit::{Index, IndexError, Query};
 use crate::model::PartyNo;
 
 pub(super) const ROUTES: &[Route] = &[Route::get(
@@ -56,12 +55,13 @@ impl Disclosed {
     }
 }
 
-/// What was disclosed about a customer from `since` until before `until`, by department and app. Reads the whole log.
+/// What was disclosed about a customer, who may have several numbers, from `since` until before `until`, by department and app.
 ///
 /// # Errors
-/// When the log cannot be read.
-pub fn disclosed(log_dir: &Path, party: PartyNo, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<Vec<Disclosure>, AuditError> {
-    let found = audit::search(log_dir, &Query { customer: Some(party), since, until, ..Query::default() })?;
+/// When the log cannot be searched.
+pub fn disclosed(index: &Index, customers: &[PartyNo], since: Option<Timestamp>, until: Option<Timestamp>) -> Result<Vec<Disclosure>, IndexError> {
+    let query = Query { customers: customers.to_vec(), since, until, ..Query::default() };
+    let found = index.search(&query)?.decisions;
     let mut recipients: BTreeMap<(String, String), Disclosure> = BTreeMap::new();
     for decision in found.into_iter().filter(|decision| !decision.disclosed.is_empty()) {
         let at = decision.at;
@@ -85,7 +85,7 @@ pub fn disclosed(log_dir: &Path, party: PartyNo, since: Option<Timestamp>, until
 fn list(call: &Call) -> Result<Reply, Problem> {
     let view = find(call, call.param(0)?)?;
     let since = call.query.parsed::<Timestamp>("since", "a time like 2026-07-24T10:00:00Z")?;
-    let rows = disclosed(&call.state.log_dir, view.no, since, None).map_err(|error| unreadable(&error))?;
+    let rows = searched(call, |index| disclosed(index, &view.numbers, since, None))?;
     let entry = call.record_query(Some(view.no), rows.len())?;
     let recipients: Vec<Value> = rows.iter().map(|row| disclosure_json(call, row)).collect();
     Ok(Reply::ok(&json!({ "party": view.id.0, "since": since.map(|t| t.to_string()), "recipients": recipients, "entry": entry })))

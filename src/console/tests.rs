@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::dispatch::{Access, BODY_BYTES_MAX, Takes};
 use super::*;
-use crate::audit::{LogSettings, Mode, SigningKeySource};
+use crate::audit::{LiveIndex, LogSettings, Mode, SigningKeySource};
 use crate::clock::SystemClock;
 use crate::model::{Client, Space};
 use crate::policy::Policies;
@@ -186,8 +186,8 @@ impl Desk {
         let webhooks = Webhooks::open(&ledger, &signal, &clock, &crate::telemetry::Metrics::new(), settings).unwrap();
         let state = AdminState {
             ledger,
+            index: LiveIndex::new(log.clone(), &log_dir),
             log,
-            log_dir: Arc::from(log_dir.as_path()),
             tiles: Arc::new(Tiles::new(&log_dir)),
             origin: Arc::from("gw-test.example.com"),
             outbox: Arc::default(),
@@ -265,7 +265,7 @@ impl Desk {
     }
 
     pub(super) fn entries(&self) -> Vec<Value> {
-        crate::audit::Reader::open(&self.state.log_dir).unwrap().map(|entry| entry.unwrap().resolved).collect()
+        crate::audit::Reader::open(&self.dir.path().join("log")).unwrap().map(|entry| entry.unwrap().resolved).collect()
     }
 }
 

@@ -2,7 +2,6 @@
 //! category by category. Nothing is sent and nothing is released.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use bytes::Bytes;
 use http::Method;
@@ -18,7 +17,7 @@ use super::problem::Problem as GatewayProblem;
 use super::report;
 use super::search::judged_search;
 use super::state::{Shared, Snapshot};
-use crate::audit::{self, Found as Decision};
+use crate::audit::{Found as Decision, IndexError, LiveIndex};
 use crate::catalog::{ApiPurpose, Customer, Found, Target};
 use crate::consent::Standing;
 use crate::console::{Explanation, Problem};
@@ -407,9 +406,9 @@ fn verdict_json(verdict: &CategoryVerdict, explanation: &policy::Explanation) ->
 }
 
 /// Explains a decision as it was recorded.
-pub(super) fn decision(log_dir: &Path, index: u64, consent_state: bool) -> Result<Explanation, Problem> {
-    let unreadable = |e: audit::AuditError| Problem::value(e.to_string(), "check the log with `consentry audit verify`");
-    let shown = audit::show(log_dir, index).map_err(unreadable)?;
+pub(super) fn decision(live: &LiveIndex, index: u64, consent_state: bool) -> Result<Explanation, Problem> {
+    let unreadable = |e: IndexError| Problem::value(e.to_string(), "check the log with `consentry audit verify`");
+    let shown = live.fresh().and_then(|search| search.show(index)).map_err(unreadable)?;
     let found = shown.and_then(|s| s.decision).ok_or_else(|| Problem::not_found("decision"))?;
     let permitted = found.outcome != "deny" && found.outcome != "error";
     Ok(Explanation { permitted, text: recorded_text(&found, consent_state), document: recorded_json(&found, consent_state), party: None })

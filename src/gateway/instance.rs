@@ -1,7 +1,6 @@
 //! What the console is told of the running gateway.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::check;
 use super::explain;
 use super::governance::Refusal;
+use super::indexing::Indexing;
 use super::reload::Reloader;
 use super::report;
 use super::running::note;
@@ -30,12 +30,12 @@ pub(super) struct GatewayInstance {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
     witnesses: Arc<Witnesses>,
-    log_dir: PathBuf,
+    indexing: Arc<Indexing>,
 }
 
 impl GatewayInstance {
-    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, log_dir: PathBuf) -> Self {
-        Self { shared, reloader, witnesses, log_dir }
+    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, indexing: Arc<Indexing>) -> Self {
+        Self { shared, reloader, witnesses, indexing }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -65,6 +65,9 @@ impl GatewayInstance {
             } else {
                 check("policies", Health::Ok, None, None)
             });
+        }
+        if let Some(sentence) = self.indexing.trouble() {
+            checks.push(check("index", Health::Degraded, Some(sentence), None));
         }
         for sentence in self.witnesses.silent(self.shared.clock.now()) {
             checks.push(check("witness", Health::Degraded, Some(sentence), None));
@@ -178,7 +181,7 @@ impl Instance for GatewayInstance {
             ExplainQuestion::Request { method, url, app, purpose, body } => {
                 explain::request(&self.shared, method, url, app, purpose.as_deref(), body.as_deref())
             }
-            ExplainQuestion::Decision { index, consent_state } => explain::decision(&self.log_dir, *index, *consent_state),
+            ExplainQuestion::Decision { index, consent_state } => explain::decision(self.indexing.index(), *index, *consent_state),
         }
     }
 

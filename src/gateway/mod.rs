@@ -13,6 +13,7 @@ mod explain;
 pub mod forward;
 mod governance;
 mod graphql;
+mod indexing;
 mod instance;
 mod judge;
 mod keep;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::build::{self, BuildError, derived_key};
 use super::governance::{Memory, Refusal, take_first};
+use super::indexing::Indexing;
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits};
@@ -25,7 +26,7 @@ use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
 use super::witnesses::Witnesses;
-use crate::audit::{AuditError, Entry, Log, LogSettings, Mode, SigningKeySource, Tiles};
+use crate::audit::{AuditError, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
@@ -148,12 +149,14 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let addresses = sockets.addresses();
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
-    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), Arc::clone(&witnesses), config.audit.dir.clone()));
+    let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
+    let indexing = Indexing::new(Arc::clone(&index));
+    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), Arc::clone(&witnesses), Arc::clone(&indexing)));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
         ledger: Arc::clone(&shared.ledger),
         log: shared.log.clone(),
-        log_dir: config.audit.dir.as_path().into(),
+        index: Arc::clone(&index),
         tiles,
         origin: config.audit.origin.as_str().into(),
         outbox: Arc::clone(&outbox),
@@ -171,6 +174,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
+        tokio::spawn(indexing.keep_following(stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ];

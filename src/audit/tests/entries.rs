@@ -14,7 +14,7 @@ fn a_decision_is_written_and_read_back_with_all_that_an_auditor_asks_for() {
     log.append_unwaited(end(of)).unwrap();
     log.close();
 
-    let found = search(&setup.dir(), &Query { customer: Some(PartyNo(44)), ..Query::default() }).unwrap();
+    let found = search(&setup.dir(), &Query { customers: vec![PartyNo(44)], ..Query::default() }).unwrap();
     let [found] = &found[..] else { panic!("{found:?}") };
     assert_eq!(recorded.decision_id().to_string(), found.decision);
     assert_eq!(Timestamp::from_second(START).unwrap(), found.at);
@@ -71,7 +71,7 @@ fn a_class_is_written_once_a_segment() {
     let segments = segment::list(&[setup.dir()]).unwrap().len();
     assert!(segments >= 3, "{segments}");
     assert_eq!(2 * segments, kinds(&setup.dir()).iter().filter(|k| *k == "dict").count());
-    let found = search(&setup.dir(), &Query { customer: Some(PartyNo(1_999)), ..Query::default() }).unwrap();
+    let found = search(&setup.dir(), &Query { customers: vec![PartyNo(1_999)], ..Query::default() }).unwrap();
     assert_eq!(Some("sales.outreach"), found[0].purpose.as_deref(), "resolved in the last segment");
     assert_eq!(segments, setup.verify().segments);
 }
@@ -194,15 +194,15 @@ fn search_answers_by_customer_app_decision_and_time() {
     let ask = |query: Query| search(&setup.dir(), &query).unwrap().iter().map(|f| f.index).collect::<Vec<_>>();
     let later = Timestamp::from_second(START + 30).unwrap();
     assert_eq!(vec![third, second, first], ask(Query::default()));
-    assert_eq!(vec![third, second, first], ask(Query { customer: Some(PartyNo(1)), ..Query::default() }));
-    assert_eq!(vec![third], ask(Query { customer: Some(PartyNo(2)), ..Query::default() }));
-    assert_eq!(Vec::<u64>::new(), ask(Query { customer: Some(PartyNo(3)), ..Query::default() }));
+    assert_eq!(vec![third, second, first], ask(Query { customers: vec![PartyNo(1)], ..Query::default() }));
+    assert_eq!(vec![third], ask(Query { customers: vec![PartyNo(2)], ..Query::default() }));
+    assert_eq!(Vec::<u64>::new(), ask(Query { customers: vec![PartyNo(3)], ..Query::default() }));
     assert_eq!(vec![third], ask(Query { app: Some("helpdesk".into()), ..Query::default() }));
     assert_eq!(vec![second], ask(Query { decision: Some(second), ..Query::default() }));
     assert_eq!(vec![third, second], ask(Query { since: Some(later), ..Query::default() }));
     assert_eq!(vec![first], ask(Query { until: Some(later), ..Query::default() }));
     assert_eq!(vec![third], ask(Query { limit: Some(1), ..Query::default() }));
-    let of_one = search(&setup.dir(), &Query { customer: Some(PartyNo(1)), decision: Some(third), ..Query::default() }).unwrap().pop().unwrap();
+    let of_one = search(&setup.dir(), &Query { customers: vec![PartyNo(1)], decision: Some(third), ..Query::default() }).unwrap().pop().unwrap();
     assert_eq!(("deny", 1, 0), (&*of_one.outcome, of_one.parties, of_one.released.len()), "about that customer alone");
     log.close();
 }
@@ -282,7 +282,7 @@ fn search_one(setup: &Setup, party: u64) -> usize {
     if !party.is_multiple_of(97) {
         return 1;
     }
-    search(&setup.dir(), &Query { customer: Some(PartyNo(party)), ..Query::default() }).unwrap().len()
+    search(&setup.dir(), &Query { customers: vec![PartyNo(party)], ..Query::default() }).unwrap().len()
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ fn failed_fsync_poisons_the_file_and_is_not_retried() {
     let all = read(&setup.dir());
     let last = all.last().unwrap();
     assert_eq!(("stop", "sync-failed"), (last.kind(), last.value["reason"].as_str().unwrap()));
-    assert!(search(&setup.dir(), &Query { customer: Some(PartyNo(2)), ..Query::default() }).unwrap().is_empty());
+    assert!(search(&setup.dir(), &Query { customers: vec![PartyNo(2)], ..Query::default() }).unwrap().is_empty());
     setup.verify();
 
     let (log, recovery) = setup.try_open().unwrap();
@@ -83,7 +83,7 @@ fn disk_full_denies() {
         let named = &all[usize::try_from(index).unwrap()].resolved["groups"][0]["parties"][0];
         assert_eq!(Some(party), named.as_u64());
     }
-    assert!(search(&setup.dir(), &Query { customer: Some(PartyNo(refused)), ..Query::default() }).unwrap().is_empty());
+    assert!(search(&setup.dir(), &Query { customers: vec![PartyNo(refused)], ..Query::default() }).unwrap().is_empty());
     setup.verify();
 
     // Room was made.
@@ -195,7 +195,7 @@ fn slow_disk_refuses_after_two_seconds_and_recovers() {
     record(&log, permit(4));
     log.close();
     setup.verify();
-    let found = search(&setup.dir(), &Query { customer: Some(PartyNo(2)), ..Query::default() }).unwrap();
+    let found = search(&setup.dir(), &Query { customers: vec![PartyNo(2)], ..Query::default() }).unwrap();
     assert!(found[0].unresolved, "it is in the log, and nobody was answered by it");
 }
 

@@ -3,6 +3,7 @@
 mod double;
 mod entries;
 mod faults;
+mod index;
 mod past;
 mod recovery;
 mod tamper;
@@ -201,6 +202,14 @@ fn record_all(log: &Log, parties: Range<u64>) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// By an index that is built for it.
+fn search(dir: &Path, query: &Query) -> Result<Vec<Found>, IndexError> {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let index = Index::open(dir, elsewhere.path())?;
+    index.catch_up(u64::MAX, |_| ())?;
+    Ok(index.search(query)?.decisions)
 }
 
 fn read(dir: &Path) -> Vec<Logged> {

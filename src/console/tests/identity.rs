@@ -187,7 +187,7 @@ fn a_split_gives_each_side_its_own_again_and_is_searched_in_the_log() {
 fn a_split_stands_although_the_log_cannot_be_searched_and_says_so() {
     let mut desk = Desk::with_two();
     desk.done(MERGE, &because(&json!({"from": "crm:0031"})));
-    desk.state.log_dir = Arc::from(desk.dir.path().join("nowhere").as_path());
+    desk.state.index = LiveIndex::new(desk.state.log.clone(), &desk.dir.path().join("nowhere"));
     let split = desk.done(SPLIT, &because(&json!({"merged": "crm:0031"})));
     assert!(split["disclosed"].is_null() && split["note"].as_str().unwrap().contains("/recipients"), "{split}");
     assert_eq!(desk.outreach("crm:0044"), json!("given"));

@@ -1,6 +1,6 @@
-//! Questions of officers, by a linear scan.
+//! A decision as officers see it: its head joined with its parts and its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -9,20 +9,6 @@ use serde_json::Value;
 use super::error::AuditError;
 use super::read::{Logged, Reader};
 use crate::model::PartyNo;
-
-/// All conditions that are given must hold.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    pub customer: Option<PartyNo>,
-    pub app: Option<String>,
-    pub decision: Option<u64>,
-    /// A break-glass grant: what it was used for.
-    pub grant: Option<String>,
-    pub since: Option<Timestamp>,
-    pub until: Option<Timestamp>,
-    /// The newest so many.
-    pub limit: Option<usize>,
-}
 
 /// On what a category was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,104 +96,39 @@ pub struct Shown {
     pub entries: Vec<Logged>,
 }
 
-/// Decisions that match, newest first.
-///
-/// # Errors
-/// When the log can not be read.
-pub fn search(dir: &Path, query: &Query) -> Result<Vec<Found>, AuditError> {
-    let mut join = Join::new(query.clone());
-    for logged in Reader::open(dir)? {
-        join.add(&logged?);
-    }
-    Ok(join.finish())
-}
-
-/// The decision to which entry `index` belongs, or that entry alone; `None` when the log has no such entry.
+/// The decision to which entry `index` belongs, or that entry alone; `None` when the log has no such entry. Reads the whole log, and
+/// needs no index.
 ///
 /// # Errors
 /// When the log can not be read.
 pub fn show(dir: &Path, index: u64) -> Result<Option<Shown>, AuditError> {
-    let Some(entry) = Reader::open(dir)?.find(|item| item.as_ref().map_or(true, |logged| logged.index == index)).transpose()? else {
+    let mut read = Reader::open(dir)?;
+    let Some(entry) = read.find(|item| item.as_ref().map_or(true, |logged| logged.index == index)).transpose()? else {
         return Ok(None);
     };
     let Some(head) = entry.decision() else { return Ok(Some(Shown { decision: None, entries: vec![entry] })) };
-    let mut join = Join::new(Query { decision: Some(head), ..Query::default() });
-    let mut entries = Vec::new();
+    let (mut entries, mut origin) = (Vec::new(), String::new());
     for logged in Reader::open(dir)? {
         let logged = logged?;
-        join.add(&logged);
+        if logged.kind() == "start" {
+            origin = text(&logged.value, "origin").unwrap_or(origin);
+        }
         if logged.decision() == Some(head) {
             entries.push(logged);
         }
     }
-    Ok(Some(Shown { decision: join.finish().pop(), entries }))
+    Ok(Some(Shown { decision: Decision::join(&entries, &origin, &[]), entries }))
 }
 
-/// Joins heads with what follows them. Only decisions that can still match are kept.
-struct Join {
-    query: Query,
-    origin: String,
-    open: BTreeMap<u64, Decision>,
-    found: Vec<Found>,
-}
-
-impl Join {
-    fn new(query: Query) -> Self {
-        Self { query, origin: String::new(), open: BTreeMap::new(), found: Vec::new() }
-    }
-
-    fn add(&mut self, logged: &Logged) {
-        let entry = &logged.resolved;
-        if logged.kind() == "start"
-            && let Some(origin) = text(entry, "origin")
-        {
-            self.origin = origin;
-        }
-        let Some(head) = logged.decision() else { return };
-        if head == logged.index
-            && let Some(decision) = self.head(logged)
-        {
-            self.open.insert(head, decision);
-        }
-        let Some(decision) = self.open.get_mut(&head) else { return };
-        decision.add(logged, self.query.customer);
-        if decision.is_over
-            && let Some(decision) = self.open.remove(&head)
-        {
-            self.keep(decision);
-        }
-    }
-
-    /// A decision that the query may ask for.
-    fn head(&self, logged: &Logged) -> Option<Decision> {
-        let (query, entry) = (&self.query, &logged.resolved);
-        let at = entry.get("t").and_then(Value::as_i64).and_then(|t| Timestamp::from_microsecond(t).ok())?;
-        let asked = query.decision.is_none_or(|index| index == logged.index)
-            && query.app.as_ref().is_none_or(|app| text(entry, "app").as_ref() == Some(app))
-            && query.grant.as_ref().is_none_or(|grant| text(entry, "grant").as_ref() == Some(grant))
-            && query.since.is_none_or(|since| at >= since)
-            && query.until.is_none_or(|until| at < until);
-        asked.then(|| Decision::new(logged.index, &self.origin, at, entry))
-    }
-
-    fn keep(&mut self, decision: Decision) {
-        if self.query.customer.is_none() || decision.names_customer {
-            self.found.push(decision.finish());
-        }
-    }
-
-    fn finish(mut self) -> Vec<Found> {
-        for decision in std::mem::take(&mut self.open).into_values() {
-            self.keep(decision);
-        }
-        self.found.sort_by_key(|f| std::cmp::Reverse(f.index));
-        self.found.truncate(self.query.limit.unwrap_or(usize::MAX));
-        self.found
-    }
+/// A decision from entries that somebody has proved, head first; `dictionary` says what their dictionary entries stand for.
+#[must_use]
+pub fn rejoin(origin: &str, customers: &[PartyNo], entries: Vec<(u64, Vec<u8>)>, mut dictionary: impl FnMut(u64) -> Option<Value>) -> Option<Found> {
+    let entries: Vec<Logged> = entries.into_iter().map(|(index, raw)| Logged::read(index, raw, &mut dictionary)).collect();
+    Decision::join(&entries, origin, customers)
 }
 
 /// A decision while its entries are gathered.
-struct Decision {
+pub(super) struct Decision {
     found: Found,
     names_customer: bool,
     /// Its `end` or its denial was seen.
@@ -227,6 +148,21 @@ struct Decision {
 }
 
 impl Decision {
+    /// All of its entries, head first. `None` when the head says no time, or names other customers than the one asked for (who may have several numbers).
+    pub(super) fn join(entries: &[Logged], origin: &str, customers: &[PartyNo]) -> Option<Found> {
+        let mut decision = Self::begin(entries.first()?, origin)?;
+        for entry in entries {
+            decision.add(entry, customers);
+        }
+        (customers.is_empty() || decision.names_customer).then(|| decision.finish())
+    }
+
+    /// From its head.
+    pub(super) fn begin(head: &Logged, origin: &str) -> Option<Self> {
+        let at = head.resolved.get("t").and_then(Value::as_i64).and_then(|t| Timestamp::from_microsecond(t).ok())?;
+        Some(Self::new(head.index, origin, at, &head.resolved))
+    }
+
     fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
         let facts = head.get("facts").cloned().unwrap_or_default();
         let found = Found {
@@ -284,7 +220,7 @@ impl Decision {
         }
     }
 
-    fn add(&mut self, logged: &Logged, customer: Option<PartyNo>) {
+    pub(super) fn add(&mut self, logged: &Logged, customers: &[PartyNo]) {
         let entry = &logged.resolved;
         self.found.entries.push(logged.index);
         match logged.kind() {
@@ -313,15 +249,15 @@ impl Decision {
         }
         self.withheld.extend(texts(entry, "withheld").chain(texts(entry, "paths")));
         for group in list(entry, "groups") {
-            self.group(group, logged, customer);
+            self.group(group, logged, customers);
         }
     }
 
-    fn group(&mut self, group: &Value, logged: &Logged, customer: Option<PartyNo>) {
+    fn group(&mut self, group: &Value, logged: &Logged, customers: &[PartyNo]) {
         let entry = &logged.resolved;
         let parties = list(group, "parties");
-        if let Some(PartyNo(number)) = customer {
-            if !parties.iter().any(|p| p.as_u64() == Some(number)) {
+        if !customers.is_empty() {
+            if !parties.iter().any(|p| p.as_u64().is_some_and(|number| customers.contains(&PartyNo(number)))) {
                 return;
             }
             self.names_customer = true;
@@ -357,7 +293,7 @@ impl Decision {
         }
     }
 
-    fn finish(mut self) -> Found {
+    pub(super) fn finish(mut self) -> Found {
         let mut found = self.found;
         found.outcome = outcome(&self.outcomes, self.denied).to_owned();
         found.unresolved = !self.is_over;

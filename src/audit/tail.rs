@@ -1,0 +1,152 @@
+//! Reading on where one has stopped, while the log is being written.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::AuditError;
+use super::segment::{self, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, SegmentFile, missing};
+
+/// Read at once; several of the largest frames.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A place in a log, between two entries.
+#[derive(Debug)]
+pub(super) struct Tail {
+    dirs: Vec<PathBuf>,
+    /// The segment that is read, once there is one.
+    open: Option<Open>,
+    /// Of the next entry.
+    index: u64,
+    chunk: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Open {
+    segment: SegmentFile,
+    file: File,
+    at: u64,
+}
+
+/// An entry with its segment's first index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tailed<'a> {
+    pub(super) index: u64,
+    /// Byte of the segment at which its frame begins.
+    pub(super) place: u64,
+    pub(super) entry: &'a [u8],
+    /// First index of its segment: dictionary entries are those of the segment.
+    pub(super) segment: u64,
+}
+
+impl Tail {
+    /// Before the first entry of the segment that holds `from`, or that would; what stands before `from` is given, too, since
+    /// dictionary entries may be among it. Before the first entry there is when `from` is pruned.
+    ///
+    /// # Errors
+    /// When there is no log in `dir`.
+    pub(super) fn open(dir: &Path, from: u64) -> Result<Self, AuditError> {
+        let segments = segment::of_log(dir)?;
+        let at = segments.partition_point(|file| file.name.first <= from).saturating_sub(1);
+        let index = segments.get(at).map_or(from, |file| file.name.first);
+        Ok(Self { dirs: segment::directories(dir), open: None, index, chunk: Vec::new() })
+    }
+
+    /// Index of the next entry.
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Gives some of the entries from here to before `to`; how many. 0 where none is there yet.
+    ///
+    /// # Errors
+    /// When an entry that must be there is missing or changed: one before a later segment and, when all of them `are_durable`, each
+    /// before `to`.
+    pub(super) fn read(&mut self, to: u64, are_durable: bool, mut each: impl FnMut(Tailed<'_>)) -> Result<u64, AuditError> {
+        if self.index >= to {
+            return Ok(0);
+        }
+        // Frames at or after the first index of the next segment were never acknowledged, so that it must be known.
+        let segments = segment::list(&self.dirs)?;
+        let after = segments.partition_point(|file| file.name.first <= self.index);
+        let holds = after.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| missing(self.index))?;
+        let limit = segments.get(after).map(|next| next.name.first);
+        let given = self.chunk(holds, limit.unwrap_or(u64::MAX).min(to), &mut each)?;
+        if given == 0 && (are_durable || limit.is_some()) { Err(missing(self.index)) } else { Ok(given) }
+    }
+
+    /// A chunk of one segment.
+    fn chunk(&mut self, holds: &SegmentFile, end: u64, each: &mut impl FnMut(Tailed<'_>)) -> Result<u64, AuditError> {
+        let open = match self.open.take() {
+            Some(open) if open.segment.name == holds.name => self.open.insert(open),
+            _ => self.open.insert(Open::begin(holds, self.index)?),
+        };
+        let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);
+        self.chunk.resize(CHUNK_BYTES, 0);
+        let mut filled = 0;
+        while let Some(rest) = self.chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let offset = open.at + u64::try_from(filled).unwrap_or(u64::MAX);
+            match open.file.read_at(rest, offset).map_err(|e| failed(&e))? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        self.chunk.truncate(filled);
+        let (mut at, mut given) = (0usize, 0);
+        while self.index < end {
+            let Frame::Entry { entry, end } = segment::frame_at(&self.chunk, at, self.index) else { break };
+            each(Tailed { index: self.index, place: open.at + u64::try_from(at).unwrap_or(u64::MAX), entry, segment: holds.name.first });
+            (at, given, self.index) = (end, given + 1, self.index + 1);
+        }
+        open.at += u64::try_from(at).unwrap_or(u64::MAX);
+        Ok(given)
+    }
+}
+
+const _: () = assert!(CHUNK_BYTES > ENTRY_BYTES_MAX + FRAME_HEADER_BYTES, "a chunk holds every frame");
+
+impl Open {
+    fn begin(segment: &SegmentFile, index: u64) -> Result<Self, AuditError> {
+        if segment.name.first != index {
+            return Err(missing(index));
+        }
+        let failed = |e: &std::io::Error| AuditError::io(&segment.path, e);
+        let file = File::open(&segment.path).map_err(|e| failed(&e))?;
+        let mut header = vec![0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).map_err(|e| failed(&e))?;
+        segment::begins(segment, &header)?;
+        Ok(Self { segment: segment.clone(), file, at: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX) })
+    }
+}
+
+/// One entry that is known to stand at `place` of its segment.
+///
+/// # Errors
+/// When another or none stands there.
+pub(super) fn entry_at(segments: &[SegmentFile], index: u64, place: u64) -> Result<Vec<u8>, AuditError> {
+    let after = segments.partition_point(|file| file.name.first <= index);
+    let holds = after.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| missing(index))?;
+    let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);
+    let file = File::open(&holds.path).map_err(|e| failed(&e))?;
+    let mut data = vec![0; MOST_ENTRIES_BYTES];
+    let mut filled = file.read_at(&mut data, place).map_err(|e| failed(&e))?;
+    loop {
+        data.truncate(filled);
+        if let Frame::Entry { entry, .. } = segment::frame_at(&data, 0, index) {
+            return Ok(entry.to_vec());
+        }
+        if filled >= FRAME_HEADER_BYTES + ENTRY_BYTES_MAX {
+            return Err(missing(index));
+        }
+        data.resize(FRAME_HEADER_BYTES + ENTRY_BYTES_MAX, 0);
+        let more =
+            file.read_at(data.get_mut(filled..).unwrap_or_default(), place + u64::try_from(filled).unwrap_or(u64::MAX)).map_err(|e| failed(&e))?;
+        if more == 0 {
+            return Err(missing(index));
+        }
+        filled += more;
+    }
+}
+
+/// Most entries have fewer.
+const MOST_ENTRIES_BYTES: usize = 2_048;

@@ -1,0 +1,117 @@
+//! `--prove`: a decision is put together from entries that are each proved to be in the signed log.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::audit::{Place, unreadable};
+use super::client::Admin;
+use super::text::{list, text};
+use super::{Exit, Failure, proof};
+use crate::audit::{self, Tiles, rejoin};
+use crate::console::found_json;
+use crate::model::PartyNo;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ProveArgs {
+    /// Check each line: every entry that it rests on must be in the log that the key signs.
+    #[arg(long)]
+    prove: bool,
+    /// The log's verifier key, from a source that you trust; with `--offline` the key beside the log will do.
+    #[arg(long, value_name = "FILE", requires = "prove")]
+    key: Option<PathBuf>,
+}
+
+/// Fetches and checks proofs; each entry once.
+pub(super) struct Prover<'a> {
+    source: Source<'a>,
+    vkey: String,
+    own_key: bool,
+    proved: RefCell<HashMap<u64, Vec<u8>>>,
+    size: RefCell<u64>,
+}
+
+enum Source<'a> {
+    Files { dir: &'a Path, tiles: Tiles },
+    Server(Admin),
+}
+
+impl ProveArgs {
+    pub(super) fn prover<'a>(&self, place: &'a Place) -> Result<Option<Prover<'a>>, Failure> {
+        if !self.prove {
+            return Ok(None);
+        }
+        let (source, beside) = match &place.offline {
+            Some(dir) => (Source::Files { dir, tiles: Tiles::new(dir) }, Some(dir.join("log.vkey"))),
+            None => (Source::Server(place.server.connect()?), None),
+        };
+        let file = self.key.as_ref().or(beside.as_ref());
+        let file = file.ok_or_else(|| Failure::usage("`--prove` needs `--key` with the log's verifier key, from a source that you trust"))?;
+        let vkey = proof::read(file)?.trim().to_owned();
+        Ok(Some(Prover { source, vkey, own_key: self.key.is_none(), proved: RefCell::default(), size: RefCell::default() }))
+    }
+}
+
+impl Prover<'_> {
+    /// A decision as it was answered, which must be what its proved entries say.
+    pub(super) fn decision(&self, answered: &Value, customers: &[PartyNo]) -> Result<(), Failure> {
+        let id = text(answered, "decision");
+        let (origin, _) = id.rsplit_once('#').ok_or_else(|| Failure::new(Exit::CheckFailed, "a decision without an id was answered"))?;
+        let indexes = list(answered, "entries").iter().filter_map(Value::as_u64);
+        let entries = indexes.map(|index| Ok((index, self.entry(origin, index)?))).collect::<Result<Vec<_>, Failure>>()?;
+        let mut failed = None;
+        let joined = rejoin(origin, customers, entries, |index| {
+            let entry = self.entry(origin, index).map_err(|failure| failed = Some(failure)).ok()?;
+            let mut entry: Value = serde_json::from_slice(&entry).ok()?;
+            entry.get_mut("value").map(Value::take)
+        });
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        if joined.map(|found| found_json(&found)).as_ref() == Some(answered) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::CheckFailed, format!("decision {id} is not what its entries in the signed log say; keep this answer as evidence")))
+    }
+
+    fn entry(&self, origin: &str, index: u64) -> Result<Vec<u8>, Failure> {
+        if let Some(known) = self.proved.borrow().get(&index) {
+            return Ok(known.clone());
+        }
+        let refused = |why: String| Failure::new(Exit::CheckFailed, format!("entry {index} is not proved: {why}"));
+        let evidence = match &self.source {
+            Source::Files { dir, tiles } => {
+                let proved = tiles.prove(index).map_err(|error| unreadable(dir, &error))?;
+                proved.ok_or_else(|| refused("the checkpoint does not cover it yet".to_owned()))?.evidence()
+            }
+            Source::Server(client) => {
+                let bytes = client.fetch(&format!("/v1/decisions/-/{index}/proof"))?;
+                String::from_utf8(bytes.to_vec()).map_err(|_binary| refused("the answer is no proof".to_owned()))?
+            }
+        };
+        let checked = audit::check_proof(&self.vkey, &evidence, None).map_err(|why| refused(why.to_string()))?;
+        if checked.index != index || checked.origin != origin {
+            return Err(refused("the proof is of another entry".to_owned()));
+        }
+        let entry = checked.entry.ok_or_else(|| refused("the proof does not hold the entry".to_owned()))?;
+        let size = (*self.size.borrow()).max(checked.size);
+        *self.size.borrow_mut() = size;
+        self.proved.borrow_mut().insert(index, entry.clone());
+        Ok(entry)
+    }
+
+    pub(super) fn sentence(&self, decisions: usize) -> String {
+        let entries = self.proved.borrow().len();
+        let mut sentence = format!(
+            "proved: {} from {entries} entries, each in the log that the checkpoint over {} entries signs",
+            super::check::count(decisions, "decision"),
+            self.size.borrow()
+        );
+        if self.own_key {
+            sentence.push_str("\nchecked with the key beside the log; `--key` with a copy kept elsewhere also proves which log it is");
+        }
+        sentence
+    }
+}
