@@ -18,7 +18,7 @@ use crate::audit;
 pub(super) enum AuditCommand {
     /// Searches decisions: who accessed whose data, why, on which consent. The search itself is logged.
     #[command(after_help = "Example: consentry audit search --customer crm:0044 --since 30d")]
-    Search(SearchArgs),
+    Search(Box<SearchArgs>),
     /// Checks the search index, or builds it anew from the log, with the gateway stopped.
     #[command(after_help = "Example: consentry audit index /var/lib/consentry/log --check")]
     Index(IndexArgs),

@@ -61,10 +61,8 @@ pub(super) fn opened(output: &Output, dir: &Path) -> Result<Index, Failure> {
 }
 
 fn open(dir: &Path) -> Result<Index, Failure> {
-    Index::open(dir, &dir.join(INDEX_FOLDER)).map_err(|error| match error {
-        IndexError::InUse { .. } => Failure::unavailable(error.to_string()),
-        other => unreadable(dir, &other),
-    })
+    Index::open(dir, &dir.join(INDEX_FOLDER))
+        .map_err(|error| if matches!(error, IndexError::InUse { .. }) { Failure::unavailable(error.to_string()) } else { unreadable(dir, &error) })
 }
 
 fn catch_up(output: &Output, index: &Index) -> Result<u64, IndexError> {

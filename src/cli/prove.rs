@@ -34,8 +34,8 @@ pub(super) struct Prover<'a> {
 }
 
 enum Source<'a> {
-    Files { dir: &'a Path, tiles: Tiles },
-    Server(Admin),
+    Files { dir: &'a Path, tiles: Box<Tiles> },
+    Server(Box<Admin>),
 }
 
 impl ProveArgs {
@@ -44,8 +44,8 @@ impl ProveArgs {
             return Ok(None);
         }
         let (source, beside) = match &place.offline {
-            Some(dir) => (Source::Files { dir, tiles: Tiles::new(dir) }, Some(dir.join("log.vkey"))),
-            None => (Source::Server(place.server.connect()?), None),
+            Some(dir) => (Source::Files { dir, tiles: Box::new(Tiles::new(dir)) }, Some(dir.join("log.vkey"))),
+            None => (Source::Server(Box::new(place.server.connect()?)), None),
         };
         let file = self.key.as_ref().or(beside.as_ref());
         let file = file.ok_or_else(|| Failure::usage("`--prove` needs `--key` with the log's verifier key, from a source that you trust"))?;

@@ -127,8 +127,7 @@ pub(super) fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure
     let answer = match &args.place.offline {
         Some(dir) => {
             let found = opened(output, dir)?.search(&asked).map_err(|error| unreadable(dir, &error))?;
-            let decisions = found.decisions.iter().map(found_json).collect();
-            answered_json(&found, decisions)
+            answered_json(&found)
         }
         None => args.place.server.connect()?.get(&format!("/v1/decisions{}", params(args, &asked)))?,
     };

@@ -111,8 +111,7 @@ fn search(call: &Call) -> Result<Reply, Problem> {
     };
     let answer = searched(call, |index| index.search(&query))?;
     let entry = call.record_query(subject.as_ref().map(|view| view.no), answer.decisions.len())?;
-    let decisions: Vec<Value> = answer.decisions.iter().map(found_json).collect();
-    let mut document = answered_json(&answer, decisions);
+    let mut document = answered_json(&answer);
     if let Some(members) = document.as_object_mut() {
         members.insert("entry".to_owned(), json!(entry));
         members.insert("customer".to_owned(), json!(subject.map(|view| customer_json(&view))));
@@ -129,8 +128,9 @@ fn customer_json(view: &PartyView) -> Value {
     customer
 }
 
-/// What a search answers, beside the decisions.
-pub fn answered_json(answer: &Answer, decisions: Vec<Value>) -> Value {
+/// What a search answers.
+pub fn answered_json(answer: &Answer) -> Value {
+    let decisions: Vec<Value> = answer.decisions.iter().map(found_json).collect();
     json!({
         "decisions": decisions, "next": answer.next.map(|index| index.to_string()), "searched": answer.entries, "unread": answer.unread,
     })

@@ -181,7 +181,7 @@ impl Index {
             partition.numbers(sql, vec![integer(index)])
         };
         let place = self.with(first_of(index, self.size), places)?.unwrap_or_default().first().copied();
-        self.logged(segments, index, place.ok_or_else(|| self.astray(segment::missing(index)))?)
+        self.logged(segments, index, place.ok_or_else(|| self.astray(&segment::missing(index)))?)
     }
 
     fn unread(&self) -> Result<u64, IndexError> {
@@ -316,7 +316,7 @@ impl Statement {
 
     fn read(&mut self, classes: Option<String>) {
         if let Some(classes) = classes {
-            self.sql.push_str(&format!(" AND h.head IN (SELECT head FROM reading WHERE class IN ({classes}))"));
+            self.sql.extend([" AND h.head IN (SELECT head FROM reading WHERE class IN (", &classes, "))"]);
         }
     }
 }

@@ -27,6 +27,11 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Why a lock was not given.
+    pub(super) fn of_lock(error: AuditError) -> Self {
+        if let AuditError::Locked { dir } = error { Self::InUse { dir } } else { error.into() }
+    }
+
     pub(super) fn io(path: &Path, cause: &std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), cause: cause.to_string() }
     }

@@ -28,6 +28,7 @@ pub use check::Difference;
 pub use error::IndexError;
 pub use live::LiveIndex;
 
+use super::error::AuditError;
 use super::key::Vkey;
 use super::lock::DirLock;
 use super::log::VKEY_FILE;
@@ -77,12 +78,9 @@ impl Index {
     }
 
     pub(super) fn open_with(log: &Path, dir: &Path, size: u64) -> Result<Self, IndexError> {
-        let vkey = std::fs::read_to_string(log.join(VKEY_FILE)).map_err(|_away| super::AuditError::NoLog { dir: log.to_owned() })?;
-        let origin = Vkey::parse(&vkey).ok_or_else(|| super::AuditError::VerifierKey { text: vkey.trim().to_owned() })?.name;
-        let lock = DirLock::take(dir).map_err(|error| match error {
-            super::AuditError::Locked { dir } => IndexError::InUse { dir },
-            other => other.into(),
-        })?;
+        let vkey = std::fs::read_to_string(log.join(VKEY_FILE)).map_err(|_away| AuditError::NoLog { dir: log.to_owned() })?;
+        let origin = Vkey::parse(&vkey).ok_or_else(|| AuditError::VerifierKey { text: vkey.trim().to_owned() })?.name;
+        let lock = DirLock::take(dir).map_err(IndexError::of_lock)?;
         let writer = Writer::open(log, dir, size)?;
         let entries = AtomicU64::new(writer.beyond());
         let writer = Mutex::new(writer);
@@ -164,13 +162,13 @@ impl Index {
     fn entries_of(&self, segments: &[SegmentFile], partitions: &[u64], head: u64) -> Result<Option<Vec<Logged>>, IndexError> {
         let mut found = Vec::new();
         for &first in partitions.iter().filter(|&&first| first >= first_of(head, self.size)) {
-            let Some((place, pieces, is_over)) = self.with(first, |partition| partition.entries(head))? else { continue };
+            let Some(entries) = self.with(first, |partition| partition.entries(head))? else { continue };
             if first == first_of(head, self.size) {
-                let Some(place) = place else { return Ok(None) };
+                let Some(place) = entries.head else { return Ok(None) };
                 found.push((head, place));
             }
-            found.extend(pieces);
-            if is_over {
+            found.extend(entries.pieces);
+            if entries.is_over {
                 break;
             }
         }
@@ -179,7 +177,7 @@ impl Index {
     }
 
     fn logged(&self, segments: &[SegmentFile], index: u64, place: u64) -> Result<Logged, IndexError> {
-        let raw = entry_at(segments, index, place).map_err(|error| self.astray(error))?;
+        let raw = entry_at(segments, index, place).map_err(|error| self.astray(&error))?;
         let mut failed = None;
         let logged = Logged::read(index, raw, |dictionary| match self.meaning(segments, dictionary) {
             Ok(value) => Some(value),
@@ -197,8 +195,8 @@ impl Index {
             return Ok(known.clone());
         }
         let place = self.with(first_of(index, self.size), |partition| partition.place(index))?.flatten();
-        let raw = entry_at(segments, index, place.ok_or_else(|| self.astray(segment::missing(index)))?).map_err(|error| self.astray(error))?;
-        let mut entry: Value = serde_json::from_slice(&raw).map_err(|_other| self.astray(segment::missing(index)))?;
+        let raw = entry_at(segments, index, place.ok_or_else(|| self.astray(&segment::missing(index)))?).map_err(|error| self.astray(&error))?;
+        let mut entry: Value = serde_json::from_slice(&raw).map_err(|_other| self.astray(&segment::missing(index)))?;
         let value = entry.get_mut("value").map(Value::take).unwrap_or_default();
         let mut dictionary = lock(&self.dictionary);
         if dictionary.len() >= DICTIONARY_ENTRIES_MAX {
@@ -208,7 +206,7 @@ impl Index {
         Ok(value)
     }
 
-    fn astray(&self, error: super::AuditError) -> IndexError {
+    fn astray(&self, error: &AuditError) -> IndexError {
         IndexError::Astray { dir: self.dir.clone(), log: self.log.clone(), reason: error.to_string() }
     }
 }

@@ -63,6 +63,16 @@ pub(super) struct Extent {
     pub(super) at: (i64, i64),
 }
 
+/// The entries of a decision in one partition.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// Where its head stands; `None` when that is in an earlier partition, or nowhere.
+    pub(super) head: Option<u64>,
+    /// Index and place of what follows the head.
+    pub(super) pieces: Vec<(u64, u64)>,
+    pub(super) is_over: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Partition {
     connection: Connection,
@@ -268,22 +278,20 @@ impl Partition {
         Ok(statement.query_row([text], |row| row.get(0)).optional()?)
     }
 
-    /// Where the head stands (`None`: in an earlier partition, or nowhere), and index and place of what follows it here.
-    pub(super) fn entries(&self, head: u64) -> Result<(Option<u64>, Vec<(u64, u64)>, bool), IndexError> {
+    /// What it holds of a decision.
+    pub(super) fn entries(&self, head: u64) -> Result<Entries, IndexError> {
         let mut statement = self.connection.prepare_cached("SELECT place FROM head WHERE head = ? AND late = 0")?;
-        let place = statement.query_row([head], |row| row.get(0)).optional()?;
+        let mut found = Entries { head: statement.query_row([head], |row| row.get(0)).optional()?, ..Entries::default() };
         let mut statement = self.connection.prepare_cached("SELECT entry, place, kind FROM piece WHERE head = ?")?;
-        let found = statement.query_map([head], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, u8>(2)?)))?;
-        let (mut pieces, mut is_over) = (Vec::new(), false);
-        for piece in found {
+        for piece in statement.query_map([head], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, u8>(2)?)))? {
             let (index, place, kind) = piece?;
-            is_over |= kind != PieceKind::Part as u8;
+            found.is_over |= kind != PieceKind::Part as u8;
             // A head that is a denial is its own piece.
             if index != head {
-                pieces.push((index, place));
+                found.pieces.push((index, place));
             }
         }
-        Ok((place, pieces, is_over))
+        Ok(found)
     }
 
     pub(super) fn place(&self, dictionary: u64) -> Result<Option<u64>, IndexError> {
