@@ -11,12 +11,13 @@ mod filter;
 mod identity;
 mod large;
 mod replay;
+mod search;
 
 use std::path::Path;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(rooms, decision::bench, filter::bench, consent::bench, audit::bench, identity::bench, replay::bench);
+criterion_group!(rooms, decision::bench, filter::bench, consent::bench, audit::bench, identity::bench, replay::bench, search::bench);
 criterion_main!(rooms);
 
 /// Each benchmark runs once, to show that it works: set-ups may be small. As criterion sees it: `--test`, or not `cargo bench`.
