@@ -21,7 +21,7 @@ pub(super) struct ProveArgs {
     prove: bool,
     /// The log's verifier key, from a source that you trust; with `--offline` the key beside the log will do.
     #[arg(long, value_name = "FILE", requires = "prove")]
-    key: Option<PathBuf>,
+    log_key: Option<PathBuf>,
 }
 
 /// Fetches and checks proofs; each entry once.
@@ -47,10 +47,10 @@ impl ProveArgs {
             Some(dir) => (Source::Files { dir, tiles: Box::new(Tiles::new(dir)) }, Some(dir.join("log.vkey"))),
             None => (Source::Server(Box::new(place.server.connect()?)), None),
         };
-        let file = self.key.as_ref().or(beside.as_ref());
-        let file = file.ok_or_else(|| Failure::usage("`--prove` needs `--key` with the log's verifier key, from a source that you trust"))?;
+        let file = self.log_key.as_ref().or(beside.as_ref());
+        let file = file.ok_or_else(|| Failure::usage("`--prove` needs `--log-key` with the log's verifier key, from a source that you trust"))?;
         let vkey = proof::read(file)?.trim().to_owned();
-        Ok(Some(Prover { source, vkey, own_key: self.key.is_none(), proved: RefCell::default(), size: RefCell::default() }))
+        Ok(Some(Prover { source, vkey, own_key: self.log_key.is_none(), proved: RefCell::default(), size: RefCell::default() }))
     }
 }
 
@@ -110,7 +110,7 @@ impl Prover<'_> {
             self.size.borrow()
         );
         if self.own_key {
-            sentence.push_str("\nchecked with the key beside the log; `--key` with a copy kept elsewhere also proves which log it is");
+            sentence.push_str("\nchecked with the key beside the log; `--log-key` with a copy kept elsewhere also proves which log it is");
         }
         sentence
     }
