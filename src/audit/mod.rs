@@ -48,7 +48,7 @@ mod tests;
 pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, rejoin, show};
-pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Query};
+pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};

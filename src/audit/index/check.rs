@@ -26,7 +26,7 @@ const TABLES: &[(&str, &str)] = &[
     ("policy", "SELECT n.text, v.verdicts FROM policy p JOIN name n ON n.name = p.policy JOIN class v USING (class) ORDER BY 1, 2"),
     (
         "head",
-        "SELECT h.head, h.at, a.text, d.text, e.text, g.text, i.text, r.text, c.text, p.text, b.text, h.outcomes, h.place, h.late FROM head h \
+        "SELECT h.head, h.at, a.text, d.text, e.text, g.text, i.text, r.text, c.text, p.text, b.text, h.outcomes, h.place, h.late, h.kind FROM head h \
          JOIN name a ON a.name = h.app JOIN name d ON d.name = h.department LEFT JOIN name e ON e.name = h.actor LEFT JOIN name g ON g.name = h.agent \
          JOIN name i ON i.name = h.api JOIN name r ON r.name = h.route JOIN name c ON c.name = h.action LEFT JOIN name p ON p.name = h.purpose \
          LEFT JOIN name b ON b.name = h.break_glass ORDER BY h.head",

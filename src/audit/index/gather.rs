@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{EventRow, HeadRow, Name, OtherRow, Outcomes, PieceKind, PieceRow, ReadingRow, Rows, SubjectRow, VerdictRow};
+use super::rows::{EventRow, HeadKind, HeadRow, Name, OtherRow, Outcomes, PieceKind, PieceRow, ReadingRow, Rows, SubjectRow, VerdictRow};
 use crate::audit::line::{EventLine, Kind, Line};
 use crate::audit::parties;
 use crate::audit::tail::Tailed;
@@ -36,22 +36,22 @@ enum Dictionary {
     Verdicts { text: Box<str>, class: Option<u32> },
 }
 
-/// A class of verdicts as the index keeps it: all but the grounds.
+/// One verdict of a class as the index keeps it: all but the grounds, in the words of the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Verdict {
-    pub(super) category: String,
-    pub(super) release: String,
-    pub(super) why: String,
+pub struct Verdict {
+    pub category: String,
+    pub release: String,
+    pub why: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) stop: Option<String>,
-    pub(super) basis: String,
+    pub stop: Option<String>,
+    pub basis: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) activity: Option<String>,
+    pub activity: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) activity_version: Option<u64>,
-    pub(super) status: String,
+    pub activity_version: Option<u64>,
+    pub status: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) policies: Vec<String>,
+    pub policies: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,6 +216,11 @@ impl Gather {
         let mut name = |text: &Option<Cow<'_, str>>| self.name(text.as_deref().unwrap_or_default());
         HeadRow {
             head,
+            kind: match line.kind {
+                Kind::Permit => HeadKind::Permit,
+                Kind::Deny => HeadKind::Deny,
+                Kind::Intent | Kind::Part | Kind::End | Kind::Dict | Kind::Other => HeadKind::Intent,
+            },
             at: line.t,
             app: name(&line.app),
             department: name(&line.department),

@@ -14,6 +14,7 @@ mod gather;
 mod live;
 mod partition;
 mod rows;
+mod scan;
 mod write;
 
 use std::collections::HashMap;
@@ -26,7 +27,9 @@ use serde_json::Value;
 pub use ask::{Answer, Query};
 pub use check::Difference;
 pub use error::IndexError;
+pub use gather::Verdict;
 pub use live::LiveIndex;
+pub use scan::{Names, Reading, Row, Window};
 
 use super::error::AuditError;
 use super::key::Vkey;

@@ -32,7 +32,7 @@ CREATE TABLE category (category INTEGER NOT NULL, released INTEGER NOT NULL, cla
 CREATE TABLE policy (policy INTEGER NOT NULL, class INTEGER NOT NULL, PRIMARY KEY (policy, class)) STRICT, WITHOUT ROWID;
 CREATE TABLE head (head INTEGER PRIMARY KEY, at INTEGER NOT NULL, app INTEGER NOT NULL, department INTEGER NOT NULL, actor INTEGER, agent INTEGER,
   api INTEGER NOT NULL, route INTEGER NOT NULL, action INTEGER NOT NULL, purpose INTEGER, break_glass INTEGER, outcomes INTEGER NOT NULL,
-  place INTEGER NOT NULL, late INTEGER NOT NULL) STRICT;
+  place INTEGER NOT NULL, late INTEGER NOT NULL, kind INTEGER NOT NULL) STRICT;
 CREATE INDEX head_app ON head (app);
 CREATE INDEX head_late ON head (head) WHERE late = 1;
 CREATE INDEX head_break_glass ON head (break_glass) WHERE break_glass IS NOT NULL;
@@ -207,8 +207,9 @@ impl Partition {
             for (class, policy) in &rows.policies {
                 policies.execute(params![policy, class])?;
             }
-            let mut heads = put("INSERT INTO head VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+            let mut heads = put("INSERT INTO head VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
             for r in &rows.heads {
+                let kind = r.kind as u8;
                 let who = params![
                     r.head,
                     r.at,
@@ -223,7 +224,8 @@ impl Partition {
                     r.grant,
                     r.outcomes.0,
                     r.place,
-                    r.is_late
+                    r.is_late,
+                    kind
                 ];
                 heads.execute(who)?;
             }

@@ -12,6 +12,7 @@ pub(super) struct Outcomes(pub(super) u8);
 impl Outcomes {
     pub(super) const FILTER: Self = Self(4);
     pub(super) const DENY: Self = Self(8);
+    const ERROR: Self = Self(16);
     /// The entry is a denial: nothing went out.
     pub(super) const DENIED: Self = Self(64);
 
@@ -21,9 +22,14 @@ impl Outcomes {
             Outcome::Redact => Self(2),
             Outcome::Filter => Self::FILTER,
             Outcome::Deny => Self::DENY,
-            Outcome::Error => Self(16),
+            Outcome::Error => Self::ERROR,
             Outcome::Unenforced => Self(32),
         })
+    }
+
+    /// Whether something may have gone out.
+    pub(super) const fn goes_out(self) -> bool {
+        self.0 & !(Self::DENY.0 | Self::ERROR.0 | Self::DENIED.0) != 0
     }
 
     pub(super) const fn or(self, other: Self) -> Self {
@@ -31,10 +37,29 @@ impl Outcomes {
     }
 }
 
+/// What kind of entry a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadKind {
+    Deny = 0,
+    Permit = 1,
+    Intent = 2,
+}
+
+impl HeadKind {
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Deny,
+            1 => Self::Permit,
+            _ => Self::Intent,
+        }
+    }
+}
+
 /// A decision's head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadRow {
     pub(super) head: u64,
+    pub(super) kind: HeadKind,
     /// Microseconds since 1970.
     pub(super) at: i64,
     pub(super) app: Name,

@@ -107,6 +107,33 @@ fn questions() -> Vec<Query> {
     questions
 }
 
+/// What reports count of a decision.
+type Told = (u64, String, String, Option<String>, bool, bool, u64, Vec<String>, Vec<String>);
+
+fn told(found: Found) -> Told {
+    let policies = found.policies;
+    let denied = found.code.is_some();
+    (found.index, found.app, found.department, found.purpose, denied, !found.unresolved, found.rows, found.disclosed, policies)
+}
+
+fn counted(index: &Index, window: Window) -> Vec<Told> {
+    let mut rows = Vec::new();
+    index
+        .scan(window, |names, row| {
+            let text = |name: u32| names.text(name).to_owned();
+            let verdicts = |readings: &[Reading]| readings.iter().flat_map(|r| names.verdicts(r.class)).cloned().collect::<Vec<Verdict>>();
+            let sorted = |texts: Vec<String>| texts.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+            let released = verdicts(row.disclosed).into_iter().filter(|v| v.release != "withheld").map(|v| v.category).collect();
+            let policies = verdicts(row.judged).into_iter().flat_map(|v| v.policies).collect();
+            let (app, department, purpose) = (text(row.app), text(row.department), row.purpose.map(text));
+            rows.push((row.index, app, department, purpose, row.is_denied, row.is_over, row.rows, sorted(released), sorted(policies)));
+        })
+        .unwrap();
+    // Partitions come newest first.
+    rows.sort_by_key(|row| row.0);
+    rows
+}
+
 fn small(setup: &Setup, at: &str) -> Index {
     Index::open_with(&setup.dir(), &setup.root.path().join(at), SMALL).unwrap()
 }
@@ -139,6 +166,10 @@ proptest! {
             prop_assert_eq!(0, answer.unread);
         }
         prop_assert_eq!(Vec::<Difference>::new(), index.check(|_| ()).unwrap());
+        for window in [Window::default(), Window { since: Timestamp::from_second(START + 20).ok(), until: Timestamp::from_second(START + 90).ok() }] {
+            let found = scan(&setup.dir(), &Query { since: window.since, until: window.until, ..Query::default() });
+            prop_assert_eq!(found.into_iter().rev().map(told).collect::<Vec<_>>(), counted(&index, window));
+        }
         for logged in read(&setup.dir()) {
             let (shown, linear) = (index.show(logged.index).unwrap().unwrap(), show(&setup.dir(), logged.index).unwrap().unwrap());
             prop_assert_eq!(linear.decision, shown.decision);
