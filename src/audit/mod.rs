@@ -55,6 +55,6 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use tile_name::TileName;
-pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof};
+pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof, verifier_key};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against, verify_with};
 pub use witness::{Offer, SIZE_TYPE, Unsigned, Witness, accepted, is_witness_key, keep_witnessed};

@@ -69,6 +69,14 @@ impl Proved {
     }
 }
 
+/// The verifier key of the log in `dir`, as it stands beside it.
+///
+/// # Errors
+/// When there is no log.
+pub fn verifier_key(dir: &Path) -> Result<String, AuditError> {
+    Tiles::new(dir).vkey().map(|vkey| vkey.to_string())
+}
+
 impl Tiles {
     #[must_use]
     pub fn new(dir: &Path) -> Self {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::client::ServerArgs;
 use super::index::IndexArgs;
 use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
+use super::report::ReportArgs;
 use super::search::{self, SearchArgs, ShowArgs};
 use super::witness::WitnessArgs;
 use super::{Exit, Failure, Output};
@@ -22,6 +23,9 @@ pub(super) enum AuditCommand {
     /// Checks the search index, or builds it anew from the log, with the gateway stopped.
     #[command(after_help = "Example: consentry audit index /var/lib/consentry/log --check")]
     Index(IndexArgs),
+    /// Makes a report to hand over: for a customer, an authority, the board.
+    #[command(after_help = "Example: consentry audit report subject-access --customer crm:0044 --language da --as html --out access.html")]
+    Report(Box<ReportArgs>),
     /// Shows one decision with all its entries.
     #[command(after_help = "Example: consentry audit show gw-fra-1.example.com#88120")]
     Show(ShowArgs),
@@ -70,6 +74,7 @@ impl AuditCommand {
         match self {
             Self::Search(args) => search::search(output, args),
             Self::Index(args) => args.execute(output),
+            Self::Report(args) => args.execute(output),
             Self::Show(args) => search::show(output, args),
             Self::Verify(args) => verify(output, args),
             Self::Proof(args) => proof::proof(output, args),

@@ -3,7 +3,7 @@
 /// Rows under a head; every row has as many cells as the head.
 #[derive(Debug)]
 pub(super) struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
@@ -12,8 +12,8 @@ const CELL_CHARS_MAX: usize = 40;
 const LINE_CHARS_MAX: usize = 120;
 
 impl Table {
-    pub(super) fn new(head: &[&'static str]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+    pub(super) fn new(head: &[&str]) -> Self {
+        Self { head: head.iter().map(ToString::to_string).collect(), rows: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -23,8 +23,7 @@ impl Table {
     }
 
     pub(super) fn render(&self) -> String {
-        let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
-        let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
+        let lines: Vec<&Vec<String>> = std::iter::once(&self.head).chain(&self.rows).collect();
         let widest = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths = fit((0..self.head.len()).map(widest).collect());
         let rendered: Vec<String> = lines.iter().map(|line| render_line(line, &widths)).collect();

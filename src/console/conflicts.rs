@@ -10,6 +10,7 @@ use super::dispatch::{Call, Param, Reply, Route, Takes};
 use super::parties::{DESK, DESK_AND_AUDITOR, PAGING, capturer, reference, word};
 use super::problem::{Code, Problem};
 use super::record::{Weight, consent_problem};
+use super::reports::csv_cell;
 use super::schema::body;
 use crate::consent::{ConflictFilter, Contested, Disagreement, EventDraft, State, Voice, Word};
 use crate::model::{Author, EventId, PartyNo, Purpose, Revision};
@@ -174,10 +175,4 @@ pub fn conflict_csv(conflict: &Value) -> String {
         format!("{}\r\n", cells.join(","))
     };
     voices.iter().map(line).collect()
-}
-
-/// Names of systems come from outside: what a spreadsheet would calculate is marked as text.
-fn csv_cell(text: &str) -> String {
-    let marked = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    if marked.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", marked.replace('"', "\"\"")) } else { marked }
 }

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::dispatch::{Access, Call, Param, Reply, Route, Takes};
 use super::problem::{Code, Problem};
+use super::record::consent_problem;
 use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
 use crate::audit::{Answer, Found, Index, IndexError, Outcome, Query, Shown};
-use crate::consent::PartyView;
+use crate::consent::{ConsentError, PartyView};
 use crate::model::EventId;
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
@@ -77,7 +78,7 @@ body! {
 }
 
 fn search(call: &Call) -> Result<Reply, Problem> {
-    let subject = call.query.get("customer").map(|text| parties::find(call, text)).transpose()?;
+    let subject = call.query.get("customer").map(|text| subject(call, text)).transpose()?;
     let limit = call.query.parsed::<usize>("limit", "a number")?.unwrap_or(PAGE_DEFAULT);
     if limit == 0 || limit > PAGE_MAX {
         return Err(Problem::invalid(format!("`limit` must be 1 to {PAGE_MAX}")));
@@ -117,6 +118,12 @@ fn search(call: &Call) -> Result<Reply, Problem> {
         members.insert("customer".to_owned(), json!(subject.map(|view| customer_json(&view))));
     }
     Ok(Reply::ok(&document))
+}
+
+/// Whom a question is about. An erased person is nobody, although the ledger still knows the id again where the law obliges to.
+pub(super) fn subject(call: &Call, text: &str) -> Result<PartyView, Problem> {
+    let view = parties::find(call, text)?;
+    if view.is_erased { Err(consent_problem(&ConsentError::NotFound)) } else { Ok(view) }
 }
 
 /// With the numbers under which the log names the customer, so that whoever checks its entries finds them there.

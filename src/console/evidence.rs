@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::decisions::{is_own_log, no_such_decision, unreadable};
-use super::dispatch::{Access, Call, Caller, Reply, Route};
+use super::dispatch::{Access, Call, Caller, Param, Reply, Route};
 use super::problem::{Code, Problem};
 use super::role::AdminRole;
 use crate::audit::{Proved, TileName};
@@ -18,7 +18,8 @@ const PROOF: &str = "/v1/decisions/{origin}/{index}/proof";
 pub(super) const ROUTES: &[Route] = &[
     Route::get("/log/checkpoint", "log.checkpoint", AUDITORS, "The newest checkpoint of the decision log, a C2SP signed note", checkpoint),
     Route::get("/log/tile/{path+}", "log.tile", AUDITORS, "The decision log as C2SP tlog-tiles: hashes, and entries", tile),
-    Route::get(PROOF, "decisions.proof", AUDITORS, "A C2SP tlog-proof of an entry of the decision log, with the entry", proof),
+    Route::get(PROOF, "decisions.proof", AUDITORS, "A C2SP tlog-proof of an entry of the decision log, with the entry, or with its hash only", proof)
+        .query(&[Param { name: "form", about: "`evidence` (default, with the entry) or `receipt` (with its hash)" }]),
 ];
 pub(super) const CAPTURE_ROUTES: &[Route] =
     &[Route::get(PROOF, "decisions.proof", Access::Capture, "A C2SP tlog-proof of one of the app's decisions, with the hash of its entry", proof)];
@@ -54,8 +55,13 @@ fn proof(call: &Call) -> Result<Reply, Problem> {
         Caller::App(app) if is_decision_of(&proved.entry, app.client.as_str()) => Ok(Reply::text(TEXT, proved.receipt())),
         Caller::App(_) | Caller::Anybody => Err(no_such_decision()),
         Caller::Staff(_) => {
+            let holds_entry = match call.query.get("form") {
+                None | Some("evidence") => true,
+                Some("receipt") => false,
+                Some(_) => return Err(Problem::value("`form` is not a form of proofs", "use evidence or receipt")),
+            };
             call.record_query(None, 1)?;
-            Ok(Reply::text(TEXT, proved.evidence()))
+            Ok(Reply::text(TEXT, if holds_entry { proved.evidence() } else { proved.receipt() }))
         }
     }
 }

@@ -33,6 +33,7 @@ mod public;
 mod receipt;
 mod recipients;
 mod record;
+mod reports;
 mod role;
 mod schema;
 mod shadow;
@@ -71,6 +72,7 @@ pub use public::{PublicPeer, public_router};
 pub use receipt::{BadSeed, ReceiptKey};
 pub use recipients::{Disclosed, Disclosure, disclosed};
 pub use record::Outbox;
+pub use reports::{Asked, Report, offline, report_kinds};
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
 pub use webhooks::{WebhookHealth, WebhookSettings, Webhooks};
 
@@ -113,6 +115,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
+    reports::ROUTES,
     evidence::ROUTES,
     break_glass::ROUTES,
     changes::ROUTES,

@@ -44,7 +44,15 @@ impl Language {
         best.0
     }
 
-    const fn say(self, texts: [&'static str; 2]) -> &'static str {
+    pub(super) fn parse(tag: &str) -> Option<Self> {
+        match tag {
+            "en" => Some(Self::English),
+            "da" => Some(Self::Danish),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn say(self, texts: [&'static str; 2]) -> &'static str {
         let [english, danish] = texts;
         match self {
             Self::English => english,
@@ -186,7 +194,7 @@ const fn texts(state: State) -> Texts {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '&' => "&amp;".to_owned(),

@@ -25,7 +25,7 @@ use super::*;
 use crate::audit::{LiveIndex, LogSettings, Mode, SigningKeySource};
 use crate::clock::SystemClock;
 use crate::model::{Client, Space};
-use crate::policy::Policies;
+use crate::policy::{Effect, Policies};
 
 #[derive(Debug)]
 struct Double {
@@ -114,7 +114,12 @@ impl Instance for Double {
     }
 
     fn policies(&self) -> ActivePolicies {
-        ActivePolicies { id: self.policies.id().to_owned(), loaded_at: Timestamp::UNIX_EPOCH, policies: Vec::new() }
+        let policies = self.policies.policies().iter().map(|info| ActivePolicy {
+            name: info.name.to_string(),
+            effect: if info.effect == Effect::Permit { "permit" } else { "forbid" },
+            at: format!("{}:{}", info.file.display(), info.line),
+        });
+        ActivePolicies { id: self.policies.id().to_owned(), loaded_at: Timestamp::UNIX_EPOCH, policies: policies.collect() }
     }
 
     fn identifier(&self, space: &str, value: &str) -> Result<Identifier, String> {
@@ -136,7 +141,7 @@ fn page() -> PublicPage {
 
 pub(super) struct Desk {
     pub(super) state: AdminState,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 /// Somebody's identity in the request's extensions.
@@ -250,6 +255,11 @@ impl Desk {
 
     pub(super) fn get(&self, who: &As, path: &str) -> (StatusCode, Value) {
         self.send(who, Request::get(path).body(Body::empty()).unwrap())
+    }
+
+    /// An answer in its own form.
+    pub(super) fn get_raw(&self, who: &As, path: &str) -> (StatusCode, HeaderMap, Bytes) {
+        Self::exchange(self.router(who), who, Request::get(path).body(Body::empty()).unwrap())
     }
 
     pub(super) fn post(&self, who: &As, path: &str, body: &Value) -> (StatusCode, Value) {

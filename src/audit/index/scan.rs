@@ -1,6 +1,6 @@
 //! All decisions of a time, for reports that count them: from the rows alone, so that millions take seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -137,6 +137,44 @@ impl Index {
             self.with(first, |partition| scan_one(partition, first, window, &mut names, &mut late, &mut each))?;
         }
         Ok(names)
+    }
+}
+
+impl Index {
+    /// The earliest time of a decision that is indexed, microseconds since 1970.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn scan_begin(&self) -> Result<Option<i64>, IndexError> {
+        let mut begin = None;
+        for &first in &self.partitions()? {
+            let extent = self.with(first, Partition::extent)?.flatten();
+            begin = begin.into_iter().chain(extent.map(|extent| extent.at.0)).min();
+        }
+        Ok(begin)
+    }
+
+    /// The customers of whom something may have gone out in one of these decisions, by their numbers.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn disclosed_parties(&self, heads: &HashSet<u64>) -> Result<BTreeSet<u64>, IndexError> {
+        let (Some(&least), Some(&greatest)) = (heads.iter().min(), heads.iter().max()) else { return Ok(BTreeSet::new()) };
+        let mut parties = BTreeSet::new();
+        for &first in self.partitions()?.iter() {
+            self.with(first, |partition| {
+                let sql = "SELECT party, head, outcome FROM subject WHERE head BETWEEN ? AND ? AND class IN (SELECT class FROM category WHERE released = 1)";
+                let mut statement = partition.connection().prepare_cached(sql)?;
+                let mut rows = statement.query([least, greatest])?;
+                while let Some(row) = rows.next()? {
+                    if heads.contains(&row.get(1)?) && Outcomes(row.get(2)?).goes_out() {
+                        parties.insert(row.get(0)?);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(parties)
     }
 }
 
