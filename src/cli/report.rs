@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::audit::{Place, moment, unreadable};
 use super::client::{query, segment};
 use super::index::opened;
-use super::table::Table;
+use super::table::{LINE_CHARS_MAX, Table};
 use super::text::{list, text};
 use super::{Exit, Failure, Output};
 use crate::audit::Window;
@@ -186,8 +186,10 @@ enum Answered {
     Document(Value),
 }
 
-/// Rows of a table that a terminal is shown.
+/// What a terminal is shown of a table: rows, columns in a line, and rows of tables with more columns.
 const ROWS_SHOWN_MAX: usize = 40;
+const COLUMNS_SHOWN_MAX: usize = 10;
+const BLOCKS_SHOWN_MAX: usize = 10;
 
 fn render(document: &Value) -> String {
     let mut lines = vec![format!("{} · {}", text(document, "title"), text(document, "lead")), String::new()];
@@ -200,19 +202,53 @@ fn render(document: &Value) -> String {
             continue;
         }
         let columns = list(table, "columns");
+        if columns.len() > COLUMNS_SHOWN_MAX {
+            lines.extend(rows.iter().take(BLOCKS_SHOWN_MAX).flat_map(|row| block(columns, row)));
+            lines.extend(more(rows.len(), BLOCKS_SHOWN_MAX));
+            continue;
+        }
         let labels: Vec<String> = columns.iter().map(|column| text(column, "key")).collect();
         let mut shown = Table::new(&labels.iter().map(String::as_str).collect::<Vec<_>>());
         for row in rows.iter().take(ROWS_SHOWN_MAX) {
             shown.row(columns.iter().map(|column| cell(row.get(text(column, "key")))));
         }
         lines.push(shown.render());
-        if rows.len() > ROWS_SHOWN_MAX {
-            lines.push(format!("{} more rows: `--as html` or `--as csv` has them all", rows.len() - ROWS_SHOWN_MAX));
-        }
+        lines.extend(more(rows.len(), ROWS_SHOWN_MAX));
     }
     lines.push(String::new());
-    lines.extend(list(document, "notes").iter().filter_map(Value::as_str).map(str::to_owned));
+    lines.extend(list(document, "notes").iter().filter_map(Value::as_str).map(wrapped));
     lines.join("\n")
+}
+
+fn more(rows: usize, shown: usize) -> Option<String> {
+    (rows > shown).then(|| format!("{} more: `--as html` or `--as csv` has them all", rows - shown))
+}
+
+/// A row with too many cells for a line: what stands in it, one below another.
+fn block(columns: &[Value], row: &Value) -> Vec<String> {
+    let filled = columns.iter().filter_map(|column| {
+        let value = row.get(text(column, "key")).filter(|value| !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()))?;
+        Some(format!("  {:<32}{}", text(column, "label"), cell(Some(value))))
+    });
+    std::iter::once(String::new()).chain(filled).collect()
+}
+
+/// At spaces, to the width of a page.
+fn wrapped(note: &str) -> String {
+    let (mut out, mut width) = (String::new(), 0);
+    for word in note.split(' ') {
+        let chars = word.chars().count();
+        if width > 0 && width + chars >= LINE_CHARS_MAX {
+            out.push_str("\n  ");
+            width = 2;
+        } else if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += chars;
+    }
+    out
 }
 
 /// One line of visible characters, whatever stands in it.
@@ -220,6 +256,7 @@ fn cell(value: Option<&Value>) -> String {
     let plain = match value {
         None | Some(Value::Null) => "–".to_owned(),
         Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.is_empty() => "–".to_owned(),
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" "),
         Some(other) => other.to_string(),
     };

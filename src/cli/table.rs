@@ -9,7 +9,7 @@ pub(super) struct Table {
 
 /// No cell is wider than this.
 const CELL_CHARS_MAX: usize = 40;
-const LINE_CHARS_MAX: usize = 120;
+pub(super) const LINE_CHARS_MAX: usize = 120;
 
 impl Table {
     pub(super) fn new(head: &[&str]) -> Self {

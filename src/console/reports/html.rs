@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::report::{Report, Table, plain};
 use crate::console::page::{Language, escaped};
 
+/// With more columns a row becomes a card.
+const COLUMNS_SIDE_BY_SIDE_MAX: usize = 10;
+
 const CSS: &str = include_str!("page.css");
 
 /// The page's style sheet by its hash, and nothing else.
@@ -57,6 +60,23 @@ fn section(table: &Table, language: Language) -> String {
         let none = if language == Language::Danish { "Intet." } else { "None." };
         return out + &format!("<p class=\"none\">{none}</p>\n</section>\n");
     }
+    if table.columns.len() > COLUMNS_SIDE_BY_SIDE_MAX {
+        table.rows.iter().for_each(|row| card(&mut out, table, row));
+    } else {
+        lines(&mut out, table);
+    }
+    if table.left_out > 0 {
+        let text = match language {
+            Language::English => format!("{} more rows are left out; ask for a shorter time.", table.left_out),
+            Language::Danish => format!("{} rækker mere er udeladt; spørg om en kortere periode.", table.left_out),
+        };
+        out.extend(["<p class=\"none\">", &text, "</p>\n"]);
+    }
+    out + "</section>\n"
+}
+
+/// Side by side.
+fn lines(out: &mut String, table: &Table) {
     out.push_str("<table>\n<thead><tr>");
     let is_number = |at: usize| table.rows.iter().all(|row| row.get(at).is_none_or(|cell| cell.is_number() || cell.is_null()));
     let classes: Vec<&str> = (0..table.columns.len()).map(|at| if is_number(at) { " class=\"n\"" } else { "" }).collect();
@@ -67,20 +87,26 @@ fn section(table: &Table, language: Language) -> String {
     for row in &table.rows {
         out.push_str("<tr>");
         for (cell, class) in row.iter().zip(&classes) {
-            let text = if let Value::Array(items) = cell { items.iter().map(plain).collect::<Vec<_>>().join(", ") } else { plain(cell) };
-            out.extend(["<td", *class, ">", &shown(&text), "</td>"]);
+            out.extend(["<td", *class, ">", &shown(&text(cell)), "</td>"]);
         }
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody>\n</table>\n");
-    if table.left_out > 0 {
-        let text = match language {
-            Language::English => format!("{} more rows are left out; ask for a shorter time.", table.left_out),
-            Language::Danish => format!("{} rækker mere er udeladt; spørg om en kortere periode.", table.left_out),
-        };
-        out.extend(["<p class=\"none\">", &text, "</p>\n"]);
+}
+
+/// One below another, for rows that are too long for a line.
+fn card(out: &mut String, table: &Table, row: &[Value]) {
+    out.push_str("<dl class=\"card\">\n");
+    for (column, cell) in table.columns.iter().zip(row) {
+        out.extend(["<div><dt>", &shown(&column.label), "</dt><dd>", &shown(&text(cell)), "</dd></div>\n"]);
     }
-    out + "</section>\n"
+    out.push_str("</dl>\n");
+}
+
+/// A dash where there is nothing.
+fn text(cell: &Value) -> String {
+    let text = if let Value::Array(items) = cell { items.iter().map(plain).collect::<Vec<_>>().join(", ") } else { plain(cell) };
+    if text.is_empty() { "–".to_owned() } else { text }
 }
 
 /// Escaped, and without what a terminal or a reader's eye could be led astray by.

@@ -1,6 +1,6 @@
 //! Reports about one customer: access (GDPR Art. 15), in plain words, in English or Danish, and recipients (Art. 19).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -78,18 +78,20 @@ pub(super) fn subject_access(call: &Call, index: &Index, asked: &Asked, view: &P
     let reference = PartyRef::Party(view.id.clone());
     let effective =
         call.state.ledger.effective(&reference, crate::consent::Asked::default(), AsOf::default()).map_err(|error| consent_problem(&error))?;
-    let allowed: Vec<Vec<Value>> = effective
-        .rows
-        .iter()
-        .map(|row| {
-            let status = status_word(row.stop.unwrap_or(row.consent.status.as_str()), language);
-            vec![
-                json!(purpose(row.purpose.as_str())),
-                json!(row.category.as_str()),
-                json!(row.recipient.as_str()),
-                json!(status),
-                json!(row.consent.event.map(|event| event.to_string())),
-            ]
+    // What one answer covers stands in one row: purpose, status and event; categories and departments.
+    type Answer = (String, String, Option<String>);
+    let mut answers: BTreeMap<Answer, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for row in &effective.rows {
+        let status = status_word(row.stop.unwrap_or(row.consent.status.as_str()), language);
+        let event = row.consent.event.map(|event| event.to_string());
+        let (categories, departments) = answers.entry((purpose(row.purpose.as_str()), status, event)).or_default();
+        categories.insert(row.category.as_str());
+        departments.insert(row.recipient.as_str());
+    }
+    let allowed: Vec<Vec<Value>> = answers
+        .into_iter()
+        .map(|((purpose, status, event), (categories, departments))| {
+            vec![json!(purpose), json!(status), json!(categories), json!(departments), json!(event)]
         })
         .collect();
     let known: Vec<Vec<Value>> = view
@@ -191,12 +193,12 @@ pub(super) fn subject_access(call: &Call, index: &Index, asked: &Asked, view: &P
         ))
         .table(table(
             "allowed",
-            ["What you have allowed", "Hvad du har givet lov til"],
+            ["What you have answered", "Hvad du har svaret"],
             &[
                 ("purpose", ["What for", "Formål"]),
-                ("category", ["Kind of data", "Slags data"]),
-                DEPARTMENT,
                 ("status", ["Your answer", "Dit svar"]),
+                CATEGORIES,
+                ("departments", ["Departments", "Afdelinger"]),
                 ("event", ["Record", "Registrering"]),
             ],
             allowed,
