@@ -115,3 +115,54 @@ impl Prover<'_> {
         sentence
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::{Entry, Log, LogSettings, Mode, SigningKeySource};
+    use crate::clock::SystemClock;
+
+    /// A gateway that answers something else than what its log says.
+    #[test]
+    fn an_answer_that_the_log_does_not_bear_out_is_not_proved() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("log");
+        let settings = LogSettings {
+            dir: dir.clone(),
+            spare_dir: None,
+            origin: "gw-test.example.com".to_owned(),
+            signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            queue_max: 16,
+            segment_bytes: 1 << 20,
+            mode: Mode::Strict,
+        };
+        let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
+        let facts = crate::console::facts_for_tests();
+        let deny = Entry::Deny { facts, of: None, status: 403, code: "denied", groups: Vec::new(), paths: Vec::new() };
+        let index = log.append(deny).unwrap().wait().unwrap().index();
+        log.close();
+        let answered = found_json(&audit::show(&dir, index).unwrap().unwrap().decision.unwrap());
+        let prover = || {
+            let vkey = std::fs::read_to_string(dir.join("log.vkey")).unwrap().trim().to_owned();
+            let source = Source::Files { dir: &dir, tiles: Box::new(Tiles::new(&dir)) };
+            Prover { source, vkey, own_key: true, proved: RefCell::default(), size: RefCell::default() }
+        };
+        prover().decision(&answered, &[]).unwrap();
+        for (member, value) in [
+            ("outcome", json!("permit")),
+            ("department", json!("marketing")),
+            ("purpose", json!("sales.outreach.other")),
+            ("released", json!(["health"])),
+            ("entries", json!([index + 1])),
+            ("entries", json!([])),
+            ("decision", json!(format!("other.example.com#{index}"))),
+        ] {
+            let mut other = answered.clone();
+            other[member] = value;
+            assert_eq!(prover().decision(&other, &[]).unwrap_err().exit, Exit::CheckFailed, "{member}");
+        }
+        assert!(prover().decision(&answered, &[PartyNo(4)]).is_err(), "about somebody whom it does not name");
+    }
+}

@@ -72,6 +72,8 @@ pub use public::{PublicPeer, public_router};
 pub use receipt::{BadSeed, ReceiptKey};
 pub use recipients::{Disclosed, Disclosure, disclosed};
 pub use record::Outbox;
+#[cfg(test)]
+pub(crate) use reports::facts_for_tests;
 pub use reports::{Asked, Report, offline, report_kinds};
 pub use role::{AdminRole, CaptureIdentity, StaffIdentity};
 pub use webhooks::{WebhookHealth, WebhookSettings, Webhooks};

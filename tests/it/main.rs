@@ -64,6 +64,8 @@ mod memory;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod officers;
+#[cfg(test)]
 mod onboarding;
 #[cfg(test)]
 mod organisations;

@@ -11,6 +11,11 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) fn facts_for_tests() -> std::sync::Arc<crate::audit::DecisionFacts> {
+    tests::facts("crm", "sales")
+}
+
 use jiff::Timestamp;
 use serde_json::json;
 

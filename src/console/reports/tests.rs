@@ -15,7 +15,7 @@ use crate::model::{
     LawfulBasis, PartyNo, PolicyName, Purpose, Release, Revision, RouteKey, Verdicts, Why,
 };
 
-fn facts(app: &str, department: &str) -> Arc<DecisionFacts> {
+pub(in crate::console) fn facts(app: &str, department: &str) -> Arc<DecisionFacts> {
     Arc::new(DecisionFacts {
         rid: 1,
         traceparent: None,

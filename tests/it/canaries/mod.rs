@@ -763,6 +763,12 @@ fn no_value_is_sent_logged_counted_or_traced_but_to_whom_it_may_be_told() {
             assert!(drift.status == 200 && drift.text().len() > 100, "{drift:?}");
             compare(&mint, &format!("drift of {api}"), drift.text(), &none);
         }
+        // What is handed over to authorities knows customers by their public ids only.
+        for kind in ["denies", "breach", "processing-record", "policy-effect", "anomalies", "integrity", "withdrawn", "erasures"] {
+            let report = world.staff("auditor").get(&format!("/v1/reports/{kind}?format=html")).await;
+            assert!(report.status == 200 && report.text().len() > 1_000, "{kind}: {report:?}");
+            compare(&mint, &format!("report {kind}"), report.text(), &none);
+        }
         // Once more from the beginning, so that all has been written down.
         let log = world.log_dir();
         let world = world.restarted().await;
