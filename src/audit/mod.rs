@@ -14,9 +14,11 @@
 //! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
 
 mod disk;
+mod document;
 mod encode;
 mod entry;
 mod error;
+pub mod export;
 mod json;
 mod key;
 mod lock;
@@ -42,6 +44,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use document::found_json;
 pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
 pub use error::AuditError;
 pub use key::{SigningKeySource, generate_signing_key};

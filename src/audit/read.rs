@@ -210,7 +210,7 @@ fn places_in(data: &[u8], first: u64, limit: u64) -> Result<Vec<usize>, AuditErr
     Ok(places)
 }
 
-fn missing(index: u64) -> AuditError {
+pub(super) fn missing(index: u64) -> AuditError {
     AuditError::Damaged { what: format!("entry {index} is missing or changed") }
 }
 
@@ -261,7 +261,7 @@ fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Optio
     Ok(found)
 }
 
-fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
+pub(super) fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
     let value: Value = serde_json::from_slice(&raw).unwrap_or_default();
     let mut resolved = value.clone();
     if value.get("v") == Some(&Value::from(1)) {

@@ -207,11 +207,11 @@ impl Join {
 }
 
 /// A decision while its entries are gathered.
-struct Decision {
-    found: Found,
+pub(super) struct Decision {
+    pub(super) found: Found,
     names_customer: bool,
     /// Its `end` or its denial was seen.
-    is_over: bool,
+    pub(super) is_over: bool,
     denied: bool,
     parts: u64,
     outcomes: BTreeSet<String>,
@@ -227,7 +227,7 @@ struct Decision {
 }
 
 impl Decision {
-    fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
+    pub(super) fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
         let facts = head.get("facts").cloned().unwrap_or_default();
         let found = Found {
             index,
@@ -284,7 +284,7 @@ impl Decision {
         }
     }
 
-    fn add(&mut self, logged: &Logged, customer: Option<PartyNo>) {
+    pub(super) fn add(&mut self, logged: &Logged, customer: Option<PartyNo>) {
         let entry = &logged.resolved;
         self.found.entries.push(logged.index);
         match logged.kind() {
@@ -357,7 +357,7 @@ impl Decision {
         }
     }
 
-    fn finish(mut self) -> Found {
+    pub(super) fn finish(mut self) -> Found {
         let mut found = self.found;
         found.outcome = outcome(&self.outcomes, self.denied).to_owned();
         found.unresolved = !self.is_over;

@@ -9,6 +9,7 @@ use super::problem::{Code, Problem};
 use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
+pub use crate::audit::found_json;
 use crate::audit::{self, Found, Query, Shown};
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
@@ -160,34 +161,6 @@ pub(super) fn no_such_decision() -> Problem {
 pub(super) fn unreadable(error: &audit::AuditError) -> Problem {
     tracing::error!(error = %error, "the decision log cannot be read");
     Problem::new(Code::AuditUnavailable, "run `consentry audit verify` on the log's folder").detail("the decision log cannot be read")
-}
-
-/// A decision as the API shows it; the command line renders the same document.
-pub fn found_json(found: &Found) -> Value {
-    let relied: Vec<Value> = found
-        .relied
-        .iter()
-        .map(|relied| {
-            json!({
-                "category": relied.category, "release": relied.release, "why": relied.why, "basis": relied.basis,
-                "activity": relied.activity.as_ref().map(|(id, version)| json!({ "id": id, "version": version })),
-                "status": relied.status, "policies": relied.policies, "event": relied.event, "overridden": relied.overridden,
-                "rule": relied.rule, "conflict": relied.conflict,
-            })
-        })
-        .collect();
-    json!({
-        "decision": found.decision, "index": found.index, "at": found.at.to_string(),
-        "app": found.app, "department": found.department, "actor": found.actor, "agent": found.agent,
-        "operator": found.operator, "model": found.model, "task": found.task, "behalf": found.behalf, "grant": found.grant,
-        "action": found.action, "api": found.api, "route": found.route, "purpose": found.purpose,
-        "policy_set": found.policy_set, "generation": found.generation, "consent_revision": found.consent_revision,
-        "outcome": found.outcome, "status": found.status, "code": found.code,
-        "released": found.released, "reduced": found.reduced, "relied": relied, "policies": found.policies,
-        "withheld": found.withheld, "parties": found.parties, "unknown": found.unknown,
-        "rows": found.rows, "dropped": found.dropped, "bytes": found.bytes,
-        "unresolved": found.unresolved, "complete": found.complete, "entries": found.entries,
-    })
 }
 
 /// Categories and policies, but neither consent state nor events nor how many customers.
