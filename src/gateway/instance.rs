@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::check;
 use super::explain;
+use super::exporters::Exporters;
 use super::governance::Refusal;
 use super::reload::Reloader;
 use super::report;
@@ -30,12 +31,13 @@ pub(super) struct GatewayInstance {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
     witnesses: Arc<Witnesses>,
+    exporters: Arc<Exporters>,
     log_dir: PathBuf,
 }
 
 impl GatewayInstance {
-    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, log_dir: PathBuf) -> Self {
-        Self { shared, reloader, witnesses, log_dir }
+    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, exporters: Arc<Exporters>, log_dir: PathBuf) -> Self {
+        Self { shared, reloader, witnesses, exporters, log_dir }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -68,6 +70,9 @@ impl GatewayInstance {
         }
         for sentence in self.witnesses.silent(self.shared.clock.now()) {
             checks.push(check("witness", Health::Degraded, Some(sentence), None));
+        }
+        for (sentence, since) in self.exporters.troubles() {
+            checks.push(check("export", Health::Degraded, Some(sentence), since));
         }
         for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
             checks.push(check("report-mode", Health::Degraded, Some(sentence), None));

@@ -12,7 +12,7 @@ const FACILITY: u8 = 13;
 
 /// One event whose `record` is the message.
 #[must_use]
-pub fn syslog_frame(event: &Event, record: &str) -> Vec<u8> {
+pub fn syslog_frame(event: &Event, record: &str) -> String {
     let severity = match event.severity() {
         Severity::Informational => 6,
         Severity::Low => 5,
@@ -20,7 +20,7 @@ pub fn syslog_frame(event: &Event, record: &str) -> Vec<u8> {
     };
     let (host, id) = (name(&event.origin, 255), name(event.kind(), 32));
     let message = format!("<{}>1 {} {host} consentry - {id} - {record}", FACILITY * 8 + severity, event.at);
-    format!("{} {message}", message.len()).into_bytes()
+    format!("{} {message}", message.len())
 }
 
 /// Printable ASCII without spaces, `-` for nothing.

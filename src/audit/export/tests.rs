@@ -314,7 +314,7 @@ fn fits_type(schema: &Value, rule: &Value, value: &Value) -> Result<(), String> 
 #[test]
 fn a_syslog_frame_says_its_length() {
     let event = Event { origin: "gw\u{e6} 1\n".into(), ..denied() };
-    let frame = String::from_utf8(syslog_frame(&event, "CEF:0|æ")).unwrap();
+    let frame = syslog_frame(&event, "CEF:0|æ");
     let (length, message) = frame.split_once(' ').unwrap();
     assert_eq!(length.parse::<usize>().unwrap(), message.len());
     assert_eq!(message, "<109>1 2026-07-24T10:02:15.123456Z gw__1_ consentry - decision - CEF:0|æ");
@@ -431,9 +431,8 @@ proptest! {
                     }
                 }
                 let frame = syslog_frame(&event, &line);
-                let space = frame.iter().position(|b| *b == b' ').unwrap();
-                let length: usize = std::str::from_utf8(&frame[..space]).unwrap().parse().unwrap();
-                prop_assert_eq!(length, frame.len() - space - 1);
+                let (length, message) = frame.split_once(' ').unwrap();
+                prop_assert_eq!(length.parse::<usize>().unwrap(), message.len());
             }
             let body = Format::Otlp.body("=o\n", [Format::Otlp.record(&event).as_str()]);
             prop_assert!(body.lines().count() == 1 && serde_json::from_str::<Value>(&body).is_ok());
