@@ -19,6 +19,7 @@ mod decisions;
 mod dispatch;
 mod drift;
 mod evidence;
+mod export;
 mod health;
 mod identity;
 mod imports;
@@ -115,6 +116,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     evidence::ROUTES,
+    export::ROUTES,
     break_glass::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,

@@ -1,8 +1,10 @@
 //! Events of the decision log at receivers that fail, hang, go away and come back: nothing is lost, and nobody else notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::process::{MINA, MINAS, QUOTE, Site, UNKNOWN, index, patiently};
+use crate::process::{MINA, MINAS, QUOTE, Site, UNKNOWN, binary, import_many, index, patiently};
 
 /// What a receiver does with what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,4 +365,90 @@ fn an_export_that_cannot_go_on_says_why_and_the_gateway_serves() {
     assert!(siem.taken().len() < 20, "what was taken before the positions were changed");
     gateway.signal("TERM");
     assert!(gateway.wait().success());
+}
+
+#[test]
+fn a_log_is_followed_from_its_files() {
+    let site = Site::new();
+    let gateway = site.start();
+    site.prepare();
+    let mut command = Command::new(binary());
+    command.args(["audit", "export", "--format", "leef", "--follow", "--offline"]).arg(site.log()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut following = command.spawn().unwrap();
+    let mut lines = std::io::BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for _ in 0..3 {
+        let decision = site.read(QUOTE);
+        let id = format!("\teventId={}\t", decision.header("consentry-decision").unwrap());
+        // It ends with the process, which a time-out of the tests would end.
+        assert!(lines.any(|line| line.contains(&id)), "{id}");
+    }
+    following.kill().unwrap();
+    following.wait().unwrap();
+    gateway.kill();
+}
+
+#[test]
+fn an_auditor_exports_what_the_log_says_and_that_is_logged() {
+    let site = Site::new();
+    let gateway = site.start();
+    site.prepare();
+    import_many(&site);
+    for target in [QUOTE, UNKNOWN, MINAS] {
+        site.read(target);
+    }
+    let lines = |text: &str| {
+        text.lines()
+            .map(|line| (serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned(), line.to_owned()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let ran = site.run_as("auditor", &["audit", "export", "--format", "ndjson"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    let (by_gateway, of_log) = (lines(&ran.stdout), expected(&site.log(), Format::Ndjson));
+    assert!(by_gateway.len() > 3_000 && by_gateway.iter().all(|(id, line)| of_log[id] == *line), "{} events", by_gateway.len());
+    assert!(ran.stderr.contains(&format!("{} events", by_gateway.len())), "{}", ran.stderr);
+    let told = site.log_until(|entries| entries.iter().any(|entry| entry["operation"] == "decisions.export"));
+    let pages: Vec<u64> =
+        told.iter().filter(|entry| entry["operation"] == "decisions.export").map(|entry| entry["found"].as_u64().unwrap()).collect();
+    assert!(pages.len() > 3 && pages.iter().sum::<u64>() == by_gateway.len() as u64, "{pages:?}");
+    for (role, args, why) in [
+        ("consent-desk", &["audit", "export", "--format", "cef"][..], "role-missing"),
+        ("auditor", &["audit", "export", "--format", "json"], "say in which format"),
+        ("auditor", &["audit", "show", "1", "--format", "cef"], "is for `consentry audit export`"),
+    ] {
+        let refused = site.run_as(role, args);
+        assert!(refused.exit == 64 && refused.stderr.contains(why), "{refused:?}");
+    }
+    for path in ["?format=xml", "?format=ocsf&cursor=1.2", "?format=ocsf&cursor=1.1.x", "?format=ocsf&from=-1", "?format=ocsf&since=now", ""] {
+        let url = format!("https://{}/v1/decisions/export{path}", site.addresses.admin);
+        let refused = site.block(site.staff("auditor").send(http::Method::GET, &url, http::HeaderMap::new(), Vec::new())).unwrap();
+        assert_eq!(refused.status, 400, "{path}");
+    }
+    // Somebody's later request has no place in a page that was fixed before.
+    let since = SystemClock::shared().now();
+    let decision = site.read(QUOTE);
+    let id = decision.header("consentry-decision").unwrap();
+    let narrow = site.run_as("auditor", &["audit", "export", "--format", "ocsf", "--since", &since.to_string()]);
+    assert!(narrow.stdout.contains(id) && narrow.stdout.lines().count() < 10, "{narrow:?}");
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+
+    let log = site.log();
+    let offline = |more: &[&str]| site.run(&[&["audit", "export", "--offline", log.to_str().unwrap()], more].concat());
+    for format in Format::ALL {
+        let ran = offline(&["--format", format.as_str(), "--out", &format!("all.{}", format.as_str())]);
+        let text = std::fs::read_to_string(site.path().join(format!("all.{}", format.as_str()))).unwrap();
+        let all = expected(&log, format);
+        assert_eq!((ran.exit, text.lines().count()), (0, all.len()), "{ran:?}");
+        let records: BTreeSet<&str> = text.lines().map(|line| line.split("\"logRecords\":[").last().unwrap().trim_end_matches("]}]}]}")).collect();
+        assert!(all.values().all(|event| records.contains(event.trim_end_matches("]}]}]}"))), "{format:?}");
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(&format!("{} events", all.len())), "{ran:?}");
+    }
+    assert_eq!(offline(&["--format", "cef", "--out", "all.cef"]).exit, 64, "a file that is there is not written over");
+    let head = index(&decision).unwrap();
+    let rest = offline(&["--format", "cef", "--from", &head.to_string()]);
+    assert!(rest.stdout.starts_with("CEF:0|consentry|") && rest.stdout.contains(id) && rest.stdout.lines().count() < 10, "{rest:?}");
+    let none = offline(&["--format", "cef", "--until", "2020-01-01T00:00:00Z", "--out", "-"]);
+    assert!(none.exit == 0 && none.stdout.is_empty(), "{none:?}");
+    let nothing = site.run(&["audit", "export", "--format", "cef", "--offline", "certs", "--out", "never"]);
+    assert!(nothing.exit != 0 && !site.path().join("never").exists(), "{nothing:?}");
 }

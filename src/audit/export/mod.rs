@@ -76,6 +76,11 @@ impl Format {
     }
 
     #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text)
+    }
+
+    #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Ocsf | Self::Ndjson => "application/x-ndjson",
