@@ -15,8 +15,9 @@ use super::cursor::Cursor;
 use super::event::{Decided, Event, Other, UNKNOWN, What};
 use super::{ExportError, Position};
 use crate::audit::error::AuditError;
-use crate::audit::read::Logged;
+use crate::audit::read::{Logged, newest};
 use crate::audit::search::Decision;
+use crate::audit::tiles::Tiles;
 
 /// Decisions without an end at a time, some 4 KiB each; beyond, the oldest is told as unresolved.
 pub(super) const OPEN_MAX: usize = 8_192;
@@ -260,6 +261,12 @@ fn time(logged: &Logged) -> Option<Timestamp> {
 /// # Errors
 /// When there is none, or it is damaged.
 pub fn origin(dir: &Path) -> Result<String, AuditError> {
-    let start = crate::audit::newest(dir, "start")?;
+    // The last `start` may lie gigabytes back; the checkpoint says the same.
+    if let Ok(note) = Tiles::new(dir).checkpoint()
+        && let Some(name) = note.lines().next()
+    {
+        return Ok(name.to_owned());
+    }
+    let start = newest(dir, "start")?;
     Ok(start.and_then(|start| Some(start.value.get("origin")?.as_str()?.to_owned())).unwrap_or_default())
 }

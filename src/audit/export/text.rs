@@ -53,9 +53,13 @@ impl Formatter for Careful {
     }
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let at_start = std::mem::take(&mut self.at_start);
+        if fragment.bytes().all(|b| (b' '..=b'~').contains(&b)) && !(at_start && fragment.starts_with(FORMULA)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut out = String::with_capacity(fragment.len());
-        for c in fragment.chars() {
-            let is_formula = std::mem::take(&mut self.at_start) && FORMULA.contains(&c);
+        for (at, c) in fragment.char_indices() {
+            let is_formula = at_start && at == 0 && FORMULA.contains(&c);
             if is_formula || !c.is_ascii() || c.is_control() { escape(&mut out, c) } else { out.push(c) }
         }
         writer.write_all(out.as_bytes())
