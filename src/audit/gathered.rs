@@ -129,10 +129,10 @@ pub fn rejoin(origin: &str, customers: &[PartyNo], entries: Vec<(u64, Vec<u8>)>,
 
 /// A decision while its entries are gathered.
 pub(super) struct Decision {
-    found: Found,
+    pub(super) found: Found,
     names_customer: bool,
     /// Its `end` or its denial was seen.
-    is_over: bool,
+    pub(super) is_over: bool,
     denied: bool,
     parts: u64,
     outcomes: BTreeSet<String>,
@@ -163,7 +163,7 @@ impl Decision {
         Some(Self::new(head.index, origin, at, &head.resolved))
     }
 
-    fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
+    pub(super) fn new(index: u64, origin: &str, at: Timestamp, head: &Value) -> Self {
         let facts = head.get("facts").cloned().unwrap_or_default();
         let found = Found {
             index,

@@ -8,15 +8,17 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
-//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
-//! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
+//! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again; [`export`] for other systems.
 
 mod disk;
+mod document;
 mod encode;
 mod entry;
 mod error;
+pub mod export;
 mod gathered;
 mod index;
 mod json;
@@ -45,6 +47,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use document::found_json;
 pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, rejoin, show};

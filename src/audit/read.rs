@@ -237,7 +237,7 @@ fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Optio
 }
 
 /// As the next entry of a segment whose dictionary entries so far are known.
-fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
+pub(super) fn resolve(index: u64, raw: Vec<u8>, dictionary: &mut HashMap<u64, Value>) -> Logged {
     let logged = Logged::read(index, raw, |at| dictionary.get(&at).cloned());
     if logged.kind() == "dict" && logged.value.get("v") == Some(&Value::from(1)) {
         dictionary.insert(index, logged.value.get("value").cloned().unwrap_or_default());

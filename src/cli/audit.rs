@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::client::ServerArgs;
+use super::export::{self, ExportArgs};
 use super::index::IndexArgs;
 use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
 use super::report::ReportArgs;
@@ -41,6 +42,12 @@ pub(super) enum AuditCommand {
     /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
     #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
     Tiles(TilesArgs),
+    /// Writes the log as events for a SIEM: one for each decision, once it is over, and one for each other entry.
+    ///
+    /// Formats: `ocsf` (API Activity, 1.5.0), `cef`, `leef` (2.0), `otlp` (logs, one request a line) and `ndjson`. A gateway does the same by
+    /// itself, from where it stopped, to each of `[[audit.export]]`.
+    #[command(after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl")]
+    Export(ExportArgs),
     #[command(
         after_help = "Example: consentry audit witness --dir /var/lib/witness --name witness.example.com --key witness.key --log gw-fra-1.vkey"
     )]
@@ -80,6 +87,7 @@ impl AuditCommand {
             Self::Proof(args) => proof::proof(output, args),
             Self::Check(args) => proof::check(output, args),
             Self::Tiles(args) => proof::tiles(output, args),
+            Self::Export(args) => export::export(output, args),
             Self::Witness(args) => args.execute(output),
         }
     }

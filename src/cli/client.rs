@@ -145,16 +145,21 @@ impl Admin {
 
     /// An answer as it is.
     pub(super) fn fetch(&self, path: &str) -> Result<Bytes, Failure> {
+        self.page(path).map(|(bytes, _)| bytes)
+    }
+
+    /// The same with the cursor of the page after it.
+    pub(super) fn page(&self, path: &str) -> Result<(Bytes, Option<String>), Failure> {
         self.ask(&Method::GET, path, Send::Nothing)
     }
 
     pub(super) fn call(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Value, Failure> {
-        let bytes = self.ask(method, path, body)?;
+        let (bytes, _) = self.ask(method, path, body)?;
         serde_json::from_slice(&bytes)
             .map_err(|_other| Failure::new(Exit::Internal, format!("`{}` did not answer with JSON; is this the admin listener?", self.base)))
     }
 
-    fn ask(&self, method: &Method, path: &str, body: Send<'_>) -> Result<Bytes, Failure> {
+    fn ask(&self, method: &Method, path: &str, body: Send<'_>) -> Result<(Bytes, Option<String>), Failure> {
         let patience = if matches!(body, Send::Bulk { .. }) { IMPORT_TIMEOUT } else { TIMEOUT };
         let exchange = async {
             match tokio::time::timeout(patience, self.exchange(method, path, body)).await {
@@ -162,11 +167,11 @@ impl Admin {
                 Err(_elapsed) => Err(Failure::unavailable(format!("`{}` did not answer within {} s", self.base, patience.as_secs()))),
             }
         };
-        let (status, bytes) = self.runtime.block_on(exchange)?;
-        if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes)) }
+        let (status, bytes, next) = self.runtime.block_on(exchange)?;
+        if status.is_success() { Ok((bytes, next)) } else { Err(refusal(status, &bytes)) }
     }
 
-    async fn exchange(&self, method: &Method, path: &str, body: Send<'_>) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(&self, method: &Method, path: &str, body: Send<'_>) -> Result<(StatusCode, Bytes, Option<String>), Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -192,11 +197,12 @@ impl Admin {
         if let Some(apis) = answer.headers().get("consentry-report-mode").and_then(|value| value.to_str().ok()) {
             super::output::banner(&format!("REPORT MODE: {apis} - members that no shape maps go out"));
         }
+        let next = answer.headers().get("consentry-next").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|error| Failure::unavailable(format!("the answer of `{}` was cut: {error}", self.base)))?;
-        Ok((status, bytes.to_bytes()))
+        Ok((status, bytes.to_bytes(), next))
     }
 }
 

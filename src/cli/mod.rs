@@ -13,6 +13,7 @@ mod consent;
 pub mod demo;
 mod demo_gateway;
 mod explain;
+mod export;
 mod facts;
 mod identity;
 mod import;
@@ -96,6 +97,13 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Command {
+    /// Whether it writes events in a format of other systems.
+    fn exports(&self) -> bool {
+        matches!(self, Self::Audit(audit::AuditCommand::Export(_)))
+    }
+}
+
 /// `--config`, for every command that reads the configuration.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArg {
@@ -129,6 +137,9 @@ fn run_command(args: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn execute(cli: Cli) -> Result<Exit, Failure> {
     let output = Output::new(cli.format);
+    if let (Format::Export(format), false) = (cli.format, cli.command.exports()) {
+        return Err(Failure::usage(format!("`--format {}` is for `consentry audit export`; write `human` or `json`", format.as_str())));
+    }
     match cli.command {
         Command::Run(args) => args.execute(&output),
         Command::Demo(args) => demo_gateway::execute(&args, &output),
@@ -202,5 +213,15 @@ mod tests {
         assert_eq!(parse("check --format json").unwrap().format, Format::Json);
         assert_eq!(parse("--format json check").unwrap().format, Format::Json);
         assert_eq!(parse("check").unwrap().format, Format::Human);
+        assert_eq!(parse("audit export --format cef --offline x").unwrap().format, Format::Export(crate::audit::export::Format::Cef));
+    }
+
+    #[test]
+    fn formats_of_other_systems_are_for_exports() {
+        assert_eq!(Exit::Usage, exit_of("check --format ocsf"));
+        assert_eq!(Exit::Usage, exit_of("audit export --offline /nonexistent"));
+        assert_eq!(Exit::Usage, exit_of("audit export --format json --offline /nonexistent"));
+        assert_eq!(Exit::Usage, exit_of("audit export --format cef --follow"));
+        assert_eq!(Exit::NotFound, exit_of("audit export --format cef --offline /nonexistent"));
     }
 }

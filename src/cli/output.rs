@@ -4,7 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Once;
 
+use clap::builder::PossibleValue;
 use serde_json::Value;
+
+use crate::audit::export;
 
 /// How a command ended. The numbers are fixed: scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +66,37 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// `--format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     #[default]
     Human,
     Json,
+    /// Of other systems, for `audit export` alone.
+    Export(export::Format),
+}
+
+impl clap::ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Format; 7] = [
+            Format::Human,
+            Format::Json,
+            Format::Export(export::Format::Ocsf),
+            Format::Export(export::Format::Cef),
+            Format::Export(export::Format::Leef),
+            Format::Export(export::Format::Otlp),
+            Format::Export(export::Format::Ndjson),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Human => PossibleValue::new("human"),
+            Self::Json => PossibleValue::new("json"),
+            // Every other command would show them as its own.
+            Self::Export(format) => PossibleValue::new(format.as_str()).hide(true),
+        })
+    }
 }
 
 /// Where a command writes.

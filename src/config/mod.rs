@@ -13,6 +13,7 @@
 mod apis;
 mod callers;
 mod customer;
+mod exports;
 mod graphql;
 mod hash;
 mod openapi;

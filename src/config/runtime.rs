@@ -9,7 +9,7 @@ use super::settings::{
     Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
     Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, UpstreamTls, WitnessSettings, Words,
 };
-use super::upstreams;
+use super::{exports, upstreams};
 use crate::model::{Environment, Purpose, Vocabulary};
 
 /// No withdrawal link lives longer, days: a mail that is older than a year can still be stopped.
@@ -344,13 +344,14 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
     }
     let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
     let witnesses = table.opt("witnesses").map_or(Some(Vec::new()), |list| list.each(witness));
-    table.later(&["retention", "export"]);
+    let exports = table.opt("export").map_or(Some(Vec::new()), |list| exports::exports(list, dir.as_deref()));
+    table.later(&["retention"]);
     table.finish();
     let spare_dir = match spare_dir {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key?, witnesses: witnesses? })
+    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key?, witnesses: witnesses?, exports: exports? })
 }
 
 fn witness(value: Value<'_>) -> Option<WitnessSettings> {

@@ -339,6 +339,7 @@ pub struct AuditSettings {
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
     pub witnesses: Vec<WitnessSettings>,
+    pub exports: Vec<ExportSettings>,
 }
 
 /// `[[audit.witnesses]]`: who remembers the log's checkpoints elsewhere.
@@ -349,6 +350,53 @@ pub struct WitnessSettings {
     /// Its verifier key.
     pub key: String,
     pub tls: UpstreamTls,
+}
+
+/// One of `[audit] export`: where events of the log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportSettings {
+    /// Lower-case letters, digits and `-`; tells the exports apart.
+    pub name: String,
+    pub format: ExportFormat,
+    pub to: ExportTo,
+    /// `Bearer …`, marked sensitive.
+    pub token: Option<HeaderValue>,
+    /// For HTTPS and syslog.
+    pub tls: UpstreamTls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    Ocsf,
+    Cef,
+    Leef,
+    Otlp,
+    Ndjson,
+}
+
+impl ExportFormat {
+    pub const ALL: [Self; 5] = [Self::Ocsf, Self::Cef, Self::Leef, Self::Otlp, Self::Ndjson];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ocsf => "ocsf",
+            Self::Cef => "cef",
+            Self::Leef => "leef",
+            Self::Otlp => "otlp",
+            Self::Ndjson => "ndjson",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportTo {
+    /// Absolute.
+    File(PathBuf),
+    /// `http` only to a loopback address.
+    Https { url: String, is_tls: bool },
+    /// Over TLS. An IPv6 address in brackets.
+    Syslog { host: String, port: u16 },
 }
 
 /// `[webhooks]`: whom the gateway may tell of changes.

@@ -136,6 +136,40 @@ impl Example {
 }
 
 #[test]
+fn exports_are_read_and_their_tokens_are_never_shown() {
+    let example = Example::new();
+    let export = r#"dir = "state/log"
+        export = [
+            { name = "siem", format = "ocsf", to = "https://siem.example.com/in", token = { file = "certs/secret" } },
+            { name = "soc-1", format = "cef", to = "syslog+tls://[::1]", tls = { ca = "certs/internal-ca.pem" } },
+            { name = "soc-2", format = "leef", to = "syslog+tls://soc.example.com:443" },
+            { name = "loopback", format = "otlp", to = "http://127.0.0.1:4318/v1/logs" },
+            { name = "file", format = "ndjson", to = "file:///tmp/decisions.ndjson" },
+        ]"#;
+    example.replace("consentry.example.toml", "dir = \"state/log\"", export);
+    let exports = example.load().unwrap_or_else(|findings| panic!("{findings}")).audit.exports;
+    assert_eq!(exports[0].token.as_ref().unwrap(), "Bearer api-key-of-the-desk");
+    assert!(!format!("{exports:?}").contains("api-key"), "{exports:?}");
+    let to: Vec<&ExportTo> = exports.iter().map(|export| &export.to).collect();
+    let syslog = |host: &str, port| ExportTo::Syslog { host: host.to_owned(), port };
+    assert_eq!(
+        to,
+        [
+            &ExportTo::Https { url: "https://siem.example.com/in".to_owned(), is_tls: true },
+            &syslog("[::1]", 6514),
+            &syslog("soc.example.com", 443),
+            &ExportTo::Https { url: "http://127.0.0.1:4318/v1/logs".to_owned(), is_tls: false },
+            &ExportTo::File("/tmp/decisions.ndjson".into()),
+        ]
+    );
+    // A file inside the log's folder is nobody's but the log's.
+    fs::create_dir_all(example.file("state/log")).unwrap();
+    let inside = example.file("state/log/events");
+    example.replace("consentry.example.toml", "/tmp/decisions.ndjson", inside.to_str().unwrap());
+    assert!(example.load().unwrap_err().to_string().contains("the log's folder is the log's alone"));
+}
+
+#[test]
 fn the_shipped_example_is_right() {
     let example = Example::new();
     let config = example.load().unwrap_or_else(|findings| panic!("{findings}"));
@@ -398,6 +432,97 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "dir = \"state/log\"",
         "dir = \"state/log\"\nwitnesses = [{ url = \"https://w.example.com\", key = \"no.vkey\" }]",
         "no.vkey` does not exist",
+    ),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"ocsf\" }]", "`to` is missing"),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"https://s.example.com\", batch = 7 }]",
+        "unknown key `batch`",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"syslog\", to = \"https://s.example.com\" }]",
+        "unknown format `syslog`",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"http://s.example.com/in\" }]",
+        "the log would be sent in the clear",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"syslog://s.example.com\" }]",
+        "an export goes nowhere like that",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"stdout\" }]",
+        "an export goes nowhere like that",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"syslog+tls://s.example.com/x\" }]",
+        "this is not a syslog receiver",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"otlp\", to = \"syslog+tls://s.example.com\" }]",
+        "OTLP is not for syslog",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"syslog+tls://s.example.com\", token = { file = \"certs/secret\" } }]",
+        "syslog takes no `token`",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"file://siem.cef\" }]",
+        "this is not a file",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"file:///nonexistent/siem.cef\" }]",
+        "the folder of `/nonexistent/siem.cef` does not exist",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"cef\", to = \"file:///tmp/siem.cef\", tls = {} }]",
+        "a file takes no `tls`",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"https://s.example.com\", token = \"hunter2\" }]",
+        "a secret stands in the file",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"SIEM 1\", format = \"ocsf\", to = \"https://s.example.com\" }]",
+        "this is not a name for an export",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"https://s.example.com\" }, { name = \"siem\", format = \"cef\", to = \"https://t.example.com\" }]",
+        "two exports have the name `siem`",
+    ),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"http://127.0.0.1:9/in\", tls = {} }]",
+        "`tls` stands beside an `http://` address",
     ),
     // upstreams
     (

@@ -73,11 +73,11 @@ impl Value<'_> {
     /// `host` or `host:port` without anything else; the port is 443 where none is written.
     pub(super) fn host_and_port(self) -> Option<(String, u16)> {
         let text = self.str()?;
-        let found = parse_url(&format!("https://{text}")).filter(|(_, path)| path == "/" && !text.contains(['/', '?', '*']));
+        let found = host_and_port(text, 443);
         if found.is_none() {
             self.error_help("this is not a host", "write `crm.example.com`, or `crm.example.com:8443`, without scheme, path and pattern");
         }
-        found.map(|(origin, _)| (origin.host, origin.port))
+        found
     }
 
     /// An `http` or `https` URL: its origin and its path.
@@ -260,6 +260,13 @@ fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
     let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(*scale).filter(|n| *n > 0)
+}
+
+/// `host` or `host:port` without anything else.
+pub(super) fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
+    let (origin, path) = parse_url(&format!("https://{text}"))?;
+    let is_written = text.ends_with(&format!(":{}", origin.port));
+    (path == "/" && !text.contains(['/', '?', '*'])).then_some((origin.host, if is_written { origin.port } else { usual }))
 }
 
 fn parse_url(text: &str) -> Option<(Origin, String)> {

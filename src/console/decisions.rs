@@ -10,6 +10,7 @@ use super::record::consent_problem;
 use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
+pub use crate::audit::found_json;
 use crate::audit::{Answer, Found, Index, IndexError, Outcome, Query, Shown};
 use crate::consent::{ConsentError, PartyView};
 use crate::model::EventId;
@@ -217,34 +218,6 @@ pub(super) fn unreadable(error: &IndexError) -> Problem {
     tracing::error!(error = %error, "the decision log cannot be searched");
     let remedy = "run `consentry audit verify` on the log's folder and, if that is well, `consentry audit index --rebuild` with the gateway stopped";
     Problem::new(Code::AuditUnavailable, remedy).detail("the decision log cannot be searched")
-}
-
-/// A decision as the API shows it; the command line renders the same document.
-pub fn found_json(found: &Found) -> Value {
-    let relied: Vec<Value> = found
-        .relied
-        .iter()
-        .map(|relied| {
-            json!({
-                "category": relied.category, "release": relied.release, "why": relied.why, "basis": relied.basis,
-                "activity": relied.activity.as_ref().map(|(id, version)| json!({ "id": id, "version": version })),
-                "status": relied.status, "policies": relied.policies, "event": relied.event, "overridden": relied.overridden,
-                "rule": relied.rule, "conflict": relied.conflict,
-            })
-        })
-        .collect();
-    json!({
-        "decision": found.decision, "index": found.index, "at": found.at.to_string(),
-        "app": found.app, "department": found.department, "actor": found.actor, "agent": found.agent,
-        "operator": found.operator, "model": found.model, "task": found.task, "behalf": found.behalf, "grant": found.grant,
-        "action": found.action, "api": found.api, "route": found.route, "purpose": found.purpose,
-        "policy_set": found.policy_set, "generation": found.generation, "consent_revision": found.consent_revision,
-        "outcome": found.outcome, "status": found.status, "code": found.code,
-        "released": found.released, "reduced": found.reduced, "relied": relied, "policies": found.policies,
-        "withheld": found.withheld, "parties": found.parties, "unknown": found.unknown,
-        "rows": found.rows, "dropped": found.dropped, "bytes": found.bytes,
-        "unresolved": found.unresolved, "complete": found.complete, "entries": found.entries,
-    })
 }
 
 /// Categories and policies, but neither consent state nor events nor how many customers.

@@ -19,6 +19,7 @@ mod decisions;
 mod dispatch;
 mod drift;
 mod evidence;
+mod export;
 mod health;
 mod identity;
 mod imports;
@@ -119,6 +120,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     decisions::ROUTES,
     reports::ROUTES,
     evidence::ROUTES,
+    export::ROUTES,
     break_glass::ROUTES,
     changes::ROUTES,
     webhooks::ROUTES,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::check;
 use super::explain;
+use super::exporters::Exporters;
 use super::governance::Refusal;
 use super::indexing::Indexing;
 use super::reload::Reloader;
@@ -30,12 +31,19 @@ pub(super) struct GatewayInstance {
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
     witnesses: Arc<Witnesses>,
+    exporters: Arc<Exporters>,
     indexing: Arc<Indexing>,
 }
 
 impl GatewayInstance {
-    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, indexing: Arc<Indexing>) -> Self {
-        Self { shared, reloader, witnesses, indexing }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        witnesses: Arc<Witnesses>,
+        exporters: Arc<Exporters>,
+        indexing: Arc<Indexing>,
+    ) -> Self {
+        Self { shared, reloader, witnesses, exporters, indexing }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -71,6 +79,9 @@ impl GatewayInstance {
         }
         for sentence in self.witnesses.silent(self.shared.clock.now()) {
             checks.push(check("witness", Health::Degraded, Some(sentence), None));
+        }
+        for (sentence, since) in self.exporters.troubles() {
+            checks.push(check("export", Health::Degraded, Some(sentence), since));
         }
         for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
             checks.push(check("report-mode", Health::Degraded, Some(sentence), None));

@@ -10,6 +10,7 @@ mod decode;
 mod drift;
 mod encode;
 mod explain;
+mod exporters;
 pub mod forward;
 mod governance;
 mod graphql;

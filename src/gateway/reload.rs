@@ -19,7 +19,7 @@ use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{Config, PolicySource, WitnessSettings};
+use crate::config::{Config, ExportSettings, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -39,6 +39,7 @@ struct Fixed {
     health: Option<std::net::SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
     witnesses: Vec<WitnessSettings>,
+    exports: Vec<ExportSettings>,
     consent: PathBuf,
     /// Folder or bundle, and where the latter is kept.
     bundle: Option<PathBuf>,
@@ -62,6 +63,7 @@ impl Fixed {
             health: config.health.as_ref().map(|h| h.address),
             audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
             witnesses: audit.witnesses.clone(),
+            exports: audit.exports.clone(),
             consent: config.consent.sqlite.clone(),
             bundle: match &config.policy {
                 PolicySource::Folder(_) => None,
@@ -265,7 +267,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, log, witnesses, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::build::{self, BuildError, derived_key};
+use super::exporters::Exporters;
 use super::governance::{Memory, Refusal, take_first};
 use super::indexing::Indexing;
 use super::instance::GatewayInstance;
@@ -151,7 +152,14 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
     let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
     let indexing = Indexing::new(Arc::clone(&index));
-    let instance = Arc::new(GatewayInstance::new(Arc::clone(&shared), Arc::clone(&reloader), Arc::clone(&witnesses), Arc::clone(&indexing)));
+    let exporters = Exporters::new(&config.audit, &shared.log, &clock, &shared.metrics)?;
+    let instance = Arc::new(GatewayInstance::new(
+        Arc::clone(&shared),
+        Arc::clone(&reloader),
+        Arc::clone(&witnesses),
+        Arc::clone(&exporters),
+        Arc::clone(&indexing),
+    ));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
         ledger: Arc::clone(&shared.ledger),
@@ -169,15 +177,16 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     };
     let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
-    let background = vec![
-        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), stopped.clone())),
+    let mut background = exporters.start(&stopped)?;
+    background.extend([
+        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(indexing.keep_following(stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
-    ];
+    ]);
     tracing::info!(addresses = ?addresses, generation = 1, "serving");
     report::announce(&shared.snapshot(), clock.now());
     Ok(Running { addresses, log_dir: config.audit.dir.clone(), shared, reloader, instance, signal, stop, listeners, background })
@@ -385,7 +394,14 @@ pub(super) async fn stopping(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// What happens each second: expiries fire, changes of the ledger and rejects reach the log, the clocks are compared.
-async fn tick(shared: Arc<Shared>, reloader: Arc<Reloader>, outbox: Arc<Outbox>, webhooks: Arc<Webhooks>, mut stopped: watch::Receiver<bool>) {
+async fn tick(
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    outbox: Arc<Outbox>,
+    webhooks: Arc<Webhooks>,
+    exporters: Arc<Exporters>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
     loop {
         let stopping = tokio::select! {
@@ -427,6 +443,7 @@ async fn tick(shared: Arc<Shared>, reloader: Arc<Reloader>, outbox: Arc<Outbox>,
         shared.metrics.set_break_glass(grants.active, grants.overdue);
         let delivered = webhooks.health();
         shared.metrics.set_webhooks(delivered.failing, delivered.behind);
+        exporters.measure();
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
         let snapshot = shared.snapshot();
         shared.metrics.set_report_mode(report::in_force(&snapshot.catalog, shared.clock.now()).map(|(api, _)| api.name.as_str()));

@@ -35,6 +35,11 @@ struct ApiLabel {
     api: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExportLabel {
+    export: String,
+}
+
 /// What the gateway counts.
 #[derive(Clone)]
 pub struct Metrics {
@@ -56,6 +61,10 @@ pub struct Metrics {
     break_glass_reviews_overdue: Gauge,
     webhooks_failing: Gauge,
     webhooks_behind: Gauge,
+    exported: Family<ExportLabel, Counter>,
+    export_failures: Family<ExportLabel, Counter>,
+    export_behind: Family<ExportLabel, Gauge>,
+    export_failing: Family<ExportLabel, Gauge>,
     shadow: Family<DirectionLabel, Counter>,
     report_mode: Family<ApiLabel, Gauge>,
     in_report_mode: Arc<Mutex<BTreeSet<&'static str>>>,
@@ -98,6 +107,10 @@ impl Metrics {
             break_glass_reviews_overdue: Gauge::default(),
             webhooks_failing: Gauge::default(),
             webhooks_behind: Gauge::default(),
+            exported: Family::default(),
+            export_failures: Family::default(),
+            export_behind: Family::default(),
+            export_failing: Family::default(),
             shadow: Family::default(),
             report_mode: Family::default(),
             in_report_mode: Arc::default(),
@@ -121,6 +134,10 @@ impl Metrics {
         registry.register("break_glass_reviews_overdue", "Break-glass grants that ended over a day ago and nobody has reviewed", overdue);
         registry.register("webhooks_failing", "Webhooks whose receiver takes nothing at present", metrics.webhooks_failing.clone());
         registry.register("webhooks_behind", "Revisions that the slowest webhook is behind the ledger", metrics.webhooks_behind.clone());
+        registry.register("export_events", "Events of the log that a destination has acknowledged", metrics.exported.clone());
+        registry.register("export_failures", "Batches of events that were not acknowledged, tries included", metrics.export_failures.clone());
+        registry.register("export_behind", "Entries of the log that wait for an export", metrics.export_behind.clone());
+        registry.register("export_failing", "Whether a destination takes no events at present: 1", metrics.export_failing.clone());
         registry.register(
             "shadow_differences",
             "Answers that a shadow's policies would give otherwise, in very long answers perhaps twice (`more`), and questions they failed on",
@@ -198,6 +215,21 @@ impl Metrics {
     pub fn set_webhooks(&self, failing: u64, behind: u64) {
         self.webhooks_failing.set(i64::try_from(failing).unwrap_or(i64::MAX));
         self.webhooks_behind.set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// Counts events that a destination has acknowledged.
+    pub fn exported(&self, export: &str, events: u64) {
+        self.exported.get_or_create(&ExportLabel { export: export.to_owned() }).inc_by(events);
+    }
+
+    pub fn export_failed(&self, export: &str) {
+        self.export_failures.get_or_create(&ExportLabel { export: export.to_owned() }).inc();
+    }
+
+    pub fn set_export(&self, export: &str, behind: u64, is_failing: bool) {
+        let label = ExportLabel { export: export.to_owned() };
+        self.export_behind.get_or_create(&label).set(i64::try_from(behind).unwrap_or(i64::MAX));
+        self.export_failing.get_or_create(&label).set(i64::from(is_failing));
     }
 
     pub fn set_snapshot(&self, revision: u64) {

@@ -30,6 +30,8 @@ mod documents;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod exporting;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod forms;

@@ -55,6 +55,12 @@ impl LiveIndex {
         self.log.metrics().entries.saturating_sub(entries)
     }
 
+    /// The log's folder.
+    #[must_use]
+    pub fn log_dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn index(&self) -> Result<&Index, IndexError> {
         if let Some(index) = self.index.get() {
             return Ok(index);

@@ -2,6 +2,7 @@
 
 mod double;
 mod entries;
+mod export;
 mod faults;
 mod index;
 mod past;

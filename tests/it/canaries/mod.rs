@@ -12,6 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use consentry::audit::export::{self, Format, Position, Step, Tail};
 use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
@@ -627,6 +628,21 @@ fn files(dir: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
+/// What a SIEM would be told.
+fn exported(log: &Path, format: Format) -> Vec<u8> {
+    let mut tail = Tail::open(log, &export::origin(log).unwrap(), Position::default()).unwrap();
+    let mut all = String::new();
+    loop {
+        match tail.step(None, None).unwrap() {
+            Step::Event(event) => all += &format.record(&event),
+            Step::Read => {}
+            Step::Idle => break,
+        }
+    }
+    assert!(all.len() > 100_000, "{} bytes", all.len());
+    all.into_bytes()
+}
+
 async fn prepared(upstream: &RawUpstream, ids: &Ids) -> World {
     let texts = [include_str!("../vendor.toml"), include_str!("../tickets.toml"), include_str!("../leads.toml"), include_str!("../payments.toml")];
     let others: Vec<String> = texts.iter().map(|text| text.replace("upstream = \"house\"", "upstream = \"raw\"")).collect();
@@ -776,6 +792,7 @@ fn no_value_is_sent_logged_counted_or_traced_but_to_whom_it_may_be_told() {
         files(world.root(), &mut found);
         let of_log = found.iter().filter(|(path, _)| path.starts_with(&*log.display().to_string())).map(|(_, bytes)| bytes.len()).sum::<usize>();
         assert!(of_log > 100_000, "the log is somewhere else: {of_log} bytes");
+        found.extend(Format::ALL.map(|format| (format!("the log as {}", format.as_str()), exported(&log, format))));
         // The ledger knows whose ids they are, and nothing else.
         let known: BTreeSet<String> =
             ids.0.iter().filter(|((_, n), _)| PEOPLE[*n] != Person::Unknown).map(|(_, (_, canary))| canary.clone()).collect();
