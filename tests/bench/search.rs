@@ -4,10 +4,11 @@
 #![expect(clippy::print_stdout, reason = "figures that criterion has no measure for")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use consentry::audit::{DecisionFacts, Entry, Group, INDEX_FOLDER, Index, Log, LogSettings, Mode, Outcome, Query, SigningKeySource};
+use consentry::audit::{DecisionFacts, Entry, Group, INDEX_FOLDER, Index, LiveIndex, Log, LogSettings, Mode, Outcome, Query, SigningKeySource};
 use consentry::clock::{Clock, ManualClock, SystemClock};
 use consentry::model::{
     Action, ActivityKey, ApiName, Category, CategoryVerdict, Channel, Client, ConflictRule, ConsentStatus, Department, Environment, EventId,
@@ -26,6 +27,7 @@ pub fn bench(c: &mut Criterion) {
     if wanted.is_some_and(|wanted| !NAME.contains(&wanted)) {
         return;
     }
+    lag();
     let entries = if crate::is_smoke() { ENTRIES / 200 } else { ENTRIES };
     let folder = tempfile::tempdir_in("target").unwrap();
     let kept = std::env::var_os("CONSENTRY_BENCH_LOG").map(PathBuf::from);
@@ -74,6 +76,40 @@ pub fn bench(c: &mut Criterion) {
     });
 }
 
+/// How far the index of a log is behind that takes 10,000 entries a second, read in each second as the gateway does.
+fn lag() {
+    const A_SECOND: u64 = 10_000;
+    let folder = tempfile::tempdir_in("target").unwrap();
+    let dir = folder.path().join("log");
+    let (log, _) = Log::open(settings(&dir), SystemClock::shared()).unwrap();
+    let live = LiveIndex::new(log.clone(), &dir);
+    let seconds = if crate::is_smoke() { 2 } else { 20 };
+    let done = AtomicBool::new(false);
+    let worst = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                while !live.follow().unwrap() {}
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let (start, mut worst, mut n) = (now(), 0, 0);
+        while n < seconds * A_SECOND {
+            n += 1;
+            log.append_unwaited(head(n)).unwrap();
+            if n.is_multiple_of(100) {
+                let due = start + Duration::from_micros(n * 1_000_000 / A_SECOND);
+                std::thread::sleep(due.saturating_sub(now()));
+                worst = live.lag().max(worst);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        follower.join().unwrap();
+        worst
+    });
+    println!("audit/index: {worst} entries behind at most while {A_SECOND} a second were written for {seconds} s");
+    log.close();
+}
+
 fn questions() -> Vec<(&'static str, Query)> {
     let text = |text: &str| Some(text.to_owned());
     let base = || Query { limit: Some(100), ..Query::default() };
@@ -106,11 +142,8 @@ fn size(dir: &Path, prefix: &str) -> u64 {
     files.filter(|file| file.file_name().to_string_lossy().starts_with(prefix)).map(|file| file.metadata().unwrap().len()).sum()
 }
 
-/// One customer in four of five decisions, a list of 40 in the fifth; one in twelve is a denial.
-#[expect(clippy::cast_precision_loss, reason = "times that are made up")]
-fn write(dir: &Path, entries: u64) -> u64 {
-    let clock = ManualClock::at(start_of_year());
-    let settings = LogSettings {
+fn settings(dir: &Path) -> LogSettings {
+    LogSettings {
         dir: dir.to_owned(),
         spare_dir: None,
         origin: "bench.consentry.example.com".to_owned(),
@@ -118,8 +151,14 @@ fn write(dir: &Path, entries: u64) -> u64 {
         queue_max: 65_536,
         segment_bytes: 64 << 20,
         mode: Mode::Strict,
-    };
-    let (log, _) = Log::open(settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    }
+}
+
+/// One customer in four of five decisions, a list of 40 in the fifth; one in twelve is a denial.
+#[expect(clippy::cast_precision_loss, reason = "times that are made up")]
+fn write(dir: &Path, entries: u64) -> u64 {
+    let clock = ManualClock::at(start_of_year());
+    let (log, _) = Log::open(settings(dir), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
     let mut n = 0u64;
     while log.metrics().entries < entries {
         // As many as one batch takes, so that heads have their index before their ends are written.
