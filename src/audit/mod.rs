@@ -13,6 +13,7 @@
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again.
 
+mod bits;
 mod disk;
 mod encode;
 mod entry;
@@ -28,6 +29,7 @@ mod note;
 mod parties;
 mod past;
 mod proof;
+mod prune;
 mod queue;
 mod read;
 mod recover;
@@ -45,13 +47,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, rejoin, show};
 pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};
+pub use prune::{Announced, Prunable, Pruning, Retention, RetentionClass};
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use tile_name::TileName;
