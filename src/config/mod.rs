@@ -20,6 +20,7 @@ mod params;
 mod read;
 mod report;
 mod response;
+mod retention;
 mod routes;
 mod rpc;
 mod runtime;
@@ -35,6 +36,7 @@ mod schema_tests;
 #[cfg(test)]
 mod tests;
 
+pub use retention::{Period, Retention};
 pub use settings::*;
 
 use std::collections::{BTreeMap, BTreeSet};
