@@ -9,6 +9,7 @@ use serde_json::json;
 use super::client::ServerArgs;
 use super::index::IndexArgs;
 use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
+use super::prune::PruneArgs;
 use super::search::{self, SearchArgs, ShowArgs};
 use super::witness::WitnessArgs;
 use super::{Exit, Failure, Output};
@@ -37,6 +38,9 @@ pub(super) enum AuditCommand {
     /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
     #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
     Tiles(TilesArgs),
+    /// Says which entries are past their time by `[audit] retention`, or has the gateway let them go; their hashes stay.
+    #[command(after_help = "Example: consentry audit prune --dry-run")]
+    Prune(PruneArgs),
     #[command(
         after_help = "Example: consentry audit witness --dir /var/lib/witness --name witness.example.com --key witness.key --log gw-fra-1.vkey"
     )]
@@ -75,6 +79,7 @@ impl AuditCommand {
             Self::Proof(args) => proof::proof(output, args),
             Self::Check(args) => proof::check(output, args),
             Self::Tiles(args) => proof::tiles(output, args),
+            Self::Prune(args) => args.execute(output),
             Self::Witness(args) => args.execute(output),
         }
     }
@@ -121,7 +126,7 @@ fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
                 output.json(&json!({
                     "ok": true, "origin": report.origin, "entries": report.entries, "root": report.root,
                     "checkpoint_size": report.checkpoint_size, "signed_until": report.signed_until.map(|t| t.to_string()),
-                    "unsigned_tail": report.unsigned_tail, "torn_bytes": report.torn_bytes, "segments": report.segments, "own_key": report.own_key,
+                    "unsigned_tail": report.unsigned_tail, "torn_bytes": report.torn_bytes, "segments": report.segments, "pruned": report.pruned, "own_key": report.own_key,
                 }))?;
             } else {
                 output.line(render_verified(&report))?;
@@ -149,6 +154,9 @@ fn render_verified(report: &audit::VerifyReport) -> String {
         super::table::cut(&report.root, 16)
     )];
     lines.push(format!("log {} · checkpoint over {} entries, {} after it", report.origin, report.checkpoint_size, report.unsigned_tail));
+    if report.pruned > 0 {
+        lines.push(format!("{} entries are pruned, as signed entries of the log announce; their hashes are in the tree", report.pruned));
+    }
     if report.torn_bytes > 0 {
         lines.push(format!("{} bytes of an unfinished write at the end: nothing was answered on them", report.torn_bytes));
     }

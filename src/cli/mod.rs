@@ -25,6 +25,7 @@ mod party;
 mod policy;
 mod proof;
 mod prove;
+mod prune;
 mod run;
 mod search;
 mod table;

@@ -29,6 +29,7 @@ mod openapi;
 mod page;
 mod parties;
 mod problem;
+mod prune;
 mod public;
 mod receipt;
 mod recipients;
@@ -113,6 +114,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     conflicts::ROUTES,
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
+    prune::ROUTES,
     evidence::ROUTES,
     break_glass::ROUTES,
     changes::ROUTES,
@@ -202,6 +204,11 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself, or of everything while log or store is away.
     fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem>;
+    /// What is past its time in the decision log; with `run` it goes, announced in the log when this returns. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why nothing goes now.
+    fn prune(&self, run: bool) -> Result<Value, Problem>;
     /// The signed bundle that decides; `None` when the policies come from an unsigned folder.
     fn bundle(&self) -> Option<Value>;
     /// Judges a bundle as if it were to be activated; changes nothing.

@@ -12,6 +12,7 @@ use super::governance::Refusal;
 use super::indexing::Indexing;
 use super::reload::Reloader;
 use super::report;
+use super::retention::{Hindered, Keeping};
 use super::running::note;
 use super::shadow::Shadow;
 use super::state::Shared;
@@ -31,11 +32,18 @@ pub(super) struct GatewayInstance {
     reloader: Arc<Reloader>,
     witnesses: Arc<Witnesses>,
     indexing: Arc<Indexing>,
+    keeping: Arc<Keeping>,
 }
 
 impl GatewayInstance {
-    pub(super) fn new(shared: Arc<Shared>, reloader: Arc<Reloader>, witnesses: Arc<Witnesses>, indexing: Arc<Indexing>) -> Self {
-        Self { shared, reloader, witnesses, indexing }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        witnesses: Arc<Witnesses>,
+        indexing: Arc<Indexing>,
+        keeping: Arc<Keeping>,
+    ) -> Self {
+        Self { shared, reloader, witnesses, indexing, keeping }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -68,6 +76,9 @@ impl GatewayInstance {
         }
         if let Some(sentence) = self.indexing.trouble() {
             checks.push(check("index", Health::Degraded, Some(sentence), None));
+        }
+        if let Some(sentence) = self.keeping.trouble() {
+            checks.push(check("retention", Health::Degraded, Some(sentence), None));
         }
         for sentence in self.witnesses.silent(self.shared.clock.now()) {
             checks.push(check("witness", Health::Degraded, Some(sentence), None));
@@ -208,6 +219,17 @@ impl Instance for GatewayInstance {
         let shadow = self.shared.shadow.swap(None)?;
         note(&self.shared, shadow.entry("stopped", self.shared.clock.now()));
         Some(shadow.report())
+    }
+
+    fn prune(&self, run: bool) -> Result<Value, Problem> {
+        self.keeping.ask(run).map_err(|hindered| {
+            let code = match hindered {
+                Hindered::UnderWay => Code::Unavailable,
+                Hindered::Consent(_) => Code::ConsentUnavailable,
+                Hindered::Log(_) | Hindered::Clock(_) | Hindered::Index(_) => Code::AuditUnavailable,
+            };
+            Problem::new(code, "ask again when `/readyz` is well").detail(hindered.to_string())
+        })
     }
 
     fn bundle(&self) -> Option<Value> {
