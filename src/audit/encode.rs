@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, ShadowRow};
+use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, PrunedClass, ShadowRow};
 use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
 use super::segment::ENTRY_BYTES_MAX;
@@ -103,6 +103,14 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
         Entry::Rejects { count, code, network } => {
             let network = network.map(|n| token("network", n)).transpose()?;
             head("rejects", now).with("count", count).with("code", code).with_some("network", network)
+        }
+        Entry::Prune { before_index, classes, dictionary, remains } => {
+            let classes: Vec<Json> = classes.into_iter().map(|class| pruned_class(class).into()).collect();
+            head("prune", now)
+                .with("before_index", before_index)
+                .with("classes", classes)
+                .with("dictionary", dictionary)
+                .with_some("remains", Some(remains).filter(|&n| n > 0))
         }
         Entry::Clock { step_ms } => head("clock", now).with("step_ms", step_ms),
         Entry::Start { torn_bytes, clean, origin } => head("start", now)
@@ -303,6 +311,10 @@ fn shadow_row(row: &ShadowRow) -> Object {
         .with("category", row.category.as_str())
         .with_some("policies", Some(policies).filter(|p| !p.is_empty()))
         .with("answers", row.answers)
+}
+
+fn pruned_class(class: PrunedClass) -> Object {
+    Object::default().with("class", class.class.as_str()).with("before", class.before.as_microsecond()).with("entries", class.entries)
 }
 
 fn party_facts(facts: &PartyFacts) -> Object {

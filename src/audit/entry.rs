@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::prune::RetentionClass;
 use crate::model::{
     Action, ApiName, Behalf, Category, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, PolicyName, Purpose, Revision,
     Role, RouteKey, Task, Verdicts,
@@ -117,6 +118,15 @@ pub struct ShadowRow {
     pub category: Category,
     pub policies: Vec<PolicyName>,
     pub answers: u64,
+}
+
+/// How much goes of what is kept equally long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrunedClass {
+    pub class: RetentionClass,
+    /// What is older goes.
+    pub before: Timestamp,
+    pub entries: u64,
 }
 
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
@@ -251,6 +261,16 @@ pub enum Entry {
         code: &'static str,
         /// A network, never a single address: `192.0.2.0/24`.
         network: Option<String>,
+    },
+    /// What goes from the log, since it is past its time. Written by the log itself before it removes anything.
+    Prune {
+        /// The first entry that is not touched.
+        before_index: u64,
+        classes: Vec<PrunedClass>,
+        /// Dictionary entries to which nothing refers any more.
+        dictionary: u64,
+        /// Entries of decisions whose heads went before.
+        remains: u64,
     },
     /// A step of the wall clock.
     Clock {

@@ -44,6 +44,8 @@ pub enum AuditError {
     OtherKey { path: PathBuf },
     #[error("segments of {bytes} bytes are too small; use at least {min}")]
     SegmentTooSmall { bytes: u64, min: u64 },
+    #[error("entry {index} is pruned: its hash stays in the log, what it said does not")]
+    Pruned { index: u64 },
     /// Entries that were synced and signed are missing or changed.
     #[error("the log is damaged: {what}; keep it as evidence, run `consentry audit verify` and start with an empty directory")]
     Damaged { what: String },

@@ -96,7 +96,7 @@ pub struct Shown {
     pub entries: Vec<Logged>,
 }
 
-/// The decision to which entry `index` belongs, or that entry alone; `None` when the log has no such entry. Reads the whole log, and
+/// The decision to which entry `index` belongs, or that entry alone; `None` when the log has no such entry, or it is pruned. Reads the whole log, and
 /// needs no index.
 ///
 /// # Errors
@@ -116,6 +116,10 @@ pub fn show(dir: &Path, index: u64) -> Result<Option<Shown>, AuditError> {
         if logged.decision() == Some(head) {
             entries.push(logged);
         }
+    }
+    if entries.first().is_none_or(|first| first.index != head) {
+        // Its head is pruned.
+        return Ok(Some(Shown { decision: None, entries: vec![entry] }));
     }
     Ok(Some(Shown { decision: Decision::join(&entries, &origin, &[]), entries }))
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
+
 use super::disk::{Disk, RealDisk};
 use super::encode;
 use super::entry::Entry;
@@ -54,6 +56,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Whether the run before ended with a `stop` (or there was none).
     pub clean: bool,
+    /// Time of the last entry before this start.
+    pub last: Option<Timestamp>,
     /// The verifier key, for whoever verifies the log elsewhere.
     pub vkey: String,
 }
@@ -112,7 +116,7 @@ impl Log {
         }
         let found = recover::recover(&disk, &dirs, segment_bytes, key.vkey())?;
         let mut tape = found.tape;
-        let recovery = Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, vkey };
+        let recovery = Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, last: found.last, vkey };
 
         let origin: Arc<str> = origin.into();
         let now = clock.now();
@@ -191,6 +195,10 @@ impl Log {
         };
         let progress = lock(&shared.progress);
         LogMetrics { entries: progress.tree.size(), batches: progress.batches, syncs: progress.syncs, queue_depth, checkpoint_size, checkpoint_root }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.handle.shared
     }
 
     /// Takes no entry any more: what was found out about the log speaks against it.

@@ -13,6 +13,7 @@
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again; [`export`] for other systems.
 
+mod bits;
 mod disk;
 mod document;
 mod encode;
@@ -30,6 +31,7 @@ mod note;
 mod parties;
 mod past;
 mod proof;
+mod prune;
 mod queue;
 mod read;
 mod recover;
@@ -48,13 +50,14 @@ mod writer;
 mod tests;
 
 pub use document::found_json;
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, ShadowRow};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, rejoin, show};
 pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};
+pub use prune::{Announced, Prunable, Pruning, Retention, RetentionClass};
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use tile_name::TileName;

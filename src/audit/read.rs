@@ -1,6 +1,8 @@
 //! Reading a log, closed or while it is being written.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 use super::error::AuditError;
 use super::parties;
-use super::segment::{self, Cursor, Frame, HEADER_BYTES, SegmentFile, SegmentName, missing};
+use super::segment::{self, Cursor, Frame, HEADER_BYTES, Held, SegmentFile, SegmentName, missing};
 
 /// One entry as it stands in the log.
 #[derive(Clone, Debug)]
@@ -50,7 +52,8 @@ impl Logged {
     }
 }
 
-/// Entries in order from the first; ends at the last whole one. An `Err` is the last item. Holds one segment in memory.
+/// Entries in order from the first, without those that are pruned; ends at the last whole one. An `Err` is the last item. Holds one
+/// segment in memory.
 #[derive(Debug)]
 pub struct Reader {
     segments: std::iter::Peekable<std::vec::IntoIter<SegmentFile>>,
@@ -113,8 +116,10 @@ impl Iterator for Reader {
 pub(super) struct Spans {
     dirs: Vec<PathBuf>,
     segments: Vec<SegmentFile>,
-    /// By first index: where each 256th entry begins, and where the last one ends.
-    places: HashMap<SegmentName, Vec<usize>>,
+    /// Where each 256th entry begins, and where the last one ends.
+    ///
+    // INVARIANT: what holds for a segment and its length holds for its file: a segment that is pruned becomes shorter.
+    places: HashMap<(SegmentName, u64), Vec<usize>>,
     buffer: Vec<u8>,
 }
 
@@ -127,8 +132,8 @@ impl Spans {
         Self { dirs, segments: Vec::new(), places: HashMap::new(), buffer: Vec::new() }
     }
 
-    /// The entries from `from` to before `to`, in their order.
-    pub(super) fn each(&mut self, from: u64, to: u64, mut each: impl FnMut(&[u8])) -> Result<(), AuditError> {
+    /// The entries from `from` to before `to`, in their order, with tombstones.
+    pub(super) fn each(&mut self, from: u64, to: u64, mut each: impl FnMut(Held<'_>)) -> Result<(), AuditError> {
         // Only the last segment grows, and only behind it others begin.
         if self.segments.last().is_none_or(|last| to > last.name.first) {
             self.segments = segment::list(&self.dirs)?;
@@ -143,7 +148,14 @@ impl Spans {
         read
     }
 
-    fn each_of(&mut self, segments: &[SegmentFile], from: u64, to: u64, each: &mut impl FnMut(&[u8])) -> Result<(), AuditError> {
+    /// One entry; `None` when it is pruned.
+    pub(super) fn one(&mut self, index: u64) -> Result<Option<Vec<u8>>, AuditError> {
+        let mut found = None;
+        self.each(index, index + 1, |held| found = held.entry().map(<[u8]>::to_vec))?;
+        Ok(found)
+    }
+
+    fn each_of(&mut self, segments: &[SegmentFile], from: u64, to: u64, each: &mut impl FnMut(Held<'_>)) -> Result<(), AuditError> {
         let mut next = from;
         while next < to {
             let after = segments.partition_point(|file| file.name.first <= next);
@@ -155,21 +167,27 @@ impl Spans {
     }
 
     /// Those of one segment; the index after them.
-    fn each_in(&mut self, file: &SegmentFile, limit: Option<u64>, from: u64, to: u64, each: &mut impl FnMut(&[u8])) -> Result<u64, AuditError> {
-        let (mut index, mut at) = match (self.places.get(&file.name), limit) {
-            (Some(places), _) => (read_places(file, places, from, to, &mut self.buffer)?, 0),
+    fn each_in(&mut self, file: &SegmentFile, limit: Option<u64>, from: u64, to: u64, each: &mut impl FnMut(Held<'_>)) -> Result<u64, AuditError> {
+        let failed = |e: std::io::Error| AuditError::io(&file.path, &e);
+        // One file from here on, whatever takes its place.
+        let mut opened = File::open(&file.path).map_err(failed)?;
+        let bytes = opened.metadata().map_err(failed)?.len();
+        let (mut index, mut at) = match (self.places.get(&(file.name, bytes)), limit) {
+            (Some(places), _) => (read_places(file, &opened, places, from, to, &mut self.buffer)?, 0),
             (None, limit) => {
-                self.buffer = segment::read(file)?;
+                self.buffer.clear();
+                opened.read_to_end(&mut self.buffer).map_err(failed)?;
                 if let Some(limit) = limit {
-                    self.places.insert(file.name, places_in(&self.buffer, file.name.first, limit)?);
+                    self.places.retain(|(name, _), _| *name != file.name);
+                    self.places.insert((file.name, bytes), places_in(&self.buffer, file.name.first, limit)?);
                 }
                 (file.name.first, HEADER_BYTES)
             }
         };
         while index < to {
-            let Frame::Entry { entry, end } = segment::frame_at(&self.buffer, at, index) else { return Err(missing(index)) };
+            let Frame::Held { held, end } = segment::frame_at(&self.buffer, at, index) else { return Err(missing(index)) };
             if index >= from {
-                each(entry);
+                each(held);
             }
             (index, at) = (index + 1, end);
         }
@@ -178,15 +196,14 @@ impl Spans {
 }
 
 /// Reads from the last remembered place before `from` to the first one that is not before `to`; says which entry begins there.
-fn read_places(file: &SegmentFile, places: &[usize], from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<u64, AuditError> {
+fn read_places(file: &SegmentFile, opened: &File, places: &[usize], from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<u64, AuditError> {
     let place = |number: u64| usize::try_from(number).ok().and_then(|number| places.get(number)).copied();
     let first = (from - file.name.first) / PLACES_EVERY;
     let last = (to - file.name.first).div_ceil(PLACES_EVERY);
     let (start, end) = place(first).zip(place(last)).ok_or_else(|| missing(from))?;
     buffer.resize(end.saturating_sub(start), 0);
-    let opened = std::fs::File::open(&file.path);
     let offset = u64::try_from(start).unwrap_or(u64::MAX);
-    opened.and_then(|opened| opened.read_exact_at(buffer, offset)).map_err(|e| AuditError::io(&file.path, &e))?;
+    opened.read_exact_at(buffer, offset).map_err(|e| AuditError::io(&file.path, &e))?;
     Ok(file.name.first + first * PLACES_EVERY)
 }
 
@@ -196,7 +213,7 @@ fn places_in(data: &[u8], first: u64, limit: u64) -> Result<Vec<usize>, AuditErr
         if (index - first).is_multiple_of(PLACES_EVERY) {
             places.push(at);
         }
-        let Frame::Entry { end, .. } = segment::frame_at(data, at, index) else { return Err(missing(index)) };
+        let Frame::Held { end, .. } = segment::frame_at(data, at, index) else { return Err(missing(index)) };
         at = end;
     }
     places.push(at);

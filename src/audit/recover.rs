@@ -7,11 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::disk::Disk;
 use super::error::AuditError;
 use super::key::Vkey;
 use super::note::Checkpoint;
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
 use super::tape::{Failure, OpenSegment, Tape};
 use super::tree::Tree;
 use super::writer::CHECKPOINT_FILE;
@@ -21,6 +23,8 @@ pub(super) struct Recovered {
     pub(super) tape: Tape,
     pub(super) torn_bytes: u64,
     pub(super) clean: bool,
+    /// Time of the last entry.
+    pub(super) last: Option<Timestamp>,
     /// Size of the newest checkpoint.
     pub(super) signed: u64,
 }
@@ -34,7 +38,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
             return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
         }
         let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
-        return Ok(Recovered { tape, torn_bytes: 0, clean: true, signed });
+        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed });
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
     let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES, only_starts: true };
@@ -82,7 +86,16 @@ impl Scan<'_> {
                 return Ok(at);
             }
             match segment::frame_at(data, at, tree.size()) {
-                Frame::Entry { entry, end } => {
+                Frame::Held { held: Held::Pruned(leaf), end } if limit.is_some() => {
+                    tree.push_leaf(leaf, |_, _| ());
+                    self.only_starts = false;
+                    self.last_entry.clear();
+                    at = end;
+                }
+                Frame::Held { held: Held::Pruned(_), .. } => {
+                    return Err(damaged(format!("entry {} is pruned, in the segment that grows", tree.size())));
+                }
+                Frame::Held { held: Held::Entry(entry), end } => {
                     tree.push(entry);
                     self.only_starts = self.only_starts && self.checkpoint.is_none() && kind_and_reason(entry).0 == "start";
                     self.last_entry = entry.to_vec();
@@ -132,7 +145,7 @@ impl Scan<'_> {
         if file.dir != 0 {
             tape.begin_in(0).map_err(poisoned)?;
         }
-        Ok(Recovered { tape, torn_bytes, clean, signed })
+        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed })
     }
 }
 
@@ -161,6 +174,11 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, AuditError> {
 
 fn is_shutdown(entry: &[u8]) -> bool {
     kind_and_reason(entry) == ("stop".to_owned(), "shutdown".to_owned())
+}
+
+fn time(entry: &[u8]) -> Option<Timestamp> {
+    let value: serde_json::Value = serde_json::from_slice(entry).ok()?;
+    Timestamp::from_microsecond(value.get("t")?.as_i64()?).ok()
 }
 
 fn kind_and_reason(entry: &[u8]) -> (String, String) {

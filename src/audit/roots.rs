@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile};
 use super::error::AuditError;
 use super::read::Spans;
-use super::tree::{Hash, Tree, leaf};
+use super::tree::{Hash, Tree};
 
 /// A tile spans eight levels of the tree (C2SP tlog-tiles).
 pub(super) const TILE_HEIGHT: u32 = 8;
@@ -40,7 +40,7 @@ impl Upper {
         while self.tree.size() < entries / TILE_WIDTH {
             let start = self.tree.size() * TILE_WIDTH;
             let mut tile = Tree::default();
-            spans.each(start, start + TILE_WIDTH, |entry| tile.push_leaf(leaf(entry), |_, _| ()))?;
+            spans.each(start, start + TILE_WIDTH, |held| tile.push_leaf(held.leaf(), |_, _| ()))?;
             self.push(tile.root());
         }
         Ok(())

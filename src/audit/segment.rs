@@ -11,14 +11,18 @@
 //! 4096       entries: len u32 | crc32c u32 over (index u64, len u32, entry) | entry, one after another
 //! …          zeros to the end of the file (preallocated)
 //! ```
+//! Where an entry was pruned stands a tombstone: `2^31 + 32` as its length, and the hash under which the entry is in the tree
+//! (RFC 6962 section 2.1) in its place. So the tree stays what was signed. A segment with tombstones has no zeros at its end.
+//!
 //! A segment ends where the next one begins. Attempts count segments that begin at the same index, because a disk failed
 //! before the first entry was durable; frames at or after the next segment's first index were never acknowledged.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::error::AuditError;
-use super::tree::{Hash, Tree};
+use super::tree::{Hash, Tree, leaf};
 
 pub(super) const HEADER_BYTES: usize = 4_096;
 pub(super) const FRAME_HEADER_BYTES: usize = 8;
@@ -96,6 +100,15 @@ pub(super) fn read(file: &SegmentFile) -> Result<Vec<u8>, AuditError> {
     std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))
 }
 
+/// Its header, and more than one of the largest entries.
+pub(super) fn read_beginning(file: &SegmentFile) -> Result<Vec<u8>, AuditError> {
+    let mut data = Vec::new();
+    let most = u64::try_from(HEADER_BYTES + 2 * (FRAME_HEADER_BYTES + ENTRY_BYTES_MAX)).unwrap_or(u64::MAX);
+    let opened = std::fs::File::open(&file.path);
+    opened.and_then(|opened| opened.take(most).read_to_end(&mut data)).map_err(|e| AuditError::io(&file.path, &e))?;
+    Ok(data)
+}
+
 /// The directories of the log in `dir`: itself, and the spare one if it was given one.
 pub(super) fn directories(dir: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![dir.to_owned()];
@@ -129,6 +142,18 @@ pub(super) fn parse_header(data: &[u8]) -> Option<Tree> {
     (header(&tree) == head).then_some(tree)
 }
 
+/// In place of the length: a tombstone.
+const PRUNED: u32 = 1 << 31 | 32;
+const TOMBSTONE_BYTES: usize = 32;
+
+/// In the place of an entry that is pruned.
+pub(super) fn push_tombstone(out: &mut Vec<u8>, index: u64, leaf: &Hash) {
+    let len = PRUNED.to_le_bytes();
+    out.extend(len);
+    out.extend(checksum(index, len, leaf).to_le_bytes());
+    out.extend(leaf);
+}
+
 pub(super) fn push_frame(out: &mut Vec<u8>, index: u64, entry: &[u8]) -> Result<(), AuditError> {
     let len = u32::try_from(entry.len()).ok().filter(|_| (1..=ENTRY_BYTES_MAX).contains(&entry.len()));
     let len = len.ok_or(AuditError::EntryTooLarge { bytes: entry.len() })?.to_le_bytes();
@@ -141,22 +166,52 @@ pub(super) fn push_frame(out: &mut Vec<u8>, index: u64, entry: &[u8]) -> Result<
 /// What stands at a place in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    Entry {
-        entry: &'a [u8],
+    Held {
+        held: Held<'a>,
         end: usize,
     },
     /// Nothing was written here, or nothing whole.
     None,
 }
 
+/// What stands for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held<'a> {
+    Entry(&'a [u8]),
+    /// Its hash in the tree.
+    Pruned(Hash),
+}
+
+impl<'a> Held<'a> {
+    /// Its hash in the tree.
+    pub(super) fn leaf(self) -> Hash {
+        match self {
+            Self::Entry(entry) => leaf(entry),
+            Self::Pruned(leaf) => leaf,
+        }
+    }
+
+    pub(super) fn entry(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Pruned(_) => None,
+        }
+    }
+}
+
 pub(super) fn frame_at(data: &[u8], at: usize, index: u64) -> Frame<'_> {
     let parsed = || {
         let len_bytes: [u8; 4] = data.get(at..at.checked_add(4)?)?.try_into().ok()?;
         let crc = u32::from_le_bytes(data.get(at + 4..at.checked_add(FRAME_HEADER_BYTES)?)?.try_into().ok()?);
-        let len = usize::try_from(u32::from_le_bytes(len_bytes)).ok().filter(|len| (1..=ENTRY_BYTES_MAX).contains(len))?;
+        let is_pruned = u32::from_le_bytes(len_bytes) == PRUNED;
+        let len = if is_pruned { TOMBSTONE_BYTES } else { usize::try_from(u32::from_le_bytes(len_bytes)).ok()? };
+        if !(1..=ENTRY_BYTES_MAX).contains(&len) {
+            return None;
+        }
         let start = at + FRAME_HEADER_BYTES;
-        let entry = data.get(start..start.checked_add(len)?)?;
-        (checksum(index, len_bytes, entry) == crc).then_some(Frame::Entry { entry, end: start + len })
+        let bytes = data.get(start..start.checked_add(len)?)?;
+        let held = if is_pruned { Held::Pruned(bytes.try_into().ok()?) } else { Held::Entry(bytes) };
+        (checksum(index, len_bytes, bytes) == crc).then_some(Frame::Held { held, end: start + len })
     };
     parsed().unwrap_or(Frame::None)
 }
@@ -177,14 +232,25 @@ impl Cursor {
         Ok(Self { at: HEADER_BYTES, index: file.name.first, limit })
     }
 
-    /// The next entry with its index; `None` after the last one. The last segment ends where no whole entry follows.
+    /// The next entry that is not pruned, with its index; `None` after the last one. The last segment ends where no whole entry
+    /// follows.
     pub(super) fn next<'a>(&mut self, data: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, AuditError> {
+        while let Some((index, held)) = self.next_held(data)? {
+            if let Held::Entry(entry) = held {
+                return Ok(Some((index, entry)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`Self::next`], with tombstones.
+    pub(super) fn next_held<'a>(&mut self, data: &'a [u8]) -> Result<Option<(u64, Held<'a>)>, AuditError> {
         if self.limit == Some(self.index) {
             return Ok(None);
         }
         match frame_at(data, self.at, self.index) {
-            Frame::Entry { entry, end } => {
-                let found = (self.index, entry);
+            Frame::Held { held, end } => {
+                let found = (self.index, held);
                 (self.at, self.index) = (end, self.index + 1);
                 Ok(Some(found))
             }
@@ -248,7 +314,7 @@ mod tests {
         push_frame(&mut data, 5, b"entry").unwrap();
         let end = data.len();
         data.resize(64, 0);
-        assert_eq!(Frame::Entry { entry: b"entry", end }, frame_at(&data, 0, 5));
+        assert_eq!(Frame::Held { held: Held::Entry(b"entry"), end }, frame_at(&data, 0, 5));
         assert_eq!(Frame::None, frame_at(&data, 0, 6), "another index");
         assert_eq!(Frame::None, frame_at(&data, end, 6), "zeros");
         assert_eq!(Frame::None, frame_at(&data[..end - 1], 0, 5), "cut");
@@ -266,6 +332,23 @@ mod tests {
         assert_eq!(0, leftover(&[1], 5));
         assert!(push_frame(&mut data, 1, &[]).is_err());
         assert!(push_frame(&mut data, 1, &vec![b' '; ENTRY_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_tombstone_counts_only_whole_in_its_place_and_with_its_flag() {
+        let mut data = Vec::new();
+        push_tombstone(&mut data, 5, &[7; 32]);
+        assert_eq!(Frame::Held { held: Held::Pruned([7; 32]), end: 40 }, frame_at(&data, 0, 5));
+        assert_eq!((leaf(b"entry"), [7; 32]), (Held::Entry(b"entry").leaf(), Held::Pruned([7; 32]).leaf()));
+        assert_eq!(Frame::None, frame_at(&data, 0, 6));
+        assert_eq!(Frame::None, frame_at(&data[..39], 0, 5));
+        for at in 0..data.len() {
+            for bit in 0..8 {
+                let mut changed = data.clone();
+                changed[at] ^= 1 << bit;
+                assert_eq!(Frame::None, frame_at(&changed, 0, 5), "byte {at}, bit {bit}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::AuditError;
-use super::segment::{self, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, SegmentFile, missing};
+use super::segment::{self, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Held, SegmentFile, SegmentName, missing};
+use super::tree::Hash;
 
 /// Read at once; several of the largest frames.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -25,6 +26,8 @@ pub(super) struct Tail {
 struct Open {
     segment: SegmentFile,
     file: File,
+    /// Its length when it was opened.
+    bytes: u64,
     at: u64,
 }
 
@@ -34,7 +37,7 @@ pub(super) struct Tailed<'a> {
     pub(super) index: u64,
     /// Byte of the segment at which its frame begins.
     pub(super) place: u64,
-    pub(super) entry: &'a [u8],
+    pub(super) held: Held<'a>,
     /// First index of its segment: dictionary entries are those of the segment.
     pub(super) segment: u64,
 }
@@ -55,6 +58,11 @@ impl Tail {
     /// Index of the next entry.
     pub(super) fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The segment that was read last, and the length of the file that was read: what is pruned becomes shorter.
+    pub(super) fn source(&self) -> Option<(SegmentName, u64)> {
+        self.open.as_ref().map(|open| (open.segment.name, open.bytes))
     }
 
     /// Gives some of the entries from here to before `to`; how many. 0 where none is there yet.
@@ -94,8 +102,8 @@ impl Tail {
         self.chunk.truncate(filled);
         let (mut at, mut given) = (0usize, 0);
         while self.index < end {
-            let Frame::Entry { entry, end } = segment::frame_at(&self.chunk, at, self.index) else { break };
-            each(Tailed { index: self.index, place: open.at + u64::try_from(at).unwrap_or(u64::MAX), entry, segment: holds.name.first });
+            let Frame::Held { held, end } = segment::frame_at(&self.chunk, at, self.index) else { break };
+            each(Tailed { index: self.index, place: open.at + u64::try_from(at).unwrap_or(u64::MAX), held, segment: holds.name.first });
             (at, given, self.index) = (end, given + 1, self.index + 1);
         }
         open.at += u64::try_from(at).unwrap_or(u64::MAX);
@@ -115,15 +123,28 @@ impl Open {
         let mut header = vec![0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0).map_err(|e| failed(&e))?;
         segment::begins(segment, &header)?;
-        Ok(Self { segment: segment.clone(), file, at: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX) })
+        let bytes = file.metadata().map_err(|e| failed(&e))?.len();
+        Ok(Self { segment: segment.clone(), file, bytes, at: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX) })
     }
 }
 
-/// One entry that is known to stand at `place` of its segment.
+/// One entry that is known to stand at `place` of its segment; `None` when it is pruned.
 ///
 /// # Errors
 /// When another or none stands there.
-pub(super) fn entry_at(segments: &[SegmentFile], index: u64, place: u64) -> Result<Vec<u8>, AuditError> {
+pub(super) fn entry_at(segments: &[SegmentFile], index: u64, place: u64) -> Result<Option<Vec<u8>>, AuditError> {
+    held_at(segments, index, place, |held| held.entry().map(<[u8]>::to_vec))
+}
+
+/// Its hash in the tree; of a pruned one, too.
+///
+/// # Errors
+/// As [`entry_at`].
+pub(super) fn leaf_at(segments: &[SegmentFile], index: u64, place: u64) -> Result<Hash, AuditError> {
+    held_at(segments, index, place, |held| held.leaf())
+}
+
+fn held_at<T>(segments: &[SegmentFile], index: u64, place: u64, told: impl FnOnce(Held<'_>) -> T) -> Result<T, AuditError> {
     let after = segments.partition_point(|file| file.name.first <= index);
     let holds = after.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| missing(index))?;
     let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);
@@ -132,8 +153,8 @@ pub(super) fn entry_at(segments: &[SegmentFile], index: u64, place: u64) -> Resu
     let mut filled = file.read_at(&mut data, place).map_err(|e| failed(&e))?;
     loop {
         data.truncate(filled);
-        if let Frame::Entry { entry, .. } = segment::frame_at(&data, 0, index) {
-            return Ok(entry.to_vec());
+        if let Frame::Held { held, .. } = segment::frame_at(&data, 0, index) {
+            return Ok(told(held));
         }
         if filled >= FRAME_HEADER_BYTES + ENTRY_BYTES_MAX {
             return Err(missing(index));

@@ -115,7 +115,7 @@ impl Tiles {
         })
     }
 
-    /// The entries of a tile of level 0, each behind its length (two bytes, big endian).
+    /// The entries of a tile of level 0, each behind its length (two bytes, big endian). `None` also when one of them is pruned.
     ///
     /// # Errors
     /// As [`Self::tile`].
@@ -123,21 +123,24 @@ impl Tiles {
         let signed = self.signed()?;
         let Some((start, end)) = hashes_of(&signed, 0, number, width) else { return Ok(None) };
         self.with(&signed, |known| {
-            let (mut bundle, mut hashes) = (Vec::new(), Vec::new());
-            known.spans.each(start, end, |entry| {
+            let (mut bundle, mut hashes, mut is_whole) = (Vec::new(), Vec::new(), true);
+            known.spans.each(start, end, |held| {
+                let entry = held.entry();
+                is_whole &= entry.is_some();
+                let entry = entry.unwrap_or_default();
                 // Entries have at most 65,535 bytes.
                 bundle.extend(u16::try_from(entry.len()).unwrap_or(u16::MAX).to_be_bytes());
                 bundle.extend(entry);
-                hashes.push(leaf(entry));
+                hashes.push(held.leaf());
             })?;
-            if hashes == known.leaves(number, width)? { Ok(Some(bundle)) } else { Err(not_signed(start)) }
+            if hashes == known.leaves(number, width)? { Ok(is_whole.then_some(bundle)) } else { Err(not_signed(start)) }
         })
     }
 
     /// The proof that an entry is in the signed tree; `None` when it is not, or not signed yet.
     ///
     /// # Errors
-    /// As [`Self::tile`].
+    /// As [`Self::tile`]; [`AuditError::Pruned`] when what it said is gone.
     pub fn prove(&self, index: u64) -> Result<Option<Proved>, AuditError> {
         let signed = self.signed_with(index)?;
         let size = signed.checkpoint.size;
@@ -145,14 +148,34 @@ impl Tiles {
             return Ok(None);
         }
         self.with(&signed, |known| {
-            let mut entry = Vec::new();
-            known.spans.each(index, index + 1, |bytes| entry = bytes.to_vec())?;
+            let entry = known.spans.one(index)?.ok_or(AuditError::Pruned { index })?;
             let hashes = proof::inclusion(known, index, size)?;
             if proof::included_root(index, size, leaf(&entry), &hashes) != Some(signed.checkpoint.root) {
                 return Err(not_signed(index));
             }
             let proof = TlogProof { extra: None, index, hashes, checkpoint: signed.note.clone() };
             Ok(Some(Proved { entry, proof }))
+        })
+    }
+
+    /// Whether the signed tree begins with that one.
+    ///
+    /// # Errors
+    /// As [`Self::tile`].
+    pub(super) fn begins_with(&self, tree: &Tree) -> Result<bool, AuditError> {
+        let signed = self.signed()?;
+        if tree.size() > signed.checkpoint.size {
+            return Ok(false);
+        }
+        self.with(&signed, |known| {
+            let mut start = 0;
+            for (height, peak) in (0..u64::BITS).rev().filter(|height| tree.size() >> height & 1 == 1).zip(tree.peaks()) {
+                if known.perfect(start, height)? != *peak {
+                    return Ok(false);
+                }
+                start += 1 << height;
+            }
+            Ok(true)
         })
     }
 
@@ -237,8 +260,8 @@ impl Known {
         let root = usize::try_from(tile).ok().and_then(|at| self.upper.level(1).get(at)).copied();
         let start = tile * TILE_WIDTH;
         let (mut leaves, mut tree) = (Vec::new(), Tree::default());
-        self.spans.each(start, start + root.map_or(width, |_full| TILE_WIDTH), |entry| {
-            let hash = leaf(entry);
+        self.spans.each(start, start + root.map_or(width, |_full| TILE_WIDTH), |held| {
+            let hash = held.leaf();
             leaves.push(hash);
             tree.push_leaf(hash, |_, _| ());
         })?;

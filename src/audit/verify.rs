@@ -4,6 +4,9 @@
 //! What this can not show: entries after the checkpoint (at most of the last second before a kill; none after a clean end)
 //! that were changed with their checksums, which is why they are counted apart; a log that was cut or rewritten together with its checkpoint by someone who holds the key, or
 //! set back to an older state with the checkpoint of that time. That takes a checkpoint remembered elsewhere.
+//!
+//! A tombstone in the place of an entry is right only where a signed `prune` entry has announced it: it must stand before that entry's
+//! `before_index`, and there may be no more tombstones than all of them announce.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -11,10 +14,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::bits::Bits;
 use super::key::Vkey;
 use super::log::VKEY_FILE;
 use super::note::{Checkpoint, NoteError};
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
 use super::tree::{Hash, Tree, hex};
 use super::writer::CHECKPOINT_FILE;
 
@@ -33,6 +37,8 @@ pub struct VerifyReport {
     /// Bytes of an unfinished write after the last entry; removed and recorded at the next start.
     pub torn_bytes: u64,
     pub segments: usize,
+    /// Entries of which only the hash is left, as `prune` entries say.
+    pub pruned: u64,
     /// The verifier key was taken from the log's own directory: that shows changes by whoever lacks the signing key, but
     /// not that this is the log one thinks it is.
     pub own_key: bool,
@@ -63,6 +69,10 @@ pub enum Fault {
     Leftover,
     #[error("the entry belongs to a decision that is not in the log before it")]
     Orphan,
+    #[error("only a hash stands in the place of the entry, and no signed `prune` entry says so; somebody removed it")]
+    Removed,
+    #[error("{found} entries are pruned, and signed `prune` entries tell of {announced}; somebody removed some")]
+    RemovedMore { announced: u64, found: u64 },
     #[error("the checkpoint signs {signed} entries, only {found} are there; entries were cut off or the last ones were changed")]
     Short { signed: u64, found: u64 },
     #[error("the first {size} entries are not those that the checkpoint signs; at least one was changed with its checksum")]
@@ -111,6 +121,25 @@ pub fn verify_against(dir: &Path, vkey: Option<&str>, remembered: Option<&str>) 
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Failed> {
+    let mut known = 0;
+    loop {
+        let mut size = 0;
+        match verify_once(dir, vkey, remembered, &mut size, &mut progress) {
+            // Pruning may have begun meanwhile, of which only a newer checkpoint knows.
+            Err(failure) if matches!(failure.fault, Fault::Removed | Fault::RemovedMore { .. }) && size > known => known = size,
+            verified => return verified,
+        }
+    }
+}
+
+/// `size`: of the checkpoint, once it is known.
+fn verify_once(
+    dir: &Path,
+    vkey: Option<&str>,
+    remembered: Option<&str>,
+    size: &mut u64,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<VerifyReport, Failed> {
     let own_key = vkey.is_none();
     let vkey = match vkey {
         Some(text) => Vkey::parse(text).ok_or_else(|| fail(Path::new("--key"), Fault::NotAKey))?,
@@ -122,6 +151,7 @@ pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut
     let dirs = segment::directories(dir);
     // The checkpoint first: the log only grows meanwhile.
     let (path, checkpoint) = newest_checkpoint(&dirs, &vkey)?.ok_or_else(|| fail(&dir.join(CHECKPOINT_FILE), Fault::NoCheckpoint))?;
+    *size = checkpoint.size;
     let remembered = remembered.map(|note| checked(Path::new("--checkpoint"), note, &vkey)).transpose()?;
     let segments = segment::list(&dirs).map_err(|e| fail(dir, Fault::Unreadable(e.to_string())))?;
     if segments.is_empty() {
@@ -160,6 +190,7 @@ pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut
             Some(_) => {}
         }
     }
+    whole.check_pruned(dir, &segments)?;
     Ok(VerifyReport {
         origin: checkpoint.origin,
         entries: found,
@@ -169,6 +200,7 @@ pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut
         unsigned_tail: found - checkpoint.size,
         torn_bytes: whole.torn_bytes,
         segments: segments.len(),
+        pruned: whole.pruned.iter().map(|(_, bits)| bits.count()).sum(),
         own_key,
     })
 }
@@ -185,6 +217,29 @@ struct Envelope<'a> {
     #[serde(borrow)]
     reason: &'a str,
     clean: Option<bool>,
+    before_index: Option<u64>,
+    classes: Vec<PrunedClass>,
+    dictionary: u64,
+    remains: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PrunedClass {
+    entries: u64,
+}
+
+/// What signed `prune` entries announce together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced {
+    before_index: u64,
+    entries: u64,
+}
+
+impl Announced {
+    fn and(self, other: Self) -> Self {
+        Self { before_index: self.before_index.max(other.before_index), entries: self.entries.saturating_add(other.entries) }
+    }
 }
 
 /// Sizes of the trees that the checkpoints sign: the log's, and the remembered one.
@@ -199,8 +254,10 @@ struct Part {
     roots: [Option<Hash>; 2],
     /// Time of the last entry that is signed.
     signed_until: Option<i64>,
-    /// One bit an entry: whether it is the head of a decision.
-    heads: Vec<u64>,
+    /// One bit an entry: whether it is the head of a decision; whether it is pruned.
+    heads: Bits,
+    pruned: Bits,
+    announced: Announced,
     /// Entries whose decision began in a segment before: index, offset, and the decision.
     owed: Vec<(u64, usize, u64)>,
     /// Whether the first entry, if there is one, follows a failure of the disk.
@@ -223,7 +280,9 @@ impl Part {
             first,
             roots: [None; 2],
             signed_until: None,
-            heads: Vec::new(),
+            heads: Bits::default(),
+            pruned: Bits::default(),
+            announced: Announced::default(),
             owed: Vec::new(),
             begins_after_failure: None,
             end: HEADER_BYTES,
@@ -235,9 +294,13 @@ impl Part {
         while limit != Some(part.tree.size()) {
             let index = part.tree.size();
             match segment::frame_at(&data, part.end, index) {
-                Frame::Entry { entry, end } if part.entry(entry, sizes) => part.end = end,
+                Frame::Held { held: Held::Entry(entry), end } if part.entry(entry, sizes) => part.end = end,
+                Frame::Held { held: Held::Pruned(leaf), end } => {
+                    part.tombstone(leaf, sizes);
+                    part.end = end;
+                }
                 Frame::None if limit.is_none() => break,
-                found @ (Frame::Entry { .. } | Frame::None) => {
+                found @ (Frame::Held { .. } | Frame::None) => {
                     let fault = if found == Frame::None { Fault::Entry } else { Fault::Orphan };
                     part.failure = Some(Box::new(VerifyFailure { offset: offset(part.end), index: Some(index), ..*fail(&file.path, fault) }));
                     return Ok(part);
@@ -258,9 +321,13 @@ impl Part {
         }
         match (known.kind, known.of) {
             ("deny" | "part" | "end", Some(of)) if of < self.first.size() => self.owed.push((index, self.end, of)),
-            ("deny" | "part" | "end", Some(of)) if !is_set(&self.heads, of - self.first.size()) => return false,
+            ("deny" | "part" | "end", Some(of)) if !self.heads.has(of - self.first.size()) && !self.pruned.has(of - self.first.size()) => {
+                return false;
+            }
             ("part" | "end", None) => return false,
-            ("deny" | "permit" | "intent", None) => set(&mut self.heads, index - self.first.size()),
+            ("deny" | "permit" | "intent", None) => self.heads.set(index - self.first.size()),
+            // What is not signed may have been put there by anybody.
+            ("prune", _) if index < sizes[0] => self.announced = self.announced.and(announced(&known)),
             _ => {}
         }
         self.tree.push(entry);
@@ -269,6 +336,17 @@ impl Part {
             self.signed_until = Some(known.t).filter(|&t| t != 0).or(self.signed_until);
         }
         true
+    }
+
+    fn tombstone(&mut self, leaf: Hash, sizes: Sizes) {
+        let index = self.tree.size();
+        if index == self.first.size() {
+            // `start` and `stop` are never pruned.
+            self.begins_after_failure = Some(false);
+        }
+        self.pruned.set(index - self.first.size());
+        self.tree.push_leaf(leaf, |_, _| ());
+        self.mark(sizes);
     }
 
     fn mark(&mut self, sizes: Sizes) {
@@ -287,7 +365,9 @@ struct Whole {
     roots: [Option<Hash>; 2],
     signed_until: Option<i64>,
     /// By the first index of their segment.
-    heads: Vec<(u64, Vec<u64>)>,
+    heads: Vec<(u64, Bits)>,
+    pruned: Vec<(u64, Bits)>,
+    announced: Announced,
     end: usize,
     /// Bytes behind the end of the last segment, of an unfinished write.
     torn_bytes: u64,
@@ -305,7 +385,8 @@ impl Whole {
             return Err(leftover);
         }
         for (index, at, of) in part.owed {
-            if !self.is_head(of) {
+            // Of a decision that is being pruned, its head may be gone before what follows it.
+            if !has(&self.heads, of) && !has(&self.pruned, of) {
                 return Err(Box::new(VerifyFailure { offset: offset(at), index: Some(index), ..*fail(&file.path, Fault::Orphan) }));
             }
         }
@@ -321,6 +402,8 @@ impl Whole {
             }
         }
         self.heads.push((part.first.size(), part.heads));
+        self.pruned.push((part.first.size(), part.pruned));
+        self.announced = self.announced.and(part.announced);
         for (known, found) in self.roots.iter_mut().zip(part.roots) {
             *known = known.or(found);
         }
@@ -329,9 +412,17 @@ impl Whole {
         Ok(())
     }
 
-    fn is_head(&self, index: u64) -> bool {
-        let at = self.heads.partition_point(|(first, _)| *first <= index);
-        at.checked_sub(1).and_then(|at| self.heads.get(at)).is_some_and(|(first, heads)| is_set(heads, index - first))
+    /// After all: a `prune` entry stands behind what it is about.
+    fn check_pruned(&self, dir: &Path, segments: &[SegmentFile]) -> Result<(), Failed> {
+        let Announced { before_index, entries } = self.announced;
+        let beyond = |(first, bits): &(u64, Bits)| bits.iter().map(|at| first + at).find(|index| *index >= before_index);
+        for (file, part) in segments.iter().zip(&self.pruned) {
+            if let Some(index) = beyond(part) {
+                return Err(Box::new(VerifyFailure { index: Some(index), ..*fail(&file.path, Fault::Removed) }));
+            }
+        }
+        let found = self.pruned.iter().map(|(_, bits)| bits.count()).sum();
+        if found > entries { Err(fail(dir, Fault::RemovedMore { announced: entries, found })) } else { Ok(()) }
     }
 
     fn fail_at_end(&self, last: Option<&SegmentFile>, fault: Fault) -> Failed {
@@ -340,18 +431,15 @@ impl Whole {
     }
 }
 
-fn is_set(bits: &[u64], at: u64) -> bool {
-    usize::try_from(at / 64).ok().and_then(|word| bits.get(word)).is_some_and(|word| word >> (at % 64) & 1 == 1)
+fn announced(entry: &Envelope<'_>) -> Announced {
+    let of_classes = entry.classes.iter().map(|class| class.entries);
+    let entries = of_classes.chain([entry.dictionary, entry.remains]).fold(0, u64::saturating_add);
+    Announced { before_index: entry.before_index.unwrap_or_default(), entries }
 }
 
-fn set(bits: &mut Vec<u64>, at: u64) {
-    let Ok(word) = usize::try_from(at / 64) else { return };
-    if bits.len() <= word {
-        bits.resize(word + 1, 0);
-    }
-    if let Some(word) = bits.get_mut(word) {
-        *word |= 1 << (at % 64);
-    }
+fn has(parts: &[(u64, Bits)], index: u64) -> bool {
+    let at = parts.partition_point(|(first, _)| *first <= index);
+    at.checked_sub(1).and_then(|at| parts.get(at)).is_some_and(|(first, bits)| bits.has(index - first))
 }
 
 fn newest_checkpoint(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<(PathBuf, Checkpoint)>, Failed> {

@@ -49,6 +49,8 @@ pub(super) struct Progress {
     pub(super) roots: Vec<Hash>,
     pub(super) batches: u64,
     pub(super) syncs: u64,
+    /// Somebody waits for a checkpoint.
+    pub(super) wanted: bool,
     /// The writer is gone.
     pub(super) finished: bool,
     /// The other threads shall go.
@@ -163,9 +165,10 @@ pub(super) fn sign(shared: &Shared, mut roots: Option<RootsFile>) {
         let (tree, dir, closed, full) = {
             let signed = lock(&shared.signed).size;
             let failing = shared.unsigned.load(Ordering::Relaxed);
-            let idle = |p: &mut Progress| !p.closed && (failing || p.tree.size().saturating_sub(signed) < CHECKPOINT_ENTRIES_MAX);
+            let idle = |p: &mut Progress| !p.closed && !p.wanted && (failing || p.tree.size().saturating_sub(signed) < CHECKPOINT_ENTRIES_MAX);
             let progress = lock(&shared.progress);
             let (mut progress, _) = shared.progressed.wait_timeout_while(progress, CHECKPOINT_EVERY, idle).unwrap_or_else(PoisonError::into_inner);
+            progress.wanted = false;
             (progress.tree.clone(), progress.dir, progress.closed, std::mem::take(&mut progress.roots))
         };
         // Worked out anew at the next start; until then proofs are slower.

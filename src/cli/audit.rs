@@ -10,6 +10,7 @@ use super::client::ServerArgs;
 use super::export::{self, ExportArgs};
 use super::index::IndexArgs;
 use super::proof::{self, CheckArgs, ProofArgs, TilesArgs};
+use super::prune::PruneArgs;
 use super::report::ReportArgs;
 use super::search::{self, SearchArgs, ShowArgs};
 use super::witness::WitnessArgs;
@@ -48,6 +49,9 @@ pub(super) enum AuditCommand {
     /// itself, from where it stopped, to each of `[[audit.export]]`.
     #[command(after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl")]
     Export(ExportArgs),
+    /// Says which entries are past their time by `[audit] retention`, or has the gateway let them go; their hashes stay.
+    #[command(after_help = "Example: consentry audit prune --dry-run")]
+    Prune(PruneArgs),
     #[command(
         after_help = "Example: consentry audit witness --dir /var/lib/witness --name witness.example.com --key witness.key --log gw-fra-1.vkey"
     )]
@@ -88,6 +92,7 @@ impl AuditCommand {
             Self::Check(args) => proof::check(output, args),
             Self::Tiles(args) => proof::tiles(output, args),
             Self::Export(args) => export::export(output, args),
+            Self::Prune(args) => args.execute(output),
             Self::Witness(args) => args.execute(output),
         }
     }
@@ -134,7 +139,7 @@ fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
                 output.json(&json!({
                     "ok": true, "origin": report.origin, "entries": report.entries, "root": report.root,
                     "checkpoint_size": report.checkpoint_size, "signed_until": report.signed_until.map(|t| t.to_string()),
-                    "unsigned_tail": report.unsigned_tail, "torn_bytes": report.torn_bytes, "segments": report.segments, "own_key": report.own_key,
+                    "unsigned_tail": report.unsigned_tail, "torn_bytes": report.torn_bytes, "segments": report.segments, "pruned": report.pruned, "own_key": report.own_key,
                 }))?;
             } else {
                 output.line(render_verified(&report))?;
@@ -162,6 +167,9 @@ fn render_verified(report: &audit::VerifyReport) -> String {
         super::table::cut(&report.root, 16)
     )];
     lines.push(format!("log {} · checkpoint over {} entries, {} after it", report.origin, report.checkpoint_size, report.unsigned_tail));
+    if report.pruned > 0 {
+        lines.push(format!("{} entries are pruned, as signed entries of the log announce; their hashes are in the tree", report.pruned));
+    }
     if report.torn_bytes > 0 {
         lines.push(format!("{} bytes of an unfinished write at the end: nothing was answered on them", report.torn_bytes));
     }

@@ -69,5 +69,10 @@ fn catch_up(output: &Output, index: &Index) -> Result<u64, IndexError> {
     let progress = output.spinner("indexing");
     let done = index.catch_up(u64::MAX, |entries| progress.set_message(format!("indexing: {entries} entries")));
     progress.finish_and_clear();
-    done
+    let done = done?;
+    // What was pruned while nobody kept it up.
+    let progress = output.spinner("building anew what was pruned");
+    let renewed = index.renew(|| false);
+    progress.finish_and_clear();
+    renewed.map(|_| done)
 }

@@ -26,6 +26,7 @@ mod party;
 mod policy;
 mod proof;
 mod prove;
+mod prune;
 mod report;
 mod run;
 mod search;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::audit::{Place, decision_id, unreadable};
 use super::client::segment;
 use super::{Exit, Failure, Output};
-use crate::audit::{self, TileName, Tiles};
+use crate::audit::{self, AuditError, TileName, Tiles};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ProofArgs {
@@ -46,7 +46,10 @@ pub(super) fn proof(output: &Output, args: &ProofArgs) -> Result<Exit, Failure> 
     let (origin, index) = decision_id(&args.id)?;
     let text = match &args.place.offline {
         Some(dir) => {
-            let proved = Tiles::new(dir).prove(index).map_err(|error| unreadable(dir, &error))?;
+            let failed = |error: AuditError| {
+                if let AuditError::Pruned { .. } = error { Failure::new(Exit::NotFound, error.to_string()) } else { unreadable(dir, &error) }
+            };
+            let proved = Tiles::new(dir).prove(index).map_err(failed)?;
             proved.ok_or_else(|| Failure::new(Exit::NotFound, format!("the checkpoint in `{}` covers no entry {index}", dir.display())))?.evidence()
         }
         None => {
@@ -91,11 +94,11 @@ pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> 
 
 pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> {
     let tiles = Tiles::new(&args.dir);
-    let failed = |error: &audit::AuditError| unreadable(&args.dir, error);
+    let failed = |error: &AuditError| unreadable(&args.dir, error);
     let progress = output.spinner("reading");
     let note = tiles.checkpoint().map_err(|error| failed(&error))?;
     let size: u64 = note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or_default();
-    let (mut level, mut hashes, mut files) = (0, size, 0u64);
+    let (mut level, mut hashes, mut files, mut pruned) = (0, size, 0u64, 0u64);
     while hashes > 0 {
         for number in 0..hashes.div_ceil(256) {
             let width = (hashes - number * 256).min(256);
@@ -104,7 +107,15 @@ pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> 
             for level in [Some(Some(level)), entries].into_iter().flatten() {
                 let name = TileName { level, number, width };
                 let find = || tiles.read(&name).map_err(|error| failed(&error));
-                files += u64::from(put(&args.out.join("tile").join(name.to_string()), width, find)?);
+                match put(&args.out.join("tile").join(name.to_string()), width, find)? {
+                    Put::Written => files += 1,
+                    Put::Kept => {}
+                    // The hashes of its entries were found just before.
+                    Put::Missing if name.level.is_none() => pruned += 1,
+                    Put::Missing => {
+                        return Err(Failure::new(Exit::CheckFailed, "the log became shorter while it was read; run `consentry audit verify`"));
+                    }
+                }
             }
         }
         (level, hashes) = (level + 1, hashes / 256);
@@ -112,19 +123,30 @@ pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> 
     // Last, so that it never promises what is not there.
     write(&args.out.join("checkpoint"), note.as_bytes())?;
     progress.finish_and_clear();
-    let document = json!({ "size": size, "files": files, "out": args.out });
+    let document = json!({ "size": size, "files": files, "pruned": pruned, "out": args.out });
     output.answer(&document, || {
-        format!("{} entries · {} new files · {}\n\nhand over the log's verifier key (`log.vkey`) in another way", size, files, args.out.display())
+        let left_out = if pruned > 0 { format!(" · {pruned} bundles left out, since entries of them are pruned") } else { String::new() };
+        let out = args.out.display();
+        format!("{size} entries · {files} new files{left_out} · {out}\n\nhand over the log's verifier key (`log.vkey`) in another way")
     })
 }
 
 /// Writes a tile; one that is full never changes, so that one that is there stays.
-fn put(path: &Path, width: u64, find: impl FnOnce() -> Result<Option<Vec<u8>>, Failure>) -> Result<bool, Failure> {
+fn put(path: &Path, width: u64, find: impl FnOnce() -> Result<Option<Vec<u8>>, Failure>) -> Result<Put, Failure> {
     if width == 256 && path.exists() {
-        return Ok(false);
+        return Ok(Put::Kept);
     }
-    let bytes = find()?.ok_or_else(|| Failure::new(Exit::CheckFailed, "the log became shorter while it was read; run `consentry audit verify`"))?;
-    write(path, &bytes).map(|()| true)
+    match find()? {
+        Some(bytes) => write(path, &bytes).map(|()| Put::Written),
+        None => Ok(Put::Missing),
+    }
+}
+
+/// What became of a tile.
+enum Put {
+    Written,
+    Kept,
+    Missing,
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

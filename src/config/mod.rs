@@ -21,6 +21,7 @@ mod params;
 mod read;
 mod report;
 mod response;
+mod retention;
 mod routes;
 mod rpc;
 mod runtime;
@@ -36,6 +37,7 @@ mod schema_tests;
 #[cfg(test)]
 mod tests;
 
+pub use retention::{Period, Retention};
 pub use settings::*;
 
 use std::collections::{BTreeMap, BTreeSet};

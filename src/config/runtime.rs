@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::callers::Callers;
 use super::read::{Table, Value};
+use super::retention::Retention;
 use super::settings::{
     Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
     Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, UpstreamTls, WitnessSettings, Words,
@@ -345,13 +346,32 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
     let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
     let witnesses = table.opt("witnesses").map_or(Some(Vec::new()), |list| list.each(witness));
     let exports = table.opt("export").map_or(Some(Vec::new()), |list| exports::exports(list, dir.as_deref()));
-    table.later(&["retention"]);
+    let kept = table.opt("retention").map_or(Some(Retention::default()), retention);
     table.finish();
     let spare_dir = match spare_dir {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(AuditSettings { origin: origin?, dir: dir?, spare_dir, signing_key: signing_key?, witnesses: witnesses?, exports: exports? })
+    Some(AuditSettings {
+        origin: origin?,
+        dir: dir?,
+        spare_dir,
+        signing_key: signing_key?,
+        witnesses: witnesses?,
+        exports: exports?,
+        retention: kept?,
+    })
+}
+
+/// By class; what is not named is kept as long as without the table.
+fn retention(value: Value<'_>) -> Option<Retention> {
+    let mut table = value.table("`retention`")?;
+    let defaults = Retention::default();
+    let mut of = |class, default| table.opt(class).map_or(Some(default), Value::period);
+    let (permit, deny) = (of("permit", defaults.permit), of("deny", defaults.deny));
+    let (admin, break_glass) = (of("admin", defaults.admin), of("break-glass", defaults.break_glass));
+    table.finish();
+    Some(Retention { permit: permit?, deny: deny?, admin: admin?, break_glass: break_glass? })
 }
 
 fn witness(value: Value<'_>) -> Option<WitnessSettings> {

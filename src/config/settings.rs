@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::retention::Retention;
 use crate::catalog::Catalog;
 use crate::model::{Client, ClientKind, Environment, Finding, IssuerName, Purpose, UpstreamName};
 
@@ -340,6 +341,7 @@ pub struct AuditSettings {
     pub signing_key: Secret,
     pub witnesses: Vec<WitnessSettings>,
     pub exports: Vec<ExportSettings>,
+    pub retention: Retention,
 }
 
 /// `[[audit.witnesses]]`: who remembers the log's checkpoints elsewhere.

@@ -420,7 +420,16 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nretention = {}", "`retention` is not available in this version"),
+    (MAIN, "permit = \"12 months\"", "permit = \"12m\"", "`12m` is not a period"),
+    (MAIN, "permit = \"12 months\"", "permit = \"0 days\"", "`0 days` is not a period"),
+    (MAIN, "deny = \"36 months\"", "deny = \"200 years\"", "`200 years` is over a hundred years"),
+    (MAIN, "deny = \"36 months\"", "denies = \"1 year\"", "unknown key `denies` in `retention`"),
+    (
+        MAIN,
+        "retention = { permit = \"12 months\", deny = \"36 months\", admin = \"36 months\", break-glass = \"36 months\" }",
+        "retention = \"1 year\"",
+        "expected a table, found a string",
+    ),
     (
         MAIN,
         "dir = \"state/log\"",

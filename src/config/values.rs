@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::read::Value;
+use super::retention::Period;
 use super::settings::{Certified, Origin, Secret};
 use crate::catalog::Template;
 
@@ -25,6 +26,24 @@ impl Value<'_> {
             self.error_help("this is not a duration", "write a number with its unit: `500ms`, `10s`, `5m`, `24h` or `7d`");
         }
         found
+    }
+
+    /// `90 days`, `8 weeks`, `12 months`, `3 years`, or `forever`.
+    pub(super) fn period(self) -> Option<Period> {
+        let text = self.str()?;
+        let help = "write a number and `days`, `weeks`, `months` or `years`, such as `12 months`, or `forever`";
+        let found = Period::parse(text);
+        match found {
+            Some(period) if period.is_too_long() => {
+                self.error_help(format!("`{text}` is over a hundred years"), "write `forever`");
+                None
+            }
+            Some(period) => Some(period),
+            None => {
+                self.error_help(format!("`{text}` is not a period"), help);
+                None
+            }
+        }
     }
 
     /// `512B`, `64KiB`, `1MiB`, `1GiB`; more than nothing.

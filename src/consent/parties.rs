@@ -410,6 +410,20 @@ impl Ledger {
         self.reading().resolve(&party.identifier()).ok_or(ConsentError::NotFound)
     }
 
+    /// Whether records that name this number are needed for a legal claim: the customer's, or those of whoever took the record in.
+    #[must_use]
+    pub fn is_on_hold(&self, party: PartyNo) -> bool {
+        let projection = self.reading();
+        let mut next = Some(party);
+        while let Some(no) = next {
+            if projection.seen(no).is_some_and(|seen| seen.about.facts().legal_hold) {
+                return true;
+            }
+            next = projection.merged_into(no);
+        }
+        false
+    }
+
     /// Whether the customer's data is needed for a legal claim.
     pub(super) fn is_held(&self, no: PartyNo) -> bool {
         self.reading().seen(no).is_some_and(|seen| seen.about.facts().legal_hold)

@@ -102,6 +102,11 @@ impl Projection {
         self.revision = self.revision.max(dossier.party.revision);
     }
 
+    /// Who took in that customer's record.
+    pub(super) fn merged_into(&self, no: PartyNo) -> Option<PartyNo> {
+        self.merged.get(&no).copied()
+    }
+
     fn put_links(&mut self, dossier: &Dossier) {
         let no = dossier.party.no;
         let current = |link: &LinkRow| stands(link, View::NOW.known) && !link.identifier.value.is_empty();

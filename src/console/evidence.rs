@@ -10,7 +10,7 @@ use super::decisions::{is_own_log, no_such_decision, unreadable};
 use super::dispatch::{Access, Call, Caller, Param, Reply, Route};
 use super::problem::{Code, Problem};
 use super::role::AdminRole;
-use crate::audit::{Proved, TileName};
+use crate::audit::{AuditError, Proved, TileName};
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 const PROOF: &str = "/v1/decisions/{origin}/{index}/proof";
@@ -71,8 +71,13 @@ fn signed(call: &Call, index: u64) -> Result<Proved, Problem> {
     let state = &call.state;
     let began = state.clock.monotonic();
     loop {
-        if let Some(proved) = state.tiles.prove(index).map_err(|error| unreadable(&error.into()))? {
-            return Ok(proved);
+        match state.tiles.prove(index) {
+            Ok(Some(proved)) => return Ok(proved),
+            Ok(None) => {}
+            Err(AuditError::Pruned { .. }) if matches!(call.caller, Caller::Staff(_)) => return Err(pruned()),
+            // Whose it was is gone with it.
+            Err(AuditError::Pruned { .. }) => return Err(no_such_decision()),
+            Err(error) => return Err(unreadable(&error.into())),
         }
         if index >= state.log.metrics().entries {
             return Err(no_such_decision());
@@ -93,6 +98,12 @@ fn is_decision_of(entry: &[u8], app: &str) -> bool {
     is_head && entry.get("app").and_then(Value::as_str) == Some(app)
 }
 
+fn pruned() -> Problem {
+    let remedy = "`[audit] retention` says how long entries are kept; a proof that was fetched before still holds";
+    Problem::new(Code::NotFound, remedy).detail("the entry is pruned: its hash is in the log, what it said is not")
+}
+
 fn no_such_tile() -> Problem {
-    Problem::new(Code::NotFound, "ask for the tiles that belong to the size in `/log/checkpoint`").detail("the signed tree has no such tile")
+    let remedy = "ask for the tiles that belong to the size in `/log/checkpoint`";
+    Problem::new(Code::NotFound, remedy).detail("the signed tree has no such tile, or an entry of it is pruned")
 }

@@ -30,6 +30,7 @@ mod openapi;
 mod page;
 mod parties;
 mod problem;
+mod prune;
 mod public;
 mod receipt;
 mod recipients;
@@ -119,6 +120,7 @@ const ADMIN_TABLES: &[&[Route]] = &[
     withdrawals::DESK_ROUTES,
     decisions::ROUTES,
     reports::ROUTES,
+    prune::ROUTES,
     evidence::ROUTES,
     export::ROUTES,
     break_glass::ROUTES,
@@ -209,6 +211,11 @@ pub trait Instance: fmt::Debug + Send + Sync {
     /// # Errors
     /// A refusal of the question itself, or of everything while log or store is away.
     fn check(&self, question: &CheckQuestion) -> Result<Checked, Problem>;
+    /// What is past its time in the decision log; with `run` it goes, announced in the log when this returns. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Why nothing goes now.
+    fn prune(&self, run: bool) -> Result<Value, Problem>;
     /// The signed bundle that decides; `None` when the policies come from an unsigned folder.
     fn bundle(&self) -> Option<Value>;
     /// Judges a bundle as if it were to be activated; changes nothing.

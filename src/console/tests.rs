@@ -101,6 +101,10 @@ impl Instance for Double {
         Err(Problem::new(Code::Unavailable, "ask a gateway"))
     }
 
+    fn prune(&self, _run: bool) -> Result<Value, Problem> {
+        Ok(json!({ "classes": [], "announced": null }))
+    }
+
     fn bundle(&self) -> Option<Value> {
         None
     }
@@ -335,7 +339,8 @@ fn roles_see_what_the_interfaces_promise_and_nothing_else() {
         names.filter(|route| matches!(route.access, Access::Roles(wanted) if wanted.contains(&role))).map(|route| route.operation).collect()
     };
     let emergencies = ["break-glass.request", "break-glass.list", "break-glass.revoke"];
-    let operator = ["gaps.list"].into_iter().chain(emergencies).chain(["purposes.list", "categories.list", "activities.list", "drift.show"]);
+    let operator =
+        ["gaps.list", "decisions.prune"].into_iter().chain(emergencies).chain(["purposes.list", "categories.list", "activities.list", "drift.show"]);
     assert_eq!(allowed(AdminRole::Operator), operator.collect::<Vec<_>>());
     let may_approve = AdminRole::ALL.into_iter().filter(|role| allowed(*role).contains(&"break-glass.approve")).collect::<Vec<_>>();
     assert_eq!(may_approve, [AdminRole::PolicyApprover]);

@@ -13,6 +13,7 @@ use super::governance::Refusal;
 use super::indexing::Indexing;
 use super::reload::Reloader;
 use super::report;
+use super::retention::{Hindered, Keeping};
 use super::running::note;
 use super::shadow::Shadow;
 use super::state::Shared;
@@ -33,6 +34,7 @@ pub(super) struct GatewayInstance {
     witnesses: Arc<Witnesses>,
     exporters: Arc<Exporters>,
     indexing: Arc<Indexing>,
+    keeping: Arc<Keeping>,
 }
 
 impl GatewayInstance {
@@ -42,8 +44,9 @@ impl GatewayInstance {
         witnesses: Arc<Witnesses>,
         exporters: Arc<Exporters>,
         indexing: Arc<Indexing>,
+        keeping: Arc<Keeping>,
     ) -> Self {
-        Self { shared, reloader, witnesses, exporters, indexing }
+        Self { shared, reloader, witnesses, exporters, indexing, keeping }
     }
 
     fn checks(&self) -> Vec<ReadinessCheck> {
@@ -76,6 +79,9 @@ impl GatewayInstance {
         }
         if let Some(sentence) = self.indexing.trouble() {
             checks.push(check("index", Health::Degraded, Some(sentence), None));
+        }
+        if let Some(sentence) = self.keeping.trouble() {
+            checks.push(check("retention", Health::Degraded, Some(sentence), None));
         }
         for sentence in self.witnesses.silent(self.shared.clock.now()) {
             checks.push(check("witness", Health::Degraded, Some(sentence), None));
@@ -219,6 +225,17 @@ impl Instance for GatewayInstance {
         let shadow = self.shared.shadow.swap(None)?;
         note(&self.shared, shadow.entry("stopped", self.shared.clock.now()));
         Some(shadow.report())
+    }
+
+    fn prune(&self, run: bool) -> Result<Value, Problem> {
+        self.keeping.ask(run).map_err(|hindered| {
+            let code = match hindered {
+                Hindered::UnderWay => Code::Unavailable,
+                Hindered::Consent(_) => Code::ConsentUnavailable,
+                Hindered::Log(_) | Hindered::Clock(_) | Hindered::Index(_) => Code::AuditUnavailable,
+            };
+            Problem::new(code, "ask again when `/readyz` is well").detail(hindered.to_string())
+        })
     }
 
     fn bundle(&self) -> Option<Value> {

@@ -33,6 +33,7 @@ mod reload;
 pub mod replay;
 mod report;
 pub mod respond;
+mod retention;
 mod route;
 mod running;
 mod search;

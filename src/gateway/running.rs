@@ -23,6 +23,7 @@ use super::listener::{self, Connection, Limits};
 use super::pipeline;
 use super::reload::{Reloader, keep_current};
 use super::report;
+use super::retention::Keeping;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
@@ -153,12 +154,14 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
     let indexing = Indexing::new(Arc::clone(&index));
     let exporters = Exporters::new(&config.audit, &shared.log, &clock, &shared.metrics)?;
+    let keeping = Keeping::new(Arc::clone(&shared), Arc::clone(&index), recovery.last);
     let instance = Arc::new(GatewayInstance::new(
         Arc::clone(&shared),
         Arc::clone(&reloader),
         Arc::clone(&witnesses),
         Arc::clone(&exporters),
         Arc::clone(&indexing),
+        Arc::clone(&keeping),
     ));
     let outbox = Arc::new(Outbox::default());
     let state = AdminState {
@@ -184,6 +187,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(indexing.keep_following(stopped.clone())),
+        tokio::spawn(keeping.keep_pruning(stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ]);

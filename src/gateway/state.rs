@@ -18,7 +18,7 @@ use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Controller, PublicPage};
+use crate::config::{Controller, PublicPage, Retention};
 use crate::consent::Ledger;
 use crate::filter::Cutters;
 use crate::identity::Authenticator;
@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub controller: Option<Controller>,
     /// Longest time from now that a break-glass grant may be asked for.
     pub break_glass_max: Duration,
+    /// How long entries of the decision log are kept.
+    pub retention: Retention,
     /// The signed bundle; `None` when the policies come from an unsigned folder.
     pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.

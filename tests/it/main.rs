@@ -100,6 +100,8 @@ mod replay;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 mod snapshots;

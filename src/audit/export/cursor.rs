@@ -37,7 +37,8 @@ impl Cursor {
         while bound.is_none_or(|bound| self.index() < bound) {
             let Some((index, segment, raw)) = self.waiting.pop_front() else {
                 let waiting = &mut self.waiting;
-                let each = |entry: tail::Tailed<'_>| waiting.push_back((entry.index, entry.segment, entry.entry.to_vec()));
+                // What is pruned tells nothing any more.
+                let each = |entry: tail::Tailed<'_>| waiting.extend(entry.held.entry().map(|raw| (entry.index, entry.segment, raw.to_vec())));
                 match self.tail.read(bound.unwrap_or(u64::MAX), bound.is_some(), each)? {
                     0 => return Ok(None),
                     _ => continue,

@@ -115,7 +115,7 @@ impl Index {
         Ok(Answer { decisions, next, entries, unread: self.unread()? })
     }
 
-    /// The decision to which entry `index` belongs, or that entry alone; `None` when it is not indexed.
+    /// The decision to which entry `index` belongs, or that entry alone; `None` when it is not indexed, or pruned.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -124,7 +124,7 @@ impl Index {
         if segments.first().is_some_and(|file| index < file.name.first) || index >= self.entries() {
             return Ok(None);
         }
-        let entry = self.single(&segments, index)?;
+        let Some(entry) = self.single(&segments, index)? else { return Ok(None) };
         let Some(head) = entry.decision() else { return Ok(Some(Shown { decision: None, entries: vec![entry] })) };
         let Some(entries) = self.entries_of(&segments, &partitions, head)? else {
             // Its head is pruned.
@@ -174,14 +174,14 @@ impl Index {
         Ok(())
     }
 
-    fn single(&self, segments: &[SegmentFile], index: u64) -> Result<Logged, IndexError> {
+    fn single(&self, segments: &[SegmentFile], index: u64) -> Result<Option<Logged>, IndexError> {
         let places = |partition: &Partition| {
             let sql = "SELECT place FROM head WHERE head = ?1 AND late = 0 UNION ALL SELECT place FROM other WHERE entry = ?1 \
                        UNION ALL SELECT place FROM dictionary WHERE entry = ?1 UNION ALL SELECT place FROM piece WHERE entry = ?1";
             partition.numbers(sql, vec![integer(index)])
         };
         let place = self.with(first_of(index, self.size), places)?.unwrap_or_default().first().copied();
-        self.logged(segments, index, place.ok_or_else(|| self.astray(&segment::missing(index)))?)
+        self.logged(segments, index, place)
     }
 
     fn unread(&self) -> Result<u64, IndexError> {
@@ -270,7 +270,9 @@ impl Statement {
         }
         if let Some(mask) = query.outcome.as_deref().and_then(signs) {
             let mask = mask.0;
-            let sign = " AND (h.outcomes & {mask} <> 0 OR EXISTS (SELECT 1 FROM piece p WHERE p.head = h.head AND p.outcomes & {mask} <> 0))";
+            // What is not over here may be denied in a later partition, without naming its customers again.
+            let sign = " AND (h.outcomes & {mask} <> 0 OR EXISTS (SELECT 1 FROM piece p WHERE p.head = h.head AND p.outcomes & {mask} <> 0) \
+                        OR NOT EXISTS (SELECT 1 FROM piece p WHERE p.head = h.head AND p.kind <> 1))";
             statement.sql.push_str(&sign.replace("{mask}", &mask.to_string()));
         }
         for (time, condition) in [(query.since, "h.at >= ?"), (query.until, "h.at < ?")] {

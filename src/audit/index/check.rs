@@ -48,6 +48,7 @@ const TABLES: &[(&str, &str)] = &[
          LEFT JOIN name a ON a.name = o.actor LEFT JOIN name p ON p.name = o.operation LEFT JOIN name b ON b.name = o.break_glass ORDER BY o.entry",
     ),
     ("dictionary", "SELECT entry, place FROM dictionary ORDER BY entry"),
+    ("source", "SELECT segment, attempt, bytes FROM source ORDER BY 1, 2"),
 ];
 
 impl Index {

@@ -113,8 +113,8 @@ impl Gather {
     pub(super) fn learn(&mut self, entry: &Tailed<'_>) {
         self.turn_to(entry.segment);
         // Most entries are none, which shows at their beginning.
-        if entry.entry.starts_with(b"{\"class\":")
-            && let Some(line) = Line::read(entry.entry)
+        if let Some(bytes) = entry.held.entry().filter(|bytes| bytes.starts_with(b"{\"class\":"))
+            && let Some(line) = Line::read(bytes)
         {
             self.define(entry.index, &line);
         }
@@ -122,7 +122,8 @@ impl Gather {
 
     pub(super) fn add(&mut self, entry: &Tailed<'_>) {
         self.turn_to(entry.segment);
-        match Line::read(entry.entry) {
+        let Some(bytes) = entry.held.entry() else { return };
+        match Line::read(bytes) {
             Some(line) if line.kind == Kind::Dict => {
                 self.define(entry.index, &line);
                 self.rows.dictionary.push((entry.index, entry.place));
@@ -249,7 +250,7 @@ impl Gather {
     }
 
     fn other(&mut self, entry: &Tailed<'_>, is_unread: bool) {
-        let line: OtherLine<'_> = serde_json::from_slice(entry.entry).unwrap_or_default();
+        let line: OtherLine<'_> = serde_json::from_slice(entry.held.entry().unwrap_or_default()).unwrap_or_default();
         let kind = self.name(if is_unread || line.kind.is_empty() { UNREAD } else { &line.kind });
         let mut optional = |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| self.name(text));
         let (actor, operation, grant) = (optional(&line.actor), optional(&line.operation), optional(&line.grant));

@@ -48,6 +48,14 @@ impl LiveIndex {
         Ok(self.index()?.step(self.log.metrics().entries)?.1)
     }
 
+    /// As [`Index::renew`].
+    ///
+    /// # Errors
+    /// What hinders it. The next call goes on.
+    pub fn renew(&self, stop: impl Fn() -> bool) -> Result<bool, IndexError> {
+        self.index()?.renew(stop)
+    }
+
     /// Durable entries that are not indexed yet.
     #[must_use]
     pub fn lag(&self) -> u64 {

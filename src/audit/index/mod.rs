@@ -36,7 +36,7 @@ use super::key::Vkey;
 use super::lock::DirLock;
 use super::log::VKEY_FILE;
 use super::queue::lock;
-use super::read::Logged;
+use super::read::{Logged, Spans};
 use super::segment::{self, SegmentFile};
 use super::tail::entry_at;
 use partition::{PARTITION_ENTRIES, Partition, first_of};
@@ -59,9 +59,25 @@ pub struct Index {
     size: u64,
     /// Entries that are indexed: known without waiting for the writer.
     entries: AtomicU64,
-    idle: Mutex<HashMap<u64, Partition>>,
+    idle: Mutex<Idle>,
+    /// Where entries are that have moved.
+    spans: Mutex<Spans>,
     dictionary: Mutex<HashMap<u64, Value>>,
     _lock: DirLock,
+}
+
+/// Connections by partition. Those that were made before the files changed are not put back.
+#[derive(Default)]
+struct Idle {
+    partitions: HashMap<u64, Partition>,
+    generation: u64,
+}
+
+impl Idle {
+    fn forget(&mut self) {
+        self.partitions.clear();
+        self.generation += 1;
+    }
 }
 
 impl std::fmt::Debug for Index {
@@ -88,7 +104,8 @@ impl Index {
         let entries = AtomicU64::new(writer.beyond());
         let writer = Mutex::new(writer);
         let (log, dir) = (log.to_owned(), dir.to_owned());
-        Ok(Self { log, dir, origin, writer, size, entries, idle: Mutex::default(), dictionary: Mutex::default(), _lock: lock })
+        let spans = Mutex::new(Spans::new(segment::directories(&log)));
+        Ok(Self { log, dir, origin, writer, size, entries, idle: Mutex::default(), spans, dictionary: Mutex::default(), _lock: lock })
     }
 
     /// Reads on to before entry `to`, which is at most what is durable; `u64::MAX` for all of a log that nobody writes. `progress`
@@ -109,7 +126,7 @@ impl Index {
     /// As [`Self::catch_up`], but not all at once; how many entries are indexed, and whether that is all.
     fn step(&self, to: u64) -> Result<(u64, bool), IndexError> {
         let mut writer = lock(&self.writer);
-        let advanced = writer.advance(to).inspect_err(|_| lock(&self.idle).clear());
+        let advanced = writer.advance(to).inspect_err(|_| lock(&self.idle).forget());
         self.entries.store(writer.beyond(), Ordering::Release);
         advanced
     }
@@ -125,13 +142,55 @@ impl Index {
     /// When the files cannot be removed.
     pub fn clear(&self) -> Result<(), IndexError> {
         let mut writer = lock(&self.writer);
-        lock(&self.idle).clear();
+        lock(&self.idle).forget();
         for first in partition::list(&self.dir)? {
             partition::remove(&self.dir, first)?;
         }
         *writer = Writer::open(&self.log, &self.dir, self.size)?;
         self.entries.store(writer.beyond(), Ordering::Release);
         Ok(())
+    }
+
+    /// Builds those partitions anew of which something was pruned since they were read in, one after another, until `stop` says so;
+    /// whether that is all. Questions are answered meanwhile.
+    ///
+    /// # Errors
+    /// When log or index cannot be read or written.
+    pub fn renew(&self, stop: impl Fn() -> bool) -> Result<bool, IndexError> {
+        for first in self.partitions()? {
+            if stop() {
+                return Ok(false);
+            }
+            // The one that grows stands still meanwhile.
+            let mut writer = lock(&self.writer);
+            if first == writer.first() {
+                if self.renew_one(first)? {
+                    *writer = Writer::open(&self.log, &self.dir, self.size)?;
+                    self.entries.store(writer.beyond(), Ordering::Release);
+                }
+            } else {
+                drop(writer);
+                self.renew_one(first)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether it had to be.
+    fn renew_one(&self, first: u64) -> Result<bool, IndexError> {
+        let segments = segment::of_log(&self.log)?;
+        let partition = Partition::open(&self.dir, first)?;
+        let Some(extent) = partition.extent()? else { return Ok(false) };
+        if !partition.is_stale(&segments)? {
+            return Ok(false);
+        }
+        drop(partition);
+        let anew = tempfile::Builder::new().prefix("index-renew-").tempdir_in(&self.dir).map_err(|e| IndexError::io(&self.dir, &e))?;
+        Writer::build(&self.log, anew.path(), self.size, first, extent.beyond)?;
+        Partition::create(&self.dir, first)?.replace_with(&partition::path_of(anew.path(), first))?;
+        lock(&self.idle).forget();
+        lock(&self.dictionary).clear();
+        Ok(true)
     }
 
     /// The folder of the log that it is of.
@@ -142,7 +201,10 @@ impl Index {
 
     /// With the partition that begins with `first`, if there is one.
     fn with<T>(&self, first: u64, ask: impl FnOnce(&Partition) -> Result<T, IndexError>) -> Result<Option<T>, IndexError> {
-        let kept = lock(&self.idle).remove(&first);
+        let (kept, generation) = {
+            let mut idle = lock(&self.idle);
+            (idle.partitions.remove(&first), idle.generation)
+        };
         let partition = match kept {
             Some(partition) => partition,
             None if partition::path_of(&self.dir, first).exists() => Partition::open(&self.dir, first)?,
@@ -150,8 +212,8 @@ impl Index {
         };
         let answer = ask(&partition)?;
         let mut idle = lock(&self.idle);
-        if idle.len() < IDLE_PARTITIONS_MAX {
-            idle.insert(first, partition);
+        if idle.generation == generation && idle.partitions.len() < IDLE_PARTITIONS_MAX {
+            idle.partitions.insert(first, partition);
         }
         Ok(Some(answer))
     }
@@ -161,7 +223,7 @@ impl Index {
         partition::list(&self.dir)
     }
 
-    /// All entries of a decision from the log, head first; `None` when there is no such decision.
+    /// All entries of a decision from the log, head first; `None` when there is no such decision, or it is pruned.
     fn entries_of(&self, segments: &[SegmentFile], partitions: &[u64], head: u64) -> Result<Option<Vec<Logged>>, IndexError> {
         let mut found = Vec::new();
         for &first in partitions.iter().filter(|&&first| first >= first_of(head, self.size)) {
@@ -175,30 +237,52 @@ impl Index {
                 break;
             }
         }
-        let entries: Result<Vec<_>, _> = found.into_iter().map(|(index, place)| self.logged(segments, index, place)).collect();
-        entries.map(|entries| Some(entries).filter(|entries| !entries.is_empty()))
+        let mut entries = Vec::with_capacity(found.len());
+        for (index, place) in found {
+            match self.logged(segments, index, Some(place))? {
+                Some(logged) => entries.push(logged),
+                None if index == head => return Ok(None),
+                // Of what is being pruned.
+                None => {}
+            }
+        }
+        Ok(Some(entries).filter(|entries| !entries.is_empty()))
     }
 
-    fn logged(&self, segments: &[SegmentFile], index: u64, place: u64) -> Result<Logged, IndexError> {
-        let raw = entry_at(segments, index, place).map_err(|error| self.astray(&error))?;
-        let mut failed = None;
+    /// `None` when it is pruned.
+    fn logged(&self, segments: &[SegmentFile], index: u64, place: Option<u64>) -> Result<Option<Logged>, IndexError> {
+        let Some(raw) = self.raw(segments, index, place)? else { return Ok(None) };
+        let (mut failed, mut is_gone) = (None, false);
         let logged = Logged::read(index, raw, |dictionary| match self.meaning(segments, dictionary) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                // It goes together with what refers to it.
+                is_gone |= value.is_none();
+                value
+            }
             Err(error) => {
                 failed = Some(error);
                 None
             }
         });
-        failed.map_or(Ok(logged), Err)
+        failed.map_or(Ok((!is_gone).then_some(logged)), Err)
     }
 
-    /// What a dictionary entry stands for.
-    fn meaning(&self, segments: &[SegmentFile], index: u64) -> Result<Value, IndexError> {
+    /// `None` when it is pruned. Until a partition is renewed entries stand elsewhere than it says.
+    fn raw(&self, segments: &[SegmentFile], index: u64, place: Option<u64>) -> Result<Option<Vec<u8>>, IndexError> {
+        let told = place.map(|place| entry_at(segments, index, place));
+        match told {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(_)) | None => lock(&self.spans).one(index).map_err(|error| self.astray(&error)),
+        }
+    }
+
+    /// What a dictionary entry stands for; `None` when it is pruned.
+    fn meaning(&self, segments: &[SegmentFile], index: u64) -> Result<Option<Value>, IndexError> {
         if let Some(known) = lock(&self.dictionary).get(&index) {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
         let place = self.with(first_of(index, self.size), |partition| partition.place(index))?.flatten();
-        let raw = entry_at(segments, index, place.ok_or_else(|| self.astray(&segment::missing(index)))?).map_err(|error| self.astray(&error))?;
+        let Some(raw) = self.raw(segments, index, place)? else { return Ok(None) };
         let mut entry: Value = serde_json::from_slice(&raw).map_err(|_other| self.astray(&segment::missing(index)))?;
         let value = entry.get_mut("value").map(Value::take).unwrap_or_default();
         let mut dictionary = lock(&self.dictionary);
@@ -206,7 +290,7 @@ impl Index {
             dictionary.clear();
         }
         dictionary.insert(index, value.clone());
-        Ok(value)
+        Ok(Some(value))
     }
 
     fn astray(&self, error: &AuditError) -> IndexError {

@@ -10,13 +10,14 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::IndexError;
 use super::gather::Gather;
-use super::rows::{OtherRow, PieceKind, Rows};
+use super::rows::{OtherRow, PieceKind, Rows, Sources};
+use crate::audit::segment::{SegmentFile, SegmentName};
 use crate::audit::tree::Hash;
 
 /// Entries of a partition.
 pub(super) const PARTITION_ENTRIES: u64 = 1 << 20;
 /// Counts up with every change of the tables: another version's are built anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// A search waits so long for what is being written.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of the partition that is written, in KiB.
@@ -48,7 +49,10 @@ CREATE TABLE other (entry INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER
 CREATE INDEX other_kind ON other (kind);
 CREATE INDEX other_party ON other (party) WHERE party IS NOT NULL;
 CREATE TABLE dictionary (entry INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT;
+CREATE TABLE source (segment INTEGER NOT NULL, attempt INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (segment, attempt)) STRICT, WITHOUT ROWID;
 ";
+const NAMES: &[&str] =
+    &["extent", "name", "class", "category", "policy", "head", "piece", "subject", "reading", "event", "other", "dictionary", "source"];
 
 /// Which entries a partition holds rows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +191,7 @@ impl Partition {
     }
 
     /// Writes all or nothing.
-    pub(super) fn write(&mut self, rows: &Rows, extent: &Extent) -> Result<(), IndexError> {
+    pub(super) fn write(&mut self, rows: &Rows, extent: &Extent, sources: &Sources) -> Result<(), IndexError> {
         let transaction = self.connection.transaction()?;
         {
             let put = |sql: &str| transaction.prepare_cached(sql);
@@ -255,10 +259,42 @@ impl Partition {
             for (index, place) in &rows.dictionary {
                 dictionary.execute(params![index, place])?;
             }
+            let mut source = put("INSERT OR REPLACE INTO source VALUES (?, ?, ?)")?;
+            for (name, bytes) in sources {
+                source.execute(params![name.first, name.attempt, bytes])?;
+            }
             let Extent { first, beyond, place, leaf, at } = extent;
             put("INSERT OR REPLACE INTO extent VALUES (1, ?, ?, ?, ?, ?, ?)")?.execute(params![first, beyond, place, leaf, at.0, at.1])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    /// Whether something was pruned of what was read into it.
+    pub(super) fn is_stale(&self, segments: &[SegmentFile]) -> Result<bool, IndexError> {
+        let mut statement = self.connection.prepare_cached("SELECT segment, attempt, bytes FROM source")?;
+        let rows = statement.query_map([], |row| Ok((SegmentName { first: row.get(0)?, attempt: row.get(1)? }, row.get::<_, u64>(2)?)))?;
+        for source in rows {
+            let (name, bytes) = source?;
+            let file = segments.iter().find(|file| file.name == name);
+            if file.and_then(|file| fs::metadata(&file.path).ok()).is_none_or(|meta| meta.len() != bytes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes over all rows of another one at once; nothing is left of what was here.
+    pub(super) fn replace_with(self, other: &Path) -> Result<(), IndexError> {
+        self.connection.execute("ATTACH ? AS anew", [other.to_string_lossy()])?;
+        let copied: Vec<String> =
+            NAMES.iter().map(|name| format!("DELETE FROM main.{name}; INSERT INTO main.{name} SELECT * FROM anew.{name};")).collect();
+        let taken = self.connection.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT", copied.concat()));
+        if taken.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        taken?;
+        self.connection.execute_batch("DETACH anew; VACUUM")?;
+        self.finish()
     }
 
     /// Once nothing more is written to it: what is in its journal goes into the file. A reader that is at it only delays that.

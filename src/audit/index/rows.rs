@@ -1,6 +1,9 @@
 //! What a partition holds, as rows.
 
+use std::collections::BTreeMap;
+
 use crate::audit::Outcome;
+use crate::audit::segment::SegmentName;
 
 /// A text of the partition's table of names.
 pub(super) type Name = u32;
@@ -154,6 +157,9 @@ pub(super) struct VerdictRow {
     /// Something of it may go out.
     pub(super) is_released: bool,
 }
+
+/// Lengths of the segments from which rows were read.
+pub(super) type Sources = BTreeMap<SegmentName, u64>;
 
 /// What is to be written together.
 #[derive(Debug, Default)]

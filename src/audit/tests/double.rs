@@ -25,8 +25,12 @@ struct Rule {
     kind: io::ErrorKind,
 }
 
-#[derive(Debug, Default)]
+/// Told of each operation before it is done.
+type Before = Box<dyn Fn(Op, &str) + Send>;
+
+#[derive(Default)]
 struct Plan {
+    before: Mutex<Option<Before>>,
     rules: Mutex<Vec<Rule>>,
     /// Every operation, with its path.
     done: Mutex<Vec<(Op, String)>>,
@@ -35,8 +39,14 @@ struct Plan {
     freed: Condvar,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(in super::super) struct FaultyDisk(Arc<Plan>);
+
+impl std::fmt::Debug for FaultyDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyDisk").finish_non_exhaustive()
+    }
+}
 
 impl FaultyDisk {
     pub(in super::super) fn fail(&self, op: Op, path: &str, after: usize, kind: io::ErrorKind) {
@@ -56,8 +66,15 @@ impl FaultyDisk {
         self.0.done.lock().unwrap().iter().filter(|(o, p)| *o == op && p.contains(path)).count()
     }
 
+    pub(in super::super) fn before_each(&self, before: impl Fn(Op, &str) + Send + 'static) {
+        *self.0.before.lock().unwrap() = Some(Box::new(before));
+    }
+
     fn check(&self, op: Op, path: &Path) -> io::Result<()> {
         let path = path.display().to_string();
+        if let Some(before) = &*self.0.before.lock().unwrap() {
+            before(op, &path);
+        }
         self.0.done.lock().unwrap().push((op, path.clone()));
         for rule in self.0.rules.lock().unwrap().iter_mut().filter(|r| r.op == op && path.contains(&r.path)) {
             if rule.after == 0 {

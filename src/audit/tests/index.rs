@@ -7,7 +7,7 @@ use super::*;
 const SMALL: u64 = 16;
 
 /// What a question holds of, by reading everything.
-fn scan(dir: &Path, query: &Query) -> Vec<Found> {
+pub(super) fn scan(dir: &Path, query: &Query) -> Vec<Found> {
     let mut decisions: std::collections::BTreeMap<u64, Vec<Logged>> = std::collections::BTreeMap::new();
     for logged in read(dir) {
         if let Some(head) = logged.decision() {
@@ -77,7 +77,7 @@ fn written(setup: &Setup, steps: &[(u8, u64)]) -> u64 {
     entries
 }
 
-fn questions() -> Vec<Query> {
+pub(super) fn questions() -> Vec<Query> {
     let text = |text: &str| Some(text.to_owned());
     let base = Query::default;
     let at = |seconds| Timestamp::from_second(START + seconds).ok();
@@ -209,7 +209,7 @@ fn what_is_left_out_of_the_index_is_found_by_the_check() {
 fn an_index_that_names_what_is_not_in_the_log_says_so() {
     let (setup, index) = grown();
     let path = setup.root.path().join("index").join(format!("partition-{:020}.db", 0));
-    rusqlite::Connection::open(path).unwrap().execute("UPDATE head SET place = place + 1", []).unwrap();
+    rusqlite::Connection::open(path).unwrap().execute("UPDATE piece SET entry = entry + 1000000", []).unwrap();
     let error = index.search(&Query::default()).unwrap_err();
     assert!(matches!(&error, IndexError::Astray { .. }) && error.to_string().contains("--rebuild"), "{error}");
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What changes nothing that is stored, or comes to the same when it is repeated, takes no key.
-const QUESTIONS: [&str; 5] = ["explain", "policies.shadow.start", "policies.shadow.stop", "policies.judge", "check"];
+const QUESTIONS: [&str; 6] = ["explain", "decisions.prune", "policies.shadow.start", "policies.shadow.stop", "policies.judge", "check"];
 const KEY: &str = "7d00000000000000000000000000000000000000000000000000000000000000";
 
 /// A path and its body.
