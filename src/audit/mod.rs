@@ -8,10 +8,12 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
-//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
-//! - Reading, also while the log is being written: [`Reader`], [`newest`], [`search()`], [`show`], [`verify()`]; [`Past`] for judging again; [`export`] for other systems.
+//! - Reading, also while the log is being written: [`LiveIndex`] and [`Index`] for questions, [`Reader`], [`newest`], [`show`], [`verify()`]; [`Past`] for
+//!   judging again; [`export`] for other systems.
+//! - What is past its time: [`Log::plan_pruning`] -> [`Pruning`] -> [`Announced`].
 
 mod bits;
 mod disk;

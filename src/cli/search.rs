@@ -210,8 +210,12 @@ fn render_search(answer: &Value, since: Option<Timestamp>, until: Timestamp) -> 
         lines.push(String::new());
         lines.push(totals(decisions));
     }
-    if answer.get("next").is_some_and(Value::is_string) {
-        lines.push("there are more; narrow the time or raise `--limit`".to_owned());
+    if let Some(next) = answer.get("next").and_then(Value::as_str) {
+        lines.push(format!("there are more: `--before {next}`, a shorter time or a higher `--limit`"));
+    }
+    let unread = number(answer, "unread");
+    if unread > 0 {
+        lines.push(format!("{unread} entries were written by another version and cannot be read here; they may be of decisions"));
     }
     if let Some(entry) = answer.get("entry").and_then(Value::as_str) {
         lines.push(format!("this search is entry {entry} · --format json"));

@@ -101,6 +101,12 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!("default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 });
 
+/// The policy under which a browser shows a page that loads its own style sheet and nothing else.
+pub(super) fn style_only(css: &str) -> String {
+    let hash = STANDARD.encode(digest(&SHA256, css.as_bytes()));
+    format!("default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+}
+
 /// English and Danish.
 type Text = [&'static str; 2];
 

@@ -4,20 +4,16 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::console::page::style_only;
 
 const CSS: &str = include_str!("page.css");
 
 /// The page's style sheet by its hash, and nothing else.
 pub(super) fn policy() -> &'static str {
-    static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let hash = STANDARD.encode(digest(&SHA256, CSS.as_bytes()).as_ref());
-        format!("default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-    });
+    static POLICY: LazyLock<String> = LazyLock::new(|| style_only(CSS));
     &POLICY
 }
 

@@ -2,13 +2,10 @@
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::report::{Report, Table, plain};
-use crate::console::page::{Language, escaped};
+use crate::console::page::{Language, escaped, style_only};
 
 /// With more columns a row becomes a card.
 const COLUMNS_SIDE_BY_SIDE_MAX: usize = 10;
@@ -17,10 +14,7 @@ const CSS: &str = include_str!("page.css");
 
 /// The page's style sheet by its hash, and nothing else.
 pub(super) fn policy() -> &'static str {
-    static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let hash = STANDARD.encode(digest(&SHA256, CSS.as_bytes()).as_ref());
-        format!("default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-    });
+    static POLICY: LazyLock<String> = LazyLock::new(|| style_only(CSS));
     &POLICY
 }
 
