@@ -555,6 +555,8 @@ fn traced<F: Future>(traced: &Traced, run: F) -> F::Output {
     let filter = tracing_subscriber::EnvFilter::new("debug,consentry=trace");
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(move || writer.clone()).finish();
     let dispatch = tracing::Dispatch::new(subscriber);
+    // With one alone, whether an event is wanted is asked of the thread that meets it first, which may be another test's, and kept for all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_env_filter("off").finish());
     let begin = move || TRACING.with(|guard| *guard.borrow_mut() = Some(tracing::dispatcher::set_default(&dispatch)));
     begin();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(begin).build().unwrap();
