@@ -124,10 +124,16 @@ pub fn show(dir: &Path, index: u64) -> Result<Option<Shown>, AuditError> {
     Ok(Some(Shown { decision: Decision::join(&entries, &origin, &[]), entries }))
 }
 
-/// A decision from entries that somebody has proved, head first; `dictionary` says what their dictionary entries stand for.
+/// A decision from entries that somebody has proved, head first, all of them of that decision (else `None`); `dictionary` says what their dictionary entries stand for.
 #[must_use]
 pub fn rejoin(origin: &str, customers: &[PartyNo], entries: Vec<(u64, Vec<u8>)>, mut dictionary: impl FnMut(u64) -> Option<Value>) -> Option<Found> {
     let entries: Vec<Logged> = entries.into_iter().map(|(index, raw)| Logged::read(index, raw, &mut dictionary)).collect();
+    let head = entries.first()?.index;
+    // Each once and in order, and none of another decision: together they would say what no decision was.
+    let is_one = entries.iter().all(|entry| entry.decision() == Some(head)) && entries.is_sorted_by(|a, b| a.index < b.index);
+    if !is_one {
+        return None;
+    }
     Decision::join(&entries, origin, customers)
 }
 

@@ -140,8 +140,12 @@ mod tests {
         };
         let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
         let facts = crate::console::facts_for_tests();
-        let deny = Entry::Deny { facts, of: None, status: 403, code: "denied", groups: Vec::new(), paths: Vec::new() };
-        let index = log.append(deny).unwrap().wait().unwrap().index();
+        let deny = Entry::Deny { facts: facts.clone(), of: None, status: 403, code: "denied", groups: Vec::new(), paths: Vec::new() };
+        let index = log.append(deny.clone()).unwrap().wait().unwrap().index();
+        let of = log.append(Entry::Intent { facts, groups: Vec::new() }).unwrap().wait().unwrap().index();
+        let end = Entry::End { of, status: 200, bytes: 9, rows: 0, complete: true, latency_us: 9 };
+        let end = log.append(end).unwrap().wait().unwrap().index();
+        let other = log.append(deny).unwrap().wait().unwrap().index();
         log.close();
         let answered = found_json(&audit::show(&dir, index).unwrap().unwrap().decision.unwrap());
         let prover = || {
@@ -162,6 +166,18 @@ mod tests {
             let mut other = answered.clone();
             other[member] = value;
             assert_eq!(prover().decision(&other, &[]).unwrap_err().exit, Exit::CheckFailed, "{member}");
+        }
+        // What is proved, and belongs to another decision or stands there twice, does not count: as a gateway would answer from it.
+        let released = audit::show(&dir, of).unwrap().unwrap();
+        let raw = |index: u64| audit::show(&dir, index).unwrap().unwrap().entries.into_iter().find(|entry| entry.index == index).unwrap().raw;
+        prover().decision(&found_json(released.decision.as_ref().unwrap()), &[]).unwrap();
+        for entries in [vec![of, end, other], vec![of, other], vec![of, end, end], vec![end], vec![of, of]] {
+            let mut mixed = found_json(released.decision.as_ref().unwrap());
+            mixed["entries"] = json!(entries);
+            mixed["outcome"] = json!("deny");
+            assert_eq!(prover().decision(&mixed, &[]).unwrap_err().exit, Exit::CheckFailed, "{entries:?}");
+            let proved = entries.iter().map(|index| (*index, raw(*index))).collect();
+            assert!(rejoin("gw-test.example.com", &[], proved, |_| None).is_none(), "{entries:?}");
         }
         assert!(prover().decision(&answered, &[PartyNo(4)]).is_err(), "about somebody whom it does not name");
     }
