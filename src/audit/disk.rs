@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::error::AuditError;
+
 pub(super) trait Disk: Debug + Send + Sync {
     /// A new file of `bytes` zeros, on the disk. An old one of that name is replaced.
     fn create(&self, path: &Path, bytes: u64) -> io::Result<()>;
@@ -22,6 +24,23 @@ pub(super) trait DiskFile: Debug + Send {
     fn sync(&self) -> io::Result<()>;
     /// Whether `path` still names this file.
     fn is_at(&self, path: &Path) -> io::Result<bool>;
+}
+
+/// Writes a file beside an old one, syncs it and renames it over that: a crash leaves the one or the other.
+pub(super) fn exchange(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), AuditError> {
+    // What is left of it after a crash is removed when the log is opened.
+    let new = path.with_extension("new");
+    let written = || {
+        disk.create(&new, 0)?;
+        let opened = disk.open(&new)?;
+        opened.write_at(bytes, 0)?;
+        opened.sync()?;
+        disk.rename(&new, path)
+    };
+    written().map_err(|e| {
+        fs::remove_file(&new).unwrap_or_default();
+        AuditError::io(path, &e)
+    })
 }
 
 /// The machine's disk. Files are readable by their owner only.

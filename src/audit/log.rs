@@ -19,6 +19,7 @@ use super::lock::DirLock;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
 use super::roots::RootsFile;
+use super::sealer;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
 use super::tape;
 use super::writer::{self, Progress, Shared, Signed};
@@ -45,6 +46,8 @@ pub struct LogSettings {
     /// Size of a segment file; at least 262,144.
     pub segment_bytes: u64,
     pub mode: Mode,
+    /// Finished segments are compressed.
+    pub seal: bool,
 }
 
 /// What was found when the log was opened.
@@ -90,7 +93,7 @@ impl Log {
     }
 
     pub(super) fn open_on(disk: Arc<dyn Disk>, settings: LogSettings, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), AuditError> {
-        let LogSettings { dir, spare_dir, origin, signing_key, queue_max, segment_bytes, mode: Mode::Strict } = settings;
+        let LogSettings { dir, spare_dir, origin, signing_key, queue_max, segment_bytes, mode: Mode::Strict, seal } = settings;
         if !is_name(&origin) {
             return Err(AuditError::Origin { origin });
         }
@@ -122,7 +125,7 @@ impl Log {
         let now = clock.now();
         let start = writer::start_entry(origin.clone(), found.torn_bytes, found.clean, now);
         tape.put(&start, now).and_then(|_| tape.sync()).map_err(|f| AuditError::Poisoned { reason: f.detail })?;
-        let progress = Progress { tree: tape.synced().clone(), dir: tape.dir(), syncs: tape.syncs(), ..Progress::default() };
+        let progress = Progress { tree: tape.synced().clone(), dir: tape.dir(), growing: tape.growing(), syncs: tape.syncs(), ..Progress::default() };
         let shared = Arc::new(Shared {
             queue: Queue::new(queue_max),
             clock,
@@ -136,6 +139,7 @@ impl Log {
             signed: Mutex::new(Signed { size: found.signed, root: String::new() }),
             unsigned: AtomicBool::new(false),
             locks: Mutex::new(locks),
+            rewriting: Mutex::default(),
         });
         writer::checkpoint(&shared, tape.synced(), tape.dir())?;
         for path in &shared.dirs {
@@ -145,6 +149,9 @@ impl Log {
         let roots = RootsFile::open(&shared.disk, &shared.dirs, tape.synced())?;
         let handle = Handle { shared, threads: Mutex::default() };
         handle.start(tape, roots)?;
+        if seal {
+            handle.spawn("audit-sealer", sealer::run)?;
+        }
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 

@@ -7,7 +7,7 @@
 //!       -> every second a signed checkpoint over what is synced
 //! ```
 //!
-//! A log is one directory: `segment-*` (drawn in `segment.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
+//! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
 //! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
@@ -16,6 +16,7 @@
 //! - What is past its time: [`Log::plan_pruning`] -> [`Pruning`] -> [`Announced`].
 
 mod bits;
+mod content;
 mod disk;
 mod document;
 mod encode;
@@ -38,6 +39,8 @@ mod queue;
 mod read;
 mod recover;
 mod roots;
+mod sealed;
+mod sealer;
 mod segment;
 mod tail;
 mod tape;

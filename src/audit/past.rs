@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::content;
 use super::encode::GROUNDS_VERSION;
 use super::error::AuditError;
 use super::line::{Kind, Line, Reference};
@@ -161,7 +162,7 @@ impl Past {
         since: Option<Timestamp>,
         each: &mut impl FnMut(&Self, Item<'_>),
     ) -> Result<(), AuditError> {
-        let data = segment::read(file)?;
+        let data = content::read(file)?;
         let mut cursor = Cursor::open(file, &data, limit)?;
         let mut dictionary = Dictionary::default();
         let since = since.map(|since| since.as_microsecond());

@@ -1,13 +1,11 @@
 //! Reading a log, closed or while it is being written.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::content::{self, Content};
 use super::error::AuditError;
 use super::parties;
 use super::segment::{self, Cursor, Frame, HEADER_BYTES, Held, SegmentFile, SegmentName, missing};
@@ -91,7 +89,7 @@ impl Reader {
     /// The next segment; false after the last one.
     fn begin(&mut self) -> Result<bool, AuditError> {
         let Some(file) = self.segments.next() else { return Ok(false) };
-        self.data = segment::read(&file)?;
+        self.data = content::read(&file)?;
         self.cursor = Cursor::open(&file, &self.data, self.segments.peek().map(|next| next.name.first))?;
         self.dictionary.clear();
         Ok(true)
@@ -170,16 +168,16 @@ impl Spans {
     fn each_in(&mut self, file: &SegmentFile, limit: Option<u64>, from: u64, to: u64, each: &mut impl FnMut(Held<'_>)) -> Result<u64, AuditError> {
         let failed = |e: std::io::Error| AuditError::io(&file.path, &e);
         // One file from here on, whatever takes its place.
-        let mut opened = File::open(&file.path).map_err(failed)?;
-        let bytes = opened.metadata().map_err(failed)?.len();
-        let (mut index, mut at) = match (self.places.get(&(file.name, bytes)), limit) {
-            (Some(places), _) => (read_places(file, &opened, places, from, to, &mut self.buffer)?, 0),
+        let mut opened = Content::open(file)?;
+        let (mut index, mut at) = match (self.places.get(&(file.name, opened.length)), limit) {
+            (Some(places), _) => (read_places(file, &mut opened, places, from, to, &mut self.buffer)?, 0),
             (None, limit) => {
-                self.buffer.clear();
-                opened.read_to_end(&mut self.buffer).map_err(failed)?;
+                self.buffer.resize(usize::try_from(opened.length).unwrap_or(usize::MAX), 0);
+                let filled = opened.fill(&mut self.buffer, 0).map_err(failed)?;
+                self.buffer.truncate(filled);
                 if let Some(limit) = limit {
                     self.places.retain(|(name, _), _| *name != file.name);
-                    self.places.insert((file.name, bytes), places_in(&self.buffer, file.name.first, limit)?);
+                    self.places.insert((file.name, opened.length), places_in(&self.buffer, file.name.first, limit)?);
                 }
                 (file.name.first, HEADER_BYTES)
             }
@@ -196,14 +194,14 @@ impl Spans {
 }
 
 /// Reads from the last remembered place before `from` to the first one that is not before `to`; says which entry begins there.
-fn read_places(file: &SegmentFile, opened: &File, places: &[usize], from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<u64, AuditError> {
+fn read_places(file: &SegmentFile, opened: &mut Content, places: &[usize], from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<u64, AuditError> {
     let place = |number: u64| usize::try_from(number).ok().and_then(|number| places.get(number)).copied();
     let first = (from - file.name.first) / PLACES_EVERY;
     let last = (to - file.name.first).div_ceil(PLACES_EVERY);
     let (start, end) = place(first).zip(place(last)).ok_or_else(|| missing(from))?;
     buffer.resize(end.saturating_sub(start), 0);
-    let offset = u64::try_from(start).unwrap_or(u64::MAX);
-    opened.read_exact_at(buffer, offset).map_err(|e| AuditError::io(&file.path, &e))?;
+    let filled = opened.fill(buffer, u64::try_from(start).unwrap_or(u64::MAX)).map_err(|e| AuditError::io(&file.path, &e))?;
+    buffer.truncate(filled);
     Ok(file.name.first + first * PLACES_EVERY)
 }
 
@@ -239,7 +237,7 @@ pub fn newest(dir: &Path, kind: &str) -> Result<Option<Logged>, AuditError> {
 
 /// `limit`: the first index of the segment after it.
 fn newest_in(file: &SegmentFile, limit: Option<u64>, kind: &str) -> Result<Option<Logged>, AuditError> {
-    let data = segment::read(file)?;
+    let data = content::read(file)?;
     let mut cursor = Cursor::open(file, &data, limit)?;
     // Entries are canonical; only those that hold the word are taken apart.
     let word = format!("\"kind\":\"{kind}\"");

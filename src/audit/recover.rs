@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::content;
 use super::disk::Disk;
 use super::error::AuditError;
 use super::key::Vkey;
@@ -40,11 +41,14 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
         return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed });
     }
+    if let Some(last) = segments.last().filter(|last| content::is_sealed(last).unwrap_or_default()) {
+        return Err(damaged(format!("`{}` is finished, and the segment after it is missing", last.path.display())));
+    }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
     let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES, only_starts: true };
     let mut rest = segments.iter().skip(from).peekable();
     while let Some(file) = rest.next() {
-        let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
+        let data = content::read(file)?;
         let end = scan.segment(file, &data, rest.peek().map(|next| next.name.first))?;
         if rest.peek().is_none() {
             return scan.finish(disk, dirs, segment_bytes, signed, file, &data, end);

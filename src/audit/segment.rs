@@ -14,11 +14,12 @@
 //! Where an entry was pruned stands a tombstone: `2^31 + 32` as its length, and the hash under which the entry is in the tree
 //! (RFC 6962 section 2.1) in its place. So the tree stays what was signed. A segment with tombstones has no zeros at its end.
 //!
+//! Once it is finished and signed it is sealed (`sealed.rs`).
+//!
 //! A segment ends where the next one begins. Attempts count segments that begin at the same index, because a disk failed
 //! before the first entry was durable; frames at or after the next segment's first index were never acknowledged.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::error::AuditError;
@@ -94,19 +95,6 @@ pub(super) fn list(dirs: &[PathBuf]) -> Result<Vec<SegmentFile>, AuditError> {
 pub(super) fn of_log(dir: &Path) -> Result<Vec<SegmentFile>, AuditError> {
     let segments = list(&directories(dir))?;
     if segments.is_empty() { Err(AuditError::NoLog { dir: dir.to_owned() }) } else { Ok(segments) }
-}
-
-pub(super) fn read(file: &SegmentFile) -> Result<Vec<u8>, AuditError> {
-    std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))
-}
-
-/// Its header, and more than one of the largest entries.
-pub(super) fn read_beginning(file: &SegmentFile) -> Result<Vec<u8>, AuditError> {
-    let mut data = Vec::new();
-    let most = u64::try_from(HEADER_BYTES + 2 * (FRAME_HEADER_BYTES + ENTRY_BYTES_MAX)).unwrap_or(u64::MAX);
-    let opened = std::fs::File::open(&file.path);
-    opened.and_then(|opened| opened.take(most).read_to_end(&mut data)).map_err(|e| AuditError::io(&file.path, &e))?;
-    Ok(data)
 }
 
 /// The directories of the log in `dir`: itself, and the spare one if it was given one.

@@ -1,9 +1,8 @@
 //! Reading on where one has stopped, while the log is being written.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::content::Content;
 use super::error::AuditError;
 use super::segment::{self, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, Held, SegmentFile, SegmentName, missing};
 use super::tree::Hash;
@@ -25,9 +24,7 @@ pub(super) struct Tail {
 #[derive(Debug)]
 struct Open {
     segment: SegmentFile,
-    file: File,
-    /// Its length when it was opened.
-    bytes: u64,
+    content: Content,
     at: u64,
 }
 
@@ -60,9 +57,9 @@ impl Tail {
         self.index
     }
 
-    /// The segment that was read last, and the length of the file that was read: what is pruned becomes shorter.
+    /// The segment that was read last, and its length: what is pruned becomes shorter.
     pub(super) fn source(&self) -> Option<(SegmentName, u64)> {
-        self.open.as_ref().map(|open| (open.segment.name, open.bytes))
+        self.open.as_ref().map(|open| (open.segment.name, open.content.length))
     }
 
     /// Gives some of the entries from here to before `to`; how many. 0 where none is there yet.
@@ -91,14 +88,7 @@ impl Tail {
         };
         let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);
         self.chunk.resize(CHUNK_BYTES, 0);
-        let mut filled = 0;
-        while let Some(rest) = self.chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let offset = open.at + u64::try_from(filled).unwrap_or(u64::MAX);
-            match open.file.read_at(rest, offset).map_err(|e| failed(&e))? {
-                0 => break,
-                read => filled += read,
-            }
-        }
+        let filled = open.content.fill(&mut self.chunk, open.at).map_err(|e| failed(&e))?;
         self.chunk.truncate(filled);
         let (mut at, mut given) = (0usize, 0);
         while self.index < end {
@@ -119,12 +109,11 @@ impl Open {
             return Err(missing(index));
         }
         let failed = |e: &std::io::Error| AuditError::io(&segment.path, e);
-        let file = File::open(&segment.path).map_err(|e| failed(&e))?;
+        let mut content = Content::open(segment)?;
         let mut header = vec![0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(|e| failed(&e))?;
+        content.fill(&mut header, 0).map_err(|e| failed(&e))?;
         segment::begins(segment, &header)?;
-        let bytes = file.metadata().map_err(|e| failed(&e))?.len();
-        Ok(Self { segment: segment.clone(), file, bytes, at: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX) })
+        Ok(Self { segment: segment.clone(), content, at: u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX) })
     }
 }
 
@@ -148,25 +137,17 @@ fn held_at<T>(segments: &[SegmentFile], index: u64, place: u64, told: impl FnOnc
     let after = segments.partition_point(|file| file.name.first <= index);
     let holds = after.checked_sub(1).and_then(|at| segments.get(at)).ok_or_else(|| missing(index))?;
     let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);
-    let file = File::open(&holds.path).map_err(|e| failed(&e))?;
-    let mut data = vec![0; MOST_ENTRIES_BYTES];
-    let mut filled = file.read_at(&mut data, place).map_err(|e| failed(&e))?;
-    loop {
+    let mut content = Content::open(holds)?;
+    let mut data = Vec::new();
+    for bytes in [MOST_ENTRIES_BYTES, FRAME_HEADER_BYTES + ENTRY_BYTES_MAX] {
+        data.resize(bytes, 0);
+        let filled = content.fill(&mut data, place).map_err(|e| failed(&e))?;
         data.truncate(filled);
         if let Frame::Held { held, .. } = segment::frame_at(&data, 0, index) {
             return Ok(told(held));
         }
-        if filled >= FRAME_HEADER_BYTES + ENTRY_BYTES_MAX {
-            return Err(missing(index));
-        }
-        data.resize(FRAME_HEADER_BYTES + ENTRY_BYTES_MAX, 0);
-        let more =
-            file.read_at(data.get_mut(filled..).unwrap_or_default(), place + u64::try_from(filled).unwrap_or(u64::MAX)).map_err(|e| failed(&e))?;
-        if more == 0 {
-            return Err(missing(index));
-        }
-        filled += more;
     }
+    Err(missing(index))
 }
 
 /// Most entries have fewer.

@@ -120,6 +120,11 @@ impl Tape {
         self.segment.dir
     }
 
+    /// First entry of the segment in use.
+    pub(super) fn growing(&self) -> u64 {
+        self.segment.name.first
+    }
+
     /// Puts an entry, and before it the dictionary entries that this segment lacks; returns its index. Not durable yet.
     pub(super) fn put(&mut self, draft: &Draft, now: Timestamp) -> Result<u64, Failure> {
         if self.dictionary.len() > DICTIONARY_MAX {

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::bits::Bits;
+use super::content;
 use super::key::Vkey;
 use super::log::VKEY_FILE;
 use super::note::{Checkpoint, NoteError};
@@ -273,7 +274,7 @@ struct Part {
 
 impl Part {
     fn read(file: &SegmentFile, limit: Option<u64>, sizes: Sizes) -> Result<Self, Failed> {
-        let data = std::fs::read(&file.path).map_err(|e| fail(&file.path, Fault::Unreadable(e.to_string())))?;
+        let data = content::read(file).map_err(|e| fail(&file.path, Fault::Unreadable(e.to_string())))?;
         let first = segment::parse_header(&data).filter(|tree| tree.size() == file.name.first).ok_or_else(|| fail(&file.path, Fault::Header))?;
         let mut part = Self {
             tree: first.clone(),

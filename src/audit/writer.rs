@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// The last checkpoint could not be written.
     pub(super) unsigned: AtomicBool,
     pub(super) locks: Mutex<Vec<DirLock>>,
+    /// Held by whoever writes a finished segment anew.
+    pub(super) rewriting: Mutex<()>,
 }
 
 /// How far the writer is.
@@ -45,6 +47,8 @@ pub(super) struct Progress {
     /// What is durable.
     pub(super) tree: Tree,
     pub(super) dir: usize,
+    /// First entry of the segment that grows.
+    pub(super) growing: u64,
     /// Roots of full tiles that are not in their file yet.
     pub(super) roots: Vec<Hash>,
     pub(super) batches: u64,
@@ -137,6 +141,7 @@ fn publish(shared: &Shared, tape: &mut Tape, batches: u64) {
     let mut progress = lock(&shared.progress);
     progress.tree = tape.synced().clone();
     progress.dir = tape.dir();
+    progress.growing = tape.growing();
     progress.roots.append(&mut tape.take_roots());
     progress.batches += batches;
     progress.syncs = tape.syncs();

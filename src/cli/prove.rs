@@ -137,6 +137,7 @@ mod tests {
             queue_max: 16,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,
+            seal: true,
         };
         let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
         let facts = crate::console::facts_for_tests();

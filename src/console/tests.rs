@@ -182,6 +182,7 @@ impl Desk {
             queue_max: 1024,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,
+            seal: true,
         };
         let (log, _recovery) = Log::open(settings, Arc::clone(&clock)).unwrap();
         let ledger = Arc::new(ledger);

@@ -255,6 +255,7 @@ fn log_settings(config: &Config) -> LogSettings {
         queue_max: LOG_QUEUE_MAX,
         segment_bytes: LOG_SEGMENT_BYTES,
         mode: Mode::Strict,
+        seal: true,
     }
 }
 

@@ -227,6 +227,7 @@ mod tests {
             queue_max: 100,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,
+            seal: true,
         };
         let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
         log.append(Entry::Clock { step_ms: 4_242 }).unwrap().wait().unwrap();

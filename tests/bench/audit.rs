@@ -49,6 +49,7 @@ fn open(folder: &Path) -> Log {
         queue_max: 16_384,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,
+        seal: true,
     };
     Log::open(settings, SystemClock::shared()).unwrap().0
 }

@@ -40,6 +40,7 @@ fn record(dir: &Path, policies: &Policies, decisions: u64) {
         queue_max: 65_536,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,
+        seal: true,
     };
     let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
     let mut heads = Vec::new();

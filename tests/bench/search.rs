@@ -151,6 +151,7 @@ fn settings(dir: &Path) -> LogSettings {
         queue_max: 65_536,
         segment_bytes: 64 << 20,
         mode: Mode::Strict,
+        seal: true,
     }
 }
 

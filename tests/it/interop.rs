@@ -41,6 +41,7 @@ fn log_of(dir: &Path, entries: u64) {
         queue_max: 10_000,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,
+        seal: true,
     };
     let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
     for step_ms in 0..i64::try_from(entries).unwrap() - 2 {

@@ -26,6 +26,7 @@ fn two_years(site: &Site) -> Vec<(u64, u64)> {
         queue_max: 10_000,
         segment_bytes: 262_144,
         mode: Mode::Strict,
+        seal: true,
     };
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let (log, _) = Log::open(settings, shared).unwrap();

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::IndexError;
 use super::gather::Gather;
 use super::rows::{OtherRow, PieceKind, Rows, Sources};
+use crate::audit::content;
 use crate::audit::segment::{SegmentFile, SegmentName};
 use crate::audit::tree::Hash;
 
@@ -276,7 +277,7 @@ impl Partition {
         for source in rows {
             let (name, bytes) = source?;
             let file = segments.iter().find(|file| file.name == name);
-            if file.and_then(|file| fs::metadata(&file.path).ok()).is_none_or(|meta| meta.len() != bytes) {
+            if file.is_none_or(|file| content::length(file).ok() != Some(bytes)) {
                 return Ok(true);
             }
         }

@@ -156,6 +156,8 @@ impl Announced {
         let Some(goes) = self.plan.segments.get(self.next) else { return Ok(false) };
         // After its end the files may be another process's.
         self.log.healthy()?;
+        // The sealer writes segments anew, too.
+        let _alone = lock(&self.log.shared().rewriting);
         rewrite::rewrite(&*self.log.shared().disk, &self.tiles, goes, &mut self.spared, is_held)?;
         self.next += 1;
         Ok(true)

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use super::judge::{Judged, Retention, RetentionClass, Role, decision, judge, references};
 use crate::audit::bits::Bits;
+use crate::audit::content;
 use crate::audit::error::AuditError;
-use crate::audit::segment::{self, Cursor, Held, SegmentFile};
+use crate::audit::segment::{Cursor, Held, SegmentFile};
 use crate::model::PartyNo;
 
 /// What will go.
@@ -136,16 +137,16 @@ fn first_time(file: &SegmentFile) -> Result<Option<i64>, AuditError> {
         }
         Ok(None)
     };
-    let beginning = segment::read_beginning(file)?;
+    let beginning = content::read_beginning(file)?;
     match timed(&beginning)? {
         Some(t) => Ok(Some(t)),
-        None => timed(&segment::read(file)?),
+        None => timed(&content::read(file)?),
     }
 }
 
 impl Survey<'_> {
     fn segment(&mut self, file: &SegmentFile, limit: Option<u64>) -> Result<(), AuditError> {
-        let data = segment::read(file)?;
+        let data = content::read(file)?;
         let mut cursor = Cursor::open(file, &data, limit)?;
         self.segments.push((file.name.first, Bits::default(), Bits::default()));
         while let Some((index, held)) = cursor.next_held(&data)? {
@@ -210,7 +211,7 @@ impl Survey<'_> {
 
     /// What follows in a segment that is not touched keeps its decision.
     fn keep_unfinished(&mut self, file: &SegmentFile, limit: Option<u64>) -> Result<(), AuditError> {
-        let data = segment::read(file)?;
+        let data = content::read(file)?;
         let mut cursor = Cursor::open(file, &data, limit)?;
         while let Some((_, entry)) = cursor.next(&data)? {
             if let Some(of) = decision(entry) {
@@ -259,7 +260,7 @@ impl Survey<'_> {
 impl Goes {
     /// Adds the dictionary entries to which only goes what refers to them; how many.
     fn add_dictionary(&mut self) -> Result<u64, AuditError> {
-        let data = segment::read(&self.file)?;
+        let data = content::read(&self.file)?;
         let mut cursor = Cursor::open(&self.file, &data, Some(self.limit))?;
         let (mut let_go, mut kept) = (BTreeSet::new(), BTreeSet::new());
         while let Some((index, entry)) = cursor.next(&data)? {

@@ -1,13 +1,14 @@
-//! A segment, written anew with tombstones in the place of what goes: beside the old one, synced, then renamed over it. So a crash
-//! leaves the one or the other.
+//! A segment, written anew with tombstones in the place of what goes.
 
 use std::collections::BTreeSet;
 
 use super::judge::{Role, judge, references};
 use super::plan::Goes;
 use crate::audit::bits::Bits;
-use crate::audit::disk::Disk;
+use crate::audit::content;
+use crate::audit::disk::{Disk, exchange};
 use crate::audit::error::AuditError;
+use crate::audit::sealed;
 use crate::audit::segment::{self, Cursor, HEADER_BYTES, Held, SegmentFile};
 use crate::audit::tiles::Tiles;
 use crate::audit::tree::Tree;
@@ -30,7 +31,7 @@ pub(super) fn rewrite(
     spared: &mut BTreeSet<u64>,
     is_held: &dyn Fn(PartyNo) -> bool,
 ) -> Result<bool, AuditError> {
-    let data = segment::read(&goes.file)?;
+    let data = content::read(&goes.file)?;
     let read = Read::of(&goes.file, goes.limit, &data)?;
     // What was changed by somebody is evidence, not to be tidied away.
     let after = read.after();
@@ -46,7 +47,9 @@ pub(super) fn rewrite(
     if Read::of(&goes.file, goes.limit, &written)?.after() != after {
         return Err(AuditError::Damaged { what: format!("`{}` would not lead to its tree any more", goes.file.path.display()) });
     }
-    put(disk, &goes.file, &written)?;
+    // Nothing but entries and tombstones is in it.
+    let sealed = sealed::seal(&goes.file, &written, goes.limit)?;
+    exchange(disk, &goes.file.path, sealed.as_deref().unwrap_or(&written))?;
     Ok(true)
 }
 
@@ -109,20 +112,4 @@ impl<'d> Read<'d> {
         }
         Ok(out)
     }
-}
-
-fn put(disk: &dyn Disk, file: &SegmentFile, bytes: &[u8]) -> Result<(), AuditError> {
-    // What is left of it after a crash is removed when the log is opened.
-    let new = file.path.with_extension("new");
-    let written = || {
-        disk.create(&new, 0)?;
-        let opened = disk.open(&new)?;
-        opened.write_at(bytes, 0)?;
-        opened.sync()?;
-        disk.rename(&new, &file.path)
-    };
-    written().map_err(|e| {
-        std::fs::remove_file(&new).unwrap_or_default();
-        AuditError::io(&file.path, &e)
-    })
 }

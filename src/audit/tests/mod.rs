@@ -8,6 +8,7 @@ mod index;
 mod past;
 mod prune;
 mod recovery;
+mod sealing;
 mod tamper;
 mod tiles;
 mod witness;
@@ -44,6 +45,8 @@ fn settings(dir: &Path) -> LogSettings {
         queue_max: 1_000,
         segment_bytes: segment::SEGMENT_BYTES_MIN,
         mode: Mode::Strict,
+        // Tests that are about it do it themselves.
+        seal: false,
     }
 }
 

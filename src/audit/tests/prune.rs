@@ -15,24 +15,24 @@ use super::*;
 const DAY: u64 = 24 * 3_600;
 
 /// After so many days.
-fn day(days: u64) -> Timestamp {
+pub(super) fn day(days: u64) -> Timestamp {
     Timestamp::from_second(START + i64::try_from(days * DAY).unwrap()).unwrap()
 }
 
-fn all_before(at: Timestamp) -> Retention {
+pub(super) fn all_before(at: Timestamp) -> Retention {
     Retention { permit: Some(at), deny: Some(at), admin: Some(at), break_glass: Some(at) }
 }
 
-fn nobody(_: PartyNo) -> bool {
+pub(super) fn nobody(_: PartyNo) -> bool {
     false
 }
 
-fn never() -> bool {
+pub(super) fn never() -> bool {
     false
 }
 
 /// How many entries went.
-fn prune(log: &Log, retention: &Retention, is_held: &dyn Fn(PartyNo) -> bool) -> u64 {
+pub(super) fn prune(log: &Log, retention: &Retention, is_held: &dyn Fn(PartyNo) -> bool) -> u64 {
     let pruning = log.plan_pruning(retention, is_held, &never).unwrap();
     if pruning.is_empty() {
         return 0;
@@ -61,7 +61,7 @@ fn denied(log: &Log, party: u64) -> u64 {
 }
 
 /// A decision or denial a day, of customers 0, 1, 2, …; permits are even.
-fn years(setup: &Setup, days: u64) -> (Log, Vec<u64>) {
+pub(super) fn years(setup: &Setup, days: u64) -> (Log, Vec<u64>) {
     let log = setup.open();
     let heads = (0..days).map(|party| {
         let head = if party.is_multiple_of(2) { permitted(&log, party) } else { denied(&log, party) };
@@ -72,10 +72,10 @@ fn years(setup: &Setup, days: u64) -> (Log, Vec<u64>) {
     (log, heads)
 }
 
-fn tombstones(dir: &Path) -> BTreeSet<u64> {
+pub(super) fn tombstones(dir: &Path) -> BTreeSet<u64> {
     let mut found = BTreeSet::new();
     for file in segment::list(&segment::directories(dir)).unwrap() {
-        let data = segment::read(&file).unwrap();
+        let data = content::read(&file).unwrap();
         let (mut at, mut index) = (HEADER_BYTES, file.name.first);
         while let Frame::Held { held, end } = segment::frame_at(&data, at, index) {
             if matches!(held, Held::Pruned(_)) {
@@ -87,7 +87,7 @@ fn tombstones(dir: &Path) -> BTreeSet<u64> {
     found
 }
 
-fn small(setup: &Setup, at: &str) -> Index {
+pub(super) fn small(setup: &Setup, at: &str) -> Index {
     Index::open_with(&setup.dir(), &setup.root.path().join(at), 16).unwrap()
 }
 
@@ -366,7 +366,7 @@ fn it_verifies_at_every_moment_of_a_run() {
 /// Puts tombstones in the place of entries, as whoever lacks the key would.
 fn forge(dir: &Path, mut hash: impl FnMut(u64, &[u8]) -> Option<[u8; 32]>) {
     for file in segment::list(&[dir.to_owned()]).unwrap() {
-        let data = segment::read(&file).unwrap();
+        let data = content::read(&file).unwrap();
         let (mut at, mut index, mut out) = (HEADER_BYTES, file.name.first, data[..HEADER_BYTES].to_vec());
         while let Frame::Held { held, end } = segment::frame_at(&data, at, index) {
             match (held.entry(), held.entry().and_then(|entry| hash(index, entry))) {
@@ -406,7 +406,7 @@ fn a_tombstone_that_nobody_announced_is_seen() {
     // With another hash it is another tree.
     let (at, forged) = (heads[2], setup.image());
     let file = segment::list(&[forged.dir()]).unwrap().into_iter().rfind(|file| file.name.first <= at).unwrap();
-    let mut data = segment::read(&file).unwrap();
+    let mut data = content::read(&file).unwrap();
     let (mut place, mut index) = (HEADER_BYTES, file.name.first);
     while let Frame::Held { end, .. } = segment::frame_at(&data, place, index) {
         if index == at {

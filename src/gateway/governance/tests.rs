@@ -24,6 +24,7 @@ impl Room {
             queue_max: 16,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,
+            seal: true,
         };
         let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
         for version in logged {
