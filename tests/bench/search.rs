@@ -39,6 +39,7 @@ pub fn bench(c: &mut Criterion) {
         let took = (now() - start).as_secs_f64();
         println!("{NAME}: {written} entries written in {took:.1} s, {} bytes each in the log", bytes / written);
     }
+    seal(&dir);
     let start = now();
     let index = Index::open(&dir, &dir.join(INDEX_FOLDER)).unwrap();
     let before = index.entries();
@@ -74,6 +75,28 @@ pub fn bench(c: &mut Criterion) {
     c.bench_function(NAME, |b| {
         b.iter(|| index.search(&Query { customers: vec![next()], limit: Some(100), ..Query::default() }).unwrap());
     });
+}
+
+/// Waits until every finished segment is compressed.
+fn seal(dir: &Path) {
+    let plain = || {
+        let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+        let is_plain = |path: &PathBuf| std::fs::read(path).unwrap().starts_with(b"consentry-log/1");
+        files.filter(|path| path.to_string_lossy().contains("segment-")).filter(is_plain).count()
+    };
+    let (before, start) = (plain(), now());
+    let (log, _) = Log::open(settings(dir), SystemClock::shared()).unwrap();
+    while plain() > 1 {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let (took, entries) = ((now() - start).as_secs_f64(), log.metrics().entries);
+    log.close();
+    let bytes = size(dir, "segment-");
+    println!(
+        "{NAME}: {} segments sealed in {took:.1} s, half of it idle; {} bytes an entry in the log, the last segment's zeros with it",
+        before - 1,
+        bytes / entries
+    );
 }
 
 /// How far the index of a log is behind that takes 10,000 entries a second, read in each second as the gateway does.

@@ -113,6 +113,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Whether something of a segment that could not be written anew is still there. The log makes its next files at any time.
+fn has_left_over(dir: &Path) -> bool {
+    let names = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.into_iter().any(|name| name.starts_with("segment-") && name.ends_with(".new"))
+}
+
 /// The newest segment.
 fn last_segment(dir: &Path) -> PathBuf {
     segment::list(&[dir.to_owned()]).unwrap().pop().unwrap().path

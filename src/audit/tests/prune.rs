@@ -530,7 +530,7 @@ fn whatever_step_fails_nothing_is_lost_and_it_can_be_tried_again() {
             };
             assert!(failed, "{op:?} after {after}");
             setup.verify();
-            assert!(std::fs::read_dir(setup.dir()).unwrap().all(|file| !file.unwrap().path().display().to_string().ends_with(".new")));
+            assert!(!has_left_over(&setup.dir()));
             // What it wrote of its own name fails as well, where the log has turned to a new segment.
             setup.disk.mend();
             log.healthy().unwrap();

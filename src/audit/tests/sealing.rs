@@ -206,7 +206,7 @@ fn whatever_step_fails_the_segment_stays_and_is_sealed_later() {
             let mut done = Done::default();
             assert!(matches!(seal_finished(log.shared(), &mut done), Err(AuditError::Io { .. })), "{op:?} after {after}");
             assert_eq!(after, sealed(&setup.dir()).into_iter().filter(|is| *is).count());
-            assert!(std::fs::read_dir(setup.dir()).unwrap().all(|file| !file.unwrap().path().display().to_string().ends_with(".new")));
+            assert!(!has_left_over(&setup.dir()));
             setup.verify();
             setup.disk.mend();
             log.healthy().unwrap();
