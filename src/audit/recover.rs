@@ -25,29 +25,39 @@ pub(super) struct Recovered {
     pub(super) clean: bool,
     /// Time of the last entry.
     pub(super) last: Option<Timestamp>,
-    /// Size of the newest checkpoint.
+    /// Size of the newest checkpoint, and its text.
     pub(super) signed: u64,
+    pub(super) note: Option<String>,
+    /// The key that the log goes over to in what is not signed yet.
+    pub(super) goes_over_to: Option<String>,
 }
 
-pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkey: &Vkey) -> Result<Recovered, AuditError> {
+pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkeys: &[&Vkey]) -> Result<Recovered, AuditError> {
     let segments = segment::list(dirs)?;
-    let checkpoint = newest_note(dirs, vkey)?.map(|(checkpoint, _)| checkpoint);
+    let (checkpoint, note) = newest_note(dirs, vkeys)?.unzip();
     let signed = checkpoint.as_ref().map_or(0, |c| c.size);
     if segments.is_empty() {
         if signed > 0 {
             return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
         }
         let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
-        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed });
+        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, goes_over_to: None });
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
-    let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES, only_starts: true };
+    let mut scan = Scan {
+        tree: None,
+        checkpoint: checkpoint.as_ref(),
+        last_entry: Vec::new(),
+        unsigned_from: HEADER_BYTES,
+        only_starts: true,
+        goes_over_to: None,
+    };
     let mut rest = segments.iter().skip(from).peekable();
     while let Some(file) = rest.next() {
         let data = std::fs::read(&file.path).map_err(|e| AuditError::io(&file.path, &e))?;
         let end = scan.segment(file, &data, rest.peek().map(|next| next.name.first))?;
         if rest.peek().is_none() {
-            return scan.finish(disk, dirs, segment_bytes, signed, file, &data, end);
+            return Ok(Recovered { note, ..scan.finish(disk, dirs, segment_bytes, signed, file, &data, end)? });
         }
     }
     Err(damaged("there is no last segment".to_owned()))
@@ -60,6 +70,7 @@ struct Scan<'a> {
     /// Where the first entry of the last segment that is not signed begins.
     unsigned_from: usize,
     only_starts: bool,
+    goes_over_to: Option<String>,
 }
 
 impl Scan<'_> {
@@ -98,6 +109,9 @@ impl Scan<'_> {
                 Frame::Held { held: Held::Entry(entry), end } => {
                     tree.push(entry);
                     self.only_starts = self.only_starts && self.checkpoint.is_none() && kind_and_reason(entry).0 == "start";
+                    if tree.size() > self.checkpoint.map_or(0, |checkpoint| checkpoint.size) {
+                        self.goes_over_to = new_key(entry).or(self.goes_over_to.take());
+                    }
                     self.last_entry = entry.to_vec();
                     at = end;
                 }
@@ -145,17 +159,17 @@ impl Scan<'_> {
         if file.dir != 0 {
             tape.begin_in(0).map_err(poisoned)?;
         }
-        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed })
+        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed, note: None, goes_over_to: self.goes_over_to })
     }
 }
 
-/// The largest of the directories' checkpoints, each of which must verify, and its text.
-pub(super) fn newest_note(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<(Checkpoint, String)>, AuditError> {
+/// The largest of the directories' checkpoints, each of which one of the keys must have signed, and its text.
+pub(super) fn newest_note(dirs: &[PathBuf], vkeys: &[&Vkey]) -> Result<Option<(Checkpoint, String)>, AuditError> {
     let mut newest: Option<(Checkpoint, String)> = None;
     for path in dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)) {
         if let Some(note) = read_if_there(&path)? {
-            let checkpoint =
-                Checkpoint::verified(&note, vkey).map_err(|_reason| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
+            let verified = vkeys.iter().find_map(|vkey| Checkpoint::verified(&note, vkey).ok());
+            let checkpoint = verified.ok_or_else(|| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
             if newest.as_ref().is_none_or(|(newest, _)| newest.size < checkpoint.size) {
                 newest = Some((checkpoint, note));
             }
@@ -185,6 +199,16 @@ fn kind_and_reason(entry: &[u8]) -> (String, String) {
     let value: serde_json::Value = serde_json::from_slice(entry).unwrap_or_default();
     let text = |key| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     (text("kind"), text("reason"))
+}
+
+/// Of a `key_rotated` entry.
+fn new_key(entry: &[u8]) -> Option<String> {
+    // Entries are canonical; only those that hold the words are taken apart.
+    const WORDS: &[u8] = br#""kind":"key_rotated""#;
+    entry.windows(WORDS.len()).find(|part| *part == WORDS)?;
+    let value: serde_json::Value = serde_json::from_slice(entry).ok()?;
+    value.get("kind").filter(|kind| *kind == "key_rotated")?;
+    value.get("new_key")?.as_str().map(str::to_owned)
 }
 
 fn damaged(what: String) -> AuditError {

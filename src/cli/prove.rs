@@ -134,6 +134,7 @@ mod tests {
             spare_dir: None,
             origin: "gw-test.example.com".to_owned(),
             signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            previous_key: None,
             queue_max: 16,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,

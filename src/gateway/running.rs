@@ -252,6 +252,7 @@ fn log_settings(config: &Config) -> LogSettings {
         spare_dir: config.audit.spare_dir.clone(),
         origin: config.audit.origin.clone(),
         signing_key: SigningKeySource::Bytes(config.audit.signing_key.expose().to_vec()),
+        previous_key: None,
         queue_max: LOG_QUEUE_MAX,
         segment_bytes: LOG_SEGMENT_BYTES,
         mode: Mode::Strict,

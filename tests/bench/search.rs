@@ -148,6 +148,7 @@ fn settings(dir: &Path) -> LogSettings {
         spare_dir: None,
         origin: "bench.consentry.example.com".to_owned(),
         signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
         queue_max: 65_536,
         segment_bytes: 64 << 20,
         mode: Mode::Strict,

@@ -38,6 +38,7 @@ fn log_of(dir: &Path, entries: u64) {
         spare_dir: None,
         origin: ORIGIN.to_owned(),
         signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
         queue_max: 10_000,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,
