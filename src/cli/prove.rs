@@ -19,7 +19,7 @@ pub(super) struct ProveArgs {
     /// Check each line: every entry that it rests on must be in the log that the key signs.
     #[arg(long)]
     prove: bool,
-    /// The log's verifier key, from a source that you trust; with `--offline` the key beside the log will do.
+    /// The log's verifier key, from a source that you trust, as for `audit check`; with `--offline` the key beside the log will do.
     #[arg(long, value_name = "FILE", requires = "prove")]
     log_key: Option<PathBuf>,
 }

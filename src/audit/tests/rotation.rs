@@ -414,3 +414,44 @@ fn proofs_of_either_time_are_checked_with_the_chain() {
     assert_eq!(Err(ProofError::KeyIsOut), seen(&both, &stolen));
     assert_eq!(Err(ProofError::NotSigned), seen(&new, &stolen));
 }
+
+/// The files do not show it what the entries say.
+#[test]
+fn a_witness_takes_the_newer_key_only_when_it_is_given() {
+    let (mut setup, dir) = (before(), tempfile::tempdir().unwrap());
+    let now = Timestamp::from_second(START).unwrap();
+    let open = |keys: &[String]| Witness::open(dir.path(), "witness.example.com", &source(3), keys).unwrap();
+    let size = |setup: &Setup| Tiles::new(&setup.dir()).offer(0).unwrap().unwrap().size();
+    let ask = |witness: &Witness, setup: &Setup, old| {
+        let offer = Tiles::new(&setup.dir()).offer(old).unwrap().unwrap();
+        witness.add_checkpoint(&offer.to_body(), now).map(|_line| size(setup))
+    };
+    let witness = open(&[vkey(OLD)]);
+    let seen = ask(&witness, &setup, 0).unwrap();
+    configure(&mut setup, NEW, Some(OLD));
+    run(&setup);
+    let seen = ask(&witness, &setup, seen).expect("both have signed");
+    configure(&mut setup, NEW, None);
+    run(&setup);
+    assert!(matches!(ask(&witness, &setup, seen), Err(Unsigned::NotSigned)));
+    drop(witness);
+    let by_both = [chain(&setup, OLD)];
+    for keys in [&by_both[..], &[vkey(NEW)], &[vkey(OLD), vkey(NEW)]] {
+        let witness = open(keys);
+        assert!(matches!(ask(&witness, &setup, 0), Err(Unsigned::OtherSize { size }) if size == seen), "it remembers what the old one signed");
+        let (stolen, memory) = (setup.image(), std::fs::read_dir(dir.path()).unwrap().count());
+        sign(&stolen, &[OLD]);
+        put(&stolen, "log.vkey", &vkey(OLD));
+        let by_thief = ask(&witness, &stolen, seen);
+        if keys == by_both {
+            assert!(matches!(by_thief, Err(Unsigned::KeyIsOut)), "{by_thief:?}");
+        }
+        assert_eq!(memory, std::fs::read_dir(dir.path()).unwrap().count(), "one memory for one log");
+        if keys != [vkey(OLD), vkey(NEW)] {
+            assert!(by_thief.is_err());
+        }
+    }
+    let seen = size(&setup);
+    run(&setup);
+    assert!(ask(&open(&by_both), &setup, seen).is_ok());
+}
