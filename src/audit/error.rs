@@ -47,7 +47,7 @@ pub enum AuditError {
     #[error("`[audit] previous_key` {why}")]
     PreviousKey { why: &'static str },
     /// Somebody put an older key back.
-    #[error("the log has gone over to the key `{key}`, which is not the one configured; configure that one as `[audit] signing_key`")]
+    #[error("the log has gone over to another key than the one configured (`{key}`); configure that one as `[audit] signing_key`")]
     KeyIsOut { key: String },
     #[error("the log in `{dir}` has this key already; nothing was changed")]
     KeyIsThere { dir: PathBuf },

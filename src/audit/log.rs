@@ -129,15 +129,14 @@ impl Log {
         }
         let vkey_file = dir.join(VKEY_FILE);
         let standing = Standing::of(&dir, &key, previous.as_ref(), before)?;
-        if let Standing::New = standing {
-            put_key(&*disk, &vkey_file, key.vkey())?;
-        }
         for dir in &dirs {
             remove_temporary(dir);
         }
-        let signers = standing.signers(key.vkey());
-        let found = recover::recover(&disk, &dirs, segment_bytes, &signers)?;
-        is_newest_key(&found, &signers, &key, previous.as_ref())?;
+        let found = recover::recover(&disk, &dirs, segment_bytes, &standing.signers(key.vkey()))?;
+        standing.is_borne_out(&found, key.vkey(), previous.as_ref())?;
+        if let Standing::New = standing {
+            put_key(&*disk, &vkey_file, key.vkey())?;
+        }
         let mut tape = found.tape;
         let vkey = key.vkey().clone();
         let replaced = standing.replaced().map(Vkey::to_string);
@@ -426,27 +425,36 @@ impl Standing {
             Self::Replaces { key: before, before: Before::Lost } => vec![before, key],
         }
     }
-}
 
-/// A key that was replaced signs nothing more, also when its configuration and its file beside the log are put back.
-fn is_newest_key(found: &recover::Recovered, signers: &[&Vkey], key: &SigningKey, previous: Option<&SigningKey>) -> Result<(), AuditError> {
-    if let Some(other) = found.goes_over_to.as_ref().filter(|other| **other != key.vkey().to_string()) {
-        return Err(AuditError::KeyIsOut { key: other.clone() });
+    /// A key that was replaced signs nothing more, also when its configuration and its file beside the log are put back.
+    fn is_borne_out(&self, found: &recover::Recovered, key: &Vkey, previous: Option<&SigningKey>) -> Result<(), AuditError> {
+        for (index, rotation) in &found.rotations {
+            match (rotation, self) {
+                // What this start is about to say, of one that was interrupted.
+                (Some(said), Self::Replaces { key: before, before: known })
+                    if said.from == *before && said.to == *key && (said.is_signed() || *known == Before::Lost) => {}
+                (Some(said), _) if said.from == *key => return Err(AuditError::KeyIsOut { key: said.to.to_string() }),
+                (Some(_) | None, _) => {
+                    let what = format!("entry {index}, which is not signed, says that the log's key was replaced, and nothing bears that out");
+                    return Err(AuditError::Damaged { what });
+                }
+            }
+        }
+        let note = found.note.as_deref();
+        if let Some(note) = note
+            && ![self.signers(key), vec![key]].concat().iter().any(|vkey| note::is_first_signed_by(note, vkey))
+        {
+            return Err(AuditError::KeyIsOut { key: "its newest checkpoint names it first".to_owned() });
+        }
+        // Or it would sign as this log's what never was.
+        if let Some(previous) = previous
+            && note.is_none_or(|note| Checkpoint::verified(note, previous.vkey()).is_err())
+        {
+            let why = "has not signed the log's newest checkpoint: it is not the key before, or the change is over; leave it out";
+            return Err(AuditError::PreviousKey { why });
+        }
+        Ok(())
     }
-    let note = found.note.as_deref();
-    if let Some(note) = note
-        && ![signers, &[key.vkey()]].concat().iter().any(|vkey| note::is_first_signed_by(note, vkey))
-    {
-        return Err(AuditError::KeyIsOut { key: "that signs its newest checkpoint".to_owned() });
-    }
-    // Or it would sign as this log's what never was.
-    if let Some(previous) = previous
-        && note.is_none_or(|note| Checkpoint::verified(note, previous.vkey()).is_err())
-    {
-        let why = "has not signed the log's newest checkpoint: it is not the key before, or the change is over; leave it out";
-        return Err(AuditError::PreviousKey { why });
-    }
-    Ok(())
 }
 
 fn put_key(disk: &dyn Disk, path: &Path, vkey: &Vkey) -> Result<(), AuditError> {

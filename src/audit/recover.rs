@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::error::AuditError;
 use super::key::Vkey;
 use super::note::Checkpoint;
+use super::rotation::Rotation;
 use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
 use super::tape::{Failure, OpenSegment, Tape};
 use super::tree::Tree;
@@ -28,8 +29,8 @@ pub(super) struct Recovered {
     /// Size of the newest checkpoint, and its text.
     pub(super) signed: u64,
     pub(super) note: Option<String>,
-    /// The key that the log goes over to in what is not signed yet.
-    pub(super) goes_over_to: Option<String>,
+    /// `key_rotated` entries that are not signed yet, by index; `None` where one does not hold.
+    pub(super) rotations: Vec<(u64, Option<Rotation>)>,
 }
 
 pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkeys: &[&Vkey]) -> Result<Recovered, AuditError> {
@@ -41,7 +42,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
             return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
         }
         let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
-        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, goes_over_to: None });
+        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, rotations: Vec::new() });
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
     let mut scan = Scan {
@@ -50,7 +51,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         last_entry: Vec::new(),
         unsigned_from: HEADER_BYTES,
         only_starts: true,
-        goes_over_to: None,
+        rotations: Vec::new(),
     };
     let mut rest = segments.iter().skip(from).peekable();
     while let Some(file) = rest.next() {
@@ -70,7 +71,7 @@ struct Scan<'a> {
     /// Where the first entry of the last segment that is not signed begins.
     unsigned_from: usize,
     only_starts: bool,
-    goes_over_to: Option<String>,
+    rotations: Vec<(u64, Option<Rotation>)>,
 }
 
 impl Scan<'_> {
@@ -107,11 +108,12 @@ impl Scan<'_> {
                     return Err(damaged(format!("entry {} is pruned, in the segment that grows", tree.size())));
                 }
                 Frame::Held { held: Held::Entry(entry), end } => {
+                    let index = tree.size();
+                    if index >= self.checkpoint.map_or(0, |checkpoint| checkpoint.size) {
+                        self.rotations.extend(Rotation::in_entry(index, entry).map(|rotation| (index, rotation)));
+                    }
                     tree.push(entry);
                     self.only_starts = self.only_starts && self.checkpoint.is_none() && kind_and_reason(entry).0 == "start";
-                    if tree.size() > self.checkpoint.map_or(0, |checkpoint| checkpoint.size) {
-                        self.goes_over_to = new_key(entry).or(self.goes_over_to.take());
-                    }
                     self.last_entry = entry.to_vec();
                     at = end;
                 }
@@ -159,7 +161,7 @@ impl Scan<'_> {
         if file.dir != 0 {
             tape.begin_in(0).map_err(poisoned)?;
         }
-        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed, note: None, goes_over_to: self.goes_over_to })
+        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed, note: None, rotations: self.rotations })
     }
 }
 
@@ -199,16 +201,6 @@ fn kind_and_reason(entry: &[u8]) -> (String, String) {
     let value: serde_json::Value = serde_json::from_slice(entry).unwrap_or_default();
     let text = |key| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     (text("kind"), text("reason"))
-}
-
-/// Of a `key_rotated` entry.
-fn new_key(entry: &[u8]) -> Option<String> {
-    // Entries are canonical; only those that hold the words are taken apart.
-    const WORDS: &[u8] = br#""kind":"key_rotated""#;
-    entry.windows(WORDS.len()).find(|part| *part == WORDS)?;
-    let value: serde_json::Value = serde_json::from_slice(entry).ok()?;
-    value.get("kind").filter(|kind| *kind == "key_rotated")?;
-    value.get("new_key")?.as_str().map(str::to_owned)
 }
 
 fn damaged(what: String) -> AuditError {

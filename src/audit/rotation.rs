@@ -59,7 +59,19 @@ impl Rotation {
             _ => return None,
         };
         let is_signed = signature.as_ref().is_none_or(|signature| from.has_signed(statement(&from, &to, index).as_bytes(), signature));
-        (from.name == to.name && from != to && is_signed).then_some(Self { index, from, to, signature })
+        ((from.name == to.name) && from != to && is_signed).then_some(Self { index, from, to, signature })
+    }
+
+    /// What the bytes of an entry say; `None` when they are of another kind, `Some(None)` when it does not hold.
+    pub(super) fn in_entry(index: u64, entry: &[u8]) -> Option<Option<Self>> {
+        // Entries are canonical; only those that hold the words are taken apart.
+        const WORDS: &[u8] = br#""kind":"key_rotated""#;
+        entry.windows(WORDS.len()).find(|part| *part == WORDS)?;
+        let value: serde_json::Value = serde_json::from_slice(entry).ok()?;
+        value.get("kind").filter(|kind| *kind == "key_rotated")?;
+        let text = |member| value.get(member).and_then(serde_json::Value::as_str);
+        let read = || Self::read(index, text("old_key")?, text("new_key")?, text("reason")?, text("signature"));
+        Some(read())
     }
 
     pub(super) fn is_signed(&self) -> bool {
@@ -79,7 +91,7 @@ impl Rotation {
         let index = lines.next()?.parse().ok()?;
         let is_said = note::signed(note, &from).ok()? == statement(&from, &to, index);
         let signature = note::signature_of(note, &from)?;
-        (is_said && from.name == to.name && from != to).then_some(Self { index, from, to, signature: Some(signature) })
+        (is_said && (from.name == to.name) && from != to).then_some(Self { index, from, to, signature: Some(signature) })
     }
 }
 
@@ -121,7 +133,7 @@ impl Keys {
         if self.rotations.last().is_some_and(|last| last.from == next.from && last.to == next.to && last.index < next.index) {
             return true;
         }
-        let follows = next.from == *self.last() && self.rotations.last().is_none_or(|last| last.index < next.index);
+        let follows = (next.from == *self.last()) && self.rotations.last().is_none_or(|last| last.index < next.index);
         if follows {
             self.rotations.push(next);
         }
@@ -235,6 +247,8 @@ mod tests {
             ("back in the log", file(&one, &[&first, &earlier])),
             ("with a hole", file(&one, &[&second])),
             ("out of order", file(&one, &[&second, &first])),
+            ("from a key that is not the one before", file(&one, &[&first, &Rotation::signed(&key(4), three.vkey(), 20)])),
+            ("from a key that was replaced", file(&one, &[&first, &Rotation::signed(&one, three.vkey(), 20)])),
             ("from no key that is kept", file(&pinned_elsewhere, &[&first])),
             ("a half", good.rsplit_once("\n\n").unwrap().0.to_owned()),
         ] {

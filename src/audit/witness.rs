@@ -182,7 +182,7 @@ impl Witness {
     /// That the log's key of that time had signed it was seen then.
     fn last(&self, path: &Path, origin: &str) -> Result<Option<Checkpoint>, Unsigned> {
         let Some(note) = read_if_there(path)? else { return Ok(None) };
-        let known = Checkpoint::unverified(&note).filter(|known| known.origin == origin && cosigned(&note, self.key.vkey()).is_ok());
+        let known = Checkpoint::unverified(&note).filter(|known| known.origin == origin && (cosigned(&note, self.key.vkey()).is_ok()));
         known.map(Some).ok_or_else(|| Unsigned::Memory { path: path.to_owned() })
     }
 }

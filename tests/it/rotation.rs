@@ -6,12 +6,16 @@ use std::fs;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
+use crate::evidence::WitnessProcess;
 use crate::process::{Gateway, QUOTE, Ran, Site, index, patiently};
 
 const KEY: &str = "signing_key = { file = \"log-ed25519.pem\" }";
 const NEW: &str = "signing_key = { file = \"log-next.pem\" }";
 const PREVIOUS: &str = "\nprevious_key = { file = \"log-ed25519.pem\" }";
 const SECRETS: &str = "\nsecrets_key = { file = \"log-ed25519.pem\" }";
+
+/// One of the keys that are derived: what it signed must stay true.
+const RECEIPT_KEYS: &str = "/.well-known/jwks.json";
 
 fn stop(gateway: Gateway) {
     gateway.signal("TERM");
@@ -31,7 +35,6 @@ fn verify(site: &Site, more: &[&str]) -> (i32, Value) {
     (ran.exit, serde_json::from_str(&ran.stdout).unwrap_or_else(|_none| panic!("{ran:?}")))
 }
 
-/// What stands on the receipt of an app, and the keys for receipts of consent.
 fn fetch(site: &Site, path: &str) -> Vec<u8> {
     let url = format!("https://{}{path}", site.addresses.capture);
     let reply = site.block(site.app("crm").send(Method::GET, &url, HeaderMap::new(), Vec::new())).unwrap();
@@ -49,7 +52,7 @@ fn check(site: &Site, proof: &[u8], key: &str) -> Ran {
 }
 
 /// A site whose log is signed by its first key, with that kept as `old.vkey`, and another key in waiting.
-fn site() -> (Site, i64, Vec<u8>) {
+fn site() -> (Site, i64, Vec<u8>, Vec<u8>) {
     let site = Site::new();
     let gateway = site.start();
     site.prepare();
@@ -58,15 +61,16 @@ fn site() -> (Site, i64, Vec<u8>) {
         let proof = receipt(&site, decision);
         if proof.is_empty() { Err("no proof") } else { Ok(proof) }
     });
+    let receipt_keys = fetch(&site, RECEIPT_KEYS);
     stop(gateway);
     keep(&site, "old.vkey", &log_key(&site));
     consentry::audit::generate_signing_key(&site.path().join("log-next.pem")).unwrap();
-    (site, decision, early)
+    (site, decision, early, receipt_keys)
 }
 
 #[test]
 fn the_key_is_replaced_in_two_restarts_and_nobody_is_lost() {
-    let (site, decision, early) = site();
+    let (site, decision, early, receipt_keys) = site();
     let old_checkpoint = fs::read_to_string(site.log().join("checkpoint")).unwrap();
     keep(&site, "old-checkpoint", &old_checkpoint);
 
@@ -87,7 +91,8 @@ fn the_key_is_replaced_in_two_restarts_and_nobody_is_lost() {
     keep(&site, "new.vkey", &new_key);
     let told = site.log_until(|entries| entries.iter().any(|entry| entry["kind"] == "key_rotated"));
     assert_eq!(told.iter().find(|entry| entry["kind"] == "key_rotated").unwrap()["new_key"], *new_key);
-    assert_eq!(site.read(QUOTE).status, 200, "consent and pseudonyms go on");
+    assert_eq!(site.read(QUOTE).status, 200);
+    assert_eq!(fetch(&site, RECEIPT_KEYS), receipt_keys, "the secrets stay");
     let between = receipt(&site, decision);
     for key in ["old.vkey", "new.vkey"] {
         assert_eq!(check(&site, &between, key).exit, 0, "{key}");
@@ -107,6 +112,7 @@ fn the_key_is_replaced_in_two_restarts_and_nobody_is_lost() {
         if check(&site, &proof, "old.vkey").exit == 1 { Ok(proof) } else { Err("still a checkpoint of the old key") }
     });
     assert_eq!(check(&site, &late, "new.vkey").exit, 0);
+    assert_eq!(fetch(&site, RECEIPT_KEYS), receipt_keys);
     assert_eq!((check(&site, &early, "old.vkey").exit, check(&site, &early, "new.vkey").exit), (0, 1), "what was handed out stays as it is");
 
     // The chain, behind the key that somebody keeps: for proofs of every time, and for searches.
@@ -147,8 +153,53 @@ fn the_key_is_replaced_in_two_restarts_and_nobody_is_lost() {
 }
 
 #[test]
+fn a_witness_goes_on_once_it_is_given_the_chain() {
+    let (site, decision, _, _) = site();
+    let dir = tempfile::tempdir().unwrap();
+    let witness = WitnessProcess::start(dir.path(), &site.path().join("old.vkey"), "127.0.0.1:0");
+    keep(&site, "witness.vkey", &witness.key);
+    let settings = format!("[[audit.witnesses]]\nurl = \"{}\"\nkey = \"witness.vkey\"\n\n[consent]", witness.url);
+    site.edit("consentry.toml", "[consent]", &settings);
+    site.edit("consentry.toml", KEY, &format!("{NEW}{PREVIOUS}{SECRETS}"));
+    let seen = |key: &str| {
+        let proof = receipt(&site, decision);
+        keep(&site, "seen.tlog-proof", std::str::from_utf8(&proof).unwrap());
+        site.run(&["audit", "check", "seen.tlog-proof", "--key", key, "--witness", "witness.vkey"])
+    };
+    // It knows the old key, and that signs, too.
+    let gateway = site.start();
+    keep(&site, "new.vkey", &log_key(&site));
+    for key in ["old.vkey", "new.vkey"] {
+        let ran = seen(key);
+        assert!(ran.exit == 0 && ran.stdout.contains("seen by the witness"), "{ran:?}");
+    }
+    stop(gateway);
+    // Then it does not any more, and readiness says so.
+    site.edit("consentry.toml", PREVIOUS, "");
+    let gateway = site.start();
+    let ready = site.ready_until(|_, document| document["checks"].as_array().unwrap().iter().any(|check| check["name"] == "witness"));
+    assert!(ready.to_string().contains("it does not know the key that signs this log"), "{ready}");
+    let ran = site.run(&["audit", "verify", site.log().to_str().unwrap(), "--key", "old.vkey", "--rotations-out", "rotations"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    let read = |name: &str| fs::read_to_string(site.path().join(name)).unwrap();
+    keep(&site, "chain.vkey", &format!("{}\n\n{}", read("old.vkey"), read("rotations")));
+    let url = witness.url.clone();
+    drop(witness);
+    let _witness = WitnessProcess::start(dir.path(), &site.path().join("chain.vkey"), url.strip_prefix("http://").unwrap());
+    site.ready_until(|_, document| document["checks"].as_array().unwrap().iter().all(|check| check["name"] != "witness"));
+    let decision = i64::try_from(index(&site.read(QUOTE)).unwrap()).unwrap();
+    patiently(|| {
+        let proof = receipt(&site, decision);
+        keep(&site, "seen.tlog-proof", std::str::from_utf8(&proof).unwrap());
+        let ran = site.run(&["audit", "check", "seen.tlog-proof", "--key", "new.vkey", "--witness", "witness.vkey"]);
+        if ran.exit == 0 { Ok(()) } else { Err(format!("{ran:?}")) }
+    });
+    stop(gateway);
+}
+
+#[test]
 fn a_lost_key_is_replaced_by_a_command_that_the_log_tells_of() {
-    let (site, decision, early) = site();
+    let (site, decision, early, receipt_keys) = site();
     fs::remove_file(site.path().join("log-ed25519.pem")).unwrap();
     site.edit("consentry.toml", KEY, NEW);
     let gateway_refuses = site.run(&["run"]);
@@ -160,6 +211,7 @@ fn a_lost_key_is_replaced_by_a_command_that_the_log_tells_of() {
     let gateway = site.start();
     let locked = site.run(&["audit", "replace-lost-key"]);
     assert!(locked.exit == 75 && locked.stderr.contains("in use by another process"), "{locked:?}");
+    assert_ne!(fetch(&site, RECEIPT_KEYS), receipt_keys, "what came from the lost key is lost with it");
     let late = receipt(&site, decision);
     assert_eq!((check(&site, &late, "new.vkey").exit, check(&site, &early, "old.vkey").exit), (0, 0));
     stop(gateway);

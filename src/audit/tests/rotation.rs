@@ -94,12 +94,13 @@ fn sign(setup: &Setup, seeds: &[u8]) {
     put(setup, "checkpoint", &Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign(&keys));
 }
 
-/// The log with another entry at the place of its rotation, signed as whoever has these keys could.
+/// The log with another entry in the place of its last rotation, signed as whoever has these keys could.
 fn forge(setup: &Setup, entry: Entry, seeds: &[u8]) {
+    let at = rotations(setup).last().map(|last| last.index);
     let mut bytes = segment::header(&Tree::default());
     let forged = encode::draft(entry, clock().now()).unwrap().0.fill(|_| 0);
     for logged in read(&setup.dir()) {
-        let raw = if logged.kind() == "key_rotated" { forged.as_bytes() } else { &logged.raw };
+        let raw = if Some(logged.index) == at { forged.as_bytes() } else { &logged.raw };
         segment::push_frame(&mut bytes, logged.index, raw).unwrap();
     }
     bytes.resize(bytes.len().max(HEADER_BYTES + 20_000), 0);
@@ -310,6 +311,74 @@ fn a_rotation_that_the_key_before_did_not_sign_is_seen() {
     assert_eq!(None, setup.verify().rotations.first(), "as if it had never been replaced");
     assert_eq!(Fault::OtherKey, fault(&setup, Some(&vkey(OLD))));
     assert!(verify(&setup.dir(), Some(&kept)).is_ok(), "nothing stands behind the newest key");
+}
+
+/// Whoever stole a key that was replaced lets another one in once more.
+#[test]
+fn a_key_that_was_replaced_replaces_no_other() {
+    let mut setup = changed();
+    configure(&mut setup, NEXT, Some(NEW));
+    run(&setup);
+    let at = rotations(&setup)[1].index;
+    forge(&setup, Rotation::signed(&key(NEW), key(NEXT).vkey(), at).entry(), &[NEXT]);
+    setup.verify();
+    forge(&setup, Rotation::signed(&key(OLD), key(NEXT).vkey(), at).entry(), &[NEXT]);
+    for pinned in [None, Some(vkey(OLD)), Some(vkey(NEW)), Some(vkey(NEXT))] {
+        assert_eq!(Fault::Rotation, fault(&setup, pinned.as_deref()), "{pinned:?}");
+    }
+}
+
+/// Whoever writes the files appends entries that are not signed yet: a start would sign them.
+#[test]
+fn a_rotation_behind_the_checkpoint_is_not_taken_over() {
+    let append = |setup: &Setup, rotation: &dyn Fn(u64) -> Rotation| {
+        let index = u64::try_from(read(&setup.dir()).len()).unwrap();
+        let entry = encode::draft(rotation(index).entry(), clock().now()).unwrap().0.fill(|_| 0);
+        let mut bytes = std::fs::read(last_segment(&setup.dir())).unwrap();
+        let mut at = HEADER_BYTES;
+        let mut next = segment::parse_header(&bytes).unwrap().size();
+        while let segment::Frame::Held { end, .. } = segment::frame_at(&bytes, at, next) {
+            (at, next) = (end, next + 1);
+        }
+        let mut frame = Vec::new();
+        segment::push_frame(&mut frame, index, entry.as_bytes()).unwrap();
+        bytes[at..at + frame.len()].copy_from_slice(&frame);
+        std::fs::write(last_segment(&setup.dir()), bytes).unwrap();
+    };
+    let (old, new, next) = (key(OLD), key(NEW), key(NEXT));
+    let lost = |from: &SigningKey, to: &SigningKey| {
+        let (from, to) = (from.vkey().clone(), to.vkey().clone());
+        move |index| Rotation::without_the_key(&from, &to, index)
+    };
+    for (name, rotation) in [("away", lost(&next, &new)), ("to the log's key", lost(&next, &old))] {
+        let mut setup = before();
+        append(&setup, &rotation);
+        assert!(matches!(setup.try_open(), Err(AuditError::Damaged { .. })), "{name}");
+        configure(&mut setup, NEW, Some(OLD));
+        assert!(matches!(setup.try_open(), Err(AuditError::Damaged { .. })), "{name}, in a change");
+    }
+    let mut setup = before();
+    append(&setup, &lost(&old, &new));
+    assert!(matches!(setup.try_open(), Err(AuditError::KeyIsOut { .. })), "this one has lost it");
+    configure(&mut setup, NEW, Some(OLD));
+    assert!(matches!(setup.try_open(), Err(AuditError::Damaged { .. })), "whoever has the key does not say that it is lost");
+    let mut setup = before();
+    append(&setup, &|index| Rotation::signed(&key(OLD), key(NEW).vkey(), index));
+    configure(&mut setup, NEW, Some(OLD));
+    run(&setup);
+    assert_eq!((2, 1), (rotations(&setup).len(), setup.verify().rotations.len()), "as after a kill");
+}
+
+#[test]
+fn a_start_that_is_refused_puts_no_key_beside_the_log() {
+    let mut setup = changing();
+    std::fs::remove_file(setup.dir().join("log.vkey")).unwrap();
+    configure(&mut setup, OLD, None);
+    assert!(matches!(setup.try_open(), Err(AuditError::KeyIsOut { .. })));
+    assert!(!setup.dir().join("log.vkey").exists());
+    configure(&mut setup, NEW, None);
+    run(&setup);
+    setup.verify();
 }
 
 #[test]
