@@ -128,8 +128,11 @@ impl Keys {
     }
 
     /// Goes on with the next one; false when it is none of this log, or does not follow. Told again it is the same: a start that was
-    /// interrupted may have to say it twice.
+    /// interrupted may have to say it twice, and a newer chain may stand behind an older one.
     pub(super) fn push(&mut self, next: Rotation) -> bool {
+        if self.rotations.contains(&next) {
+            return true;
+        }
         if self.rotations.last().is_some_and(|last| last.from == next.from && last.to == next.to && last.index < next.index) {
             return true;
         }
@@ -220,6 +223,8 @@ mod tests {
         assert_eq!(Err(NoteError::OtherKey), keys.verified(&checkpoint(5, &[&one])));
         assert!(keys.verified(&checkpoint(20, &[&two])).is_ok() && keys.verified(&checkpoint(21, &[&three])).is_ok());
         assert_eq!(Some(Keys::of(one.vkey().clone())), Keys::parse(&one.vkey().to_string()), "a key alone");
+        let (chain, twice) = (Keys::parse(&file(&one, &[&first, &second])), Keys::parse(&file(&one, &[&first, &first, &second])));
+        assert!(chain.is_some() && chain == twice, "put behind an older chain");
     }
 
     #[test]

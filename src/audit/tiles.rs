@@ -320,7 +320,7 @@ pub enum ProofError {
     NotAKey,
     #[error("this is no tlog-proof")]
     NotAProof,
-    #[error("the proof's checkpoint is not signed by this key; it is of another log, or was changed")]
+    #[error("the proof's checkpoint is not signed by this key; it is of another log, was changed, or the log's key was replaced since")]
     NotSigned,
     #[error("the proof's checkpoint is signed by a key that the log had replaced before; whoever has that key made it up")]
     KeyIsOut,
