@@ -159,9 +159,10 @@ impl Keys {
         &self.rotations
     }
 
-    /// How many rotations led to a key.
+    /// How many rotations led to a key; of one that came back, to its last time.
     pub(super) fn position(&self, key: &Vkey) -> Option<usize> {
-        self.all().position(|known| known == key)
+        let since = self.rotations.iter().rposition(|rotation| rotation.to == *key).map(|at| at + 1);
+        since.or_else(|| (self.first == *key).then_some(0))
     }
 
     fn all(&self) -> impl Iterator<Item = &Vkey> {

@@ -77,7 +77,9 @@ pub enum Fault {
     MalformedCheckpoint,
     #[error("the checkpoint's signature is wrong; it was changed, or signed without the key")]
     BadSignature,
-    #[error("the checkpoint is not signed by this key; it is of another log, the key is not this log's, or it was replaced since and nothing leads from it to the newer one")]
+    #[error(
+        "the checkpoint is not signed by this key; it is of another log, the key is not this log's, or it was replaced since and nothing leads from it to the newer one"
+    )]
     OtherKey,
     #[error("the checkpoint is signed by a key that the log had replaced before; whoever has that key made it up, or put it back")]
     KeyIsOut,

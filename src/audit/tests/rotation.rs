@@ -155,6 +155,21 @@ fn a_key_is_replaced_and_the_log_goes_on() {
     }
 }
 
+/// Why ever anybody does so.
+#[test]
+fn a_key_may_come_back() {
+    let mut setup = changed();
+    configure(&mut setup, OLD, Some(NEW));
+    run(&setup);
+    configure(&mut setup, OLD, None);
+    run(&setup);
+    let report = setup.verify();
+    assert_eq!((vkey(OLD), 2, false), (report.key.clone(), report.rotations.len(), report.followed));
+    assert!(verify(&setup.dir(), Some(&vkey(NEW))).unwrap().followed);
+    sign(&setup, &[NEW]);
+    assert_eq!(Fault::KeyIsOut, fault(&setup, None));
+}
+
 /// A kill before any of the writes of that start.
 #[test]
 fn a_change_that_is_interrupted_anywhere_goes_on_at_the_next_start() {
