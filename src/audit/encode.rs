@@ -112,6 +112,9 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
                 .with("dictionary", dictionary)
                 .with_some("remains", Some(remains).filter(|&n| n > 0))
         }
+        Entry::KeyRotated { old_key, new_key, reason, signature } => {
+            head("key_rotated", now).with("old_key", old_key).with("new_key", new_key).with("reason", reason).with_some("signature", signature)
+        }
         Entry::Clock { step_ms } => head("clock", now).with("step_ms", step_ms),
         Entry::Start { torn_bytes, clean, origin } => head("start", now)
             .with("torn_bytes", torn_bytes)

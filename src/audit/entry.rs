@@ -272,6 +272,16 @@ pub enum Entry {
         /// Entries of decisions whose heads went before.
         remains: u64,
     },
+    /// Another key signs the log from here on. Written by the log itself.
+    KeyRotated {
+        /// Verifier keys.
+        old_key: String,
+        new_key: String,
+        /// `replaced`, or `lost`: nobody had the old key any more.
+        reason: &'static str,
+        /// By the old key, over a statement that names all of this and the entry's index; base64.
+        signature: Option<String>,
+    },
     /// A step of the wall clock.
     Clock {
         step_ms: i64,

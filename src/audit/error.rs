@@ -40,8 +40,17 @@ pub enum AuditError {
     Key { path: PathBuf },
     #[error("`{text}` is not a log's verifier key (`name+id+key`, as in `log.vkey`)")]
     VerifierKey { text: String },
-    #[error("`{path}` belongs to another key or origin than the one configured; use a new directory for a new key")]
+    #[error(
+        "`{path}` names another key or origin than the one configured; to replace the log's key keep the one before as `[audit] previous_key`, and if that is lost run `consentry audit replace-lost-key`; another origin needs a directory of its own"
+    )]
     OtherKey { path: PathBuf },
+    #[error("`[audit] previous_key` {why}")]
+    PreviousKey { why: &'static str },
+    /// Somebody put an older key back.
+    #[error("the log has gone over to another key than the one configured (`{key}`); configure that one as `[audit] signing_key`")]
+    KeyIsOut { key: String },
+    #[error("the log in `{dir}` has this key already; nothing was changed")]
+    KeyIsThere { dir: PathBuf },
     #[error("segments of {bytes} bytes are too small; use at least {min}")]
     SegmentTooSmall { bytes: u64, min: u64 },
     #[error("entry {index} is pruned: its hash stays in the log, what it said does not")]

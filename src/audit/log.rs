@@ -14,11 +14,13 @@ use super::disk::{Disk, RealDisk};
 use super::encode;
 use super::entry::Entry;
 use super::error::AuditError;
-use super::key::{SigningKey, SigningKeySource, is_name};
+use super::key::{SigningKey, SigningKeySource, Vkey, is_name};
 use super::lock::DirLock;
+use super::note::{self, Checkpoint};
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
 use super::roots::RootsFile;
+use super::rotation::Rotation;
 use super::sealer;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
 use super::tape;
@@ -41,6 +43,8 @@ pub struct LogSettings {
     /// The log's name; decision ids are `<origin>#<index>`.
     pub origin: String,
     pub signing_key: SigningKeySource,
+    /// The key that `signing_key` takes the place of; while it is given, it signs, too.
+    pub previous_key: Option<SigningKeySource>,
     /// Entries waiting at most; more are refused.
     pub queue_max: usize,
     /// Size of a segment file; at least 262,144.
@@ -63,6 +67,8 @@ pub struct Recovery {
     pub last: Option<Timestamp>,
     /// The verifier key, for whoever verifies the log elsewhere.
     pub vkey: String,
+    /// The one whose place it took at this start.
+    pub replaced: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,16 +90,27 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens or creates the log, repairs a torn end, writes `start` and signs a checkpoint.
+    /// Opens or creates the log, repairs a torn end, writes `start` and signs a checkpoint. Goes over to another key if the log was signed
+    /// with `previous_key` so far.
     ///
     /// # Errors
-    /// When the directory is in use, can not be written or holds a damaged log.
+    /// When the directory is in use, can not be written or holds a damaged log, or the log has another key.
     pub fn open(settings: LogSettings, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), AuditError> {
-        Self::open_on(Arc::new(RealDisk), settings, clock)
+        Self::open_on(Arc::new(RealDisk), settings, clock, Before::Known)
     }
 
-    pub(super) fn open_on(disk: Arc<dyn Disk>, settings: LogSettings, clock: Arc<dyn Clock>) -> Result<(Self, Recovery), AuditError> {
-        let LogSettings { dir, spare_dir, origin, signing_key, queue_max, segment_bytes, mode: Mode::Strict, seal } = settings;
+    /// Goes over to `signing_key` though nobody has the key before any more, which the log says from then on. Blocks.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; when there is no log, or it has this key already.
+    pub fn replace_lost_key(settings: LogSettings, clock: Arc<dyn Clock>) -> Result<Recovery, AuditError> {
+        let (log, recovery) = Self::open_on(Arc::new(RealDisk), settings, clock, Before::Lost)?;
+        log.close();
+        Ok(recovery)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, settings: LogSettings, clock: Arc<dyn Clock>, before: Before) -> Result<(Self, Recovery), AuditError> {
+        let LogSettings { dir, spare_dir, origin, signing_key, previous_key, queue_max, segment_bytes, mode: Mode::Strict, seal } = settings;
         if !is_name(&origin) {
             return Err(AuditError::Origin { origin });
         }
@@ -101,6 +118,7 @@ impl Log {
             return Err(AuditError::SegmentTooSmall { bytes: segment_bytes, min: SEGMENT_BYTES_MIN });
         }
         let key = SigningKey::load(&signing_key, &origin)?;
+        let previous = previous_key.map(|source| SigningKey::load(&source, &origin)).transpose()?;
         let mut locks = vec![DirLock::take(&dir)?];
         if let Some(spare) = &spare_dir {
             locks.push(DirLock::take(spare)?);
@@ -112,19 +130,36 @@ impl Log {
         {
             locks.push(DirLock::take(spare)?);
         }
-        remember_key(&*disk, &dir, &key)?;
-        let vkey = key.vkey().to_string();
+        let vkey_file = dir.join(VKEY_FILE);
+        let standing = Standing::of(&dir, &key, previous.as_ref(), before)?;
         for dir in &dirs {
             remove_temporary(dir);
         }
-        let found = recover::recover(&disk, &dirs, segment_bytes, key.vkey())?;
+        let found = recover::recover(&disk, &dirs, segment_bytes, &standing.signers(key.vkey()))?;
+        standing.is_borne_out(&found, key.vkey(), previous.as_ref())?;
+        if let Standing::New = standing {
+            put_key(&*disk, &vkey_file, key.vkey())?;
+        }
         let mut tape = found.tape;
-        let recovery = Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, last: found.last, vkey };
+        let vkey = key.vkey().clone();
+        let replaced = standing.replaced().map(Vkey::to_string);
+        let recovery =
+            Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, last: found.last, vkey: vkey.to_string(), replaced };
 
         let origin: Arc<str> = origin.into();
         let now = clock.now();
         let start = writer::start_entry(origin.clone(), found.torn_bytes, found.clean, now);
-        tape.put(&start, now).and_then(|_| tape.sync()).map_err(|f| AuditError::Poisoned { reason: f.detail })?;
+        let poisoned = |failure: tape::Failure| AuditError::Poisoned { reason: failure.detail };
+        tape.put(&start, now).map_err(poisoned)?;
+        if let Some(before) = standing.replaced() {
+            // Of its dictionary entries, which come first, it has none.
+            let rotation = match &previous {
+                Some(previous) => Rotation::signed(previous, key.vkey(), tape.size()),
+                None => Rotation::without_the_key(before, key.vkey(), tape.size()),
+            };
+            tape.put(&tape::own(rotation.entry(), now), now).map_err(poisoned)?;
+        }
+        tape.sync().map_err(poisoned)?;
         let progress = Progress { tree: tape.synced().clone(), dir: tape.dir(), growing: tape.growing(), syncs: tape.syncs(), ..Progress::default() };
         let shared = Arc::new(Shared {
             queue: Queue::new(queue_max),
@@ -133,7 +168,7 @@ impl Log {
             disk,
             dirs,
             segment_bytes,
-            key,
+            keys: [Some(key), previous].into_iter().flatten().collect(),
             progress: Mutex::new(progress),
             progressed: Condvar::new(),
             signed: Mutex::new(Signed { size: found.signed, root: String::new() }),
@@ -141,7 +176,14 @@ impl Log {
             locks: Mutex::new(locks),
             rewriting: Mutex::default(),
         });
-        writer::checkpoint(&shared, tape.synced(), tape.dir())?;
+        if standing.replaced().is_some() {
+            // In this order: the key beside the log is the newest one only where its checkpoints are signed by it. A start after a kill
+            // in between finds the old key there, and says all of it again.
+            writer::checkpoint_everywhere(&shared, tape.synced())?;
+            put_key(&*shared.disk, &vkey_file, &vkey)?;
+        } else {
+            writer::checkpoint(&shared, tape.synced(), tape.dir())?;
+        }
         for path in &shared.dirs {
             // The reserve, before anything else can take the space.
             tape::prepare(&*shared.disk, path, segment_bytes, false).map_err(|e| AuditError::io(path, &e))?;
@@ -325,14 +367,105 @@ fn remember_spare(disk: &dyn Disk, dir: &Path, spare: &Path) -> Result<(), Audit
     disk.replace(&path, &format!("{}\n", spare.display())).map_err(|e| AuditError::io(&path, &e))
 }
 
-fn remember_key(disk: &dyn Disk, dir: &Path, key: &SigningKey) -> Result<(), AuditError> {
-    let path = dir.join(VKEY_FILE);
-    let vkey = format!("{}\n", key.vkey());
-    match recover::read_if_there(&path)? {
-        Some(before) if before == vkey => Ok(()),
-        Some(_) => Err(AuditError::OtherKey { path }),
-        None => disk.replace(&path, &vkey).map_err(|e| AuditError::io(&path, &e)),
+/// What became of the key before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// If there is one, it is configured.
+    Known,
+    /// Somebody says so.
+    Lost,
+}
+
+/// How the configured key stands to the one beside the log.
+#[derive(Debug)]
+enum Standing {
+    /// There is none yet.
+    New,
+    Same,
+    /// It is to take the place of that one.
+    Replaces {
+        key: Vkey,
+        before: Before,
+    },
+}
+
+impl Standing {
+    fn of(dir: &Path, key: &SigningKey, previous: Option<&SigningKey>, before: Before) -> Result<Self, AuditError> {
+        let path = dir.join(VKEY_FILE);
+        let refused = |why| Err(AuditError::PreviousKey { why });
+        if previous.is_some_and(|previous| previous.vkey() == key.vkey()) {
+            return refused("is the same key as `signing_key`; leave it out");
+        }
+        if previous.is_some() && before == Before::Lost {
+            return refused("is configured, so that it is not lost: restart the gateway, and the log goes over to `signing_key`");
+        }
+        let Some(text) = recover::read_if_there(&path)? else {
+            return match (previous, before) {
+                (Some(_), _) => refused("is for a log that it has signed, and there is none; leave it out"),
+                (None, Before::Lost) => Err(AuditError::NoLog { dir: dir.to_owned() }),
+                (None, Before::Known) => Ok(Self::New),
+            };
+        };
+        let there = Vkey::parse(&text).filter(|there| there.name == key.vkey().name).ok_or_else(|| AuditError::OtherKey { path: path.clone() })?;
+        match (there == *key.vkey(), before) {
+            (true, Before::Known) => Ok(Self::Same),
+            (true, Before::Lost) => Err(AuditError::KeyIsThere { dir: dir.to_owned() }),
+            (false, Before::Known) if previous.is_none_or(|previous| *previous.vkey() != there) => Err(AuditError::OtherKey { path }),
+            (false, before) => Ok(Self::Replaces { key: there, before }),
+        }
     }
+
+    fn replaced(&self) -> Option<&Vkey> {
+        match self {
+            Self::New | Self::Same => None,
+            Self::Replaces { key, .. } => Some(key),
+        }
+    }
+
+    /// Who may have signed the newest checkpoint.
+    fn signers<'a>(&'a self, key: &'a Vkey) -> Vec<&'a Vkey> {
+        match self {
+            Self::New | Self::Same => vec![key],
+            // Once both sign, the old one still does.
+            Self::Replaces { key: before, before: Before::Known } => vec![before],
+            // Interrupted, the new one may have signed alone.
+            Self::Replaces { key: before, before: Before::Lost } => vec![before, key],
+        }
+    }
+
+    /// A key that was replaced signs nothing more, also when its configuration and its file beside the log are put back.
+    fn is_borne_out(&self, found: &recover::Recovered, key: &Vkey, previous: Option<&SigningKey>) -> Result<(), AuditError> {
+        for (index, rotation) in &found.rotations {
+            match (rotation, self) {
+                // What this start is about to say, of one that was interrupted.
+                (Some(said), Self::Replaces { key: before, before: known })
+                    if said.from == *before && said.to == *key && (said.is_signed() || *known == Before::Lost) => {}
+                (Some(said), _) if said.from == *key => return Err(AuditError::KeyIsOut { key: said.to.to_string() }),
+                (Some(_) | None, _) => {
+                    let what = format!("entry {index}, which is not signed, says that the log's key was replaced, and nothing bears that out");
+                    return Err(AuditError::Damaged { what });
+                }
+            }
+        }
+        let note = found.note.as_deref();
+        if let Some(note) = note
+            && ![self.signers(key), vec![key]].concat().iter().any(|vkey| note::is_first_signed_by(note, vkey))
+        {
+            return Err(AuditError::KeyIsOut { key: "its newest checkpoint names it first".to_owned() });
+        }
+        // Or it would sign as this log's what never was.
+        if let Some(previous) = previous
+            && note.is_none_or(|note| Checkpoint::verified(note, previous.vkey()).is_err())
+        {
+            let why = "has not signed the log's newest checkpoint: it is not the key before, or the change is over; leave it out";
+            return Err(AuditError::PreviousKey { why });
+        }
+        Ok(())
+    }
+}
+
+fn put_key(disk: &dyn Disk, path: &Path, vkey: &Vkey) -> Result<(), AuditError> {
+    disk.replace(path, &format!("{vkey}\n")).map_err(|e| AuditError::io(path, &e))
 }
 
 pub(super) const VKEY_FILE: &str = "log.vkey";

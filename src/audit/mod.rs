@@ -7,7 +7,7 @@
 //!       -> every second a signed checkpoint over what is synced
 //! ```
 //!
-//! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
+//! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key, the newest),
 //! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
@@ -39,6 +39,7 @@ mod queue;
 mod read;
 mod recover;
 mod roots;
+mod rotation;
 mod sealed;
 mod sealer;
 mod segment;
@@ -67,5 +68,5 @@ pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
 pub use tile_name::TileName;
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof, verifier_key};
-pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against, verify_with};
+pub use verify::{Fault, Rotated, VerifyFailure, VerifyReport, verify, verify_against, verify_with};
 pub use witness::{Offer, SIZE_TYPE, Unsigned, Witness, accepted, is_witness_key, keep_witnessed};

@@ -7,7 +7,8 @@
 //!
 //! — gw-1.example.com Az3grlgtzPICa5OS8npVmf1Myq/5…   base64 of key id and signature over the text above the empty line
 //! ```
-//! Lines of text after the root and signatures of other keys (witnesses) are allowed and not looked at.
+//! Lines of text after the root and signatures of other keys (witnesses) are allowed and not looked at. While the log's key is being
+//! replaced both keys sign, the newer one first.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,17 +30,19 @@ pub(super) enum NoteError {
     /// No signature by the key; the note may be genuine but of another log.
     OtherKey,
     BadSignature,
+    /// Signed by a key of the log that had been replaced before.
+    KeyIsOut,
 }
 
 impl Checkpoint {
-    pub(super) fn sign(&self, key: &SigningKey) -> String {
+    pub(super) fn sign<'a>(&self, keys: impl IntoIterator<Item = &'a SigningKey>) -> String {
         let text = format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root));
-        let line = signature_line(key, &key.sign(text.as_bytes()));
-        format!("{text}\n{line}")
+        let lines: String = keys.into_iter().map(|key| signature_line(key.vkey(), &key.sign(text.as_bytes()))).collect();
+        format!("{text}\n{lines}")
     }
 
     pub(super) fn verified(note: &str, vkey: &Vkey) -> Result<Self, NoteError> {
-        let text = signed_text(note, vkey, |text, signature| vkey.has_signed(text.as_bytes(), signature))?;
+        let text = signed(note, vkey)?;
         let checkpoint = Self::parse(&text).ok_or(NoteError::Malformed)?;
         if checkpoint.origin == vkey.name { Ok(checkpoint) } else { Err(NoteError::OtherKey) }
     }
@@ -60,7 +63,29 @@ impl Checkpoint {
     }
 }
 
-/// The text of a note that is signed by a key, with its last newline.
+/// The text of a note that a log's key has signed, with its last newline.
+pub(super) fn signed(note: &str, vkey: &Vkey) -> Result<String, NoteError> {
+    signed_text(note, vkey, |text, signature| vkey.has_signed(text.as_bytes(), signature))
+}
+
+/// The signature by a key for which [`signed`] holds.
+pub(super) fn signature_of(note: &str, vkey: &Vkey) -> Option<Vec<u8>> {
+    let mut found = None;
+    signed_text(note, vkey, |_text, signature| {
+        found = Some(signature.to_vec());
+        true
+    })
+    .ok()?;
+    found
+}
+
+/// Whether the first signature under the name of this key is by its id: the newest key signs first. Nothing is verified here.
+pub(super) fn is_first_signed_by(note: &str, vkey: &Vkey) -> bool {
+    let prefix = format!("\u{2014} {} ", vkey.name);
+    let line = note.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.and_then(|line| STANDARD.decode(line).ok()).is_some_and(|bytes| bytes.starts_with(&vkey.id()))
+}
+
 fn signed_text(note: &str, vkey: &Vkey, mut holds: impl FnMut(&str, &[u8]) -> bool) -> Result<String, NoteError> {
     if note.chars().any(|c| c.is_control() && c != '\n') {
         return Err(NoteError::Malformed);
@@ -84,8 +109,8 @@ fn signed_text(note: &str, vkey: &Vkey, mut holds: impl FnMut(&str, &[u8]) -> bo
     if signed { Ok(text) } else { Err(NoteError::OtherKey) }
 }
 
-fn signature_line(key: &SigningKey, signature: &[u8]) -> String {
-    format!("\u{2014} {} {}\n", key.vkey().name, STANDARD.encode([&key.vkey().id()[..], signature].concat()))
+pub(super) fn signature_line(vkey: &Vkey, signature: &[u8]) -> String {
+    format!("\u{2014} {} {}\n", vkey.name, STANDARD.encode([&vkey.id()[..], signature].concat()))
 }
 
 /// What a witness signs (C2SP tlog-cosignature, Ed25519): that it saw this checkpoint then, and none of the log that contradicts it.
@@ -97,7 +122,7 @@ fn cosigned_message(text: &str, seconds: u64) -> String {
 pub(super) fn cosign(note: &str, key: &SigningKey, seconds: u64) -> Option<String> {
     let (text, _signatures) = note.rsplit_once("\n\n")?;
     let signature = key.sign(cosigned_message(&format!("{text}\n"), seconds).as_bytes());
-    Some(signature_line(key, &[&seconds.to_be_bytes()[..], &signature].concat()))
+    Some(signature_line(key.vkey(), &[&seconds.to_be_bytes()[..], &signature].concat()))
 }
 
 /// When a witness signed a note, in seconds since 1970.
@@ -127,7 +152,7 @@ mod tests {
     #[test]
     fn a_signed_checkpoint_verifies() {
         let key = key(1, "gw.example.com");
-        let note = checkpoint().sign(&key);
+        let note = checkpoint().sign([&key]);
         assert_eq!(Ok(checkpoint()), Checkpoint::verified(&note, key.vkey()));
         let witnessed = format!("{note}\u{2014} witness.example.com AAAAAAAA\n");
         assert_eq!(Ok(checkpoint()), Checkpoint::verified(&witnessed, key.vkey()), "other signatures are not looked at");
@@ -136,7 +161,7 @@ mod tests {
     #[test]
     fn no_changed_byte_is_believed() {
         let key = key(1, "gw.example.com");
-        let note = checkpoint().sign(&key).into_bytes();
+        let note = checkpoint().sign([&key]).into_bytes();
         for at in 0..note.len() {
             for bit in [1, 0x10, 0x80] {
                 let mut changed = note.clone();
@@ -150,10 +175,10 @@ mod tests {
 
     #[test]
     fn another_key_or_origin_is_not_believed() {
-        let note = checkpoint().sign(&key(1, "gw.example.com"));
+        let note = checkpoint().sign([&key(1, "gw.example.com")]);
         assert_eq!(Err(NoteError::OtherKey), Checkpoint::verified(&note, key(2, "gw.example.com").vkey()));
         assert_eq!(Err(NoteError::OtherKey), Checkpoint::verified(&note, key(1, "gw2.example.com").vkey()));
-        let foreign = Checkpoint { origin: "other".into(), ..checkpoint() }.sign(&key(1, "gw.example.com"));
+        let foreign = Checkpoint { origin: "other".into(), ..checkpoint() }.sign([&key(1, "gw.example.com")]);
         assert_eq!(Err(NoteError::OtherKey), Checkpoint::verified(&foreign, key(1, "gw.example.com").vkey()));
     }
 
@@ -161,7 +186,7 @@ mod tests {
     fn a_witness_says_when_it_saw_a_checkpoint() {
         let (log, witness) =
             (key(1, "gw.example.com"), SigningKey::load_as(&SigningKeySource::Bytes(vec![3; 32]), "w.example.com", KeyKind::Witness).unwrap());
-        let note = checkpoint().sign(&log);
+        let note = checkpoint().sign([&log]);
         let line = cosign(&note, &witness, 1_780_000_000).unwrap();
         let both = format!("{note}{line}");
         assert_eq!(Ok(1_780_000_000), cosigned(&both, witness.vkey()));
@@ -189,7 +214,7 @@ mod tests {
     #[test]
     fn malformed_notes_are_refused() {
         let key = key(1, "gw.example.com");
-        let note = checkpoint().sign(&key);
+        let note = checkpoint().sign([&key]);
         for bad in ["", "\n\n", "a\n1\nb\n", &note.replace('\n', "\r\n"), note.trim_end(), &note.replace("\n\n", "\n")] {
             assert_eq!(Err(NoteError::Malformed), Checkpoint::verified(bad, key.vkey()), "{bad:?}");
         }

@@ -14,6 +14,7 @@ use super::disk::Disk;
 use super::error::AuditError;
 use super::key::Vkey;
 use super::note::Checkpoint;
+use super::rotation::Rotation;
 use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
 use super::tape::{Failure, OpenSegment, Tape};
 use super::tree::Tree;
@@ -26,32 +27,42 @@ pub(super) struct Recovered {
     pub(super) clean: bool,
     /// Time of the last entry.
     pub(super) last: Option<Timestamp>,
-    /// Size of the newest checkpoint.
+    /// Size of the newest checkpoint, and its text.
     pub(super) signed: u64,
+    pub(super) note: Option<String>,
+    /// `key_rotated` entries that are not signed yet, by index; `None` where one does not hold.
+    pub(super) rotations: Vec<(u64, Option<Rotation>)>,
 }
 
-pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkey: &Vkey) -> Result<Recovered, AuditError> {
+pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkeys: &[&Vkey]) -> Result<Recovered, AuditError> {
     let segments = segment::list(dirs)?;
-    let checkpoint = newest_note(dirs, vkey)?.map(|(checkpoint, _)| checkpoint);
+    let (checkpoint, note) = newest_note(dirs, vkeys)?.unzip();
     let signed = checkpoint.as_ref().map_or(0, |c| c.size);
     if segments.is_empty() {
         if signed > 0 {
             return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
         }
         let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
-        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed });
+        return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, rotations: Vec::new() });
     }
     if let Some(last) = segments.last().filter(|last| content::is_sealed(last).unwrap_or_default()) {
         return Err(damaged(format!("`{}` is finished, and the segment after it is missing", last.path.display())));
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();
-    let mut scan = Scan { tree: None, checkpoint: checkpoint.as_ref(), last_entry: Vec::new(), unsigned_from: HEADER_BYTES, only_starts: true };
+    let mut scan = Scan {
+        tree: None,
+        checkpoint: checkpoint.as_ref(),
+        last_entry: Vec::new(),
+        unsigned_from: HEADER_BYTES,
+        only_starts: true,
+        rotations: Vec::new(),
+    };
     let mut rest = segments.iter().skip(from).peekable();
     while let Some(file) = rest.next() {
         let data = content::read(file)?;
         let end = scan.segment(file, &data, rest.peek().map(|next| next.name.first))?;
         if rest.peek().is_none() {
-            return scan.finish(disk, dirs, segment_bytes, signed, file, &data, end);
+            return Ok(Recovered { note, ..scan.finish(disk, dirs, segment_bytes, signed, file, &data, end)? });
         }
     }
     Err(damaged("there is no last segment".to_owned()))
@@ -64,6 +75,7 @@ struct Scan<'a> {
     /// Where the first entry of the last segment that is not signed begins.
     unsigned_from: usize,
     only_starts: bool,
+    rotations: Vec<(u64, Option<Rotation>)>,
 }
 
 impl Scan<'_> {
@@ -100,6 +112,10 @@ impl Scan<'_> {
                     return Err(damaged(format!("entry {} is pruned, in the segment that grows", tree.size())));
                 }
                 Frame::Held { held: Held::Entry(entry), end } => {
+                    let index = tree.size();
+                    if index >= self.checkpoint.map_or(0, |checkpoint| checkpoint.size) {
+                        self.rotations.extend(Rotation::in_entry(index, entry).map(|rotation| (index, rotation)));
+                    }
                     tree.push(entry);
                     self.only_starts = self.only_starts && self.checkpoint.is_none() && kind_and_reason(entry).0 == "start";
                     self.last_entry = entry.to_vec();
@@ -149,17 +165,17 @@ impl Scan<'_> {
         if file.dir != 0 {
             tape.begin_in(0).map_err(poisoned)?;
         }
-        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed })
+        Ok(Recovered { tape, torn_bytes, clean, last: time(&self.last_entry), signed, note: None, rotations: self.rotations })
     }
 }
 
-/// The largest of the directories' checkpoints, each of which must verify, and its text.
-pub(super) fn newest_note(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<(Checkpoint, String)>, AuditError> {
+/// The largest of the directories' checkpoints, each of which one of the keys must have signed, and its text.
+pub(super) fn newest_note(dirs: &[PathBuf], vkeys: &[&Vkey]) -> Result<Option<(Checkpoint, String)>, AuditError> {
     let mut newest: Option<(Checkpoint, String)> = None;
     for path in dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)) {
         if let Some(note) = read_if_there(&path)? {
-            let checkpoint =
-                Checkpoint::verified(&note, vkey).map_err(|_reason| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
+            let verified = vkeys.iter().find_map(|vkey| Checkpoint::verified(&note, vkey).ok());
+            let checkpoint = verified.ok_or_else(|| damaged(format!("`{}` is not signed by this log's key", path.display())))?;
             if newest.as_ref().is_none_or(|(newest, _)| newest.size < checkpoint.size) {
                 newest = Some((checkpoint, note));
             }

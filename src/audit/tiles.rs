@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use super::error::AuditError;
 use super::key::{KeyKind, Vkey};
 use super::log::VKEY_FILE;
-use super::note::{Checkpoint, cosigned};
+use super::note::{Checkpoint, NoteError, cosigned};
 use super::proof::{self, Subtrees, TlogProof};
 use super::queue::lock;
 use super::read::Spans;
 use super::recover::newest_note;
 use super::roots::{TILE_HEIGHT, TILE_WIDTH, Upper};
+use super::rotation::Keys;
 use super::segment;
 use super::tile_name::TileName;
 use super::tree::{Hash, Tree, leaf};
@@ -202,7 +203,7 @@ impl Tiles {
     }
 
     fn signed(&self) -> Result<Signed, AuditError> {
-        let newest = newest_note(&segment::directories(&self.dir), &self.vkey()?)?;
+        let newest = newest_note(&segment::directories(&self.dir), &[&self.vkey()?])?;
         let (checkpoint, note) = newest.ok_or_else(|| AuditError::Damaged { what: "the checkpoint is missing".to_owned() })?;
         Ok(Signed { checkpoint, note })
     }
@@ -315,12 +316,14 @@ fn slice(hashes: &[Hash], start: u64, end: u64) -> Result<&[Hash], AuditError> {
 /// Why a proof is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    #[error("this is no verifier key (`name+id+key`)")]
+    #[error("this is no verifier key (`name+id+key`), or does not lead to the keys behind it")]
     NotAKey,
     #[error("this is no tlog-proof")]
     NotAProof,
-    #[error("the proof's checkpoint is not signed by this key; it is of another log, or was changed")]
+    #[error("the proof's checkpoint is not signed by this key; it is of another log, was changed, or the log's key was replaced since")]
     NotSigned,
+    #[error("the proof's checkpoint is signed by a key that the log had replaced before; whoever has that key made it up")]
+    KeyIsOut,
     #[error("it holds neither the entry nor its hash")]
     WithoutEntry,
     #[error("this is no verifier key of a witness")]
@@ -347,14 +350,17 @@ pub struct Checked {
 }
 
 /// Checks offline what [`Proved`] gives: that the log whose verifier key this is holds that entry at that index; and, if a witness's key
-/// is given, that the witness has seen that.
+/// is given, that the witness has seen that. Behind the verifier key may stand the notes by which others took its place.
 ///
 /// # Errors
 /// Why it shows nothing.
 pub fn check_proof(vkey: &str, proof: &str, witness: Option<&str>) -> Result<Checked, ProofError> {
-    let vkey = Vkey::parse(vkey).ok_or(ProofError::NotAKey)?;
+    let keys = Keys::parse(vkey).ok_or(ProofError::NotAKey)?;
     let TlogProof { extra, index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
-    let Checkpoint { origin, size, root } = Checkpoint::verified(&checkpoint, &vkey).map_err(|_why| ProofError::NotSigned)?;
+    let Checkpoint { origin, size, root } = keys.verified(&checkpoint).map_err(|why| match why {
+        NoteError::KeyIsOut => ProofError::KeyIsOut,
+        NoteError::Malformed | NoteError::OtherKey | NoteError::BadSignature => ProofError::NotSigned,
+    })?;
     let witnessed_at = witness.map(|key| witnessed_at(key, &checkpoint)).transpose()?;
     let extra = extra.ok_or(ProofError::WithoutEntry)?;
     // Entries are longer.

@@ -5,6 +5,9 @@
 //! that were changed with their checksums, which is why they are counted apart; a log that was cut or rewritten together with its checkpoint by someone who holds the key, or
 //! set back to an older state with the checkpoint of that time. That takes a checkpoint remembered elsewhere.
 //!
+//! A log's key may have been replaced. Each `key_rotated` entry must be signed by the key before, or say that it was lost; a checkpoint counts
+//! only under the newest key that its tree names; and whoever verifies with an older one is led to the newest, if each has signed for the next.
+//!
 //! A tombstone in the place of an entry is right only where a signed `prune` entry has announced it: it must stand before that entry's
 //! `before_index`, and there may be no more tombstones than all of them announce.
 
@@ -19,6 +22,7 @@ use super::content;
 use super::key::Vkey;
 use super::log::VKEY_FILE;
 use super::note::{Checkpoint, NoteError};
+use super::rotation::{Keys, Rotation};
 use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
 use super::tree::{Hash, Tree, hex};
 use super::writer::CHECKPOINT_FILE;
@@ -40,9 +44,25 @@ pub struct VerifyReport {
     pub segments: usize,
     /// Entries of which only the hash is left, as `prune` entries say.
     pub pruned: u64,
+    /// The verifier key that signs now, and those whose place it took, the first one first.
+    pub key: String,
+    pub rotations: Vec<Rotated>,
+    /// The verifier key that was given is an older one, which leads to this.
+    pub followed: bool,
     /// The verifier key was taken from the log's own directory: that shows changes by whoever lacks the signing key, but
     /// not that this is the log one thinks it is.
     pub own_key: bool,
+}
+
+/// That the log's key was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// Of the entry that says so.
+    pub index: u64,
+    pub from: String,
+    pub to: String,
+    /// The signed note for whoever keeps the key before. `None` when that was lost: nothing but the log's own word says who replaced it.
+    pub note: Option<String>,
 }
 
 /// What is wrong, and what that means.
@@ -50,7 +70,7 @@ pub struct VerifyReport {
 pub enum Fault {
     #[error("can not be read: {0}")]
     Unreadable(String),
-    #[error("is no verifier key of a log (`name+id+key`)")]
+    #[error("is no verifier key of a log (`name+id+key`), or does not lead to the keys behind it")]
     NotAKey,
     #[error("there is no checkpoint, so nothing says what the log must hold; it was removed")]
     NoCheckpoint,
@@ -58,8 +78,22 @@ pub enum Fault {
     MalformedCheckpoint,
     #[error("the checkpoint's signature is wrong; it was changed, or signed without the key")]
     BadSignature,
-    #[error("the checkpoint is not signed by this key; it is of another log, or the key is not this log's")]
+    #[error(
+        "the checkpoint is not signed by this key; it is of another log, the key is not this log's, or it was replaced since and nothing leads from it to the newer one"
+    )]
     OtherKey,
+    #[error("the checkpoint is signed by a key that the log had replaced before; whoever has that key made it up, or put it back")]
+    KeyIsOut,
+    #[error(
+        "the key beside the log is one that entry {index} replaced; it was put back by hand, or a start was interrupted: the next one mends that"
+    )]
+    OldKeyFile { index: u64 },
+    #[error("the entry says that the log's key was replaced, and is not signed by the key before it; somebody made it up")]
+    Rotation,
+    #[error("the key was replaced at entry {index} without a signature of the key before, as lost; get the newer one from a source that you trust")]
+    LostKey { index: u64 },
+    #[error("the key's file tells of a rotation at entry {index} that the log does not have; the log was rewritten")]
+    OtherRotation { index: u64 },
     #[error("there is no segment; the entries were removed")]
     NoSegment,
     #[error("the header is damaged or does not continue the segment before; it was changed, or a segment was removed or exchanged")]
@@ -99,7 +133,7 @@ pub struct VerifyFailure {
 type Failed = Box<VerifyFailure>;
 
 /// Rebuilds the root from the entries and checks everything against the signed checkpoint. Without `vkey` the key beside
-/// the log is used.
+/// the log is used; behind it may stand the notes by which others took its place.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -125,9 +159,15 @@ pub fn verify_with(dir: &Path, vkey: Option<&str>, remembered: Option<&str>, mut
     let mut known = 0;
     loop {
         let mut size = 0;
+        let key_beside = std::fs::read(dir.join(VKEY_FILE)).ok();
         match verify_once(dir, vkey, remembered, &mut size, &mut progress) {
             // Pruning may have begun meanwhile, of which only a newer checkpoint knows.
             Err(failure) if matches!(failure.fault, Fault::Removed | Fault::RemovedMore { .. }) && size > known => known = size,
+            // Or the log went over to another key.
+            Err(failure)
+                if matches!(failure.fault, Fault::OldKeyFile { .. } | Fault::OtherKey)
+                    && vkey.is_none()
+                    && std::fs::read(dir.join(VKEY_FILE)).ok() != key_beside => {}
             verified => return verified,
         }
     }
@@ -141,24 +181,34 @@ fn verify_once(
     size: &mut u64,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<VerifyReport, Failed> {
-    let own_key = vkey.is_none();
-    let vkey = match vkey {
-        Some(text) => Vkey::parse(text).ok_or_else(|| fail(Path::new("--key"), Fault::NotAKey))?,
+    let (key_file, pinned) = match vkey {
+        Some(text) => (PathBuf::from("--key"), Keys::parse(text)),
         None => {
             let path = dir.join(VKEY_FILE);
-            Vkey::parse(&read_text(&path)?).ok_or_else(|| fail(&path, Fault::NotAKey))?
+            let text = read_text(&path)?;
+            (path, Vkey::parse(&text).map(Keys::of))
         }
     };
+    let pinned = Pinned { keys: pinned.ok_or_else(|| fail(&key_file, Fault::NotAKey))?, file: key_file, is_own: vkey.is_none() };
     let dirs = segment::directories(dir);
     // The checkpoint first: the log only grows meanwhile.
-    let (path, checkpoint) = newest_checkpoint(&dirs, &vkey)?.ok_or_else(|| fail(&dir.join(CHECKPOINT_FILE), Fault::NoCheckpoint))?;
+    let notes = notes(&dirs)?;
+    let newest = notes.iter().max_by_key(|note| note.claimed.size).ok_or_else(|| fail(&dir.join(CHECKPOINT_FILE), Fault::NoCheckpoint))?;
+    for note in &notes {
+        // What is wrong whatever the entries say.
+        match Checkpoint::verified(&note.text, pinned.keys.first()) {
+            Err(why @ (NoteError::Malformed | NoteError::BadSignature)) => return Err(fail(&note.path, unsigned(why))),
+            Ok(_) | Err(NoteError::OtherKey | NoteError::KeyIsOut) => {}
+        }
+    }
+    let (path, checkpoint) = (&newest.path, &newest.claimed);
     *size = checkpoint.size;
-    let remembered = remembered.map(|note| checked(Path::new("--checkpoint"), note, &vkey)).transpose()?;
+    let remembered = remembered.map(|text| Note::claimed(PathBuf::from("--checkpoint"), text.to_owned())).transpose()?;
     let segments = segment::list(&dirs).map_err(|e| fail(dir, Fault::Unreadable(e.to_string())))?;
     if segments.is_empty() {
         return Err(fail(dir, Fault::NoSegment));
     }
-    let sizes = [checkpoint.size, remembered.as_ref().map_or(0, |r| r.size)];
+    let sizes = [checkpoint.size, remembered.as_ref().map_or(0, |r| r.claimed.size)];
     let mut whole = Whole::default();
     let bytes = |file: &SegmentFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
     let (mut done, total) = (0, segments.iter().map(bytes).sum());
@@ -179,21 +229,29 @@ fn verify_once(
     })?;
     let found = whole.tree.size();
     let [signed, first_signed] = whole.roots;
-    match signed {
-        None => return Err(whole.fail_at_end(segments.last(), Fault::Short { signed: checkpoint.size, found })),
-        Some(root) if root != checkpoint.root => return Err(fail(&path, Fault::Root { size: checkpoint.size })),
-        Some(_) => {}
+    let root = signed.ok_or_else(|| whole.fail_at_end(segments.last(), Fault::Short { signed: checkpoint.size, found }))?;
+    // Until here nothing of a checkpoint was believed.
+    let keys = whole.keys(&pinned)?;
+    for note in notes.iter().chain(&remembered) {
+        // Of what was signed after the end of the log its entries cannot tell the key.
+        let beforehand = Some(&pinned.keys).filter(|_| note.claimed.size > checkpoint.size);
+        let verified = beforehand.map_or(Err(NoteError::OtherKey), |known| known.verified(&note.text));
+        verified.or_else(|_not_known| keys.verified(&note.text)).map_err(|why| fail(&note.path, unsigned(why)))?;
     }
-    if let Some(remembered) = remembered {
+    pinned.leads_to(&keys, checkpoint.size)?;
+    if root != checkpoint.root {
+        return Err(fail(path, Fault::Root { size: checkpoint.size }));
+    }
+    if let Some(Note { claimed: remembered, .. }) = &remembered {
         match first_signed {
-            None => return Err(fail(&path, Fault::SetBack { remembered: remembered.size, found })),
-            Some(root) if root != remembered.root => return Err(fail(&path, Fault::Rewritten { size: remembered.size })),
+            None => return Err(fail(path, Fault::SetBack { remembered: remembered.size, found })),
+            Some(root) if root != remembered.root => return Err(fail(path, Fault::Rewritten { size: remembered.size })),
             Some(_) => {}
         }
     }
     whole.check_pruned(dir, &segments)?;
     Ok(VerifyReport {
-        origin: checkpoint.origin,
+        origin: checkpoint.origin.clone(),
         entries: found,
         root: hex(&whole.tree.root()),
         checkpoint_size: checkpoint.size,
@@ -202,8 +260,64 @@ fn verify_once(
         torn_bytes: whole.torn_bytes,
         segments: segments.len(),
         pruned: whole.pruned.iter().map(|(_, bits)| bits.count()).sum(),
-        own_key,
+        key: keys.last().to_string(),
+        rotations: keys.rotations().iter().map(rotated).collect(),
+        followed: pinned.keys.first() != keys.last(),
+        own_key: pinned.is_own,
     })
+}
+
+/// A checkpoint that nothing vouches for yet.
+struct Note {
+    path: PathBuf,
+    text: String,
+    claimed: Checkpoint,
+}
+
+impl Note {
+    fn claimed(path: PathBuf, text: String) -> Result<Self, Failed> {
+        match Checkpoint::unverified(&text) {
+            Some(claimed) => Ok(Self { path, text, claimed }),
+            None => Err(fail(&path, Fault::MalformedCheckpoint)),
+        }
+    }
+}
+
+fn notes(dirs: &[PathBuf]) -> Result<Vec<Note>, Failed> {
+    let paths = dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)).filter(|path| path.exists());
+    paths.map(|path| Note::claimed(path.clone(), read_text(&path)?)).collect()
+}
+
+/// What whoever verifies believes beforehand.
+struct Pinned {
+    keys: Keys,
+    file: PathBuf,
+    /// It stands beside the log.
+    is_own: bool,
+}
+
+impl Pinned {
+    /// Whether it is the log's newest key, or each from it on has signed for the next.
+    fn leads_to(&self, keys: &Keys, size: u64) -> Result<(), Failed> {
+        let failed = |fault| Err(fail(&self.file, fault));
+        let Some(since) = keys.position(self.keys.first()) else { return failed(Fault::OtherKey) };
+        let since = keys.rotations().get(since..).unwrap_or_default();
+        if let Some(next) = since.first().filter(|_| self.is_own) {
+            return failed(Fault::OldKeyFile { index: next.index });
+        }
+        if let Some(lost) = since.iter().find(|rotation| !rotation.is_signed()) {
+            return failed(Fault::LostKey { index: lost.index });
+        }
+        match self.keys.rotations().iter().find(|known| !since.contains(known)) {
+            Some(known) if known.index >= size => failed(Fault::SetBack { remembered: known.index + 1, found: size }),
+            Some(known) => failed(Fault::OtherRotation { index: known.index }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn rotated(rotation: &Rotation) -> Rotated {
+    Rotated { index: rotation.index, from: rotation.from.to_string(), to: rotation.to.to_string(), note: rotation.note() }
 }
 
 /// What the checks need of an entry. Of a version or kind that is not known only the bytes are checked.
@@ -222,6 +336,12 @@ struct Envelope<'a> {
     classes: Vec<PrunedClass>,
     dictionary: u64,
     remains: u64,
+    #[serde(borrow)]
+    old_key: &'a str,
+    #[serde(borrow)]
+    new_key: &'a str,
+    #[serde(borrow)]
+    signature: Option<&'a str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -259,6 +379,8 @@ struct Part {
     heads: Bits,
     pruned: Bits,
     announced: Announced,
+    /// `key_rotated` entries that are signed, by index; `None` where one does not hold.
+    rotations: Vec<(u64, Option<Rotation>)>,
     /// Entries whose decision began in a segment before: index, offset, and the decision.
     owed: Vec<(u64, usize, u64)>,
     /// Whether the first entry, if there is one, follows a failure of the disk.
@@ -284,6 +406,7 @@ impl Part {
             heads: Bits::default(),
             pruned: Bits::default(),
             announced: Announced::default(),
+            rotations: Vec::new(),
             owed: Vec::new(),
             begins_after_failure: None,
             end: HEADER_BYTES,
@@ -329,6 +452,9 @@ impl Part {
             ("deny" | "permit" | "intent", None) => self.heads.set(index - self.first.size()),
             // What is not signed may have been put there by anybody.
             ("prune", _) if index < sizes[0] => self.announced = self.announced.and(announced(&known)),
+            ("key_rotated", _) if index < sizes[0] => {
+                self.rotations.push((index, Rotation::read(index, known.old_key, known.new_key, known.reason, known.signature)));
+            }
             _ => {}
         }
         self.tree.push(entry);
@@ -369,6 +495,8 @@ struct Whole {
     heads: Vec<(u64, Bits)>,
     pruned: Vec<(u64, Bits)>,
     announced: Announced,
+    /// With the segment of each.
+    rotations: Vec<(PathBuf, u64, Option<Rotation>)>,
     end: usize,
     /// Bytes behind the end of the last segment, of an unfinished write.
     torn_bytes: u64,
@@ -405,12 +533,26 @@ impl Whole {
         self.heads.push((part.first.size(), part.heads));
         self.pruned.push((part.first.size(), part.pruned));
         self.announced = self.announced.and(part.announced);
+        self.rotations.extend(part.rotations.into_iter().map(|(index, rotation)| (file.path.clone(), index, rotation)));
         for (known, found) in self.roots.iter_mut().zip(part.roots) {
             *known = known.or(found);
         }
         self.signed_until = part.signed_until.or(self.signed_until);
         (self.tree, self.end) = (part.tree, part.end);
         Ok(())
+    }
+
+    /// The log's keys as its entries tell, or the one that is believed, where they tell of none.
+    fn keys(&mut self, pinned: &Pinned) -> Result<Keys, Failed> {
+        let mut keys: Option<Keys> = None;
+        for (file, index, rotation) in std::mem::take(&mut self.rotations) {
+            let failed = || Box::new(VerifyFailure { index: Some(index), ..*fail(&file, Fault::Rotation) });
+            let rotation = rotation.ok_or_else(failed)?;
+            if !keys.get_or_insert_with(|| Keys::of(rotation.from.clone())).push(rotation) {
+                return Err(failed());
+            }
+        }
+        Ok(keys.unwrap_or_else(|| Keys::of(pinned.keys.first().clone())))
     }
 
     /// After all: a `prune` entry stands behind what it is about.
@@ -443,26 +585,13 @@ fn has(parts: &[(u64, Bits)], index: u64) -> bool {
     at.checked_sub(1).and_then(|at| parts.get(at)).is_some_and(|(first, bits)| bits.has(index - first))
 }
 
-fn newest_checkpoint(dirs: &[PathBuf], vkey: &Vkey) -> Result<Option<(PathBuf, Checkpoint)>, Failed> {
-    let mut newest: Option<(PathBuf, Checkpoint)> = None;
-    for path in dirs.iter().map(|dir| dir.join(CHECKPOINT_FILE)).filter(|path| path.exists()) {
-        let checkpoint = checked(&path, &read_text(&path)?, vkey)?;
-        if newest.as_ref().is_none_or(|(_, n)| n.size < checkpoint.size) {
-            newest = Some((path, checkpoint));
-        }
+fn unsigned(why: NoteError) -> Fault {
+    match why {
+        NoteError::Malformed => Fault::MalformedCheckpoint,
+        NoteError::OtherKey => Fault::OtherKey,
+        NoteError::BadSignature => Fault::BadSignature,
+        NoteError::KeyIsOut => Fault::KeyIsOut,
     }
-    Ok(newest)
-}
-
-fn checked(path: &Path, note: &str, vkey: &Vkey) -> Result<Checkpoint, Failed> {
-    Checkpoint::verified(note, vkey).map_err(|e| {
-        let fault = match e {
-            NoteError::Malformed => Fault::MalformedCheckpoint,
-            NoteError::OtherKey => Fault::OtherKey,
-            NoteError::BadSignature => Fault::BadSignature,
-        };
-        fail(path, fault)
-    })
 }
 
 fn read_text(path: &Path) -> Result<String, Failed> {

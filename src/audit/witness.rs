@@ -11,6 +11,9 @@
 //! ```
 //!
 //! Its folder holds one file for each log: the newest checkpoint that it signed, with its signature.
+//!
+//! Of a log whose key was replaced it takes the newer one only if it is given: the notes of `rotation.rs` behind the one that it has, or
+//! the new one beside it. A checkpoint does not show what the log's entries say.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,7 @@ use super::note::{Checkpoint, NoteError, cosign, cosigned};
 use super::proof::is_consistent;
 use super::queue::lock;
 use super::recover::read_if_there;
+use super::rotation::Keys;
 use super::tree::{Hash, hex, sha256};
 
 /// The content type of a size that a witness answers with 409.
@@ -78,8 +82,10 @@ pub enum Unsigned {
     Malformed,
     #[error("this witness does not know the log")]
     UnknownLog,
-    #[error("the checkpoint is not signed by the log's key")]
+    #[error("the checkpoint is not signed by the log's key, as far as this witness knows it")]
     NotSigned,
+    #[error("the checkpoint is signed by a key that the log had replaced before")]
+    KeyIsOut,
     #[error("the old size is larger than the checkpoint's")]
     Backwards,
     /// Not the size that it signed last.
@@ -101,13 +107,13 @@ pub enum Unsigned {
 pub struct Witness {
     dir: PathBuf,
     key: SigningKey,
-    logs: Vec<Vkey>,
+    logs: Vec<Keys>,
     /// One checkpoint at a time: what is remembered must not go back.
     at_work: Mutex<DirLock>,
 }
 
 impl Witness {
-    /// A witness of that name for logs with these verifier keys.
+    /// A witness of that name for logs with these verifier keys, of which one log may have several.
     ///
     /// # Errors
     /// When a key cannot be read, or the folder cannot be used or is in use.
@@ -116,7 +122,7 @@ impl Witness {
             return Err(AuditError::Origin { origin: name.to_owned() });
         }
         let key = SigningKey::load_as(key, name, KeyKind::Witness)?;
-        let parsed = |text: &String| Vkey::parse(text).ok_or_else(|| AuditError::VerifierKey { text: text.trim().to_owned() });
+        let parsed = |text: &String| Keys::parse(text).ok_or_else(|| AuditError::VerifierKey { text: text.trim().to_owned() });
         let logs = logs.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { key, logs, at_work: Mutex::new(DirLock::take(dir)?), dir: dir.to_owned() })
     }
@@ -134,18 +140,14 @@ impl Witness {
     pub fn add_checkpoint(&self, body: &str, now: Timestamp) -> Result<String, Unsigned> {
         let Offer { old, proof, checkpoint: note } = Offer::parse(body).ok_or(Unsigned::Malformed)?;
         let claimed = Checkpoint::unverified(&note).ok_or(Unsigned::Malformed)?;
-        let log = self.logs.iter().find(|log| log.name == claimed.origin).ok_or(Unsigned::UnknownLog)?;
-        let checkpoint = Checkpoint::verified(&note, log).map_err(|why| match why {
-            NoteError::Malformed => Unsigned::Malformed,
-            NoteError::OtherKey | NoteError::BadSignature => Unsigned::NotSigned,
-        })?;
+        let checkpoint = self.verified(&claimed.origin, &note)?;
         if old > checkpoint.size {
             return Err(Unsigned::Backwards);
         }
         let held = lock(&self.at_work);
         held.check().map_err(|reason| AuditError::Poisoned { reason })?;
-        let path = self.dir.join(hex(&sha256(&[log.name.as_bytes()])));
-        let last = self.last(&path, log)?;
+        let path = self.dir.join(hex(&sha256(&[checkpoint.origin.as_bytes()])));
+        let last = self.last(&path, &checkpoint.origin)?;
         let (last_size, last_root) = last.map_or((0, sha256(&[])), |last| (last.size, last.root));
         if old != last_size {
             return Err(Unsigned::OtherSize { size: last_size });
@@ -162,10 +164,25 @@ impl Witness {
         Ok(line)
     }
 
+    /// A checkpoint of a log that is known, by a key of it that counts.
+    fn verified(&self, origin: &str, note: &str) -> Result<Checkpoint, Unsigned> {
+        let mut why = Unsigned::UnknownLog;
+        for keys in self.logs.iter().filter(|keys| keys.name() == origin) {
+            why = match keys.verified(note) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(NoteError::Malformed) => Unsigned::Malformed,
+                Err(NoteError::OtherKey | NoteError::BadSignature) => Unsigned::NotSigned,
+                Err(NoteError::KeyIsOut) => Unsigned::KeyIsOut,
+            };
+        }
+        Err(why)
+    }
+
     /// The newest checkpoint of a log that was signed here; what is there and cannot be read ends it, lest it sign a second history.
-    fn last(&self, path: &Path, log: &Vkey) -> Result<Option<Checkpoint>, Unsigned> {
+    /// That the log's key of that time had signed it was seen then.
+    fn last(&self, path: &Path, origin: &str) -> Result<Option<Checkpoint>, Unsigned> {
         let Some(note) = read_if_there(path)? else { return Ok(None) };
-        let known = Checkpoint::verified(&note, log).ok().filter(|_| cosigned(&note, self.key.vkey()).is_ok());
+        let known = Checkpoint::unverified(&note).filter(|known| known.origin == origin && (cosigned(&note, self.key.vkey()).is_ok()));
         known.map(Some).ok_or_else(|| Unsigned::Memory { path: path.to_owned() })
     }
 }

@@ -30,7 +30,8 @@ pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dirs: Vec<PathBuf>,
     pub(super) segment_bytes: u64,
-    pub(super) key: SigningKey,
+    /// Of which each signs, the newest first.
+    pub(super) keys: Vec<SigningKey>,
     pub(super) progress: Mutex<Progress>,
     pub(super) progressed: Condvar,
     pub(super) signed: Mutex<Signed>,
@@ -202,9 +203,8 @@ pub(super) fn checkpoint(shared: &Shared, tree: &Tree, dir: usize) -> Result<(),
     if tree.size() <= lock(&shared.signed).size {
         return Ok(());
     }
-    let root = tree.root();
-    let note = Checkpoint { origin: shared.origin.to_string(), size: tree.size(), root }.sign(&shared.key);
-    let write = |dir: &Path| shared.disk.replace(&dir.join(CHECKPOINT_FILE), &note).map_err(|e| AuditError::io(dir.join(CHECKPOINT_FILE), &e));
+    let (note, root) = signed(shared, tree);
+    let write = |dir: &Path| put(shared, dir, &note);
     // Where the entries are, else wherever it can be written: readers take the largest.
     let others = shared.dirs.iter().enumerate().filter(|(at, _)| *at != dir).map(|(_, path)| path);
     let mut result = Err(AuditError::Closed);
@@ -218,6 +218,24 @@ pub(super) fn checkpoint(shared: &Shared, tree: &Tree, dir: usize) -> Result<(),
     result?;
     *lock(&shared.signed) = Signed { size: tree.size(), root: hex(&root) };
     Ok(())
+}
+
+/// The same in every directory: none shall keep one that the newest key has not signed.
+pub(super) fn checkpoint_everywhere(shared: &Shared, tree: &Tree) -> Result<(), AuditError> {
+    let (note, root) = signed(shared, tree);
+    shared.dirs.iter().try_for_each(|dir| put(shared, dir, &note))?;
+    *lock(&shared.signed) = Signed { size: tree.size(), root: hex(&root) };
+    Ok(())
+}
+
+fn signed(shared: &Shared, tree: &Tree) -> (String, Hash) {
+    let root = tree.root();
+    (Checkpoint { origin: shared.origin.to_string(), size: tree.size(), root }.sign(&shared.keys), root)
+}
+
+fn put(shared: &Shared, dir: &Path, note: &str) -> Result<(), AuditError> {
+    let path = dir.join(CHECKPOINT_FILE);
+    shared.disk.replace(&path, note).map_err(|e| AuditError::io(&path, &e))
 }
 
 /// The watch's thread: never touches the disk.

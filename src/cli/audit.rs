@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::ServerArgs;
 use super::export::{self, ExportArgs};
@@ -14,8 +14,10 @@ use super::prune::PruneArgs;
 use super::report::ReportArgs;
 use super::search::{self, SearchArgs, ShowArgs};
 use super::witness::WitnessArgs;
-use super::{Exit, Failure, Output};
-use crate::audit;
+use super::{ConfigArg, Exit, Failure, Output};
+use crate::audit::{self, Log, Rotated};
+use crate::clock::SystemClock;
+use crate::gateway::{build, log_settings};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AuditCommand {
@@ -34,6 +36,12 @@ pub(super) enum AuditCommand {
     /// Checks that the log still says what it said: every entry, the tree, the signed checkpoint.
     #[command(after_help = "Example: consentry audit verify /var/lib/consentry/log --key gw-fra-1.vkey")]
     Verify(VerifyArgs),
+    /// Goes over to `[audit] signing_key` when the log's key before it is lost, with the gateway stopped; the log tells so for ever.
+    ///
+    /// A key that is not lost needs no command: keep it as `[audit] previous_key` beside the new `signing_key`, and restart. It then signs
+    /// for the new one, and whoever keeps its verifier key is led on; after this command nobody is.
+    #[command(after_help = "Example: consentry audit replace-lost-key --config /etc/consentry/consentry.toml")]
+    ReplaceLostKey(ReplaceLostKeyArgs),
     /// Proves that an entry is in the log: a C2SP tlog-proof that holds the entry.
     #[command(after_help = "Example: consentry audit proof gw-fra-1.example.com#88120 --out 88120.tlog-proof")]
     Proof(ProofArgs),
@@ -72,12 +80,22 @@ pub(super) struct Place {
 pub(super) struct VerifyArgs {
     /// The log's folder.
     dir: PathBuf,
-    /// The log's verifier key, kept elsewhere; without it the key beside the log is used.
+    /// The log's verifier key, kept elsewhere, also one that was replaced since; without it the key beside the log is used.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// A checkpoint remembered from before: the log must still contain what it signed.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Write how the log's keys signed for each other: put it behind a verifier key that you keep, an empty line between, and the newer
+    /// ones count with it.
+    #[arg(long, value_name = "FILE")]
+    rotations_out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplaceLostKeyArgs {
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 impl AuditCommand {
@@ -88,6 +106,7 @@ impl AuditCommand {
             Self::Report(args) => args.execute(output),
             Self::Show(args) => search::show(output, args),
             Self::Verify(args) => verify(output, args),
+            Self::ReplaceLostKey(args) => replace_lost_key(output, args),
             Self::Proof(args) => proof::proof(output, args),
             Self::Check(args) => proof::check(output, args),
             Self::Tiles(args) => proof::tiles(output, args),
@@ -135,11 +154,15 @@ fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
     bar.finish_and_clear();
     match verified {
         Ok(report) => {
+            if let Some(file) = &args.rotations_out {
+                write_rotations(file, &report)?;
+            }
             if output.is_json() {
                 output.json(&json!({
                     "ok": true, "origin": report.origin, "entries": report.entries, "root": report.root,
                     "checkpoint_size": report.checkpoint_size, "signed_until": report.signed_until.map(|t| t.to_string()),
                     "unsigned_tail": report.unsigned_tail, "torn_bytes": report.torn_bytes, "segments": report.segments, "pruned": report.pruned, "own_key": report.own_key,
+                    "key": report.key, "followed": report.followed, "rotations": report.rotations.iter().map(rotation_json).collect::<Vec<_>>(),
                 }))?;
             } else {
                 output.line(render_verified(&report))?;
@@ -158,6 +181,30 @@ fn verify(output: &Output, args: &VerifyArgs) -> Result<Exit, Failure> {
     }
 }
 
+fn rotation_json(rotated: &Rotated) -> Value {
+    json!({ "index": rotated.index, "from": rotated.from, "to": rotated.to, "signed": rotated.note.is_some() })
+}
+
+/// What leads to the newest key; what stands before a key that was lost leads nobody.
+fn write_rotations(file: &Path, report: &audit::VerifyReport) -> Result<(), Failure> {
+    let since = report.rotations.iter().rposition(|rotated| rotated.note.is_none()).map_or(0, |lost| lost + 1);
+    let notes: Vec<&str> = report.rotations.iter().skip(since).filter_map(|rotated| rotated.note.as_deref()).collect();
+    std::fs::write(file, notes.join("\n")).map_err(|error| Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", file.display())))
+}
+
+fn replace_lost_key(output: &Output, args: &ReplaceLostKeyArgs) -> Result<Exit, Failure> {
+    let (config, _) = build::load(&args.config.config).map_err(|findings| Failure::new(Exit::Invalid, findings.to_string()))?;
+    let replaced = Log::replace_lost_key(log_settings(&config), SystemClock::shared());
+    let recovery = replaced.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+    let before = recovery.replaced.unwrap_or_default();
+    output.answer(&json!({ "before": before, "key": recovery.vkey }), || {
+        format!(
+            "the log is signed by another key from entry {} on, and tells for ever that the one before was lost\n\nbefore  {before}\nnow     {}\n\nnobody who keeps the key before is led to this one: hand it out in a way that they trust",
+            recovery.entries, recovery.vkey
+        )
+    })
+}
+
 fn render_verified(report: &audit::VerifyReport) -> String {
     let signed = report.signed_until.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
     let mut lines = vec![format!(
@@ -172,6 +219,18 @@ fn render_verified(report: &audit::VerifyReport) -> String {
     }
     if report.torn_bytes > 0 {
         lines.push(format!("{} bytes of an unfinished write at the end: nothing was answered on them", report.torn_bytes));
+    }
+    for rotated in &report.rotations {
+        lines.push(match &rotated.note {
+            Some(_) => format!("key replaced at entry {}, signed by the one before: {} -> {}", rotated.index, rotated.from, rotated.to),
+            None => format!(
+                "KEY REPLACED AS LOST at entry {}, NOT SIGNED by the one before: {} -> {}; ask its owner whether that was so",
+                rotated.index, rotated.from, rotated.to
+            ),
+        });
+    }
+    if report.followed {
+        lines.push(format!("the key that you gave was replaced since; each has signed for the next, up to the one to keep now: {}", report.key));
     }
     if report.own_key {
         lines.push("checked with the key beside the log; `--key` with a copy kept elsewhere also proves which log it is".to_owned());
@@ -206,7 +265,7 @@ mod tests {
 
     #[test]
     fn verifying_what_is_not_there_exits_with_4() {
-        let args = VerifyArgs { dir: PathBuf::from("/nonexistent"), key: None, checkpoint: None };
+        let args = VerifyArgs { dir: PathBuf::from("/nonexistent"), key: None, checkpoint: None, rotations_out: None };
         assert_eq!(verify(&Output::new(super::super::Format::Json), &args).unwrap_err().exit, Exit::NotFound);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct ProofArgs {
 pub(super) struct CheckArgs {
     /// A `.tlog-proof`.
     file: PathBuf,
-    /// The log's verifier key, from a source that you trust.
+    /// The log's verifier key, from a source that you trust; behind it what `audit verify --rotations-out` wrote, once it was replaced.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The verifier key of a witness that must have seen it.

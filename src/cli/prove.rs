@@ -19,7 +19,7 @@ pub(super) struct ProveArgs {
     /// Check each line: every entry that it rests on must be in the log that the key signs.
     #[arg(long)]
     prove: bool,
-    /// The log's verifier key, from a source that you trust; with `--offline` the key beside the log will do.
+    /// The log's verifier key, from a source that you trust, as for `audit check`; with `--offline` the key beside the log will do.
     #[arg(long, value_name = "FILE", requires = "prove")]
     log_key: Option<PathBuf>,
 }
@@ -134,6 +134,7 @@ mod tests {
             spare_dir: None,
             origin: "gw-test.example.com".to_owned(),
             signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            previous_key: None,
             queue_max: 16,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,

@@ -37,7 +37,8 @@ pub(super) struct WitnessArgs {
     /// Its Ed25519 key; made when the file is not there.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The verifier key of a log that it knows (`log.vkey`); once for each.
+    /// The verifier key of a log that it knows (`log.vkey`), with what `audit verify --rotations-out` wrote behind it once the key was
+    /// replaced; once for each.
     #[arg(long = "log", value_name = "FILE", required = true)]
     logs: Vec<PathBuf>,
     /// Where it listens.
@@ -110,7 +111,7 @@ fn refused(why: &Unsigned) -> Answer {
     let status = match why {
         Unsigned::Malformed | Unsigned::Backwards => StatusCode::BAD_REQUEST,
         Unsigned::UnknownLog => StatusCode::NOT_FOUND,
-        Unsigned::NotSigned => StatusCode::FORBIDDEN,
+        Unsigned::NotSigned | Unsigned::KeyIsOut => StatusCode::FORBIDDEN,
         Unsigned::OtherSize { size } => {
             let mut answer = text(StatusCode::CONFLICT, format!("{size}\n"));
             answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(SIZE_TYPE));
@@ -144,6 +145,7 @@ mod tests {
             (Unsigned::Backwards, 400),
             (Unsigned::UnknownLog, 404),
             (Unsigned::NotSigned, 403),
+            (Unsigned::KeyIsOut, 403),
             (Unsigned::OtherSize { size: 7 }, 409),
             (Unsigned::OtherRoot { size: 7 }, 409),
             (Unsigned::NotConsistent { old: 7 }, 422),

@@ -8,7 +8,7 @@ use super::read::{Table, Value};
 use super::retention::Retention;
 use super::settings::{
     Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
-    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, UpstreamTls, WitnessSettings, Words,
+    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
 };
 use super::{exports, upstreams};
 use crate::model::{Environment, Purpose, Vocabulary};
@@ -344,6 +344,22 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
         }
     }
     let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
+    let (previous, secrets) = (table.opt("previous_key"), table.opt("secrets_key"));
+    if let Some(previous) = previous
+        && secrets.is_none()
+    {
+        let help = "add it: the file of the key before keeps pseudonyms, links and the receipts' key, that of the new one changes them";
+        previous.error_help("`previous_key` needs `secrets_key`", help);
+    }
+    let secrets_key = secrets.map(Value::ed25519_key);
+    let previous_key = previous.map(|value| {
+        let found = value.ed25519_key()?;
+        let is_same = signing_key.as_ref().is_some_and(|key| key.expose() == found.expose());
+        if is_same {
+            value.error_help("this is `signing_key` itself", "name the key that it takes the place of, or leave it out");
+        }
+        Some(found).filter(|_| !is_same)
+    });
     let witnesses = table.opt("witnesses").map_or(Some(Vec::new()), |list| list.each(witness));
     let exports = table.opt("export").map_or(Some(Vec::new()), |list| exports::exports(list, dir.as_deref()));
     let kept = table.opt("retention").map_or(Some(Retention::default()), retention);
@@ -352,11 +368,17 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
         Some(read) => Some(read?),
         None => None,
     };
+    let optional = |read: Option<Option<Secret>>| match read {
+        Some(read) => read.map(Some),
+        None => Some(None),
+    };
     Some(AuditSettings {
         origin: origin?,
         dir: dir?,
         spare_dir,
         signing_key: signing_key?,
+        previous_key: optional(previous_key)?,
+        secrets_key: optional(secrets_key)?,
         witnesses: witnesses?,
         exports: exports?,
         retention: kept?,

@@ -339,6 +339,10 @@ pub struct AuditSettings {
     pub spare_dir: Option<PathBuf>,
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
+    /// The key that `signing_key` takes the place of; it signs, too.
+    pub previous_key: Option<Secret>,
+    /// From which keys for pseudonyms, links, receipts and ETags are derived; without it `signing_key`.
+    pub secrets_key: Option<Secret>,
     pub witnesses: Vec<WitnessSettings>,
     pub exports: Vec<ExportSettings>,
     pub retention: Retention,

@@ -104,6 +104,7 @@ impl Example {
         }
         let log = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         fs::write(home.join("certs/log.key"), log.serialize_pem()).unwrap();
+        fs::write(home.join("certs/older.key"), rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()).unwrap();
         fs::write(home.join("certs/issuer-jwks.json"), "{\"keys\":[]}").unwrap();
         fs::write(home.join("certs/secret"), "api-key-of-the-desk\n").unwrap();
         fs::write(home.join("certs/not-pem"), "this is no certificate").unwrap();
@@ -344,6 +345,27 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "name = \"Example Ltd\", ", "name = \"Example Ltd\", fax = \"1\", ", "unknown key `fax` in `controller`"),
     (MAIN, "\ncontact = \"privacy@example.com\"", "\ncontact = 1", "expected a string, found a number"),
     (MAIN, "signing_key = { file = \"certs/log.key\" }", "signing_key = { file = \"certs/secret\" }", "this is not an Ed25519 key"),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nprevious_key = { file = \"certs/secret\" }\nsecrets_key = { file = \"certs/log.key\" }",
+        "this is not an Ed25519 key",
+    ),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nsecrets_key = { file = \"certs/secret\" }", "this is not an Ed25519 key"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nsecrets_key = \"abc\"", "a secret stands in the file"),
+    (
+        MAIN,
+        "dir = \"state/log\"",
+        "dir = \"state/log\"\nprevious_key = { file = \"certs/log.key\" }\nsecrets_key = { file = \"certs/log.key\" }",
+        "this is `signing_key` itself",
+    ),
+    (
+        MAIN,
+        "signing_key = { file = \"certs/log.key\" }",
+        "signing_key = { file = \"certs/log.key\" }\nprevious_key = { file = \"certs/older.key\" }",
+        "`previous_key` needs `secrets_key`",
+    ),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nprevious_keys = []", "unknown key `previous_keys`"),
     (MAIN, "credentials = \"forward\"", "credentials = \"Bearer abc\"", "a secret stands in the file"),
     (MAIN, "credentials = \"forward\"", "credentials = { oauth2 = { token_url = \"x\" } }", "`oauth2` is not available in this version"),
     (

@@ -179,6 +179,7 @@ impl Desk {
             spare_dir: None,
             origin: "gw-test.example.com".to_owned(),
             signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            previous_key: None,
             queue_max: 1024,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,

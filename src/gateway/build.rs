@@ -177,10 +177,12 @@ pub(super) const EMPLOYEES: &str = "employee pseudonyms";
 /// The use of the key for the gateway's own ETags.
 const VALIDATORS: &str = "validators";
 
-/// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts.
+/// A key of this installation for one use, from the log's signing key: it needs no secret of its own and outlives restarts. Where that key
+/// was replaced, from the one that `secrets_key` names.
 #[must_use]
 pub fn derived_key(config: &Config, usage: &str) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, config.audit.signing_key.expose());
+    let secret = config.audit.secrets_key.as_ref().unwrap_or(&config.audit.signing_key);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
     let tag = hmac::sign(&key, format!("consentry/v1 {usage}").as_bytes());
     let mut out = [0; 32];
     out.copy_from_slice(tag.as_ref());

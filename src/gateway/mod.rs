@@ -47,6 +47,6 @@ mod witnesses;
 mod write;
 
 pub use problem::{Code, Details, Problem};
-pub use running::{Addresses, Running, StartError, start};
+pub use running::{Addresses, Running, StartError, log_settings, start};
 pub use state::{RequestLimits, Shared, Snapshot};
 pub use tls::TlsError;

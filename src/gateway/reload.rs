@@ -37,7 +37,9 @@ struct Fixed {
     capture: Option<std::net::SocketAddr>,
     public: Option<std::net::SocketAddr>,
     health: Option<std::net::SocketAddr>,
-    audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
+    audit: (PathBuf, Option<PathBuf>, String),
+    /// The log's key, the one before, and the one for secrets.
+    keys: [Option<Vec<u8>>; 3],
     witnesses: Vec<WitnessSettings>,
     exports: Vec<ExportSettings>,
     consent: PathBuf,
@@ -47,7 +49,7 @@ struct Fixed {
 
 impl std::fmt::Debug for Fixed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without the log's signing key.
+        // Without the keys.
         f.debug_struct("Fixed").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }
@@ -61,7 +63,8 @@ impl Fixed {
             capture: config.capture.as_ref().map(|c| c.address),
             public: config.public.as_ref().map(|p| p.address),
             health: config.health.as_ref().map(|h| h.address),
-            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
+            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone()),
+            keys: [Some(&audit.signing_key), audit.previous_key.as_ref(), audit.secrets_key.as_ref()].map(|key| Some(key?.expose().to_vec())),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),
             consent: config.consent.sqlite.clone(),

@@ -122,6 +122,13 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let tiles = Arc::new(Tiles::new(&config.audit.dir));
     let witnesses = Witnesses::new(&config.audit.witnesses, &tiles, config.audit.dir.clone())?;
     witnesses.ask().await.map_err(StartError::Witness)?;
+    if let Some(before) = &recovery.replaced {
+        tracing::warn!(
+            before,
+            key = recovery.vkey,
+            "the decision log's key was replaced; hand out the new verifier key, then leave out `previous_key`"
+        );
+    }
     if recovery.torn_bytes > 0 {
         tracing::warn!(bytes = recovery.torn_bytes, "an unfinished write was removed from the end of the log");
     }
@@ -246,12 +253,16 @@ impl Running {
     }
 }
 
-fn log_settings(config: &Config) -> LogSettings {
+/// The log as it is configured.
+#[must_use]
+pub fn log_settings(config: &Config) -> LogSettings {
+    let bytes = |secret: &config::Secret| SigningKeySource::Bytes(secret.expose().to_vec());
     LogSettings {
         dir: config.audit.dir.clone(),
         spare_dir: config.audit.spare_dir.clone(),
         origin: config.audit.origin.clone(),
-        signing_key: SigningKeySource::Bytes(config.audit.signing_key.expose().to_vec()),
+        signing_key: bytes(&config.audit.signing_key),
+        previous_key: config.audit.previous_key.as_ref().map(bytes),
         queue_max: LOG_QUEUE_MAX,
         segment_bytes: LOG_SEGMENT_BYTES,
         mode: Mode::Strict,

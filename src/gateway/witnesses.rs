@@ -176,6 +176,10 @@ impl OneWitness {
                     return Err(self.contradicted(&format!("{old} entries with which this log does not begin: it was rewritten")));
                 }
                 StatusCode::NOT_FOUND => return Err(Unwitnessed::Away("it does not know this log; give it `log.vkey`".to_owned())),
+                StatusCode::FORBIDDEN => {
+                    let why = "it does not know the key that signs this log; give it what `consentry audit verify --rotations-out` writes";
+                    return Err(Unwitnessed::Away(why.to_owned()));
+                }
                 other => return Err(Unwitnessed::Away(format!("it answered {}", other.as_u16()))),
             }
         }
@@ -224,6 +228,7 @@ mod tests {
             spare_dir: None,
             origin: "gw.example.com".to_owned(),
             signing_key: SigningKeySource::Bytes(vec![7; 32]),
+            previous_key: None,
             queue_max: 100,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,

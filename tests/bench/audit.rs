@@ -46,6 +46,7 @@ fn open(folder: &Path) -> Log {
         spare_dir: None,
         origin: "bench.consentry.example.com".to_owned(),
         signing_key: SigningKeySource::File(key),
+        previous_key: None,
         queue_max: 16_384,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,

@@ -37,6 +37,7 @@ fn record(dir: &Path, policies: &Policies, decisions: u64) {
         spare_dir: None,
         origin: "gw-bench.example.com".to_owned(),
         signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
         queue_max: 65_536,
         segment_bytes: 16 << 20,
         mode: Mode::Strict,

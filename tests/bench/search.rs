@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures that criterion has no measure for")]
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -81,7 +82,11 @@ pub fn bench(c: &mut Criterion) {
 fn seal(dir: &Path) {
     let plain = || {
         let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
-        let is_plain = |path: &PathBuf| std::fs::read(path).unwrap().starts_with(b"consentry-log/1");
+        let is_plain = |path: &PathBuf| {
+            let mut magic = [0; 15];
+            std::fs::File::open(path).unwrap().read_exact(&mut magic).unwrap();
+            magic == *b"consentry-log/1"
+        };
         files.filter(|path| path.to_string_lossy().contains("segment-")).filter(is_plain).count()
     };
     let (before, start) = (plain(), now());
@@ -171,6 +176,7 @@ fn settings(dir: &Path) -> LogSettings {
         spare_dir: None,
         origin: "bench.consentry.example.com".to_owned(),
         signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
         queue_max: 65_536,
         segment_bytes: 64 << 20,
         mode: Mode::Strict,

@@ -112,14 +112,14 @@ fn tiles_over_http_are_those_of_the_files() {
 }
 
 /// A witness as its own process.
-struct WitnessProcess {
+pub(crate) struct WitnessProcess {
     child: Child,
-    url: String,
-    key: String,
+    pub(crate) url: String,
+    pub(crate) key: String,
 }
 
 impl WitnessProcess {
-    fn start(dir: &Path, log_key: &Path, listen: &str) -> Self {
+    pub(crate) fn start(dir: &Path, log_key: &Path, listen: &str) -> Self {
         let mut command = Command::new(binary());
         command.args(["--format", "json", "audit", "witness", "--name", "witness.example.com/compliance", "--listen", listen]);
         command.arg("--dir").arg(dir.join("memory")).arg("--key").arg(dir.join("witness.key")).arg("--log").arg(log_key);

@@ -33,23 +33,27 @@ fn go_verifier(dir: &Path) -> Option<PathBuf> {
 
 /// A closed log of exactly so many entries, its `start` and `stop` among them.
 fn log_of(dir: &Path, entries: u64) {
-    let settings = LogSettings {
-        dir: dir.to_owned(),
-        spare_dir: None,
-        origin: ORIGIN.to_owned(),
-        signing_key: SigningKeySource::Bytes(vec![7; 32]),
-        queue_max: 10_000,
-        segment_bytes: 16 << 20,
-        mode: Mode::Strict,
-        seal: true,
-    };
-    let (log, _) = Log::open(settings, SystemClock::shared()).unwrap();
+    let (log, _) = Log::open(settings(dir), SystemClock::shared()).unwrap();
     for step_ms in 0..i64::try_from(entries).unwrap() - 2 {
         while log.append_unwaited(Entry::Clock { step_ms }).is_err() {
             std::thread::yield_now();
         }
     }
     log.close();
+}
+
+fn settings(dir: &Path) -> LogSettings {
+    LogSettings {
+        dir: dir.to_owned(),
+        spare_dir: None,
+        origin: ORIGIN.to_owned(),
+        signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
+        queue_max: 10_000,
+        segment_bytes: 16 << 20,
+        mode: Mode::Strict,
+        seal: true,
+    }
 }
 
 fn verify(go: &Path, key: &Path, tiles: &Path, proofs: &[PathBuf]) -> Output {
@@ -90,6 +94,33 @@ fn gos_own_packages_verify_logs_of_every_form() {
         let files: u64 = serde_json::from_str::<serde_json::Value>(&again.stdout).unwrap()["files"].as_u64().unwrap();
         assert!(files <= 4, "{again:?}");
         fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+/// A log whose key was replaced, while both sign and after that: whoever knows one of its keys opens the note.
+#[test]
+fn gos_own_packages_verify_a_log_whose_key_was_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(go) = go_verifier(root.path()) else { return };
+    let (log, tiles, keys) = (root.path().join("log"), root.path().join("tiles"), root.path().join("keys"));
+    fs::create_dir(&keys).unwrap();
+    log_of(&log, 300);
+    fs::copy(log.join("log.vkey"), keys.join("old")).unwrap();
+    for (previous, by_old) in [(Some(7), true), (None, false)] {
+        let settings = LogSettings {
+            signing_key: SigningKeySource::Bytes(vec![8; 32]),
+            previous_key: previous.map(|seed| SigningKeySource::Bytes(vec![seed; 32])),
+            ..settings(&log)
+        };
+        Log::open(settings, SystemClock::shared()).unwrap().0.close();
+        fs::copy(log.join("log.vkey"), keys.join("new")).unwrap();
+        assert_eq!(run_in(root.path(), &["audit", "tiles", "log", "--out", "tiles"]).exit, 0);
+        assert_eq!(run_in(root.path(), &["audit", "proof", "7", "--offline", "log", "--out", "7.tlog-proof"]).exit, 0);
+        let proof = root.path().join("7.tlog-proof");
+        for (key, expected) in [("old", by_old), ("new", true)] {
+            let go_says = verify(&go, &keys.join(key), &tiles, std::slice::from_ref(&proof));
+            assert_eq!(go_says.status.success(), expected, "{previous:?} {key}: {}", String::from_utf8_lossy(&go_says.stderr));
+        }
     }
 }
 

@@ -102,6 +102,8 @@ mod requests;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod screens;
 #[cfg(test)]
 mod snapshots;

@@ -23,6 +23,7 @@ fn two_years(site: &Site) -> Vec<(u64, u64)> {
         spare_dir: None,
         origin: "gw-demo.consentry.example.com".to_owned(),
         signing_key: SigningKeySource::Bytes(key),
+        previous_key: None,
         queue_max: 10_000,
         segment_bytes: 262_144,
         mode: Mode::Strict,

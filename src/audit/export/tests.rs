@@ -125,6 +125,7 @@ fn all() -> Vec<Event> {
         ("policy_rejected", json!({"findings": 2, "reason": "reload"})),
         ("rejects", json!({"code": "unauthenticated", "count": 12})),
         ("clock", json!({"step_ms": -2500})),
+        ("key_rotated", json!({"old_key": "gw-1.example.com+5e0a1c2b+AZ1y", "new_key": "gw-1.example.com+c1d09f31+AQj0", "reason": "lost"})),
         ("shadow", json!({"rows": [{"app": "crm", "answers": 3}], "judged": 3})),
         ("unknown", json!("no JSON at all")),
     ] {
@@ -233,6 +234,7 @@ fn outcomes_and_entries_have_their_numbers() {
         ("policy_rejected", [99, 2, -1, -1, -1]),
         ("rejects", [99, 2, -1, -1, -1]),
         ("clock", [99, 2, -1, -1, -1]),
+        ("key_rotated", [99, 3, -1, -1, -1]),
         ("shadow", [99, 1, -1, -1, -1]),
         ("unknown", [99, 2, -1, -1, -1]),
     ];

@@ -151,7 +151,7 @@ fn role(line: &Line<'_>) -> Option<Role> {
         ("break_glass", None) => other(RetentionClass::BreakGlass),
         (
             "admin" | "query" | "consent_changed" | "policy_loaded" | "policy_rejected" | "policy_activated" | "shadow" | "config_loaded"
-            | "config_rejected" | "rejects" | "clock" | "export" | "gap" | "key_rotated",
+            | "config_rejected" | "rejects" | "clock" | "export" | "gap",
             None,
         ) => other(RetentionClass::Admin),
         _ => None,
@@ -215,6 +215,7 @@ mod tests {
             (r#"{"clean":true,"kind":"start","origin":"gw","t":5,"v":1}"#, Role::Stays { of: None }),
             (r#"{"kind":"stop","reason":"shutdown","t":5,"v":1}"#, Role::Stays { of: None }),
             (r#"{"before_index":5,"classes":[],"kind":"prune","t":5,"v":1}"#, Role::Stays { of: None }),
+            (r#"{"kind":"key_rotated","new_key":"gw+c1d09f31+AQj0","reason":"lost","t":5,"v":1}"#, Role::Stays { of: None }),
             // Of a version or kind to come, of another form, or not to be told from something longer.
             (r#"{"app":"crm-of-all-apps","kind":"permit","t":5,"v":2}"#, Role::Stays { of: None }),
             (r#"{"kind":"annotated","of":3,"t":5,"v":1,"what":"x"}"#, Role::Stays { of: Some(3) }),

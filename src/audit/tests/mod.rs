@@ -8,6 +8,7 @@ mod index;
 mod past;
 mod prune;
 mod recovery;
+mod rotation;
 mod sealing;
 mod tamper;
 mod tiles;
@@ -42,6 +43,7 @@ fn settings(dir: &Path) -> LogSettings {
         spare_dir: None,
         origin: ORIGIN.to_owned(),
         signing_key: SigningKeySource::Bytes(vec![7; 32]),
+        previous_key: None,
         queue_max: 1_000,
         segment_bytes: segment::SEGMENT_BYTES_MIN,
         mode: Mode::Strict,
@@ -85,7 +87,7 @@ impl Setup {
 
     fn try_open(&self) -> Result<(Log, Recovery), AuditError> {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        Log::open_on(self.disk.clone(), self.settings.clone(), clock)
+        Log::open_on(self.disk.clone(), self.settings.clone(), clock, log::Before::Known)
     }
 
     fn open(&self) -> Log {

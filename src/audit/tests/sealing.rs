@@ -304,7 +304,7 @@ fn a_log_that_ends_with_a_sealed_segment_lacks_what_follows() {
     let mut tree = tree::Tree::default();
     read(&setup.dir()).iter().for_each(|logged| tree.push(&logged.raw));
     let signer = key::SigningKey::load(&setup.settings.signing_key, ORIGIN).unwrap();
-    let note = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign(&signer);
+    let note = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign(&[signer]);
     std::fs::write(setup.dir().join("checkpoint"), note).unwrap();
     let refused = setup.try_open().unwrap_err();
     assert!(refused.to_string().contains("the segment after it is missing"), "{refused}");

@@ -171,9 +171,9 @@ fn a_changed_missing_or_foreign_checkpoint_is_seen() {
     let mut tree = Tree::default();
     entries(&setup).iter().for_each(|e| tree.push(e));
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
-    std::fs::write(&path, checkpoint.sign(&report(8))).unwrap();
+    std::fs::write(&path, checkpoint.sign([&report(8)])).unwrap();
     assert_eq!(Fault::OtherKey, fault(&setup.dir()));
-    std::fs::write(&path, checkpoint.sign(&report(7))).unwrap();
+    std::fs::write(&path, checkpoint.sign([&report(7)])).unwrap();
     setup.verify();
 }
 
@@ -269,7 +269,7 @@ fn by_the_key(segments: &[Vec<String>]) -> Setup {
         std::fs::write(setup.dir().join(name.to_string()), bytes).unwrap();
     }
     let key = SigningKey::load(&setup.settings.signing_key, ORIGIN).unwrap();
-    let note = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign(&key);
+    let note = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() }.sign([&key]);
     std::fs::write(setup.dir().join("checkpoint"), note).unwrap();
     setup
 }

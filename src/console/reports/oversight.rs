@@ -244,17 +244,24 @@ pub(super) fn integrity(index: &Index, asked: &Asked) -> Result<Report, IndexErr
     let checkpoint = audit::Tiles::new(dir).checkpoint()?;
     let vkey = audit::verifier_key(dir)?;
     let report = match audit::verify(dir, None) {
-        Ok(verified) => asked
-            .report(
-                "integrity",
-                "Certificate of integrity",
-                format!("The log is whole: {} entries lead to the root that is signed.", verified.checkpoint_size),
-            )
-            .fact("Log", verified.origin)
-            .fact("Entries", verified.entries.to_string())
-            .fact("Root", verified.root)
-            .fact("Signed", verified.signed_until.map_or_else(|| "nothing".to_owned(), |at| time(at.as_microsecond())))
-            .fact("After the checkpoint", format!("{} entries, signed within a second", verified.unsigned_tail)),
+        Ok(verified) => {
+            let mut report = asked
+                .report(
+                    "integrity",
+                    "Certificate of integrity",
+                    format!("The log is whole: {} entries lead to the root that is signed.", verified.checkpoint_size),
+                )
+                .fact("Log", verified.origin)
+                .fact("Entries", verified.entries.to_string())
+                .fact("Root", verified.root)
+                .fact("Signed", verified.signed_until.map_or_else(|| "nothing".to_owned(), |at| time(at.as_microsecond())))
+                .fact("After the checkpoint", format!("{} entries, signed within a second", verified.unsigned_tail));
+            for rotated in verified.rotations {
+                let by = if rotated.note.is_some() { "signed by the one before" } else { "as lost: NOT SIGNED by the one before" };
+                report = report.fact("Key replaced", format!("at entry {}, {by}: {}", rotated.index, rotated.from));
+            }
+            report
+        }
         Err(failure) => asked
             .report("integrity", "Certificate of integrity", format!("The log is damaged: {failure}."))
             .note("Keep the folder as it is: it is evidence."),

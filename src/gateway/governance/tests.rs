@@ -21,6 +21,7 @@ impl Room {
             spare_dir: None,
             origin: "gw".to_owned(),
             signing_key: SigningKeySource::Bytes(fs::read(dir.path().join("key.pem")).unwrap()),
+            previous_key: None,
             queue_max: 16,
             segment_bytes: 1 << 20,
             mode: Mode::Strict,
