@@ -43,11 +43,13 @@ pub(super) enum AuditCommand {
     /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
     #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
     Tiles(TilesArgs),
-    /// Writes the log as events for a SIEM: one for each decision, once it is over, and one for each other entry.
+    /// Writes the log for a SIEM or for analysts: an event for each decision, once it is over, and one for each other entry.
     ///
     /// Formats: `ocsf` (API Activity, 1.5.0), `cef`, `leef` (2.0), `otlp` (logs, one request a line) and `ndjson`. A gateway does the same by
-    /// itself, from where it stopped, to each of `[[audit.export]]`.
-    #[command(after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl")]
+    /// itself, from where it stopped, to each of `[[audit.export]]`. `parquet` is a file for analysts: the members of `ndjson` as columns.
+    #[command(
+        after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl\n         consentry audit export --format parquet --offline /var/lib/consentry/log --since 30d --out decisions.parquet"
+    )]
     Export(ExportArgs),
     /// Says which entries are past their time by `[audit] retention`, or has the gateway let them go; their hashes stay.
     #[command(after_help = "Example: consentry audit prune --dry-run")]
