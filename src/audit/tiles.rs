@@ -91,6 +91,16 @@ impl Tiles {
         Ok(self.signed()?.note)
     }
 
+    /// The checkpoints that witnesses have signed, the smallest first.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn witnessed(&self) -> Result<Vec<String>, AuditError> {
+        let mut notes = witnessed(&self.dir, &self.vkey()?);
+        notes.sort_by(|(one, one_note), (other, other_note)| (one.size, one_note).cmp(&(other.size, other_note)));
+        Ok(notes.into_iter().map(|(_, note)| note).collect())
+    }
+
     /// What stands under that name; `None` when the signed tree has no such tile.
     ///
     /// # Errors
@@ -367,6 +377,16 @@ pub fn check_proof(vkey: &str, proof: &str, witness: Option<&str>) -> Result<Che
     };
     let is_there = proof::included_root(index, size, leaf, &hashes) == Some(root);
     if is_there { Ok(Checked { origin, index, size, entry, leaf, witnessed_at }) } else { Err(ProofError::NotInTheLog) }
+}
+
+/// Origin and size of a checkpoint that the log with that verifier key has signed.
+///
+/// # Errors
+/// When it has not.
+pub fn check_checkpoint(vkey: &str, note: &str) -> Result<(String, u64), ProofError> {
+    let vkey = Vkey::parse(vkey).ok_or(ProofError::NotAKey)?;
+    let Checkpoint { origin, size, .. } = Checkpoint::verified(note, &vkey).map_err(|_why| ProofError::NotSigned)?;
+    Ok((origin, size))
 }
 
 fn witnessed_at(key: &str, checkpoint: &str) -> Result<Timestamp, ProofError> {
