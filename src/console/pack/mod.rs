@@ -11,7 +11,6 @@
 mod check;
 pub(in crate::console) mod zip;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -25,9 +24,9 @@ use super::problem::{Code, Problem};
 use super::receipt;
 use super::record::consent_problem;
 use super::reports::Report;
-use crate::audit::{Found, Proved, found_json, named_customers, verifier_key};
+use crate::audit::{Found, Proved, found_json, named_customers, rejoin, verifier_key};
 use crate::consent::{ConsentError, Event, HistoryRow, NoticeVersion, PartyRef, What};
-use crate::model::EventId;
+use crate::model::{EventId, PartyNo};
 
 pub use check::{Held, PackError, Trust, check, is_pack};
 use zip::Members;
@@ -61,11 +60,12 @@ pub(super) fn evidence(call: &Call, id: EventId, report: &Report, weighed: &[Fou
         }
         None => BTreeSet::new(),
     };
-    let proofs = proofs(call, weighed, &numbers)?;
+    let proofs = Proofs::of(call, weighed, &numbers)?;
+    let decisions = weighed.iter().map(|found| proofs.decision(found, &numbers)).collect::<Result<Vec<_>, _>>()?;
     let mut members: Members = vec![("README.txt".to_owned(), README.into()), ("report.html".to_owned(), report.html().into())];
     let mut put = |name: String, content: Vec<u8>| members.push((name, content));
     put("report.json".to_owned(), pretty(&report.json()));
-    put("decisions.json".to_owned(), pretty(&weighed.iter().map(found_json).collect()));
+    put("decisions.json".to_owned(), pretty(&decisions.into()));
     let full = call.sees_identifiers();
     put("events.json".to_owned(), pretty(&history.iter().map(|row| history_json(row, full)).collect()));
     let notices = notices(call, &event);
@@ -85,7 +85,7 @@ pub(super) fn evidence(call: &Call, id: EventId, report: &Report, weighed: &[Fou
     for (at, note) in call.state.tiles.witnessed().map_err(away)?.into_iter().enumerate() {
         put(format!("log/witnessed-{}", at + 1), note.into());
     }
-    for (index, proof) in proofs {
+    for (index, proof) in proofs.texts() {
         put(format!("proofs/{index}.tlog-proof"), proof.into());
     }
     let manifest = manifest(&members);
@@ -162,37 +162,61 @@ fn notice_json(file: Option<&str>, kept: &NoticeVersion) -> Value {
     })
 }
 
-/// A proof of each entry of the decisions, and of the dictionary entries to which these refer.
-fn proofs(call: &Call, weighed: &[Found], numbers: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, Problem> {
-    let mut proved: BTreeMap<u64, Proved> = BTreeMap::new();
-    for index in weighed.iter().flat_map(|found| &found.entries) {
-        if !proved.contains_key(index) {
-            proved.insert(*index, signed(call, *index)?);
-        }
-    }
-    let dictionary: RefCell<BTreeMap<u64, Proved>> = RefCell::default();
-    let mut texts = BTreeMap::new();
-    for (index, entry) in &proved {
-        let mut failed = None;
-        let named =
-            named_customers(*index, &entry.entry, |at| dictionary_value(call, at, &dictionary).map_err(|problem| failed = Some(problem)).ok()?);
-        if let Some(problem) = failed {
-            return Err(problem);
-        }
-        // An entry may name other customers, and one that cannot be read may, too.
-        let is_own = named.is_some_and(|named| named.is_subset(numbers));
-        texts.insert(*index, if is_own { entry.evidence() } else { entry.receipt() });
-    }
-    texts.extend(dictionary.into_inner().iter().map(|(index, entry)| (*index, entry.evidence())));
-    Ok(texts)
+/// The entries of the decisions, proved.
+struct Proofs {
+    /// With whether the entry names nobody else. One that cannot be read may.
+    entries: BTreeMap<u64, (Proved, bool)>,
+    /// The dictionary entries to which they refer.
+    dictionary: BTreeMap<u64, Proved>,
 }
 
-fn dictionary_value(call: &Call, index: u64, known: &RefCell<BTreeMap<u64, Proved>>) -> Result<Option<Value>, Problem> {
-    if !known.borrow().contains_key(&index) {
-        let proved = signed(call, index)?;
-        known.borrow_mut().insert(index, proved);
+impl Proofs {
+    fn of(call: &Call, weighed: &[Found], numbers: &BTreeSet<u64>) -> Result<Self, Problem> {
+        let mut proofs = Self { entries: BTreeMap::new(), dictionary: BTreeMap::new() };
+        for index in weighed.iter().flat_map(|found| &found.entries) {
+            if proofs.entries.contains_key(index) {
+                continue;
+            }
+            let (proved, mut failed) = (signed(call, *index)?, None);
+            let named = named_customers(*index, &proved.entry, |at| proofs.stands_for(call, at).map_err(|problem| failed = Some(problem)).ok()?);
+            if let Some(problem) = failed {
+                return Err(problem);
+            }
+            proofs.entries.insert(*index, (proved, named.is_some_and(|named| named.is_subset(numbers))));
+        }
+        Ok(proofs)
     }
-    Ok(known.borrow().get(&index).and_then(|proved| value_of(&proved.entry)))
+
+    fn stands_for(&mut self, call: &Call, index: u64) -> Result<Option<Value>, Problem> {
+        if !self.dictionary.contains_key(&index) {
+            self.dictionary.insert(index, signed(call, index)?);
+        }
+        Ok(self.meaning(index))
+    }
+
+    fn meaning(&self, index: u64) -> Option<Value> {
+        value_of(&self.dictionary.get(&index)?.entry)
+    }
+
+    /// A decision as it is told: of one that names others, too, what it says of this customer.
+    fn decision(&self, found: &Found, numbers: &BTreeSet<u64>) -> Result<Value, Problem> {
+        let entries: Vec<&(Proved, bool)> = found.entries.iter().filter_map(|index| self.entries.get(index)).collect();
+        if entries.iter().all(|(_, is_own)| *is_own) {
+            return Ok(found_json(found));
+        }
+        let (origin, customers) = (found.decision.rsplit_once('#').map_or("", |(origin, _)| origin), numbers.iter().map(|number| PartyNo(*number)));
+        let raw = found.entries.iter().zip(&entries).map(|(index, (proved, _))| (*index, proved.entry.clone())).collect();
+        let own = rejoin(origin, &customers.collect::<Vec<_>>(), raw, |index| self.meaning(index));
+        own.map(|own| found_json(&own)).ok_or_else(|| {
+            Problem::new(Code::AuditUnavailable, "run `consentry audit index --rebuild`")
+                .detail("the index names a decision that its entries do not bear out")
+        })
+    }
+
+    fn texts(&self) -> BTreeMap<u64, String> {
+        let entries = self.entries.iter().map(|(index, (proved, is_own))| (*index, if *is_own { proved.evidence() } else { proved.receipt() }));
+        entries.chain(self.dictionary.iter().map(|(index, proved)| (*index, proved.evidence()))).collect()
+    }
 }
 
 /// What a dictionary entry stands for.

@@ -1,5 +1,5 @@
 //! Signing of receipts: compact JWS (RFC 7515) with EdDSA over Ed25519 (RFC 8037). The key is derived from the log's and serves
-//! receipts alone; its public half is a JSON Web Key Set (RFC 7517), its id the key's thumbprint (RFC 7638).
+//! receipts and the manifests of packs, told apart by `typ`; its public half is a JSON Web Key Set (RFC 7517), its id the key's thumbprint (RFC 7638).
 
 use std::fmt;
 
