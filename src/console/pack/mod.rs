@@ -11,6 +11,7 @@
 mod check;
 pub(in crate::console) mod zip;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -188,8 +189,8 @@ impl Proofs {
     }
 
     fn stands_for(&mut self, call: &Call, index: u64) -> Result<Option<Value>, Problem> {
-        if !self.dictionary.contains_key(&index) {
-            self.dictionary.insert(index, signed(call, index)?);
+        if let Entry::Vacant(place) = self.dictionary.entry(index) {
+            place.insert(signed(call, index)?);
         }
         Ok(self.meaning(index))
     }
