@@ -137,6 +137,30 @@ pub fn rejoin(origin: &str, customers: &[PartyNo], entries: Vec<(u64, Vec<u8>)>,
     Decision::join(&entries, origin, customers)
 }
 
+/// The numbers of the customers whom an entry names, or `None` when this version cannot tell.
+#[must_use]
+pub fn named_customers(index: u64, entry: &[u8], dictionary: impl FnMut(u64) -> Option<Value>) -> Option<BTreeSet<u64>> {
+    let logged = Logged::read(index, entry.to_vec(), dictionary);
+    let is_known = logged.value.get("v") == Some(&Value::from(1)) && !logged.kind().is_empty();
+    let mut named = BTreeSet::new();
+    (is_known && names_only_numbers(&logged.resolved, &mut named)).then_some(named)
+}
+
+/// Whether everything that names customers does so by numbers that can be read.
+fn names_only_numbers(value: &Value, named: &mut BTreeSet<u64>) -> bool {
+    match value {
+        Value::Object(members) => members.iter().all(|(name, member)| match name.as_str() {
+            "party" | "parties" => {
+                let numbers = member.as_array().map_or(std::slice::from_ref(member), Vec::as_slice);
+                numbers.iter().all(|number| number.as_u64().map(|number| named.insert(number)).is_some())
+            }
+            _ => names_only_numbers(member, named),
+        }),
+        Value::Array(items) => items.iter().all(|item| names_only_numbers(item, named)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 /// A decision while its entries are gathered.
 pub(super) struct Decision {
     pub(super) found: Found,

@@ -92,6 +92,16 @@ impl Tiles {
         Ok(self.signed()?.note)
     }
 
+    /// The checkpoints that witnesses have signed, the smallest first.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn witnessed(&self) -> Result<Vec<String>, AuditError> {
+        let mut notes = witnessed(&self.dir, &self.vkey()?);
+        notes.sort_by(|(one, one_note), (other, other_note)| (one.size, one_note).cmp(&(other.size, other_note)));
+        Ok(notes.into_iter().map(|(_, note)| note).collect())
+    }
+
     /// What stands under that name; `None` when the signed tree has no such tile.
     ///
     /// # Errors
@@ -357,10 +367,7 @@ pub struct Checked {
 pub fn check_proof(vkey: &str, proof: &str, witness: Option<&str>) -> Result<Checked, ProofError> {
     let keys = Keys::parse(vkey).ok_or(ProofError::NotAKey)?;
     let TlogProof { extra, index, hashes, checkpoint } = TlogProof::parse(proof).ok_or(ProofError::NotAProof)?;
-    let Checkpoint { origin, size, root } = keys.verified(&checkpoint).map_err(|why| match why {
-        NoteError::KeyIsOut => ProofError::KeyIsOut,
-        NoteError::Malformed | NoteError::OtherKey | NoteError::BadSignature => ProofError::NotSigned,
-    })?;
+    let Checkpoint { origin, size, root } = keys.verified(&checkpoint).map_err(unsigned)?;
     let witnessed_at = witness.map(|key| witnessed_at(key, &checkpoint)).transpose()?;
     let extra = extra.ok_or(ProofError::WithoutEntry)?;
     // Entries are longer.
@@ -373,6 +380,29 @@ pub fn check_proof(vkey: &str, proof: &str, witness: Option<&str>) -> Result<Che
     };
     let is_there = proof::included_root(index, size, leaf, &hashes) == Some(root);
     if is_there { Ok(Checked { origin, index, size, entry, leaf, witnessed_at }) } else { Err(ProofError::NotInTheLog) }
+}
+
+/// Origin and size of a checkpoint that the log with that verifier key has signed. Keys as in [`check_proof`].
+///
+/// # Errors
+/// When it has not.
+pub fn check_checkpoint(vkey: &str, note: &str) -> Result<(String, u64), ProofError> {
+    let keys = Keys::parse(vkey).ok_or(ProofError::NotAKey)?;
+    let Checkpoint { origin, size, .. } = keys.verified(note).map_err(unsigned)?;
+    Ok((origin, size))
+}
+
+/// Whether that key is the first of the keys that somebody holds, or one that took its place.
+#[must_use]
+pub fn is_key_of(held: &str, key: &str) -> bool {
+    Keys::parse(held).zip(Vkey::parse(key)).is_some_and(|(held, key)| held.position(&key).is_some())
+}
+
+fn unsigned(why: NoteError) -> ProofError {
+    match why {
+        NoteError::KeyIsOut => ProofError::KeyIsOut,
+        NoteError::Malformed | NoteError::OtherKey | NoteError::BadSignature => ProofError::NotSigned,
+    }
 }
 
 fn witnessed_at(key: &str, checkpoint: &str) -> Result<Timestamp, ProofError> {

@@ -28,7 +28,9 @@ pub(super) enum AuditCommand {
     #[command(after_help = "Example: consentry audit index /var/lib/consentry/log --check")]
     Index(IndexArgs),
     /// Makes a report to hand over: for a customer, an authority, the board.
-    #[command(after_help = "Example: consentry audit report subject-access --customer crm:0044 --language da --as html --out access.html")]
+    #[command(
+        after_help = "Example: consentry audit report subject-access --customer crm:0044 --language da --as html --out access.html\n         consentry audit report consent-evidence --event ev_42 --pack ev_42.zip"
+    )]
     Report(Box<ReportArgs>),
     /// Shows one decision with all its entries.
     #[command(after_help = "Example: consentry audit show gw-fra-1.example.com#88120")]
@@ -45,17 +47,21 @@ pub(super) enum AuditCommand {
     /// Proves that an entry is in the log: a C2SP tlog-proof that holds the entry.
     #[command(after_help = "Example: consentry audit proof gw-fra-1.example.com#88120 --out 88120.tlog-proof")]
     Proof(ProofArgs),
-    /// Checks a proof without a gateway: an auditor's, or the receipt that an app got.
-    #[command(after_help = "Example: consentry audit check 88120.tlog-proof --key gw-fra-1.vkey")]
+    /// Checks evidence without a gateway: a proof of an auditor's, the receipt that an app got, or the pack of a consent's evidence.
+    #[command(
+        after_help = "Example: consentry audit check 88120.tlog-proof --key gw-fra-1.vkey\n         consentry audit check ev_42.zip --key gw-fra-1.vkey --receipt-keys jwks.json"
+    )]
     Check(CheckArgs),
     /// Writes the log as C2SP tlog-tiles: files that any web server can offer, and others' tools can verify.
     #[command(after_help = "Example: consentry audit tiles /var/lib/consentry/log --out /srv/tiles")]
     Tiles(TilesArgs),
-    /// Writes the log as events for a SIEM: one for each decision, once it is over, and one for each other entry.
+    /// Writes the log for a SIEM or for analysts: an event for each decision, once it is over, and one for each other entry.
     ///
     /// Formats: `ocsf` (API Activity, 1.5.0), `cef`, `leef` (2.0), `otlp` (logs, one request a line) and `ndjson`. A gateway does the same by
-    /// itself, from where it stopped, to each of `[[audit.export]]`.
-    #[command(after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl")]
+    /// itself, from where it stopped, to each of `[[audit.export]]`. `parquet` is a file for analysts: the members of `ndjson` as columns.
+    #[command(
+        after_help = "Example: consentry audit export --format ocsf --offline /var/lib/consentry/log --since 24h --out decisions.jsonl\n         consentry audit export --format parquet --offline /var/lib/consentry/log --since 30d --out decisions.parquet"
+    )]
     Export(ExportArgs),
     /// Says which entries are past their time by `[audit] retention`, or has the gateway let them go; their hashes stay.
     #[command(after_help = "Example: consentry audit prune --dry-run")]

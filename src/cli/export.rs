@@ -8,13 +8,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tempfile::NamedTempFile;
 
 use super::audit::{Place, moment, unreadable};
 use super::client::query;
 use super::{Exit, Failure, Format, Output};
 use crate::audit::Tiles;
-use crate::audit::export::{self, Event, ExportError, Position, Step, Tail};
+use crate::audit::export::{self, Event, EventTable, ExportError, Position, Step, TableError, Tail, body, record};
 use crate::clock::{Clock, SystemClock};
+use crate::model::{EventFormat, ExportFormat};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
@@ -42,24 +44,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn export(output: &Output, args: &ExportArgs) -> Result<Exit, Failure> {
     let Format::Export(format) = output.format else {
-        return Err(Failure::usage("say in which format: `--format ocsf`, `cef`, `leef`, `otlp` or `ndjson`"));
+        return Err(Failure::usage("say in which format: `--format ocsf`, `cef`, `leef`, `otlp`, `ndjson` or `parquet`"));
     };
+    if format == ExportFormat::Parquet && args.follow {
+        return Err(Failure::usage("a Parquet file is only good as a whole, and `--follow` never ends; leave it out, or write `--format ndjson`"));
+    }
     let clock = SystemClock::shared();
     let time = |text: &Option<String>| text.as_deref().map(|text| moment(text, clock.now())).transpose();
     let (since, until) = (time(&args.since)?, time(&args.until)?);
-    let mut to = Lines { out: Out::of(args.out.as_deref())?, events: 0, progress: output.spinner("reading") };
+    let mut to = Told { to: To::of(args.out.as_deref(), format, output)?, events: 0, progress: output.spinner("reading") };
     match &args.place.offline {
-        Some(dir) => of_files(dir, args, format, (since, until), &*clock, &mut to)?,
-        None => of_gateway(args, format, (since, until), &mut to)?,
+        Some(dir) => of_files(dir, args, (since, until), &*clock, &mut to)?,
+        None => of_gateway(args, (since, until), &mut to)?,
     }
-    to.end()?;
-    output.aside(format!("{} events", to.events));
+    let events = to.end()?;
+    output.aside(format!("{events} events"));
     Ok(Exit::Done)
 }
 
 type Span = (Option<Timestamp>, Option<Timestamp>);
 
-fn of_files(dir: &Path, args: &ExportArgs, format: export::Format, span: Span, clock: &dyn Clock, to: &mut Lines) -> Result<(), Failure> {
+fn of_files(dir: &Path, args: &ExportArgs, span: Span, clock: &dyn Clock, to: &mut Told) -> Result<(), Failure> {
     let failed = |error: ExportError| match error {
         ExportError::Audit(error) => unreadable(dir, &error),
         other @ (ExportError::Position { .. } | ExportError::NotThisLog { .. } | ExportError::SetBack { .. }) => {
@@ -68,12 +73,7 @@ fn of_files(dir: &Path, args: &ExportArgs, format: export::Format, span: Span, c
     };
     let origin = export::origin(dir).map_err(|error| unreadable(dir, &error))?;
     let mut tail = Tail::open(dir, &origin, Position { next: args.from, ..Position::default() }).map_err(failed)?;
-    let put = |event: &Event, to: &mut Lines| {
-        if !within(event, span) {
-            return Ok(());
-        }
-        to.put(event.index, &format.body(&origin, [format.record(event).as_str()]))
-    };
+    let put = |event: &Event, to: &mut Told| if within(event, span) { to.put(event, &origin) } else { Ok(()) };
     let tiles = Tiles::new(dir);
     let mut bound = None;
     loop {
@@ -101,19 +101,19 @@ fn within(event: &Event, (since, until): Span) -> bool {
     since.is_none_or(|since| event.at >= since) && until.is_none_or(|until| event.at < until)
 }
 
-fn of_gateway(args: &ExportArgs, format: export::Format, (since, until): Span, to: &mut Lines) -> Result<(), Failure> {
+fn of_gateway(args: &ExportArgs, (since, until): Span, to: &mut Told) -> Result<(), Failure> {
     let admin = args.place.server.connect()?;
     let mut cursor = None;
     loop {
         let params = query(&[
-            ("format", Some(format.as_str().to_owned())),
+            ("format", Some(to.to.asked().as_str().to_owned())),
             ("from", (args.from > 0).then(|| args.from.to_string())),
             ("since", since.map(|t| t.to_string())),
             ("until", until.map(|t| t.to_string())),
             ("cursor", cursor.take()),
         ]);
         let (page, next) = admin.page(&format!("/v1/decisions/export{params}"))?;
-        to.page(&page, format)?;
+        to.page(&page)?;
         match next {
             Some(next) => cursor = Some(next),
             None => return Ok(()),
@@ -122,42 +122,153 @@ fn of_gateway(args: &ExportArgs, format: export::Format, (since, until): Span, t
 }
 
 /// What was written, and where.
-struct Lines {
-    out: Out,
+struct Told {
+    to: To,
     events: u64,
     progress: indicatif::ProgressBar,
 }
 
-impl Lines {
-    fn put(&mut self, index: u64, line: &str) -> Result<(), Failure> {
-        self.events += 1;
-        if self.events.is_multiple_of(1_000) {
-            self.progress.set_message(format!("{} events, entry {index}", self.events));
-        }
-        self.out.write(line.as_bytes())
+enum To {
+    Lines { out: Out, format: EventFormat },
+    Table(Box<TableFile>),
+}
+
+impl To {
+    fn of(path: Option<&Path>, format: ExportFormat, output: &Output) -> Result<Self, Failure> {
+        Ok(match format {
+            ExportFormat::Events(format) => Self::Lines { out: Out::of(path)?, format },
+            ExportFormat::Parquet => Self::Table(Box::new(TableFile::of(path, output)?)),
+        })
     }
 
-    fn page(&mut self, bytes: &[u8], format: export::Format) -> Result<(), Failure> {
+    /// In which form a gateway is asked: a row of a table is an event of NDJSON.
+    const fn asked(&self) -> EventFormat {
+        match self {
+            Self::Lines { format, .. } => *format,
+            Self::Table(_) => EventFormat::Ndjson,
+        }
+    }
+}
+
+impl Told {
+    fn put(&mut self, event: &Event, origin: &str) -> Result<(), Failure> {
+        self.events += 1;
+        if self.events.is_multiple_of(1_000) {
+            self.progress.set_message(format!("{} events, entry {}", self.events, event.index));
+        }
+        match &mut self.to {
+            To::Lines { out, format } => out.write(body(*format, origin, [record(*format, event).as_str()]).as_bytes()),
+            To::Table(table) => table.rows()?.put(event).map_err(|error| not_as_table(&error)),
+        }
+    }
+
+    fn page(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(bytes);
-        let count = match format {
-            export::Format::Otlp => text.matches("\"log.record.uid\"").count(),
-            export::Format::Ocsf | export::Format::Cef | export::Format::Leef | export::Format::Ndjson => text.lines().count(),
+        let count = match self.to.asked() {
+            EventFormat::Otlp => text.matches("\"log.record.uid\"").count(),
+            EventFormat::Ocsf | EventFormat::Cef | EventFormat::Leef | EventFormat::Ndjson => text.lines().count(),
         };
         self.events += u64::try_from(count).unwrap_or(u64::MAX);
         self.progress.set_message(format!("{} events", self.events));
-        // Without events there is no request of OTLP either.
-        if count == 0 { Ok(()) } else { self.out.write(bytes) }
+        match &mut self.to {
+            // Without events there is no request of OTLP either.
+            To::Lines { .. } if count == 0 => Ok(()),
+            To::Lines { out, .. } => out.write(bytes),
+            To::Table(table) => {
+                let rows = table.rows()?;
+                text.lines().try_for_each(|line| {
+                    let event = serde_json::from_str(line).map_err(|_other| Failure::new(Exit::Internal, "the gateway answered what is no event"))?;
+                    rows.put_document(event).map_err(|error| not_as_table(&error))
+                })
+            }
+        }
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        self.out.write(&[])?;
-        self.out.open.as_mut().map_or(Ok(()), Write::flush).map_err(|error| unwritten(&error))
+        match &mut self.to {
+            To::Lines { out, .. } => out.flush(),
+            To::Table(_) => Ok(()),
+        }
     }
 
-    fn end(&mut self) -> Result<(), Failure> {
+    fn end(self) -> Result<u64, Failure> {
         self.progress.finish_and_clear();
-        self.flush()
+        match self.to {
+            To::Lines { mut out, .. } => out.flush()?,
+            To::Table(table) => table.end()?,
+        }
+        Ok(self.events)
     }
+}
+
+/// A Parquet file: under a name of its own until it is whole, so that nobody takes half of one for all there is.
+struct TableFile {
+    path: Option<PathBuf>,
+    open: Option<EventTable<BufWriter<Sink>>>,
+}
+
+enum Sink {
+    File(NamedTempFile),
+    Pipe(io::Stdout),
+}
+
+impl TableFile {
+    fn of(path: Option<&Path>, output: &Output) -> Result<Self, Failure> {
+        let path = new_file(path)?;
+        if path.is_none() && output.is_terminal {
+            return Err(Failure::usage("Parquet is nothing for a terminal; name a file with `--out`"));
+        }
+        Ok(Self { path, open: None })
+    }
+
+    fn rows(&mut self) -> Result<&mut EventTable<BufWriter<Sink>>, Failure> {
+        if self.open.is_none() {
+            let sink = match &self.path {
+                Some(path) => {
+                    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    Sink::File(NamedTempFile::with_prefix_in(".parquet-", folder).map_err(|error| unopened(path, &error))?)
+                }
+                None => Sink::Pipe(io::stdout()),
+            };
+            self.open = Some(EventTable::new(BufWriter::new(sink)).map_err(|error| not_as_table(&error))?);
+        }
+        self.open.as_mut().ok_or_else(|| Failure::new(Exit::Internal, "the table did not open"))
+    }
+
+    /// A table without rows is a table, too.
+    fn end(mut self: Box<Self>) -> Result<(), Failure> {
+        self.rows()?;
+        let (Some(table), path) = (self.open, self.path) else { return Ok(()) };
+        let out = table.finish().map_err(|error| not_as_table(&error))?;
+        match (out.into_inner().map_err(|error| unwritten(error.error()))?, path) {
+            (Sink::File(file), Some(path)) => {
+                file.as_file().sync_all().map_err(|error| unwritten(&error))?;
+                file.persist_noclobber(&path).map(drop).map_err(|error| unopened(&path, &error.error))
+            }
+            (Sink::Pipe(mut out), None) => out.flush().map_err(|error| unwritten(&error)),
+            (Sink::File(_), None) | (Sink::Pipe(_), Some(_)) => Err(Failure::new(Exit::Internal, "the table went elsewhere")),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Pipe(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Pipe(out) => out.flush(),
+        }
+    }
+}
+
+fn not_as_table(error: &TableError) -> Failure {
+    Failure::new(Exit::Internal, error.to_string())
 }
 
 /// A new file, or standard output; opened with the first event, so that nothing is left of an export that cannot begin.
@@ -168,11 +279,12 @@ struct Out {
 
 impl Out {
     fn of(path: Option<&Path>) -> Result<Self, Failure> {
-        let path = path.filter(|path| *path != Path::new("-"));
-        match path.filter(|path| path.exists()) {
-            Some(there) => Err(Failure::usage(format!("`{}` is there already; name a new file", there.display()))),
-            None => Ok(Self { path: path.map(Path::to_owned), open: None }),
-        }
+        Ok(Self { path: new_file(path)?, open: None })
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.write(&[])?;
+        self.open.as_mut().map_or(Ok(()), Write::flush).map_err(|error| unwritten(&error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -184,10 +296,23 @@ impl Out {
     }
 }
 
+/// `None` for standard output.
+fn new_file(path: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let path = path.filter(|path| *path != Path::new("-"));
+    match path.filter(|path| path.exists()) {
+        Some(there) => Err(Failure::usage(format!("`{}` is there already; name a new file", there.display()))),
+        None => Ok(path.map(Path::to_owned)),
+    }
+}
+
 fn open(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
     let Some(path) = path else { return Ok(Box::new(io::stdout())) };
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    Ok(Box::new(opened.map_err(|error| Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", path.display())))?))
+    Ok(Box::new(opened.map_err(|error| unopened(path, &error))?))
+}
+
+fn unopened(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", path.display()))
 }
 
 fn unwritten(error: &io::Error) -> Failure {

@@ -170,6 +170,7 @@ fn refuse_usage(error: &clap::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EventFormat, ExportFormat};
     use clap::CommandFactory as _;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(parse("check --format json").unwrap().format, Format::Json);
         assert_eq!(parse("--format json check").unwrap().format, Format::Json);
         assert_eq!(parse("check").unwrap().format, Format::Human);
-        assert_eq!(parse("audit export --format cef --offline x").unwrap().format, Format::Export(crate::audit::export::Format::Cef));
+        assert_eq!(parse("audit export --format cef --offline x").unwrap().format, Format::Export(ExportFormat::Events(EventFormat::Cef)));
     }
 
     #[test]
@@ -223,6 +224,7 @@ mod tests {
         assert_eq!(Exit::Usage, exit_of("audit export --offline /nonexistent"));
         assert_eq!(Exit::Usage, exit_of("audit export --format json --offline /nonexistent"));
         assert_eq!(Exit::Usage, exit_of("audit export --format cef --follow"));
+        assert_eq!(Exit::Usage, exit_of("audit export --format parquet --follow --offline /nonexistent"));
         assert_eq!(Exit::NotFound, exit_of("audit export --format cef --offline /nonexistent"));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Once;
 use clap::builder::PossibleValue;
 use serde_json::Value;
 
-use crate::audit::export;
+use crate::model::{EventFormat, ExportFormat};
 
 /// How a command ended. The numbers are fixed: scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +72,20 @@ pub enum Format {
     Human,
     Json,
     /// Of other systems, for `audit export` alone.
-    Export(export::Format),
+    Export(ExportFormat),
 }
 
 impl clap::ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Format; 7] = [
+        const ALL: [Format; 8] = [
             Format::Human,
             Format::Json,
-            Format::Export(export::Format::Ocsf),
-            Format::Export(export::Format::Cef),
-            Format::Export(export::Format::Leef),
-            Format::Export(export::Format::Otlp),
-            Format::Export(export::Format::Ndjson),
+            Format::Export(ExportFormat::Events(EventFormat::Ocsf)),
+            Format::Export(ExportFormat::Events(EventFormat::Cef)),
+            Format::Export(ExportFormat::Events(EventFormat::Leef)),
+            Format::Export(ExportFormat::Events(EventFormat::Otlp)),
+            Format::Export(ExportFormat::Events(EventFormat::Ndjson)),
+            Format::Export(ExportFormat::Parquet),
         ];
         &ALL
     }

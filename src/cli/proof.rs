@@ -9,6 +9,7 @@ use super::audit::{Place, decision_id, unreadable};
 use super::client::segment;
 use super::{Exit, Failure, Output};
 use crate::audit::{self, AuditError, TileName, Tiles};
+use crate::console::{self, Trust, is_pack};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ProofArgs {
@@ -23,7 +24,7 @@ pub(super) struct ProofArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
-    /// A `.tlog-proof`.
+    /// A `.tlog-proof`, or the `.zip` of `audit report consent-evidence --pack`.
     file: PathBuf,
     /// The log's verifier key, from a source that you trust; behind it what `audit verify --rotations-out` wrote, once it was replaced.
     #[arg(long, value_name = "FILE")]
@@ -31,6 +32,9 @@ pub(super) struct CheckArgs {
     /// The verifier key of a witness that must have seen it.
     #[arg(long, value_name = "FILE")]
     witness: Option<PathBuf>,
+    /// The keys of receipts (`/.well-known/jwks.json` of the gateway), from a source that you trust: who signed the pack.
+    #[arg(long, value_name = "FILE")]
+    receipt_keys: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,8 +72,16 @@ pub(super) fn proof(output: &Output, args: &ProofArgs) -> Result<Exit, Failure> 
 }
 
 pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> {
-    let (proof, key) = (read(&args.file)?, read(&args.key)?);
+    let key = read(&args.key)?;
     let witness = args.witness.as_deref().map(read).transpose()?;
+    let bytes = fs::read(&args.file).map_err(|error| Failure::new(Exit::NotFound, format!("cannot read `{}`: {error}", args.file.display())))?;
+    if is_pack(&bytes) {
+        return check_pack(output, &bytes, args, key.trim(), witness.as_deref().map(str::trim));
+    }
+    if args.receipt_keys.is_some() {
+        return Err(Failure::usage(format!("`--receipt-keys` is for packs, and `{}` is none", args.file.display())));
+    }
+    let proof = String::from_utf8(bytes).map_err(|_binary| Failure::new(Exit::CheckFailed, "this is neither a proof nor a pack"))?;
     let checked = match audit::check_proof(key.trim(), &proof, witness.as_deref().map(str::trim)) {
         Ok(checked) => checked,
         Err(why) => {
@@ -90,6 +102,52 @@ pub(super) fn check(output: &Output, args: &CheckArgs) -> Result<Exit, Failure> 
         let seen = checked.witnessed_at.map(|at| format!(", seen by the witness at {at}")).unwrap_or_default();
         format!("proved · entry {} of {} is in the log that the checkpoint over {size} entries signs{seen}\n\n{what}", checked.index, checked.origin)
     })
+}
+
+fn check_pack(output: &Output, bytes: &[u8], args: &CheckArgs, vkey: &str, witness: Option<&str>) -> Result<Exit, Failure> {
+    let receipt_keys: Option<Value> = match &args.receipt_keys {
+        Some(file) => Some(serde_json::from_str(&read(file)?).map_err(|error| Failure::usage(format!("`{}` is no JSON: {error}", file.display())))?),
+        None => None,
+    };
+    let held = match console::check_pack(bytes, &Trust { vkey, witness, receipt_keys: receipt_keys.as_ref() }) {
+        Ok(held) => held,
+        Err(why) => {
+            output.answer(&json!({ "ok": false, "fault": why.to_string() }), || format!("not as it was packed · {why}"))?;
+            return Ok(Exit::CheckFailed);
+        }
+    };
+    let faults = held.iter().filter(|item| item.said.is_err()).count();
+    let items: Vec<Value> = held
+        .iter()
+        .map(|item| match &item.said {
+            Ok(said) => json!({ "what": item.what, "ok": true, "said": said }),
+            Err(said) => json!({ "what": item.what, "ok": false, "said": said }),
+        })
+        .collect();
+    output.answer(&json!({ "ok": faults == 0, "items": items }), || {
+        // Nothing of it is cut: it is what a reader has to rely on.
+        let width = held.iter().map(|item| item.what.chars().count()).max().unwrap_or_default();
+        let lines = held.iter().map(|item| {
+            let (sign, said) = match &item.said {
+                Ok(said) => ('✓', said),
+                Err(said) => ('✗', said),
+            };
+            format!("{sign} {:<width$}  {}", visible(&item.what), visible(said))
+        });
+        let lines = lines.collect::<Vec<_>>().join("\n");
+        let end = match faults {
+            0 if receipt_keys.is_none() => "everything in it holds; who made it shows `--receipt-keys` alone".to_owned(),
+            0 => "everything in it holds".to_owned(),
+            some => format!("{} in it {} not hold", super::check::count(some, "thing"), if some == 1 { "does" } else { "do" }),
+        };
+        format!("{lines}\n\n{end}")
+    })?;
+    Ok(if faults == 0 { Exit::Done } else { Exit::CheckFailed })
+}
+
+/// A pack may say anything.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 pub(super) fn tiles(output: &Output, args: &TilesArgs) -> Result<Exit, Failure> {

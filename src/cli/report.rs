@@ -1,5 +1,8 @@
 //! `consentry audit report`: what officers hand over.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -57,6 +60,9 @@ pub(super) struct ReportArgs {
     /// Put the proof of each decision that it names there, to hand over beside it.
     #[arg(long, value_name = "DIR", conflicts_with = "offline")]
     proofs: Option<PathBuf>,
+    /// Pack consent-evidence with all that proves it into one new file, a ZIP: `consentry audit check FILE` checks it without a gateway.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["form", "table", "out", "proofs", "offline"])]
+    pack: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -92,9 +98,12 @@ impl ReportArgs {
                 Some(form) => self.put(output, &self.formed(&report, form)?),
             };
         }
+        if let Some(file) = &self.pack {
+            return self.pack(output, file, window);
+        }
         let server = self.place.server.connect()?;
         let progress = output.spinner("reading");
-        let path = |form: Form| format!("/v1/reports/{}{}", segment(&self.kind), self.params(window, form));
+        let path = |form: Form| self.path(window, form.word());
         let answered = match (self.form, &self.proofs) {
             (Some(form), None) => Answered::Formed(server.fetch(&path(form))?.to_vec()),
             // Which decisions it names is read from the document.
@@ -126,7 +135,34 @@ impl ReportArgs {
         report.ok_or_else(|| Failure::usage(format!("`{}` needs what only a running gateway knows; leave out `--offline`", self.kind)))
     }
 
-    fn params(&self, window: Window, form: Form) -> String {
+    /// What proves a consent, in a file that is its owner's alone: it holds what the person said.
+    fn pack(&self, output: &Output, file: &Path, window: Window) -> Result<Exit, Failure> {
+        if self.kind != "consent-evidence" {
+            return Err(Failure::usage(format!(
+                "`--pack` is for consent-evidence; of `{}` write `--as html --out FILE` and `--proofs DIR`",
+                self.kind
+            )));
+        }
+        if file.exists() {
+            return Err(Failure::usage(format!("`{}` is there already; name a new file", file.display())));
+        }
+        let progress = output.spinner("reading and proving");
+        let pack = self.place.server.connect()?.fetch(&self.path(window, "zip"))?;
+        progress.finish_and_clear();
+        let failed = |error: std::io::Error| Failure::new(Exit::Internal, format!("cannot write `{}`: {error}", file.display()));
+        let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+        opened.write_all(&pack).and_then(|()| opened.sync_all()).map_err(failed)?;
+        output.aside("hand over `log.vkey` and the receipt keys (`/.well-known/jwks.json`) in another way: a pack is checked with them");
+        output.answer(&json!({ "report": self.kind, "file": file, "bytes": pack.len() }), || {
+            format!("{} · {} bytes · {}", self.kind, pack.len(), file.display())
+        })
+    }
+
+    fn path(&self, window: Window, form: &str) -> String {
+        format!("/v1/reports/{}{}", segment(&self.kind), self.params(window, form))
+    }
+
+    fn params(&self, window: Window, form: &str) -> String {
         let at = |time: Option<Timestamp>| time.map(|time| time.to_string());
         query(&[
             ("customer", self.customer.clone()),
@@ -137,7 +173,7 @@ impl ReportArgs {
             ("department", self.department.clone()),
             ("api", self.api.clone()),
             ("language", self.language.clone()),
-            ("format", Some(form.word().to_owned())),
+            ("format", Some(form.to_owned())),
             ("table", self.table.clone()),
         ])
     }

@@ -6,8 +6,9 @@ use std::path::Path;
 use http::HeaderValue;
 
 use super::read::Value;
-use super::settings::{ExportFormat, ExportSettings, ExportTo, Roots, UpstreamTls};
+use super::settings::{ExportSettings, ExportTo, Roots, UpstreamTls};
 use super::{upstreams, values};
+use crate::model::{EventFormat, ExportFormat};
 
 /// RFC 5425.
 const SYSLOG_PORT: u16 = 6514;
@@ -33,8 +34,7 @@ fn export(value: Value<'_>, dir: Option<&Path>) -> Option<ExportSettings> {
     let mut table = value.table("an export")?;
     let name = table.need("name").and_then(name);
     let format_place = table.need("format");
-    let words: Vec<_> = ExportFormat::ALL.iter().map(|format| (format.as_str(), *format)).collect();
-    let format = format_place.and_then(|place| place.word("format", &words));
+    let format = format_place.and_then(format);
     let to = table.need("to").and_then(|place| destination(place, dir));
     let (token_place, tls_place) = (table.opt("token"), table.opt("tls"));
     let token = token_place.map(bearer);
@@ -54,7 +54,7 @@ fn export(value: Value<'_>, dir: Option<&Path>) -> Option<ExportSettings> {
         }
         Some(ExportTo::Syslog { .. }) => {
             refuse(token_place, "syslog takes no `token`", "the receiver knows the gateway by `tls = { client = … }`");
-            let otlp = format_place.filter(|_| format == Some(ExportFormat::Otlp));
+            let otlp = format_place.filter(|_| format == Some(EventFormat::Otlp));
             refuse(otlp, "OTLP is not for syslog", "write `https://…/v1/logs`, or choose `ocsf`, `cef`, `leef` or `ndjson`");
         }
         Some(ExportTo::Https { is_tls: false, .. }) => {
@@ -67,6 +67,19 @@ fn export(value: Value<'_>, dir: Option<&Path>) -> Option<ExportSettings> {
         None => None,
     };
     Some(ExportSettings { name: name?, format: format?, to: to?, token, tls: tls? }).filter(|_| fits)
+}
+
+/// What can be sent event by event.
+fn format(place: Value<'_>) -> Option<EventFormat> {
+    if place.as_str() == Some(ExportFormat::Parquet.as_str()) {
+        place.error_help(
+            "a Parquet file is only good as a whole, and this export never ends",
+            "write `ndjson` here, and make Parquet files with `consentry audit export --format parquet`",
+        );
+        return None;
+    }
+    let words: Vec<_> = EventFormat::ALL.iter().map(|format| (format.as_str(), *format)).collect();
+    place.word("format", &words)
 }
 
 fn name(place: Value<'_>) -> Option<String> {

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, Finding, IssuerName, Purpose, UpstreamName};
+use crate::model::{Client, ClientKind, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -363,36 +363,12 @@ pub struct WitnessSettings {
 pub struct ExportSettings {
     /// Lower-case letters, digits and `-`; tells the exports apart.
     pub name: String,
-    pub format: ExportFormat,
+    pub format: EventFormat,
     pub to: ExportTo,
     /// `Bearer …`, marked sensitive.
     pub token: Option<HeaderValue>,
     /// For HTTPS and syslog.
     pub tls: UpstreamTls,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    Ocsf,
-    Cef,
-    Leef,
-    Otlp,
-    Ndjson,
-}
-
-impl ExportFormat {
-    pub const ALL: [Self; 5] = [Self::Ocsf, Self::Cef, Self::Leef, Self::Otlp, Self::Ndjson];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ocsf => "ocsf",
-            Self::Cef => "cef",
-            Self::Leef => "leef",
-            Self::Otlp => "otlp",
-            Self::Ndjson => "ndjson",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -163,6 +163,10 @@ fn exports_are_read_and_their_tokens_are_never_shown() {
             &ExportTo::File("/tmp/decisions.ndjson".into()),
         ]
     );
+    example.replace("consentry.example.toml", "format = \"ndjson\"", "format = \"parquet\"");
+    let refused = example.load().unwrap_err().to_string();
+    assert!(refused.contains("only good as a whole") && refused.contains("audit export --format parquet"), "{refused}");
+    example.replace("consentry.example.toml", "format = \"parquet\"", "format = \"ndjson\"");
     // A file inside the log's folder is nobody's but the log's.
     fs::create_dir_all(example.file("state/log")).unwrap();
     let inside = example.file("state/log/events");

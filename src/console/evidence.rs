@@ -67,7 +67,7 @@ fn proof(call: &Call) -> Result<Reply, Problem> {
 }
 
 /// The proof of an entry, which may have to wait for the checkpoint that covers it.
-fn signed(call: &Call, index: u64) -> Result<Proved, Problem> {
+pub(super) fn signed(call: &Call, index: u64) -> Result<Proved, Problem> {
     let state = &call.state;
     let began = state.clock.monotonic();
     loop {

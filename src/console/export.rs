@@ -7,7 +7,8 @@ use super::decisions::unreadable;
 use super::dispatch::{Access, Call, Param, Reply, Route};
 use super::problem::{Code, Problem};
 use super::role::AdminRole;
-use crate::audit::export::{Event, ExportError, Format, Position, Step, Tail};
+use crate::audit::export::{Event, EventTable, ExportError, PARQUET_TYPE, Position, Step, TableError, Tail, body, record};
+use crate::model::{EventFormat, ExportFormat};
 
 const AUDITORS: Access = Access::Roles(&[AdminRole::Auditor]);
 
@@ -26,7 +27,7 @@ pub(super) const ROUTES: &[Route] = &[Route::get(
     export,
 )
 .query(&[
-    Param { name: "format", about: "`ocsf`, `cef`, `leef`, `otlp` or `ndjson`" },
+    Param { name: "format", about: "`ocsf`, `cef`, `leef`, `otlp` or `ndjson`; of `parquet` each page is a whole file" },
     Param { name: "from", about: "the first entry, 0 without it" },
     Param { name: "since", about: "RFC 3339 time" },
     Param { name: "until", about: "RFC 3339 time" },
@@ -34,8 +35,8 @@ pub(super) const ROUTES: &[Route] = &[Route::get(
 ])];
 
 fn export(call: &Call) -> Result<Reply, Problem> {
-    let format = call.query.get("format").and_then(Format::parse);
-    let format = format.ok_or_else(|| Problem::invalid("`format` must be `ocsf`, `cef`, `leef`, `otlp` or `ndjson`"))?;
+    let format = call.query.get("format").and_then(ExportFormat::parse);
+    let format = format.ok_or_else(|| Problem::invalid("`format` must be `ocsf`, `cef`, `leef`, `otlp`, `ndjson` or `parquet`"))?;
     let from = call.query.parsed::<u64>("from", "an index")?.unwrap_or_default();
     let since = call.query.parsed::<Timestamp>("since", "a time like 2026-07-24T10:00:00Z")?;
     let until = call.query.parsed::<Timestamp>("until", "a time like 2026-07-24T10:00:00Z")?;
@@ -46,10 +47,30 @@ fn export(call: &Call) -> Result<Reply, Problem> {
     };
     let tail = Tail::open(call.state.index.log_dir(), &call.state.origin, cursor.position).map_err(|error| problem(&error))?;
     let wanted = |event: &Event| since.is_none_or(|since| event.at >= since) && until.is_none_or(|until| event.at < until);
-    let page = page(tail, cursor.to, format, wanted)?;
+    // A row of Parquet is an event of NDJSON.
+    let lines = match format {
+        ExportFormat::Events(format) => format,
+        ExportFormat::Parquet => EventFormat::Ndjson,
+    };
+    let page = page(tail, cursor.to, lines, wanted)?;
     call.record_query(None, page.records.len())?;
-    let body = format.body(&call.state.origin, page.records.iter().map(String::as_str));
-    Ok(Reply::text(format.content_type(), body).next(page.next.map(|position| write(cursor.to, &position))))
+    let reply = match format {
+        ExportFormat::Events(format) => Reply::text(format.content_type(), body(format, &call.state.origin, page.records.iter().map(String::as_str))),
+        ExportFormat::Parquet => Reply::bytes(PARQUET_TYPE, table(&page.records).map_err(|error| unwritable(&error))?.into()),
+    };
+    Ok(reply.next(page.next.map(|position| write(cursor.to, &position))))
+}
+
+fn table(records: &[String]) -> Result<Vec<u8>, TableError> {
+    let mut table = EventTable::new(Vec::new())?;
+    for record in records {
+        table.put_document(serde_json::from_str(record).unwrap_or_default())?;
+    }
+    table.finish()
+}
+
+fn unwritable(error: &TableError) -> Problem {
+    Problem::new(Code::Unavailable, "ask for `ndjson`, and report this").detail(error.to_string())
 }
 
 /// Where a page begins, and where the last one ends.
@@ -63,11 +84,11 @@ struct Page {
     next: Option<Position>,
 }
 
-fn page(mut tail: Tail, to: u64, format: Format, wanted: impl Fn(&Event) -> bool) -> Result<Page, Problem> {
+fn page(mut tail: Tail, to: u64, format: EventFormat, wanted: impl Fn(&Event) -> bool) -> Result<Page, Problem> {
     let (mut records, mut bytes, mut read) = (Vec::new(), 0, 0);
     let mut put = |event: &Event| {
         if wanted(event) {
-            let record = format.record(event);
+            let record = record(format, event);
             bytes += record.len();
             records.push(record);
         }

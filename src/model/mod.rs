@@ -2,6 +2,7 @@
 
 mod consent;
 mod decision;
+mod export;
 mod finding;
 mod json;
 mod name;
@@ -13,6 +14,7 @@ pub use consent::{Author, Capture, ConflictRule, ConsentRules};
 pub use decision::{
     Activity, Caller, CategoryVerdict, ClientKind, Emergency, Employee, Grounds, Judged, Particulars, Question, Release, Verdicts, Whom, Why,
 };
+pub use export::{EventFormat, ExportFormat};
 pub use finding::{Finding, Findings, suggest};
 pub use json::{is_duplicate, unique_json};
 pub use name::{

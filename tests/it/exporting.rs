@@ -1,7 +1,7 @@
 //! Events of the decision log at receivers that fail, hang, go away and come back: nothing is lost, and nobody else notices.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consentry::audit::export::{Format, Position, Step, Tail};
+use consentry::audit::export::{Position, Step, Tail, record};
 use consentry::cli::certs::PemPair;
 use consentry::clock::SystemClock;
+use consentry::model::EventFormat as Format;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
@@ -160,7 +161,7 @@ fn expected(log: &Path, format: Format) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     loop {
         match tail.step(None, None).unwrap() {
-            Step::Event(event) => all.insert(event.id(), format.record(&event)),
+            Step::Event(event) => all.insert(event.id(), record(format, &event)),
             Step::Read => None,
             Step::Idle => return all,
         };
@@ -451,4 +452,96 @@ fn an_auditor_exports_what_the_log_says_and_that_is_logged() {
     assert!(none.exit == 0 && none.stdout.is_empty(), "{none:?}");
     let nothing = site.run(&["audit", "export", "--format", "cef", "--offline", "certs", "--out", "never"]);
     assert!(nothing.exit != 0 && !site.path().join("never").exists(), "{nothing:?}");
+}
+
+/// Holds each row of a Parquet file against the line of NDJSON with the same id, member by member and in number.
+const COMPARE: &str = r#"
+import duckdb, json, sys
+table = duckdb.read_parquet(sys.argv[1])
+types = {name: str(type) for name, type in zip(table.columns, table.types)}
+assert types["at"] == "TIMESTAMP WITH TIME ZONE" and types["index"] == "UBIGINT" and types["unresolved"] == "BOOLEAN", types
+assert types["customers"] == "UBIGINT[]" and types["released"] == "VARCHAR[]" and types["relied"] == "JSON", types
+lines = {}
+for line in open(sys.argv[2]):
+    event = json.loads(line)
+    assert event["id"] not in lines
+    lines[event["id"]] = event
+rows = duckdb.execute('SELECT * REPLACE (epoch_us("at") AS "at") FROM read_parquet(?)', [sys.argv[1]]).fetchall()
+for row in rows:
+    row = dict(zip(table.columns, row))
+    event = lines.pop(row["id"])
+    at = duckdb.execute("SELECT epoch_us(?::TIMESTAMPTZ)", [event["at"]]).fetchone()[0]
+    assert row["at"] == at, (row["at"], event["at"])
+    for name, value in row.items():
+        if types[name] == "JSON" and value is not None:
+            value = json.loads(value)
+        assert name == "at" or value == event.pop(name, None), (row["id"], name, value)
+    event.pop("at")
+    assert not event, ("only in NDJSON", event)
+assert not lines, ("only in NDJSON", list(lines)[:3])
+by_event = duckdb.execute("SELECT count(*) FROM read_parquet(?) WHERE len(list_filter(relied->>'$[*].event', e -> e IS NOT NULL)) > 0", [sys.argv[1]])
+print(len(rows), by_event.fetchone()[0])
+"#;
+
+#[test]
+fn another_reader_finds_in_parquet_what_ndjson_says() {
+    let site = Site::new();
+    let gateway = site.start();
+    site.prepare();
+    import_many(&site);
+    site.say(MINA, "given");
+    for target in [QUOTE, UNKNOWN, MINAS, MINAS] {
+        site.read(target);
+    }
+    // Of a gateway, page by page; both are what was durable then.
+    let by_gateway = site.run_as("auditor", &["audit", "export", "--format", "parquet", "--out", "asked.parquet"]);
+    assert_eq!(by_gateway.exit, 0, "{by_gateway:?}");
+    let url = format!("https://{}/v1/decisions/export?format=parquet", site.addresses.admin);
+    let page = site.block(site.staff("auditor").send(http::Method::GET, &url, http::HeaderMap::new(), Vec::new())).unwrap();
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, Some("application/vnd.apache.parquet")));
+    assert!(page.header("consentry-next").is_some());
+    std::fs::write(site.path().join("page.parquet"), &page.body).unwrap();
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+
+    let offline = |args: &[&str]| site.run(&[&["audit", "export", "--offline", "log"], args].concat());
+    assert_eq!(offline(&["--format", "ndjson", "--out", "all.ndjson"]).exit, 0);
+    let made = offline(&["--format", "parquet", "--out", "all.parquet"]);
+    assert!(made.exit == 0 && made.stdout.is_empty(), "{made:?}");
+    let again = offline(&["--format", "parquet", "--out", "all.parquet"]);
+    assert!(again.exit == 64 && again.stderr.contains("is there already"), "{again:?}");
+    assert_eq!(offline(&["--format", "parquet", "--out", "none.parquet", "--until", "2020-01-01T00:00:00Z"]).exit, 0);
+    let left: Vec<_> = std::fs::read_dir(site.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".parquet-")), "{left:?}");
+    let nothing = site.run(&["audit", "export", "--format", "parquet", "--offline", "certs", "--out", "never.parquet"]);
+    assert!(nothing.exit != 0 && !site.path().join("never.parquet").exists(), "{nothing:?}");
+
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/duckdb/bin/python");
+    if !Command::new(&python).args(["-c", "import duckdb"]).output().is_ok_and(|ran| ran.status.success()) {
+        writeln!(std::io::stderr(), "skipped: Parquet before another reader; `tests/run` installs duckdb in target/tools/duckdb").unwrap();
+        return;
+    }
+    let all = std::fs::read_to_string(site.path().join("all.ndjson")).unwrap();
+    let compared = |table: &str, lines: &str| {
+        std::fs::write(site.path().join("lines"), lines).unwrap();
+        let ran = Command::new(&python).args(["-c", COMPARE, table, "lines"]).current_dir(site.path()).output().unwrap();
+        if ran.status.success() { Ok(String::from_utf8(ran.stdout).unwrap()) } else { Err(String::from_utf8_lossy(&ran.stderr).into_owned()) }
+    };
+    let said = compared("all.parquet", &all).unwrap();
+    let [rows, relying] = said.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<usize>>()[..] else { panic!("{said}") };
+    assert!(rows > 3_000 && rows == all.lines().count() && relying > 0, "{said}");
+    // What the gateway was asked for came before the end; unresolved at the time may be resolved by now.
+    let asked = by_gateway.stderr.split_whitespace().next().unwrap().parse::<usize>().unwrap();
+    assert!(asked > 3_000 && asked < rows, "{asked}");
+    let asked: String = all.lines().take(asked).map(|line| format!("{line}\n")).collect();
+    compared("asked.parquet", &asked).unwrap();
+    let first: String = all.lines().take(1_000).map(|line| format!("{line}\n")).collect();
+    compared("page.parquet", &first).unwrap();
+    assert!(compared("none.parquet", "").unwrap().starts_with("0 "), "a table without rows");
+    // The comparison would notice.
+    for (from, to) in [("\"redact\"", "\"permit\""), ("\"latency_us\":", "\"latency_ms\":"), ("\"status\":\"given\"", "\"status\":\"denied\"")] {
+        assert!(all.contains(from), "{from}");
+        compared("all.parquet", &all.replacen(from, to, 1)).unwrap_err();
+    }
+    compared("all.parquet", &first).unwrap_err();
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::event::IN_ORDER;
 use super::*;
 use crate::audit::gathered::{Found, Relied};
+use crate::model::EventFormat as Format;
 
 fn relied(category: &str, release: &str, why: &str) -> Relied {
     Relied {
@@ -137,7 +138,7 @@ fn all() -> Vec<Event> {
 #[test]
 fn a_decision_in_every_format() {
     let event = decided(found());
-    let line = |format: Format| format.record(&event).replace(VERSION, "VERSION");
+    let line = |format: Format| record(format, &event).replace(VERSION, "VERSION");
     assert_eq!(
         line(Format::Cef),
         "CEF:0|consentry|consentry|VERSION|decision.redact|API decision: redact|1|externalId=gw-1.example.com#88120 rt=1784887335123 \
@@ -193,7 +194,7 @@ fn a_decision_in_every_format() {
     ] {
         assert_eq!(ocsf.pointer(place), Some(&value), "{place}");
     }
-    let otlp: Value = serde_json::from_str(&Format::Otlp.body("gw-1.example.com", [line(Format::Otlp).as_str(), "{}"])).unwrap();
+    let otlp: Value = serde_json::from_str(&body(Format::Otlp, "gw-1.example.com", [line(Format::Otlp).as_str(), "{}"])).unwrap();
     let logs = &otlp["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
     assert_eq!((logs.as_array().unwrap().len(), &otlp["resourceLogs"][0]["resource"]["attributes"][0]["key"]), (2, &json!("service.name")));
     let record = &logs[0];
@@ -205,7 +206,7 @@ fn a_decision_in_every_format() {
 
 #[test]
 fn outcomes_and_entries_have_their_numbers() {
-    let ocsf = |event: &Event| serde_json::from_str::<Value>(&Format::Ocsf.record(event)).unwrap();
+    let ocsf = |event: &Event| serde_json::from_str::<Value>(&record(Format::Ocsf, event)).unwrap();
     let numbers = |event: &Event| {
         let document = ocsf(event);
         ["type_uid", "severity_id", "status_id", "action_id", "disposition_id"].map(|key| document[key].as_i64().unwrap_or(-1))
@@ -246,7 +247,7 @@ fn outcomes_and_entries_have_their_numbers() {
 fn every_event_fits_the_published_ocsf_schema() {
     let schema: Value = serde_json::from_str(include_str!("ocsf-1.5.0.json")).unwrap();
     for event in all() {
-        let document: Value = serde_json::from_str(&Format::Ocsf.record(&event)).unwrap();
+        let document: Value = serde_json::from_str(&record(Format::Ocsf, &event)).unwrap();
         let class = match document["class_uid"].as_u64() {
             Some(6003) => "api_activity",
             Some(6002) => "application_lifecycle",
@@ -260,7 +261,7 @@ fn every_event_fits_the_published_ocsf_schema() {
         assert_eq!(document["metadata"]["version"], schema["version"]);
     }
     // A check that takes everything would be none.
-    let mut document: Value = serde_json::from_str(&Format::Ocsf.record(&denied())).unwrap();
+    let mut document: Value = serde_json::from_str(&record(Format::Ocsf, &denied())).unwrap();
     document["api"]["operation"] = json!(3);
     assert!(fits(&schema, &schema["classes"]["api_activity"], &document).is_err());
     document["api"] = json!({});
@@ -399,7 +400,7 @@ proptest! {
         let entry = json!({ "v": 1, "kind": deep, "operation": operation, "role": app, path.clone(): { policy.clone(): [category, 1] }, "actor": route });
         for event in [decided(found), other(department, entry.clone()), other("admin", entry), other(&deep, json!(app))] {
             for format in Format::ALL {
-                let line = format.record(&event);
+                let line = record(format, &event);
                 prop_assert!(!line.is_empty());
                 prop_assert!(!line.chars().any(|c| (c.is_control() && c != '\t') || ('\u{2028}'..='\u{202e}').contains(&c) || c == '\u{feff}'), "{line:?}");
                 prop_assert!(format == Format::Leef || !line.contains('\t'), "{line:?}");
@@ -436,8 +437,54 @@ proptest! {
                 let (length, message) = frame.split_once(' ').unwrap();
                 prop_assert_eq!(length.parse::<usize>().unwrap(), message.len());
             }
-            let body = Format::Otlp.body("=o\n", [Format::Otlp.record(&event).as_str()]);
+            let body = body(Format::Otlp, "=o\n", [record(Format::Otlp, &event).as_str()]);
             prop_assert!(body.lines().count() == 1 && serde_json::from_str::<Value>(&body).is_ok());
         }
     }
+}
+
+/// Rows and row groups of a Parquet file.
+fn measured(file: Vec<u8>) -> (i64, usize) {
+    use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+    let file = SerializedFileReader::new(bytes::Bytes::from(file)).unwrap();
+    (file.metadata().file_metadata().num_rows(), file.num_row_groups())
+}
+
+#[test]
+fn every_member_of_an_event_has_a_column_and_nothing_is_left_out() {
+    let events = all();
+    let mut table = EventTable::new(Vec::new()).unwrap();
+    for event in &events {
+        table.put(event).unwrap_or_else(|error| panic!("{}: {error}", event.name()));
+    }
+    assert_eq!(measured(table.finish().unwrap()), (i64::try_from(events.len()).unwrap(), 1));
+    let whole: Value = serde_json::from_str(&record(Format::Ndjson, &decided(found()))).unwrap();
+    for (member, value, why) in [
+        ("mood", json!("good"), "events have `mood`"),
+        ("id", Value::Null, "has no `id`"),
+        ("at", json!("yesterday"), "has no `at`"),
+        ("app", json!(3), "has no `app`"),
+        ("rows", json!(-1), "has no `rows`"),
+        ("rows", json!(1.5), "has no `rows`"),
+        ("customers", json!(["x"]), "has no `customers`"),
+        ("released", json!("contact"), "has no `released`"),
+        ("complete", json!("yes"), "has no `complete`"),
+    ] {
+        let mut other = whole.clone();
+        other[member] = value;
+        let refused = EventTable::new(Vec::new()).unwrap().put_document(other).unwrap_err().to_string();
+        assert!(refused.contains(why), "{member}: {refused}");
+    }
+    assert!(EventTable::new(Vec::new()).unwrap().put_document(json!([])).is_err());
+}
+
+#[test]
+fn a_table_holds_no_more_than_a_row_group() {
+    let mut table = EventTable::new(Vec::new()).unwrap();
+    let large = other("admin", json!({ "operation": "x".repeat(1 << 20) }));
+    for _ in 0..70 {
+        table.put(&large).unwrap();
+    }
+    assert_eq!(measured(table.finish().unwrap()), (70, 3));
+    assert_eq!(measured(EventTable::new(Vec::new()).unwrap().finish().unwrap()), (0, 0));
 }

@@ -8,6 +8,8 @@ mod jws;
 #[cfg(test)]
 mod tests;
 
+use serde_json::Value;
+
 use super::consents::shown;
 use super::dispatch::{Access, Call, Caller, Param, Reply, Route};
 use super::parties::{DESK_AND_AUDITOR, word};
@@ -17,7 +19,8 @@ use crate::consent::{ConsentError, Event, PartyRef};
 use crate::model::EventId;
 use jsonld::Matter;
 
-pub use jws::{BadSeed, ReceiptKey};
+pub use jws::{BadJws, BadSeed, ReceiptKey};
+pub(super) use jws::{RECEIPT_TYPE, verified};
 
 const ABOUT: &str = "The receipt of an event: ISO/IEC TS 27560 fields with terms of the Data Privacy Vocabulary, signed";
 const FORMAT: &[Param] =
@@ -66,11 +69,27 @@ fn receipt(call: &Call) -> Result<Reply, Problem> {
     if !may_see(call, &event) {
         return Err(no_such());
     }
+    let (document, state) = (document(call, &event), &call.state);
+    call.record_query(party, 1)?;
+    let json = document.to_string();
+    Ok(match format {
+        Format::Json => Reply::text("application/ld+json", json),
+        Format::Jws => Reply::text("application/jose", state.receipts.sign(json.as_bytes())),
+        Format::Html => Reply::text("text/html; charset=utf-8", html::page(&document, &state.receipts.sign(json.as_bytes()))).policy(html::policy()),
+    })
+}
+
+/// The receipt of an event, signed, as the caller may see it.
+pub(super) fn signed(call: &Call, event: &Event) -> String {
+    call.state.receipts.sign(document(call, event).to_string().as_bytes())
+}
+
+fn document(call: &Call, event: &Event) -> Value {
     let (instance, state) = (&call.state.instance, &call.state);
     let (vocabulary, activities, controller) = (instance.vocabulary(), instance.activities(), instance.controller());
-    let (principal, notices) = (principal(call, &event), state.ledger.notices());
-    let document = jsonld::document(&Matter {
-        event: &event,
+    let (principal, notices) = (principal(call, event), state.ledger.notices());
+    jsonld::document(&Matter {
+        event,
         principal: &principal,
         vocabulary: &vocabulary,
         activities: &activities,
@@ -78,13 +97,6 @@ fn receipt(call: &Call) -> Result<Reply, Problem> {
         controller: controller.as_ref(),
         origin: &state.origin,
         issued_at: state.clock.now(),
-    });
-    call.record_query(party, 1)?;
-    let json = document.to_string();
-    Ok(match format {
-        Format::Json => Reply::text("application/ld+json", json),
-        Format::Jws => Reply::text("application/jose", state.receipts.sign(json.as_bytes())),
-        Format::Html => Reply::text("text/html; charset=utf-8", html::page(&document, &state.receipts.sign(json.as_bytes()))).policy(html::policy()),
     })
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Asked;
 use super::report::{REPORT_ROWS_MAX, Report, Table};
 use super::tally::{counted, time};
-use crate::audit::{Found, Index, Query};
+use crate::audit::{Found, Index, IndexError, Query};
 use crate::consent::{Change, ChangeKind, ConsentError, Event, PartyRef, State, What};
 use crate::console::consents;
 use crate::console::decisions::unreadable;
@@ -168,13 +168,18 @@ fn relied_on(call: &Call, index: &Index, withdrawal: &Withdrawal) -> Result<(Vec
     Ok(relying.partition(|found| found.at <= withdrawal.at))
 }
 
+/// Decisions in which an event decided or lost, the newest first.
+pub(super) fn weighed(index: &Index, asked: &Asked, id: EventId) -> Result<Vec<Found>, IndexError> {
+    let query = Query { event: Some(id), since: asked.window.since, until: asked.window.until, ..Query::default() };
+    Ok(index.search(&query)?.decisions)
+}
+
 /// One event with its notice, what became of it, and the decisions that weighed it.
 pub(super) fn evidence(call: &Call, index: &Index, asked: &Asked, id: EventId) -> Result<Report, Problem> {
     let no_such = || Problem::new(Code::NotFound, "check the event's id: it is written `ev_42`").detail("no such event");
     let (event, party) =
         call.state.ledger.event(id).map_err(|error| if matches!(error, ConsentError::NotFound) { no_such() } else { consent_problem(&error) })?;
-    let query = Query { event: Some(id), since: asked.window.since, until: asked.window.until, ..Query::default() };
-    let found = index.search(&query).map_err(|error| unreadable(&error))?.decisions;
+    let found = weighed(index, asked, id).map_err(|error| unreadable(&error))?;
     let decided = |found: &&Found| found.relied.iter().any(|relied| relied.event.as_deref() == Some(id.to_string().as_str()));
     let relied = found.iter().filter(decided).count();
     let title = format!("Evidence of {id}");
@@ -230,7 +235,7 @@ pub(super) fn evidence(call: &Call, index: &Index, asked: &Asked, id: EventId) -
             rows,
         ))
         .table(history(call, party, id)?)
-        .note(format!("`/v1/consents/{id}/receipt` is the signed receipt, and `consentry audit proof` gives the proof of each decision."))
+        .note(format!("`/v1/consents/{id}/receipt` is the signed receipt, and `consentry audit proof` gives the proof of each decision; `--pack` puts all of it into one file."))
         .note("Decisions about several customers at once do not name events; they are found by customer."))
 }
 

@@ -21,9 +21,11 @@ use serde_json::json;
 
 pub use report::Report;
 pub(super) use report::csv_cell;
+pub(super) use tally::counted;
 
 use super::decisions::{searched, subject, unreadable};
 use super::dispatch::{Access, Call, Param, Reply, Route};
+use super::pack;
 use super::page::Language;
 use super::parties::{self, word};
 use super::problem::{Code, Problem};
@@ -43,7 +45,10 @@ const QUERY: &[Param] = &[
     Param { name: "customer", about: "whom subject-access and recipients are about" },
     Param { name: "event", about: "which event consent-evidence is of" },
     Param { name: "language", about: "`en` or `da`, for subject-access" },
-    Param { name: "format", about: "`json` (default), `html`, `csv` or `ndjson`" },
+    Param {
+        name: "format",
+        about: "`json` (default), `html`, `csv` or `ndjson`; of consent-evidence also `zip`, with all that proves it, for auditors",
+    },
     Param { name: "table", about: "which table CSV holds; the first without it" },
 ];
 
@@ -158,31 +163,56 @@ fn access_report(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn answer(call: &Call, kind: &str, view: Option<&PartyView>) -> Result<Reply, Problem> {
-    let format = word("format", call.query.get("format"), Format::parse, &["json", "html", "csv", "ndjson"])?.unwrap_or(Format::Json);
+    let format = word("format", call.query.get("format"), Format::parse, &["json", "html", "csv", "ndjson", "zip"])?.unwrap_or(Format::Json);
+    let packed = if format == Format::Zip { Some(packed(call, kind)?) } else { None };
     let time = |name: &str| call.query.parsed::<Timestamp>(name, "a time like 2026-07-24T10:00:00Z");
     let text = |name: &str| call.query.get(name).map(str::to_owned);
     let now = call.state.clock.now();
     let window = Window { since: time("since")?, until: time("until")? };
-    let report = searched(call, |index| {
+    let (report, weighed) = searched(call, |index| {
         let made = Some((now, index.entries()));
         let asked = Asked { window, app: text("app"), department: text("department"), api: text("api"), made };
-        Ok(make(call, index, kind, &asked, view, now))
-    })??;
+        let weighed = packed.map(|event| consent::weighed(index, &asked, event)).transpose()?;
+        Ok((make(call, index, kind, &asked, view, now), weighed.unwrap_or_default()))
+    })?;
+    let report = report?;
     let csv = match format {
         Format::Csv => Some(
             report
                 .csv(call.query.get("table"))
                 .ok_or_else(|| Problem::value("`table` is not one of this report's", format!("use {}", report.table_names().join(", "))))?,
         ),
-        Format::Json | Format::Html | Format::Ndjson => None,
+        Format::Json | Format::Html | Format::Ndjson | Format::Zip => None,
     };
     let entry = call.record_query(view.map(|view| view.no), report.rows())?;
+    if let Some(event) = packed {
+        return pack::evidence(call, event, &report.with_entry(entry), &weighed).map(|file| Reply::bytes(pack::ZIP_TYPE, file.into()));
+    }
     Ok(match (format, csv) {
         (Format::Html, _) => Reply::text("text/html; charset=utf-8", report.with_entry(entry).html()).policy(html::policy()),
         (Format::Ndjson, _) => Reply::text("application/x-ndjson", report.ndjson()),
         (_, Some(csv)) => Reply::text("text/csv; charset=utf-8", csv),
-        (Format::Json | Format::Csv, None) => Reply::ok(&report.with_entry(entry).json()),
+        (Format::Json | Format::Csv | Format::Zip, None) => Reply::ok(&report.with_entry(entry).json()),
     })
+}
+
+/// Whose evidence is to be packed. The pack holds entries of the log, which auditors alone may read.
+fn packed(call: &Call, kind: &str) -> Result<EventId, Problem> {
+    if kind != "consent-evidence" {
+        return Err(Problem::value(
+            "this report is not packed",
+            "`zip` is for consent-evidence; `json` and the proofs of its decisions say the same",
+        ));
+    }
+    if !call.holds_one_of(AUDITOR) {
+        return Err(Problem::new(Code::RoleMissing, "ask somebody who is auditor").detail("a pack holds entries of the decision log"));
+    }
+    event(call)
+}
+
+fn event(call: &Call) -> Result<EventId, Problem> {
+    let id = call.query.get("event").and_then(EventId::parse);
+    id.ok_or_else(|| Problem::value("`event` is missing or no event's id", "ids are like `ev_42`"))
 }
 
 fn make(call: &Call, index: &Index, kind: &str, asked: &Asked, view: Option<&PartyView>, now: Timestamp) -> Result<Report, Problem> {
@@ -194,9 +224,7 @@ fn make(call: &Call, index: &Index, kind: &str, asked: &Asked, view: Option<&Par
         }
         ("recipients", Some(view)) => return person::recipients(index, asked, view),
         ("consent-evidence", _) => {
-            let id = call.query.get("event").and_then(EventId::parse);
-            let id = id.ok_or_else(|| Problem::value("`event` is missing or no event's id", "ids are like `ev_42`"))?;
-            return consent::evidence(call, index, asked, id);
+            return consent::evidence(call, index, asked, event(call)?);
         }
         ("withdrawn", _) => return consent::withdrawn(call, index, asked),
         ("break-glass", _) => return oversight::break_glass(call, index, asked),
@@ -215,6 +243,8 @@ enum Format {
     Html,
     Csv,
     Ndjson,
+    /// With all that proves it.
+    Zip,
 }
 
 impl Format {
@@ -224,6 +254,7 @@ impl Format {
             "html" => Some(Self::Html),
             "csv" => Some(Self::Csv),
             "ndjson" => Some(Self::Ndjson),
+            "zip" => Some(Self::Zip),
             _ => None,
         }
     }

@@ -374,7 +374,7 @@ pub(super) fn time(at: i64) -> String {
     Timestamp::from_microsecond(at).map_or_else(|_far| String::new(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-pub(super) fn counted(count: u64, what: &str) -> String {
+pub(in crate::console) fn counted(count: u64, what: &str) -> String {
     let plural = match what {
         "policy" => "policies".to_owned(),
         "kind of processing" => "kinds of processing".to_owned(),

@@ -1,5 +1,7 @@
 //! Reports over a log that says what they must find.
 
+mod pack;
+
 use std::sync::Arc;
 
 use http::StatusCode;

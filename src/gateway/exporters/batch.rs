@@ -6,7 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::audit::Log;
-use crate::audit::export::{ExportError, Format, Position, Step, Tail, syslog_frame};
+use crate::audit::export::{ExportError, Position, Step, Tail, body, record, syslog_frame};
+use crate::model::EventFormat;
 
 /// In one batch.
 pub(super) const EVENTS_MAX: usize = 500;
@@ -23,7 +24,7 @@ pub(super) struct Source {
     /// Of the export: under it the position is stored.
     pub(super) name: String,
     pub(super) log: Log,
-    pub(super) format: Format,
+    pub(super) format: EventFormat,
     pub(super) is_syslog: bool,
 }
 
@@ -58,7 +59,7 @@ impl Source {
         while records.len() < events_max && bytes < PAYLOAD_BYTES_MAX && read < READ_MAX {
             match tail.step(Some(bound), Some(now))? {
                 Step::Event(event) => {
-                    let record = self.format.record(&event);
+                    let record = record(self.format, &event);
                     let record = if self.is_syslog { syslog_frame(&event, &record) } else { record };
                     bytes += record.len();
                     records.push(record);
@@ -71,7 +72,7 @@ impl Source {
             }
         }
         let texts = records.iter().map(String::as_str);
-        let payload = if self.is_syslog { texts.collect::<String>() } else { self.format.body(&self.origin, texts) };
+        let payload = if self.is_syslog { texts.collect::<String>() } else { body(self.format, &self.origin, texts) };
         let batch = Batch { events: records.len(), payload: payload.into(), position: tail.position(), read, is_last };
         Ok((tail, batch))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{Unsent, trouble};
-use crate::audit::export::Format;
+use crate::model::EventFormat;
 
 /// A line that was cut by a kill or a full disk is looked for in the last bytes: a batch, and one event.
 const TORN_BYTES_MAX: u64 = 4 << 20;
@@ -16,7 +16,7 @@ const TORN_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct FileEnd {
     pub(super) path: PathBuf,
-    pub(super) format: Format,
+    pub(super) format: EventFormat,
 }
 
 impl FileEnd {
@@ -28,11 +28,11 @@ impl FileEnd {
 }
 
 /// What every line begins with.
-const fn beginning(format: Format) -> &'static [u8] {
+const fn beginning(format: EventFormat) -> &'static [u8] {
     match format {
-        Format::Ocsf | Format::Otlp | Format::Ndjson => b"{\"",
-        Format::Cef => b"CEF:0|consentry|",
-        Format::Leef => b"LEEF:2.0|consentry|",
+        EventFormat::Ocsf | EventFormat::Otlp | EventFormat::Ndjson => b"{\"",
+        EventFormat::Cef => b"CEF:0|consentry|",
+        EventFormat::Leef => b"LEEF:2.0|consentry|",
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     fn a_cut_line_of_ours_is_written_anew_and_anybody_elses_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
-        let beginning = beginning(Format::Ndjson);
+        let beginning = beginning(EventFormat::Ndjson);
         for (before, after) in [
             ("", Some("{\"b\":2}\n")),
             ("{\"a\":1}\n", Some("{\"a\":1}\n{\"b\":2}\n")),

@@ -10,16 +10,16 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::{Unsent, trouble};
-use crate::audit::export::Format;
 use crate::config::ExportSettings;
 use crate::gateway::tls::{self, TlsError};
+use crate::model::EventFormat;
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) struct Https {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
-    format: Format,
+    format: EventFormat,
     token: Option<HeaderValue>,
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Https {
 }
 
 impl Https {
-    pub(super) fn new(url: &str, format: Format, settings: &ExportSettings) -> Result<Self, TlsError> {
+    pub(super) fn new(url: &str, format: EventFormat, settings: &ExportSettings) -> Result<Self, TlsError> {
         let tls = tls::client(Some(&settings.tls))?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
@@ -53,7 +53,7 @@ impl Https {
         match head.status {
             StatusCode::PAYLOAD_TOO_LARGE => Err(Unsent::TooLarge),
             status if !status.is_success() => Err(Unsent::Trouble(format!("it answered {}; only 2xx is taken for received", status.as_u16()))),
-            _ if self.format == Format::Otlp => match body {
+            _ if self.format == EventFormat::Otlp => match body {
                 Ok(body) => taken_whole(&body),
                 Err(error) => Err(Unsent::Trouble(format!("its answer cannot be read: {error}"))),
             },

@@ -28,9 +28,9 @@ use self::syslog::Syslog;
 use super::running::stopping;
 use super::tls::TlsError;
 use crate::audit::Log;
-use crate::audit::export::{Format, Tail};
+use crate::audit::export::Tail;
 use crate::clock::Clock;
-use crate::config::{AuditSettings, ExportFormat, ExportSettings, ExportTo};
+use crate::config::{AuditSettings, ExportSettings, ExportTo};
 use crate::telemetry::Metrics;
 
 /// How often a log is looked at in which there was nothing new.
@@ -90,7 +90,7 @@ impl Exporters {
                     origin: audit.origin.clone(),
                     name: settings.name.clone(),
                     log: log.clone(),
-                    format: format(settings.format),
+                    format: settings.format,
                     is_syslog: matches!(settings.to, ExportTo::Syslog { .. }),
                 },
                 settings: settings.clone(),
@@ -281,16 +281,6 @@ impl Destination {
             Self::File(_) | Self::Https(_) => {}
             Self::Syslog(syslog) => syslog.forget(),
         }
-    }
-}
-
-const fn format(format: ExportFormat) -> Format {
-    match format {
-        ExportFormat::Ocsf => Format::Ocsf,
-        ExportFormat::Cef => Format::Cef,
-        ExportFormat::Leef => Format::Leef,
-        ExportFormat::Otlp => Format::Otlp,
-        ExportFormat::Ndjson => Format::Ndjson,
     }
 }
 

@@ -12,7 +12,8 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use consentry::audit::export::{self, Format, Position, Step, Tail};
+use consentry::audit::export::{self, Position, Step, Tail};
+use consentry::model::EventFormat as Format;
 use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
@@ -636,7 +637,7 @@ fn exported(log: &Path, format: Format) -> Vec<u8> {
     let mut all = String::new();
     loop {
         match tail.step(None, None).unwrap() {
-            Step::Event(event) => all += &format.record(&event),
+            Step::Event(event) => all += &export::record(format, &event),
             Step::Read => {}
             Step::Idle => break,
         }
