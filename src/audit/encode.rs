@@ -100,9 +100,9 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with_some("approved", names(&approved)),
         Entry::ConfigLoaded { hash, generation } => head("config_loaded", now).with("hash", token("hash", hash)?).with("generation", generation),
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
-        Entry::Rejects { count, code, network } => {
+        Entry::Rejects { count, listener, code, network } => {
             let network = network.map(|n| token("network", n)).transpose()?;
-            head("rejects", now).with("count", count).with("code", code).with_some("network", network)
+            head("rejects", now).with("count", count).with("listener", &*listener).with("code", code).with_some("network", network)
         }
         Entry::Prune { before_index, classes, dictionary, remains } => {
             let classes: Vec<Json> = classes.into_iter().map(|class| pruned_class(class).into()).collect();

@@ -129,6 +129,26 @@ pub struct PrunedClass {
     pub entries: u64,
 }
 
+/// Kinds of entries that belong to no decision.
+pub const OTHER_KINDS: &[&str] = &[
+    "admin",
+    "break_glass",
+    "clock",
+    "config_loaded",
+    "config_rejected",
+    "consent_changed",
+    "gap",
+    "policy_activated",
+    "policy_loaded",
+    "policy_rejected",
+    "prune",
+    "query",
+    "rejects",
+    "shadow",
+    "start",
+    "stop",
+];
+
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
 /// the decision's number, and every other entry of the request carries it as `of`.
 #[derive(Clone, Debug)]
@@ -255,11 +275,13 @@ pub enum Entry {
     ConfigRejected {
         findings: u32,
     },
-    /// Requests refused before anybody was authenticated, coalesced.
+    /// What was refused before anybody was known, or because nothing could be recorded; the counts of about a second.
     Rejects {
         count: u64,
+        /// As the configuration names it.
+        listener: Arc<str>,
         code: &'static str,
-        /// A network, never a single address: `192.0.2.0/24`.
+        /// A network, never a single address: `192.0.2.0/24`; `other` for a sum over many. `None` where the caller is known.
         network: Option<String>,
     },
     /// What goes from the log, since it is past its time. Written by the log itself before it removes anything.

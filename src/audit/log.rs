@@ -185,6 +185,12 @@ impl Log {
         if shared.unsigned.load(Ordering::Relaxed) { Err(AuditError::Unsigned) } else { Ok(()) }
     }
 
+    /// Whether most of the queue is free: what may come a little later leaves the rest to decisions.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.handle.shared.queue.has_room()
+    }
+
     #[must_use]
     pub fn metrics(&self) -> LogMetrics {
         let shared = &self.handle.shared;

@@ -52,10 +52,12 @@ mod writer;
 mod tests;
 
 pub use document::found_json;
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, OTHER_KINDS, Outcome, PrunedClass, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, rejoin, show};
-pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
+pub use index::{
+    Answer, Difference, INDEX_FOLDER, Index, IndexError, KindAnswer, KindQuery, LiveIndex, Names, Query, Reading, Rejected, Row, Verdict, Window,
+};
 pub use key::{SigningKeySource, generate_signing_key};
 pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};

@@ -156,6 +156,12 @@ impl Queue {
         if state.jobs.len() >= self.jobs_max { Err(AuditError::QueueFull) } else { Ok(()) }
     }
 
+    /// Whether it takes entries and less than half of it is used.
+    pub(super) fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.refusal().is_ok() && state.jobs.len() < self.jobs_max / 2
+    }
+
     pub(super) fn depth(&self) -> usize {
         lock(&self.state).jobs.len()
     }
@@ -257,8 +263,10 @@ mod tests {
     #[test]
     fn queue_full_refuses_at_once() {
         let queue = Queue::new(2);
+        assert!(queue.has_room());
         queue.push(job(None)).unwrap();
         queue.healthy().unwrap();
+        assert!(!queue.has_room(), "half of it is for what cannot wait");
         queue.push(job(None)).unwrap();
         assert!(matches!(queue.push(job(None)), Err(AuditError::QueueFull)));
         assert!(matches!(queue.healthy(), Err(AuditError::QueueFull)));

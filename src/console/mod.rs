@@ -67,7 +67,7 @@ use schema::Schema;
 pub use changes::ChangeSignal;
 pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
 pub use conflicts::{CONFLICTS_CSV_HEAD, conflict_csv};
-pub use decisions::{answered_json, found_json};
+pub use decisions::{answered_json, found_json, kind_json};
 pub use links::Links;
 pub use problem::{Code, Problem};
 pub use public::{PublicPeer, public_router};

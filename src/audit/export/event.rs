@@ -113,7 +113,8 @@ impl Event {
             }
             What::Entry(other) => {
                 let word = ["operation", "step", "code", "state", "reason"].into_iter().find_map(|key| other.entry.get(key)?.as_str());
-                word.map_or_else(|| other.kind.clone(), |word| format!("{}: {word}", other.kind))
+                let count = other.entry.get("count").and_then(Value::as_u64).map(|count| format!(" ({count} times)")).unwrap_or_default();
+                word.map_or_else(|| other.kind.clone(), |word| format!("{}: {word}{count}", other.kind))
             }
         }
     }

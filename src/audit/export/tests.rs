@@ -123,7 +123,7 @@ fn all() -> Vec<Event> {
         ("consent_changed", json!({"event": "ev_2", "party": 44, "revision": 20, "state": "withdrawn", "purpose": "sales.outreach"})),
         ("break_glass", json!({"grant": "bg_1", "step": "approved", "actor": "s_2", "party": 44, "revision": 21})),
         ("policy_rejected", json!({"findings": 2, "reason": "reload"})),
-        ("rejects", json!({"code": "unauthenticated", "count": 12})),
+        ("rejects", json!({"code": "unauthenticated", "count": 12, "listener": "apps", "network": "192.0.2.0/24"})),
         ("clock", json!({"step_ms": -2500})),
         ("shadow", json!({"rows": [{"app": "crm", "answers": 3}], "judged": 3})),
         ("unknown", json!("no JSON at all")),
