@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::log::Bounds;
 use super::prune::RetentionClass;
 use crate::model::{
     Action, ApiName, Behalf, Category, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, PolicyName, Purpose, Revision,
@@ -305,9 +306,43 @@ pub enum Entry {
         /// Whether the run before ended with a `stop`.
         clean: bool,
         origin: Arc<str>,
+        /// What this run may lose at a power cut; `None`: nothing.
+        bounded: Option<Bounds>,
+    },
+    /// Written by the log itself when it opens after a run that acknowledged before the disk had confirmed, and had no `stop`:
+    /// after a power cut entries from `from` on may be missing, within the bounds of that run.
+    Gap {
+        from: u64,
+        bounds: Bounds,
     },
     /// Written by the log itself when it closes or can no longer write.
     Stop {
         reason: &'static str,
     },
+}
+
+impl Entry {
+    /// Whether it is part of a decision. What is not decides about decisions to come, or is told to stores that must not know
+    /// more than the log: it is on the disk before it counts, whatever the mode.
+    pub(super) const fn is_of_decision(&self) -> bool {
+        match self {
+            Self::Deny { .. } | Self::Permit { .. } | Self::Intent { .. } | Self::Part { .. } | Self::End { .. } => true,
+            Self::Admin { .. }
+            | Self::Query { .. }
+            | Self::ConsentChanged { .. }
+            | Self::BreakGlass { .. }
+            | Self::PolicyLoaded { .. }
+            | Self::PolicyRejected { .. }
+            | Self::PolicyActivated { .. }
+            | Self::Shadow { .. }
+            | Self::ConfigLoaded { .. }
+            | Self::ConfigRejected { .. }
+            | Self::Rejects { .. }
+            | Self::Prune { .. }
+            | Self::Clock { .. }
+            | Self::Start { .. }
+            | Self::Gap { .. }
+            | Self::Stop { .. } => false,
+        }
+    }
 }

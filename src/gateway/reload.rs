@@ -19,7 +19,7 @@ use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{Config, ExportSettings, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -37,7 +37,7 @@ struct Fixed {
     capture: Option<std::net::SocketAddr>,
     public: Option<std::net::SocketAddr>,
     health: Option<std::net::SocketAddr>,
-    audit: (PathBuf, Option<PathBuf>, String, Vec<u8>),
+    audit: (PathBuf, Option<PathBuf>, String, Vec<u8>, AuditMode),
     witnesses: Vec<WitnessSettings>,
     exports: Vec<ExportSettings>,
     consent: PathBuf,
@@ -61,7 +61,7 @@ impl Fixed {
             capture: config.capture.as_ref().map(|c| c.address),
             public: config.public.as_ref().map(|p| p.address),
             health: config.health.as_ref().map(|h| h.address),
-            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec()),
+            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.signing_key.expose().to_vec(), audit.mode),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),
             consent: config.consent.sqlite.clone(),

@@ -28,7 +28,7 @@ use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
 use super::witnesses::Witnesses;
-use crate::audit::{AuditError, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
+use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
@@ -256,7 +256,14 @@ fn log_settings(config: &Config) -> LogSettings {
         signing_key: SigningKeySource::Bytes(config.audit.signing_key.expose().to_vec()),
         queue_max: LOG_QUEUE_MAX,
         segment_bytes: LOG_SEGMENT_BYTES,
-        mode: Mode::Strict,
+        mode: log_mode(config.audit.mode),
+    }
+}
+
+fn log_mode(mode: config::AuditMode) -> Mode {
+    match mode {
+        config::AuditMode::Strict => Mode::Strict,
+        config::AuditMode::Bounded { max_ms, max_records } => Mode::Bounded(Bounds { max_ms, max_records }),
     }
 }
 

@@ -92,7 +92,7 @@ impl Event {
                 _ => Severity::Informational,
             },
             What::Entry(other) => match other.kind.as_str() {
-                "break_glass" => Severity::Medium,
+                "break_glass" | "gap" => Severity::Medium,
                 "policy_rejected" | "config_rejected" | "rejects" | "clock" | UNKNOWN => Severity::Low,
                 "stop" if other.entry.get("reason").and_then(Value::as_str) != Some(IN_ORDER) => Severity::Medium,
                 "start" if other.entry.get("clean") == Some(&Value::Bool(false)) => Severity::Low,
