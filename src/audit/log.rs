@@ -395,7 +395,7 @@ fn remember_bounds(disk: &dyn Disk, dir: &Path, mode: Mode) -> Result<(), AuditE
     let path = dir.join(BOUNDS_FILE);
     match mode {
         Mode::Bounded(Bounds { max_ms, max_records }) => disk.replace(&path, &format!("{max_ms} {max_records}\n")),
-        Mode::Strict if path.exists() => fs::remove_file(&path),
+        Mode::Strict if path.exists() => fs::remove_file(&path).and_then(|()| fs::File::open(dir)?.sync_all()),
         Mode::Strict => Ok(()),
     }
     .map_err(|e| AuditError::io(&path, &e))

@@ -42,7 +42,8 @@ fn render(kind: &str, answer: &Value) -> String {
         (entries, "rejects") => {
             lines.push(rejects(entries));
             let all: u64 = entries.iter().map(|logged| number(&entry(logged), "count")).fold(0, u64::saturating_add);
-            lines.extend([String::new(), format!("{}, {all} refused", super::check::count(entries.len(), "entry").replace("entrys", "entries"))]);
+            let shown = if entries.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", entries.len()) };
+            lines.extend([String::new(), format!("{shown}, {all} refused")]);
         }
         (entries, _) => lines.push(others(entries)),
     }

@@ -420,7 +420,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = \"fast\"", "unknown mode"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { strict = true }", "`bounded` is missing"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = {}", "`bounded` is missing"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`max_records` is missing"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_records = 5 } }", "`max_ms` is missing"),
     (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5, max_records = 5, sync = 1 } }", "unknown key `sync`"),

@@ -99,10 +99,12 @@ impl Barred {
     /// `None`: the client hung up, which refuses nothing.
     fn of_handshake(error: &std::io::Error) -> Option<Self> {
         let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-        Some(match error {
-            rustls::Error::NoCertificatesPresented => Self::NoCertificate,
-            rustls::Error::InvalidCertificate(_) => Self::Certificate,
-            _ => Self::Tls,
+        Some(if matches!(error, rustls::Error::NoCertificatesPresented) {
+            Self::NoCertificate
+        } else if matches!(error, rustls::Error::InvalidCertificate(_)) {
+            Self::Certificate
+        } else {
+            Self::Tls
         })
     }
 }
