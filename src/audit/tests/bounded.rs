@@ -22,10 +22,13 @@ fn waited(pending: Pending) -> Option<Result<Recorded, AuditError>> {
     hear.recv_timeout(Duration::from_millis(200)).ok()
 }
 
+/// Waits for some twenty seconds at most.
 fn until(what: impl Fn() -> bool) {
-    while !what() {
+    let is_so = (0..20_000).any(|_| {
         std::thread::sleep(Duration::from_millis(1));
-    }
+        what()
+    });
+    assert!(is_so, "it never came to be");
 }
 
 fn party_at(dir: &Path, index: u64) -> Option<u64> {
@@ -40,7 +43,7 @@ fn gaps(dir: &Path) -> Vec<Logged> {
 fn decisions_do_not_wait_for_the_disk_and_everything_else_does() {
     let setup = Setup::bounded(LONG_MS, 1_000);
     let log = setup.open();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let durable = log.metrics().entries;
     let head = record(&log, permit(1));
     record(&log, Entry::Part { of: head, rows: 1, dropped: 0, groups: Vec::new(), withheld: Vec::new() });
@@ -48,7 +51,7 @@ fn decisions_do_not_wait_for_the_disk_and_everything_else_does() {
     // It waits, and with it whatever comes behind it.
     assert!(waited(clock).is_none());
     assert_eq!(durable, log.metrics().entries, "nothing counts as durable that is not");
-    setup.disk.hang(false);
+    drop(hung);
     until(|| log.metrics().entries > head + 2);
     log.close();
     setup.verify();
@@ -62,7 +65,7 @@ fn a_sync_that_falls_behind_by_records_holds_decisions_up_and_after_two_seconds_
     let log = setup.open();
     record(&log, permit(1));
     log.settle();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let mut pending = None;
     let acknowledged = (0..100).take_while(|_| match waited(log.append(permit(2)).unwrap()) {
         Some(recorded) => recorded.is_ok(),
@@ -78,7 +81,7 @@ fn a_sync_that_falls_behind_by_records_holds_decisions_up_and_after_two_seconds_
     assert!(matches!(pending.unwrap().wait(), Err(AuditError::Slow)));
     assert!(matches!(log.healthy(), Err(AuditError::Slow)));
     assert!(matches!(log.append(permit(4)), Err(AuditError::Slow)));
-    setup.disk.hang(false);
+    drop(hung);
     until(|| log.healthy().is_ok());
     record(&log, permit(5));
     log.close();
@@ -89,7 +92,7 @@ fn a_sync_that_falls_behind_by_records_holds_decisions_up_and_after_two_seconds_
 fn a_sync_that_falls_behind_by_time_holds_decisions_up() {
     let setup = Setup::bounded(400, 1_000);
     let log = setup.open();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let first = record(&log, permit(1));
     setup.clock.advance(Duration::from_millis(400));
     let second = record(&log, permit(2));
@@ -100,7 +103,7 @@ fn a_sync_that_falls_behind_by_time_holds_decisions_up() {
     let (told, hear) = std::sync::mpsc::channel();
     std::thread::spawn(move || told.send(third.wait()));
     assert!(hear.recv_timeout(Duration::from_millis(200)).is_err());
-    setup.disk.hang(false);
+    drop(hung);
     assert_eq!(second + 1, hear.recv().unwrap().unwrap().index());
     log.close();
     setup.verify();
@@ -111,13 +114,13 @@ fn a_sync_that_falls_behind_by_time_holds_decisions_up() {
 fn a_sync_that_hangs_is_no_readiness() {
     let setup = Setup::bounded(10, 1_000);
     let log = setup.open();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     record(&log, permit(1));
     // The sync is under way for as long as the clock of the test says.
     std::thread::sleep(Duration::from_millis(100));
     setup.clock.advance(Duration::from_secs(2));
     until(|| matches!(log.healthy(), Err(AuditError::Slow)));
-    setup.disk.hang(false);
+    drop(hung);
     until(|| log.healthy().is_ok());
     log.close();
     setup.verify();
@@ -140,11 +143,11 @@ fn a_checkpoint_signs_only_what_is_synced() {
     let setup = Setup::bounded(LONG_MS, 1_000);
     let log = setup.open();
     let signed = log.metrics().checkpoint_size;
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let index = record(&log, permit(1));
     std::thread::sleep(Duration::from_millis(1_300));
     assert_eq!(signed, log.metrics().checkpoint_size);
-    setup.disk.hang(false);
+    drop(hung);
     log.settle();
     assert!(log.metrics().entries > index);
     until(|| log.metrics().checkpoint_size > index);
@@ -171,10 +174,10 @@ fn a_failed_sync_loses_nothing_where_there_is_another_disk() {
     let live = LiveIndex::new(log.clone(), &setup.dir());
     record(&log, permit(1));
     live.fresh().unwrap();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let indexes: Vec<u64> = (10..40).map(|party| record(&log, permit(party))).collect();
     setup.disk.fail(Op::Sync, "/log/", 0, ErrorKind::Other);
-    setup.disk.hang(false);
+    drop(hung);
     // Found out without anybody waiting.
     log.settle();
     until(|| log.metrics().entries > *indexes.last().unwrap());
@@ -207,12 +210,12 @@ fn a_failed_sync_loses_nothing_where_there_is_another_disk() {
 fn a_segment_that_was_written_again_is_passed_over_where_it_was_left() {
     let setup = with_spare(Setup::bounded(LONG_MS, 1_000));
     let log = setup.open();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let index = record(&log, permit(1));
     let left = last_segment(&setup.dir());
     let bytes = std::fs::read(&left).unwrap();
     setup.disk.fail(Op::Sync, "/log/", 0, ErrorKind::Other);
-    setup.disk.hang(false);
+    drop(hung);
     log.settle();
     until(|| log.metrics().entries > index);
     log.close();
@@ -239,10 +242,10 @@ fn a_failed_sync_on_the_only_disk_is_the_end_and_loses_nothing_that_another_file
     let setup = Setup::bounded(LONG_MS, 1_000);
     let log = setup.open();
     until(|| setup.dir().join("ahead-0").exists());
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let indexes: Vec<u64> = (10..40).map(|party| record(&log, permit(party))).collect();
     setup.disk.fail(Op::Sync, "ahead.new", 0, ErrorKind::Other);
-    setup.disk.hang(false);
+    drop(hung);
     log.settle();
     until(|| matches!(log.healthy(), Err(AuditError::Poisoned { .. })));
     assert!(matches!(log.append(permit(3)), Err(AuditError::Poisoned { .. })));
@@ -261,10 +264,10 @@ fn when_no_file_takes_it_the_next_start_finds_what_is_there_and_tells_of_a_gap()
     let log = setup.open();
     record(&log, permit(1));
     log.settle();
-    setup.disk.hang(true);
+    let hung = setup.disk.hung();
     let index = record(&log, permit(2));
     setup.disk.fail(Op::Sync, "", 0, ErrorKind::Other);
-    setup.disk.hang(false);
+    drop(hung);
     log.settle();
     until(|| log.healthy().is_err());
     log.close();

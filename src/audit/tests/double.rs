@@ -54,6 +54,14 @@ struct Unsynced {
 #[derive(Clone, Default)]
 pub(in super::super) struct FaultyDisk(Arc<Plan>);
 
+pub(in super::super) struct Hung(FaultyDisk);
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.hang(false);
+    }
+}
+
 impl std::fmt::Debug for FaultyDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FaultyDisk").finish_non_exhaustive()
@@ -72,6 +80,12 @@ impl FaultyDisk {
     pub(in super::super) fn hang(&self, hangs: bool) {
         *self.0.hangs.lock().unwrap() = hangs;
         self.0.freed.notify_all();
+    }
+
+    /// Syncs hang until what is returned goes: also when a test fails, before its log is closed.
+    pub(in super::super) fn hung(&self) -> Hung {
+        self.hang(true);
+        Hung(self.clone())
     }
 
     pub(in super::super) fn count(&self, op: Op, path: &str) -> usize {
