@@ -18,7 +18,7 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn replace(&self, path: &Path, text: &str) -> io::Result<()>;
 }
 
-pub(super) trait DiskFile: Debug + Send {
+pub(super) trait DiskFile: Debug + Send + Sync {
     fn bytes(&self) -> io::Result<u64>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;

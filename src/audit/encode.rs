@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, PrunedClass, ShadowRow};
 use super::error::AuditError;
 use super::json::{Class, Draft, Json, Object};
+use super::log::Bounds;
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
 use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Why};
@@ -100,9 +101,9 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with_some("approved", names(&approved)),
         Entry::ConfigLoaded { hash, generation } => head("config_loaded", now).with("hash", token("hash", hash)?).with("generation", generation),
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
-        Entry::Rejects { count, code, network } => {
+        Entry::Rejects { count, listener, code, network } => {
             let network = network.map(|n| token("network", n)).transpose()?;
-            head("rejects", now).with("count", count).with("code", code).with_some("network", network)
+            head("rejects", now).with("count", count).with("listener", &*listener).with("code", code).with_some("network", network)
         }
         Entry::Prune { before_index, classes, dictionary, remains } => {
             let classes: Vec<Json> = classes.into_iter().map(|class| pruned_class(class).into()).collect();
@@ -116,11 +117,13 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             head("key_rotated", now).with("old_key", old_key).with("new_key", new_key).with("reason", reason).with_some("signature", signature)
         }
         Entry::Clock { step_ms } => head("clock", now).with("step_ms", step_ms),
-        Entry::Start { torn_bytes, clean, origin } => head("start", now)
+        Entry::Start { torn_bytes, clean, origin, bounded } => head("start", now)
             .with("torn_bytes", torn_bytes)
             .with("clean", clean)
             .with("origin", &*origin)
-            .with("software", concat!("consentry/", env!("CARGO_PKG_VERSION"))),
+            .with("software", concat!("consentry/", env!("CARGO_PKG_VERSION")))
+            .with_some("bounded", bounded.map(bounds)),
+        Entry::Gap { from, bounds: of } => head("gap", now).with("from", from).with("bounds", bounds(of)),
         Entry::Stop { reason } => head("stop", now).with("reason", reason),
     };
     let draft = object.draft();
@@ -318,6 +321,10 @@ fn shadow_row(row: &ShadowRow) -> Object {
 
 fn pruned_class(class: PrunedClass) -> Object {
     Object::default().with("class", class.class.as_str()).with("before", class.before.as_microsecond()).with("entries", class.entries)
+}
+
+fn bounds(bounds: Bounds) -> Object {
+    Object::default().with("max_ms", bounds.max_ms).with("max_records", bounds.max_records)
 }
 
 fn party_facts(facts: &PartyFacts) -> Object {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::log::Bounds;
 use super::prune::RetentionClass;
 use crate::model::{
     Action, ApiName, Behalf, Category, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, PolicyName, Purpose, Revision,
@@ -128,6 +129,27 @@ pub struct PrunedClass {
     pub before: Timestamp,
     pub entries: u64,
 }
+
+/// Kinds of entries that belong to no decision.
+pub const OTHER_KINDS: &[&str] = &[
+    "admin",
+    "break_glass",
+    "clock",
+    "config_loaded",
+    "config_rejected",
+    "consent_changed",
+    "gap",
+    "key_rotated",
+    "policy_activated",
+    "policy_loaded",
+    "policy_rejected",
+    "prune",
+    "query",
+    "rejects",
+    "shadow",
+    "start",
+    "stop",
+];
 
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
 /// the decision's number, and every other entry of the request carries it as `of`.
@@ -255,11 +277,13 @@ pub enum Entry {
     ConfigRejected {
         findings: u32,
     },
-    /// Requests refused before anybody was authenticated, coalesced.
+    /// What was refused before anybody was known, or because nothing could be recorded; the counts of about a second.
     Rejects {
         count: u64,
+        /// As the configuration names it.
+        listener: Arc<str>,
         code: &'static str,
-        /// A network, never a single address: `192.0.2.0/24`.
+        /// A network, never a single address: `192.0.2.0/24`; `other` for a sum over many. `None` where the caller is known.
         network: Option<String>,
     },
     /// What goes from the log, since it is past its time. Written by the log itself before it removes anything.
@@ -293,9 +317,44 @@ pub enum Entry {
         /// Whether the run before ended with a `stop`.
         clean: bool,
         origin: Arc<str>,
+        /// What this run may lose at a power cut; `None`: nothing.
+        bounded: Option<Bounds>,
+    },
+    /// Written by the log itself when it opens after a run that acknowledged before the disk had confirmed, and had no `stop`:
+    /// after a power cut entries from `from` on may be missing, within the bounds of that run.
+    Gap {
+        from: u64,
+        bounds: Bounds,
     },
     /// Written by the log itself when it closes or can no longer write.
     Stop {
         reason: &'static str,
     },
+}
+
+impl Entry {
+    /// Whether it is part of a decision. What is not decides about decisions to come, or is told to stores that must not know
+    /// more than the log: it is on the disk before it counts, whatever the mode.
+    pub(super) const fn is_of_decision(&self) -> bool {
+        match self {
+            Self::Deny { .. } | Self::Permit { .. } | Self::Intent { .. } | Self::Part { .. } | Self::End { .. } => true,
+            Self::Admin { .. }
+            | Self::Query { .. }
+            | Self::ConsentChanged { .. }
+            | Self::BreakGlass { .. }
+            | Self::PolicyLoaded { .. }
+            | Self::PolicyRejected { .. }
+            | Self::PolicyActivated { .. }
+            | Self::Shadow { .. }
+            | Self::ConfigLoaded { .. }
+            | Self::ConfigRejected { .. }
+            | Self::Rejects { .. }
+            | Self::Prune { .. }
+            | Self::Clock { .. }
+            | Self::Start { .. }
+            | Self::Gap { .. }
+            | Self::KeyRotated { .. }
+            | Self::Stop { .. } => false,
+        }
+    }
 }

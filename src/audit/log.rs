@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -15,6 +16,7 @@ use super::encode;
 use super::entry::Entry;
 use super::error::AuditError;
 use super::key::{SigningKey, SigningKeySource, Vkey, is_name};
+use super::lag::{self, Lag};
 use super::lock::DirLock;
 use super::note::{self, Checkpoint};
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
@@ -33,6 +35,24 @@ pub enum Mode {
     /// After the disk has confirmed it.
     #[default]
     Strict,
+    /// An entry of a decision counts after the kernel has it; a second thread syncs. A crash of the process loses nothing, a power
+    /// cut at most what the bounds allow. All other entries count as with `Strict`.
+    Bounded(Bounds),
+}
+
+/// What a power cut may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Entries that were acknowledged within so many milliseconds.
+    pub max_ms: u32,
+    /// And at most so many of them.
+    pub max_records: u32,
+}
+
+impl Bounds {
+    pub(super) fn max_age(self) -> Duration {
+        Duration::from_millis(u64::from(self.max_ms))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -110,7 +130,7 @@ impl Log {
     }
 
     pub(super) fn open_on(disk: Arc<dyn Disk>, settings: LogSettings, clock: Arc<dyn Clock>, before: Before) -> Result<(Self, Recovery), AuditError> {
-        let LogSettings { dir, spare_dir, origin, signing_key, previous_key, queue_max, segment_bytes, mode: Mode::Strict, seal } = settings;
+        let LogSettings { dir, spare_dir, origin, signing_key, previous_key, queue_max, segment_bytes, mode, seal } = settings;
         if !is_name(&origin) {
             return Err(AuditError::Origin { origin });
         }
@@ -135,7 +155,7 @@ impl Log {
         for dir in &dirs {
             remove_temporary(dir);
         }
-        let found = recover::recover(&disk, &dirs, segment_bytes, &standing.signers(key.vkey()))?;
+        let found = recover::recover(&disk, &dirs, segment_bytes, mode, &standing.signers(key.vkey()))?;
         standing.is_borne_out(&found, key.vkey(), previous.as_ref())?;
         if let Standing::New = standing {
             put_key(&*disk, &vkey_file, key.vkey())?;
@@ -148,9 +168,11 @@ impl Log {
 
         let origin: Arc<str> = origin.into();
         let now = clock.now();
-        let start = writer::start_entry(origin.clone(), found.torn_bytes, found.clean, now);
         let poisoned = |failure: tape::Failure| AuditError::Poisoned { reason: failure.detail };
-        tape.put(&start, now).map_err(poisoned)?;
+        let mut own = vec![writer::start_entry(origin.clone(), found.torn_bytes, found.clean, mode, now)];
+        let bounds = recall_bounds(&dir)?.filter(|_| !found.clean);
+        own.extend(bounds.map(|bounds| tape::own(Entry::Gap { from: recovery.entries, bounds }, now)));
+        own.iter().try_for_each(|entry| tape.put(entry, now).map(|_| ())).map_err(poisoned)?;
         if let Some(before) = standing.replaced() {
             // Of its dictionary entries, which come first, it has none.
             let rotation = match &previous {
@@ -160,7 +182,13 @@ impl Log {
             tape.put(&tape::own(rotation.entry(), now), now).map_err(poisoned)?;
         }
         tape.sync().map_err(poisoned)?;
-        let progress = Progress { tree: tape.synced().clone(), dir: tape.dir(), growing: tape.growing(), syncs: tape.syncs(), ..Progress::default() };
+        remember_bounds(&*disk, &dir, mode)?;
+        let lag = match mode {
+            Mode::Strict => None,
+            Mode::Bounded(bounds) => Some(Lag::new(bounds, clock.clone(), tape.synced().clone())),
+        };
+        let progress =
+            Progress { tree: tape.synced().clone(), dir: tape.dir(), growing: tape.growing(), syncs: tape.take_syncs(), ..Progress::default() };
         let shared = Arc::new(Shared {
             queue: Queue::new(queue_max),
             clock,
@@ -168,6 +196,8 @@ impl Log {
             disk,
             dirs,
             segment_bytes,
+            mode,
+            lag: lag.clone(),
             keys: [Some(key), previous].into_iter().flatten().collect(),
             progress: Mutex::new(progress),
             progressed: Condvar::new(),
@@ -189,6 +219,9 @@ impl Log {
             tape::prepare(&*shared.disk, path, segment_bytes, false).map_err(|e| AuditError::io(path, &e))?;
         }
         let roots = RootsFile::open(&shared.disk, &shared.dirs, tape.synced())?;
+        if let Some(lag) = lag {
+            tape.leave_syncs_to(lag);
+        }
         let handle = Handle { shared, threads: Mutex::default() };
         handle.start(tape, roots)?;
         if seal {
@@ -220,8 +253,17 @@ impl Log {
         if shared.unsigned.load(Ordering::Relaxed) {
             return Err(AuditError::Unsigned);
         }
+        let durable = !entry.is_of_decision();
         let (draft, of) = encode::draft(entry, shared.clock.now())?;
-        shared.queue.push(Job { draft, of, slot })
+        shared.queue.push(Job { draft, of, durable, slot })
+    }
+
+    /// Waits until what was acknowledged is durable, in `bounded` mode, but not for a disk that does not answer: what is asked of the
+    /// log then is told about all of it.
+    pub fn settle(&self) {
+        if let Some(lag) = &self.handle.shared.lag {
+            lag.settle();
+        }
     }
 
     /// Whether entries can be written now.
@@ -232,6 +274,12 @@ impl Log {
         let shared = &self.handle.shared;
         shared.queue.healthy()?;
         if shared.unsigned.load(Ordering::Relaxed) { Err(AuditError::Unsigned) } else { Ok(()) }
+    }
+
+    /// Whether most of the queue is free: what may come a little later leaves the rest to decisions.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.handle.shared.queue.has_room()
     }
 
     #[must_use]
@@ -278,6 +326,9 @@ impl Handle {
     fn start(&self, tape: tape::Tape, roots: RootsFile) -> Result<(), AuditError> {
         self.spawn("audit-writer", move |shared| writer::write(shared, tape))?;
         self.spawn("audit-signer", move |shared| writer::sign(shared, Some(roots)))?;
+        if let Some(lag) = self.shared.lag.clone() {
+            self.spawn("audit-sync", move |shared| lag::follow(shared, &lag))?;
+        }
         self.spawn("audit-watch", writer::watch)
     }
 
@@ -336,7 +387,7 @@ impl Future for Pending {
     }
 }
 
-/// Proof that an entry is durable; only the writer makes it.
+/// Proof that an entry is recorded as the log's [`Mode`] wants; only the writer makes it.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     id: DecisionId,
@@ -468,6 +519,29 @@ fn put_key(disk: &dyn Disk, path: &Path, vkey: &Vkey) -> Result<(), AuditError> 
     disk.replace(path, &format!("{vkey}\n")).map_err(|e| AuditError::io(path, &e))
 }
 
+/// What the run before might have lost, if it was in `bounded` mode.
+fn recall_bounds(dir: &Path) -> Result<Option<Bounds>, AuditError> {
+    let path = dir.join(BOUNDS_FILE);
+    let Some(text) = recover::read_if_there(&path)? else { return Ok(None) };
+    let read = || {
+        let (max_ms, max_records) = text.trim_end().split_once(' ')?;
+        Some(Bounds { max_ms: max_ms.parse().ok()?, max_records: max_records.parse().ok()? })
+    };
+    read().map(Some).ok_or_else(|| AuditError::Io { path, cause: "is not `<ms> <records>`".to_owned() })
+}
+
+/// For the next start, which writes a `gap` if this run has no end. Durable before anything is acknowledged.
+fn remember_bounds(disk: &dyn Disk, dir: &Path, mode: Mode) -> Result<(), AuditError> {
+    let path = dir.join(BOUNDS_FILE);
+    match mode {
+        Mode::Bounded(Bounds { max_ms, max_records }) => disk.replace(&path, &format!("{max_ms} {max_records}\n")),
+        Mode::Strict if path.exists() => fs::remove_file(&path).and_then(|()| fs::File::open(dir)?.sync_all()),
+        Mode::Strict => Ok(()),
+    }
+    .map_err(|e| AuditError::io(&path, &e))
+}
+
+const BOUNDS_FILE: &str = "bounded";
 pub(super) const VKEY_FILE: &str = "log.vkey";
 
 /// Files that were being made when the process was killed.

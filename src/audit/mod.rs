@@ -4,11 +4,12 @@
 //! ```text
 //! Entry -> canonical JSON -> bounded queue -> one writer thread: [len|crc32c|entry] into a preallocated segment
 //!       -> one fdatasync a batch -> Recorded, which only the writer can make -> the response may leave
+//!          (in `bounded` mode a second thread syncs, and the writer waits when it falls behind)
 //!       -> every second a signed checkpoint over what is synced
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key, the newest),
-//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting), `bounded` (what the run under way may lose at a power cut) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`LiveIndex`] and [`Index`] for questions, [`Reader`], [`newest`], [`show`], [`verify()`]; [`Past`] for
@@ -27,6 +28,7 @@ mod gathered;
 mod index;
 mod json;
 mod key;
+mod lag;
 mod line;
 mod lock;
 mod log;
@@ -56,12 +58,14 @@ mod writer;
 mod tests;
 
 pub use document::found_json;
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, OTHER_KINDS, Outcome, PrunedClass, ShadowRow};
 pub use error::AuditError;
 pub use gathered::{Found, Relied, Shown, named_customers, rejoin, show};
-pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
+pub use index::{
+    Answer, Difference, INDEX_FOLDER, Index, IndexError, KindAnswer, KindQuery, LiveIndex, Names, Query, Reading, Rejected, Row, Verdict, Window,
+};
 pub use key::{SigningKeySource, generate_signing_key};
-pub use log::{Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
+pub use log::{Bounds, Log, LogMetrics, LogSettings, Mode, Pending, Recorded, Recovery};
 pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts};
 pub use prune::{Announced, Prunable, Pruning, Retention, RetentionClass};
 pub use queue::DecisionId;

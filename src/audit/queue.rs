@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) draft: Draft,
     /// The decision it belongs to.
     pub(super) of: Option<u64>,
+    /// On the disk before it counts, in whatever mode.
+    pub(super) durable: bool,
     pub(super) slot: Option<Arc<Slot>>,
 }
 
@@ -118,6 +120,8 @@ struct State {
     /// The batch takes longer than [`SYNC_MAX`].
     is_slow: bool,
     closing: bool,
+    /// The writer is to look at the disk, also without entries.
+    nudged: bool,
     /// Nothing is taken any more.
     ended: Option<AuditError>,
 }
@@ -156,20 +160,27 @@ impl Queue {
         if state.jobs.len() >= self.jobs_max { Err(AuditError::QueueFull) } else { Ok(()) }
     }
 
+    /// Whether it takes entries and less than half of it is used.
+    pub(super) fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.refusal().is_ok() && state.jobs.len() < self.jobs_max / 2
+    }
+
     pub(super) fn depth(&self) -> usize {
         lock(&self.state).jobs.len()
     }
 
-    /// The next batch; waits for one. `None` when the log closes and nothing is left, or it has ended.
+    /// The next batch, empty after a [`Self::nudge`]; waits for one. `None` when the log closes and nothing is left, or it has ended.
     pub(super) fn take(&self, monotonic: impl Fn() -> Duration) -> Option<Vec<Job>> {
         let mut state = lock(&self.state);
-        while state.jobs.is_empty() && !state.closing && state.ended.is_none() {
+        while state.jobs.is_empty() && !state.closing && !state.nudged && state.ended.is_none() {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         // What nobody waits for goes along with the next entry that somebody waits for, else it costs a flush of its own.
-        let idle = |s: &mut State| s.waited == 0 && s.jobs.len() < BATCH_JOBS_MAX && !s.closing && s.ended.is_none();
+        let idle = |s: &mut State| s.waited == 0 && s.jobs.len() < BATCH_JOBS_MAX && !s.closing && !s.nudged && s.ended.is_none();
         (state, _) = self.filled.wait_timeout_while(state, LINGER, idle).unwrap_or_else(PoisonError::into_inner);
-        if state.jobs.is_empty() || state.ended.is_some() {
+        let nudged = std::mem::take(&mut state.nudged);
+        if (state.jobs.is_empty() && !nudged) || state.ended.is_some() {
             return None;
         }
         let n = state.jobs.len().min(BATCH_JOBS_MAX);
@@ -188,10 +199,25 @@ impl Queue {
         state.is_slow = false;
     }
 
-    /// Called from time to time: when the batch in flight is overdue, it and all that wait behind it are refused.
-    pub(super) fn watch(&self, now: Duration) {
+    /// Has the writer look at the disk.
+    pub(super) fn nudge(&self) {
+        lock(&self.state).nudged = true;
+        self.filled.notify_all();
+    }
+
+    /// The disk answers again, beside the batches.
+    pub(super) fn caught_up(&self) {
         let mut state = lock(&self.state);
-        if state.busy_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_MAX) {
+        if state.busy_since.is_none() {
+            state.is_slow = false;
+        }
+    }
+
+    /// Called from time to time: when the batch in flight is overdue, or a sync beside it, it and all that wait behind it are
+    /// refused.
+    pub(super) fn watch(&self, now: Duration, is_behind: bool) {
+        let mut state = lock(&self.state);
+        if is_behind || state.busy_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_MAX) {
             state.is_slow = true;
             // Entries on which nobody waits stay: what they tell has happened.
             let (unwaited, waited) = std::mem::take(&mut state.jobs).into_iter().partition(|job| job.slot.is_none());
@@ -251,14 +277,16 @@ mod tests {
     use super::*;
 
     fn job(slot: Option<&Arc<Slot>>) -> Job {
-        Job { draft: Draft::default(), of: None, slot: slot.cloned() }
+        Job { draft: Draft::default(), of: None, durable: false, slot: slot.cloned() }
     }
 
     #[test]
     fn queue_full_refuses_at_once() {
         let queue = Queue::new(2);
+        assert!(queue.has_room());
         queue.push(job(None)).unwrap();
         queue.healthy().unwrap();
+        assert!(!queue.has_room(), "half of it is for what cannot wait");
         queue.push(job(None)).unwrap();
         assert!(matches!(queue.push(job(None)), Err(AuditError::QueueFull)));
         assert!(matches!(queue.healthy(), Err(AuditError::QueueFull)));
@@ -273,9 +301,9 @@ mod tests {
         queue.push(job(Some(&first))).unwrap();
         let batch = queue.take(|| Duration::from_secs(100)).unwrap();
         queue.push(job(Some(&second))).unwrap();
-        queue.watch(Duration::from_millis(101_999));
+        queue.watch(Duration::from_millis(101_999), false);
         queue.healthy().unwrap();
-        queue.watch(Duration::from_secs(102));
+        queue.watch(Duration::from_secs(102), false);
         assert!(matches!((first.wait(), second.wait()), (Err(AuditError::Slow), Err(AuditError::Slow))));
         assert!(matches!(queue.push(job(None)), Err(AuditError::Slow)));
         // The disk answers after all: too late for the first.
@@ -297,6 +325,22 @@ mod tests {
         assert_eq!(2, batch);
         queue.push(job(None)).unwrap();
         assert_eq!(1, queue.take(|| Duration::ZERO).unwrap().len(), "alone after a moment");
+    }
+
+    #[test]
+    fn a_sync_beside_the_batches_that_hangs_refuses_too_until_it_is_through() {
+        let queue = Queue::new(9);
+        queue.watch(Duration::ZERO, true);
+        assert!(matches!(queue.push(job(None)), Err(AuditError::Slow)));
+        queue.caught_up();
+        queue.push(job(None)).unwrap();
+        assert_eq!(1, queue.take(|| Duration::ZERO).unwrap().len());
+        queue.watch(Duration::ZERO, true);
+        queue.caught_up();
+        assert!(matches!(queue.healthy(), Err(AuditError::Slow)), "the batch under way is not through");
+        queue.done();
+        queue.nudge();
+        assert_eq!(0, queue.take(|| Duration::ZERO).unwrap().len(), "woken without entries");
     }
 
     #[test]

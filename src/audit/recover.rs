@@ -10,13 +10,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::content;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::error::AuditError;
 use super::key::Vkey;
+use super::log::Mode;
 use super::note::Checkpoint;
 use super::rotation::Rotation;
 use super::segment::{self, Frame, HEADER_BYTES, Held, SegmentFile};
-use super::tape::{Failure, OpenSegment, Tape};
+use super::tape::{Failure, Kept, OpenSegment, Tape};
 use super::tree::Tree;
 use super::writer::CHECKPOINT_FILE;
 
@@ -34,7 +35,7 @@ pub(super) struct Recovered {
     pub(super) rotations: Vec<(u64, Option<Rotation>)>,
 }
 
-pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, vkeys: &[&Vkey]) -> Result<Recovered, AuditError> {
+pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64, mode: Mode, vkeys: &[&Vkey]) -> Result<Recovered, AuditError> {
     let segments = segment::list(dirs)?;
     let (checkpoint, note) = newest_note(dirs, vkeys)?.unzip();
     let signed = checkpoint.as_ref().map_or(0, |c| c.size);
@@ -42,7 +43,10 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         if signed > 0 {
             return Err(damaged(format!("a checkpoint signs {signed} entries, but there is no segment")));
         }
-        let tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
+        let mut tape = Tape::create(disk.clone(), dirs.to_vec(), segment_bytes).map_err(poisoned)?;
+        if let Mode::Bounded(_) = mode {
+            tape.keep(Kept::default());
+        }
         return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, rotations: Vec::new() });
     }
     if let Some(last) = segments.last().filter(|last| content::is_sealed(last).unwrap_or_default()) {
@@ -62,7 +66,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         let data = content::read(file)?;
         let end = scan.segment(file, &data, rest.peek().map(|next| next.name.first))?;
         if rest.peek().is_none() {
-            return Ok(Recovered { note, ..scan.finish(disk, dirs, segment_bytes, signed, file, &data, end)? });
+            return Ok(Recovered { note, ..scan.finish(disk, dirs, segment_bytes, mode, signed, file, &data, end)? });
         }
     }
     Err(damaged("there is no last segment".to_owned()))
@@ -133,6 +137,7 @@ impl Scan<'_> {
         disk: &Arc<dyn Disk>,
         dirs: &[PathBuf],
         segment_bytes: u64,
+        mode: Mode,
         signed: u64,
         file: &SegmentFile,
         data: &[u8],
@@ -148,7 +153,7 @@ impl Scan<'_> {
         }
         let torn_bytes = segment::leftover(data, end);
         let failed = |e: std::io::Error| AuditError::io(&file.path, &e);
-        let open = disk.open(&file.path).map_err(failed)?;
+        let open: Arc<dyn DiskFile> = disk.open(&file.path).map_err(failed)?.into();
         // The end may be in the page cache only, of a run that was killed or whose sync failed: written again, so that
         // the sync has something to do.
         let mut tail = data.get(self.unsigned_from.min(end)..end).unwrap_or_default().to_vec();
@@ -162,6 +167,9 @@ impl Scan<'_> {
         let clean = torn_bytes == 0 && (tree.size() == 0 || is_shutdown(&self.last_entry));
         let segment = OpenSegment { name: file.name, path: file.path.clone(), dir: file.dir, file: open, capacity, offset };
         let mut tape = Tape::resume(disk.clone(), dirs.to_vec(), segment_bytes, segment, tree);
+        if let (Mode::Bounded(_), Some(begun)) = (mode, segment::parse_header(data)) {
+            tape.keep(Kept { begun, frames: data.get(HEADER_BYTES..end).unwrap_or_default().to_vec() });
+        }
         if file.dir != 0 {
             tape.begin_in(0).map_err(poisoned)?;
         }

@@ -84,6 +84,10 @@ impl Tail {
     fn chunk(&mut self, holds: &SegmentFile, end: u64, each: &mut impl FnMut(Tailed<'_>)) -> Result<u64, AuditError> {
         let open = match self.open.take() {
             Some(open) if open.segment.name == holds.name => self.open.insert(open),
+            // Written again as a whole, since its disk failed: the same entries in the same places.
+            Some(open) if open.segment.name.first == holds.name.first => {
+                self.open.insert(Open { at: open.at, ..Open::begin(holds, holds.name.first)? })
+            }
             _ => self.open.insert(Open::begin(holds, self.index)?),
         };
         let failed = |e: &std::io::Error| AuditError::io(&holds.path, e);

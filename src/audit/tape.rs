@@ -12,8 +12,9 @@ use super::disk::{Disk, DiskFile};
 use super::encode;
 use super::entry::Entry;
 use super::json::{Class, Draft};
-use super::roots::TILE_HEIGHT;
-use super::segment::{self, FRAME_HEADER_BYTES, HEADER_BYTES, SEGMENT_BYTES_MIN, SegmentName};
+use super::lag::{Ahead, Lag, Until};
+use super::roots::{TILE_HEIGHT, TILE_WIDTH};
+use super::segment::{self, FRAME_HEADER_BYTES, SEGMENT_BYTES_MIN, SegmentName};
 use super::tree::{Hash, Tree, leaf};
 
 /// Why the disk is not written to any more. After a failed write or sync nobody knows what is on the disk, so nothing is
@@ -40,7 +41,7 @@ pub(super) struct OpenSegment {
     pub(super) path: PathBuf,
     /// Position of its directory.
     pub(super) dir: usize,
-    pub(super) file: Box<dyn DiskFile>,
+    pub(super) file: Arc<dyn DiskFile>,
     pub(super) capacity: u64,
     /// Where the next frame goes.
     pub(super) offset: u64,
@@ -60,14 +61,28 @@ pub(super) struct Tape {
     buffer: Vec<u8>,
     /// With the buffer.
     tree: Tree,
+    /// What stands in the file; as much as is durable, but in `bounded` mode.
+    written: Tree,
     /// What is durable.
     synced: Tree,
+    /// In `bounded` mode: what the segment holds, for another disk.
+    kept: Option<Kept>,
+    /// Who syncs what is written; `None`: whoever writes.
+    lag: Option<Arc<Lag>>,
     /// Roots of tiles that are full, of those that are durable and of the others.
     roots: Vec<Hash>,
     roots_ahead: Vec<Hash>,
     /// Where the dictionary entries of this segment stand. A segment refers to itself only, so that it can be read alone.
     dictionary: HashMap<Class, u64>,
     syncs: u64,
+}
+
+/// All that was written to a segment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    /// Before its first entry.
+    pub(super) begun: Tree,
+    pub(super) frames: Vec<u8>,
 }
 
 /// Classes remembered at most; then they are written anew.
@@ -84,7 +99,10 @@ impl Tape {
             tried: segment.name,
             segment,
             buffer: Vec::new(),
+            written: tree.clone(),
             synced: tree.clone(),
+            kept: None,
+            lag: None,
             tree,
             roots: Vec::new(),
             roots_ahead: Vec::new(),
@@ -98,8 +116,23 @@ impl Tape {
         let dir = dirs.first().cloned().unwrap_or_default();
         let name = SegmentName { first: 0, attempt: 0 };
         let source = spare_file(&*disk, &dir, segment_bytes)?;
-        let segment = begin(&*disk, &source, &dir, 0, name, &Tree::default())?;
+        let segment = begin(&*disk, &source, &dir, 0, name, &Tree::default(), &[])?;
         Ok(Self::resume(disk, dirs, segment_bytes, segment, Tree::default()))
+    }
+
+    /// For `bounded` mode: what the segment holds already.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        self.kept = Some(kept);
+    }
+
+    /// From now on another thread syncs.
+    pub(super) fn leave_syncs_to(&mut self, lag: Arc<Lag>) {
+        self.lag = Some(lag);
+    }
+
+    /// Entries that stand in the file: what a failure leaves, wherever the log goes on.
+    pub(super) fn written(&self) -> u64 {
+        self.written.size()
     }
 
     pub(super) fn synced(&self) -> &Tree {
@@ -111,8 +144,9 @@ impl Tape {
         self.tree.size()
     }
 
-    pub(super) fn syncs(&self) -> u64 {
-        self.syncs
+    /// Flushes since this was asked last.
+    pub(super) fn take_syncs(&mut self) -> u64 {
+        std::mem::take(&mut self.syncs)
     }
 
     /// Position of the directory in use.
@@ -155,23 +189,58 @@ impl Tape {
 
     /// Makes everything that was put durable.
     pub(super) fn sync(&mut self) -> Result<(), Failure> {
-        if self.buffer.is_empty() {
-            return Ok(());
+        self.commit(Until::Synced)
+    }
+
+    /// Writes everything that was put, and makes as much of it durable as the mode wants. Without a [`Lag`]: all.
+    pub(super) fn commit(&mut self, until: Until) -> Result<(), Failure> {
+        match self.lag.clone() {
+            None => {
+                if self.buffer.is_empty() {
+                    return Ok(());
+                }
+                self.write()?;
+                sync_file(&*self.segment.file, &self.segment.path)?;
+                self.advance();
+                self.syncs += 1;
+                Ok(())
+            }
+            Some(lag) => {
+                if !self.buffer.is_empty() {
+                    self.write()?;
+                    self.advance();
+                    lag.wrote(Ahead { file: self.segment.file.clone(), path: self.segment.path.clone(), tree: self.written.clone() });
+                }
+                let synced = lag.wait(until)?;
+                self.settle(synced);
+                Ok(())
+            }
         }
-        let segment = &mut self.segment;
-        segment.file.write_at(&self.buffer, segment.offset).map_err(|e| Failure::of("write-failed", &segment.path, &e))?;
-        segment.file.sync().map_err(|e| Failure::of("sync-failed", &segment.path, &e))?;
-        // A file that was renamed or removed takes writes and syncs, and nobody would find it again.
-        if !segment.file.is_at(&segment.path).map_err(|e| Failure::of("moved", &segment.path, &e))? {
-            let detail = format!("moved: `{}` was removed or replaced while it was being written", segment.path.display());
-            return Err(Failure { reason: "moved", detail });
+    }
+
+    fn write(&self) -> Result<(), Failure> {
+        let segment = &self.segment;
+        segment.file.write_at(&self.buffer, segment.offset).map_err(|e| Failure::of("write-failed", &segment.path, &e))
+    }
+
+    /// What is buffered stands in the file; where nobody else syncs, durably.
+    fn advance(&mut self) {
+        self.segment.offset += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        if let Some(kept) = &mut self.kept {
+            kept.frames.extend_from_slice(&self.buffer);
         }
-        segment.offset += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         self.buffer.clear();
-        self.synced = self.tree.clone();
-        self.roots.append(&mut self.roots_ahead);
-        self.syncs += 1;
-        Ok(())
+        self.written = self.tree.clone();
+        if self.lag.is_none() {
+            self.settle(self.written.clone());
+        }
+    }
+
+    fn settle(&mut self, synced: Tree) {
+        let full = (synced.size() / TILE_WIDTH).saturating_sub(self.synced.size() / TILE_WIDTH);
+        let full = usize::try_from(full).unwrap_or(usize::MAX).min(self.roots_ahead.len());
+        self.roots.extend(self.roots_ahead.drain(..full));
+        self.synced = synced;
     }
 
     /// Roots of tiles that have become full and durable since this was asked last.
@@ -179,22 +248,43 @@ impl Tape {
         std::mem::take(&mut self.roots)
     }
 
-    /// After a failure: forgets what is not durable and goes on in a directory that has not failed yet.
+    /// After a failure: forgets what does not stand in the file and goes on in a directory that has not failed yet. What stands
+    /// in the file and is not durable is written there once more, under the same indexes.
     pub(super) fn take_over(&mut self, why: &Failure, start: &Draft, now: Timestamp) -> Result<(), Failure> {
+        let lag = self.lag.take();
         self.fail();
         let Some(other) = self.failed.iter().position(|failed| !failed) else { return Err(why.clone()) };
-        self.begin_in(other)?;
+        let left = self.segment.path.clone();
+        let is_again = self.is_ahead();
+        if is_again { self.begin_again(other) } else { self.begin_in(other) }?;
         self.put(&stop(why.reason, now), now)?;
         self.put(start, now)?;
-        self.sync()
+        self.sync()?;
+        if is_again {
+            // All of it stands in the other file. Where it cannot be removed it is passed over, since the other has its first index.
+            std::fs::remove_file(left).unwrap_or_default();
+        }
+        if let Some(lag) = lag {
+            lag.reset(self.synced.clone());
+            self.lag = Some(lag);
+        }
+        Ok(())
     }
 
-    /// After the last failure: writes that this is the end into the segment that was kept for it.
+    /// Entries that were acknowledged may not be durable.
+    fn is_ahead(&self) -> bool {
+        self.written.size() > self.synced.size()
+    }
+
+    /// After the last failure: writes that this is the end into the segment that was kept for it. What may not be durable goes
+    /// before it, into another file; where that fails, too, nothing is written: the next start finds what the file still holds.
     pub(super) fn stop_in_reserve(&mut self, why: &Failure, now: Timestamp) -> Result<(), Failure> {
+        self.lag = None;
         self.fail();
         let mut result = Err(why.clone());
         for (at, dir) in self.dirs.clone().iter().enumerate() {
-            result = self.begin_with(&dir.join(RESERVE), at).and_then(|()| self.put(&stop(why.reason, now), now)).and_then(|_| self.sync());
+            let begun = if self.is_ahead() { self.begin_again(at) } else { self.begin_with(&dir.join(RESERVE), at) };
+            result = begun.and_then(|()| self.put(&stop(why.reason, now), now)).and_then(|_| self.sync());
             if result.is_ok() {
                 break;
             }
@@ -211,8 +301,22 @@ impl Tape {
 
     fn begin_with(&mut self, source: &Path, dir: usize) -> Result<(), Failure> {
         self.tried = self.tried.next(self.synced.size());
-        self.segment = begin(&*self.disk, source, self.path(dir), dir, self.tried, &self.synced)?;
+        self.segment = begin(&*self.disk, source, self.path(dir), dir, self.tried, &self.synced, &[])?;
         self.dictionary.clear();
+        if let Some(kept) = &mut self.kept {
+            *kept = Kept { begun: self.synced.clone(), frames: Vec::new() };
+        }
+        Ok(())
+    }
+
+    /// Writes all that the segment holds into a file of that directory. Dictionary entries and indexes stay what they were.
+    fn begin_again(&mut self, dir: usize) -> Result<(), Failure> {
+        let astray = || Failure { reason: "write-failed", detail: "write-failed: what the segment holds is not known".to_owned() };
+        let kept = self.kept.as_ref().filter(|kept| kept.begun.size() == self.tried.first).ok_or_else(astray)?;
+        let source = spare_file(&*self.disk, self.path(dir), self.segment_bytes)?;
+        self.tried = self.tried.next(kept.begun.size());
+        self.segment = begin(&*self.disk, &source, self.path(dir), dir, self.tried, &kept.begun, &kept.frames)?;
+        self.settle(self.written.clone());
         Ok(())
     }
 
@@ -239,11 +343,13 @@ impl Tape {
         self.forget();
     }
 
+    /// What does not stand in the file.
     fn forget(&mut self) {
         self.buffer.clear();
-        self.tree = self.synced.clone();
-        self.roots_ahead.clear();
-        self.dictionary.clear();
+        self.tree = self.written.clone();
+        let full = (self.written.size() / TILE_WIDTH).saturating_sub(self.synced.size() / TILE_WIDTH);
+        self.roots_ahead.truncate(usize::try_from(full).unwrap_or(usize::MAX));
+        self.dictionary.retain(|_, index| *index < self.written.size());
     }
 
     fn path(&self, dir: usize) -> &Path {
@@ -289,20 +395,35 @@ fn spare_file(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> Result<PathBuf
     Ok(path)
 }
 
-/// Turns the zeroed file `source` into a segment. It gets its name only when its header is durable.
-fn begin(disk: &dyn Disk, source: &Path, dir: &Path, at: usize, name: SegmentName, tree: &Tree) -> Result<OpenSegment, Failure> {
+/// Syncs a segment and looks whether it still is the one that has its name.
+pub(super) fn sync_file(file: &dyn DiskFile, path: &Path) -> Result<(), Failure> {
+    file.sync().map_err(|e| Failure::of("sync-failed", path, &e))?;
+    // A file that was renamed or removed takes writes and syncs, and nobody would find it again.
+    if !file.is_at(path).map_err(|e| Failure::of("moved", path, &e))? {
+        let detail = format!("moved: `{}` was removed or replaced while it was being written", path.display());
+        return Err(Failure { reason: "moved", detail });
+    }
+    Ok(())
+}
+
+/// Turns the zeroed file `source` into a segment. It gets its name only when its header and first frames are durable.
+fn begin(disk: &dyn Disk, source: &Path, dir: &Path, at: usize, name: SegmentName, tree: &Tree, frames: &[u8]) -> Result<OpenSegment, Failure> {
     let path = dir.join(name.to_string());
-    let header = segment::header(tree);
+    let mut beginning = segment::header(tree);
+    beginning.extend_from_slice(frames);
+    let offset = u64::try_from(beginning.len()).unwrap_or(u64::MAX);
     let open = || {
-        let file = disk.open(source)?;
-        file.write_at(&header, 0)?;
-        file.sync()?;
+        let file: Arc<dyn DiskFile> = disk.open(source)?.into();
         let capacity = file.bytes()?;
+        if offset > capacity {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        file.write_at(&beginning, 0)?;
+        file.sync()?;
         disk.rename(source, &path)?;
         Ok((file, capacity))
     };
     let (file, capacity) = open().map_err(|e: io::Error| Failure::of("write-failed", source, &e))?;
-    let offset = u64::try_from(HEADER_BYTES).unwrap_or(u64::MAX);
     Ok(OpenSegment { name, path, dir: at, file, capacity, offset })
 }
 

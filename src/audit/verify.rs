@@ -385,6 +385,8 @@ struct Part {
     owed: Vec<(u64, usize, u64)>,
     /// Whether the first entry, if there is one, follows a failure of the disk.
     begins_after_failure: Option<bool>,
+    /// Whether a `stop` tells of a failure.
+    tells_of_failure: bool,
     /// Where the last entry ends, and how many bytes stand behind.
     end: usize,
     leftover: u64,
@@ -409,6 +411,7 @@ impl Part {
             rotations: Vec::new(),
             owed: Vec::new(),
             begins_after_failure: None,
+            tells_of_failure: false,
             end: HEADER_BYTES,
             leftover: 0,
             is_finished: limit.is_some(),
@@ -443,6 +446,7 @@ impl Part {
             let is_start = known.kind == "start" && known.clean == Some(false);
             self.begins_after_failure = Some((known.kind == "stop" && known.reason != "shutdown") || is_start);
         }
+        self.tells_of_failure |= known.kind == "stop" && known.reason != "shutdown";
         match (known.kind, known.of) {
             ("deny" | "part" | "end", Some(of)) if of < self.first.size() => self.owed.push((index, self.end, of)),
             ("deny" | "part" | "end", Some(of)) if !self.heads.has(of - self.first.size()) && !self.pruned.has(of - self.first.size()) => {
@@ -497,6 +501,8 @@ struct Whole {
     announced: Announced,
     /// With the segment of each.
     rotations: Vec<(PathBuf, u64, Option<Rotation>)>,
+    /// First index of the segment before.
+    begins: Option<u64>,
     end: usize,
     /// Bytes behind the end of the last segment, of an unfinished write.
     torn_bytes: u64,
@@ -510,9 +516,14 @@ impl Whole {
         if part.first != self.tree {
             return Err(fail(&file.path, Fault::Header));
         }
-        if let (Some(leftover), Some(false)) = (self.leftover.take_if(|_| part.begins_after_failure.is_some()), part.begins_after_failure) {
+        // After a failure, or written again as a whole, with the failure behind it.
+        let is_again = part.tells_of_failure && self.begins == Some(part.first.size());
+        if let (Some(leftover), Some(false)) = (self.leftover.take_if(|_| part.begins_after_failure.is_some()), part.begins_after_failure)
+            && !is_again
+        {
             return Err(leftover);
         }
+        self.begins = Some(part.first.size());
         for (index, at, of) in part.owed {
             // Of a decision that is being pruned, its head may be gone before what follows it.
             if !has(&self.heads, of) && !has(&self.pruned, of) {

@@ -13,7 +13,9 @@ use super::entry::Entry;
 use super::error::AuditError;
 use super::json::Draft;
 use super::key::SigningKey;
+use super::lag::{Lag, Until};
 use super::lock::DirLock;
+use super::log::Mode;
 use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
 use super::roots::RootsFile;
@@ -30,6 +32,9 @@ pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dirs: Vec<PathBuf>,
     pub(super) segment_bytes: u64,
+    pub(super) mode: Mode,
+    /// In `bounded` mode.
+    pub(super) lag: Option<Arc<Lag>>,
     /// Of which each signs, the newest first.
     pub(super) keys: Vec<SigningKey>,
     pub(super) progress: Mutex<Progress>,
@@ -79,7 +84,7 @@ pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
 pub(super) fn write(shared: &Shared, mut tape: Tape) {
     let _at_exit = Finish(shared);
     while let Some(jobs) = shared.queue.take(|| shared.clock.monotonic()) {
-        match commit(&mut tape, &jobs, &shared.origin, || shared.clock.now()) {
+        match commit(&mut tape, &jobs, shared, || shared.clock.now()) {
             Ok(placed) => {
                 publish(shared, &mut tape, 1);
                 for (job, answer) in jobs.iter().zip(placed) {
@@ -97,7 +102,9 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
         return;
     }
     let now = shared.clock.now();
-    let last = tape.put(&tape::stop("shutdown", now), now).and_then(|_| tape.sync());
+    // First what a sync that failed meanwhile may have left.
+    let last = commit(&mut tape, &[], shared, || shared.clock.now());
+    let last = last.and_then(|_| tape.put(&tape::stop("shutdown", now), now)).and_then(|_| tape.sync());
     match last {
         Ok(()) => publish(shared, &mut tape, 1),
         Err(failure) => poison(shared, &mut tape, &failure),
@@ -107,14 +114,14 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
 type Placed = Vec<Result<u64, AuditError>>;
 
 /// Writes a batch and makes it durable, in another directory if it must. `Err`: nothing can be written any more.
-fn commit(tape: &mut Tape, jobs: &[Job], origin: &Arc<str>, now: impl Fn() -> Timestamp) -> Result<Placed, Failure> {
+fn commit(tape: &mut Tape, jobs: &[Job], shared: &Shared, now: impl Fn() -> Timestamp) -> Result<Placed, Failure> {
     let mut placed = Placed::with_capacity(jobs.len());
     loop {
         let Err(failure) = place(tape, jobs, &mut placed, now()) else { return Ok(placed) };
         tracing::error!(cause = %failure.detail, "the decision log lost its disk");
-        let durable = tape.synced().size();
-        placed.truncate(placed.iter().position(|p| p.as_ref().is_ok_and(|&index| index >= durable)).unwrap_or(placed.len()));
-        let start = start_entry(origin.clone(), 0, false, now());
+        let written = tape.written();
+        placed.truncate(placed.iter().position(|p| p.as_ref().is_ok_and(|&index| index >= written)).unwrap_or(placed.len()));
+        let start = start_entry(shared.origin.clone(), 0, false, shared.mode, now());
         tape.take_over(&failure, &start, now())?;
     }
 }
@@ -126,7 +133,9 @@ fn place(tape: &mut Tape, jobs: &[Job], placed: &mut Placed, now: Timestamp) -> 
             _ => Ok(tape.put(&job.draft, now)?),
         });
     }
-    tape.sync()
+    // Nobody acts on the rest before it is on the disk.
+    let until = if jobs.iter().any(|job| job.durable && job.slot.is_some()) { Until::Synced } else { Until::Within };
+    tape.commit(until)
 }
 
 /// Callers are refused first; then the end itself is logged.
@@ -140,14 +149,32 @@ fn poison(shared: &Shared, tape: &mut Tape, failure: &Failure) {
 
 fn publish(shared: &Shared, tape: &mut Tape, batches: u64) {
     let mut progress = lock(&shared.progress);
-    progress.tree = tape.synced().clone();
+    if tape.synced().size() > progress.tree.size() {
+        progress.tree = tape.synced().clone();
+    }
     progress.dir = tape.dir();
     progress.growing = tape.growing();
     progress.roots.append(&mut tape.take_roots());
     progress.batches += batches;
-    progress.syncs = tape.syncs();
+    progress.syncs += tape.take_syncs();
     let size = progress.tree.size();
     drop(progress);
+    want_checkpoint(shared, size);
+}
+
+/// What was synced beside the writer.
+pub(super) fn publish_synced(shared: &Shared, tree: &Tree) {
+    let mut progress = lock(&shared.progress);
+    if tree.size() > progress.tree.size() {
+        progress.tree = tree.clone();
+    }
+    progress.syncs += 1;
+    let size = progress.tree.size();
+    drop(progress);
+    want_checkpoint(shared, size);
+}
+
+fn want_checkpoint(shared: &Shared, size: u64) {
     if size.saturating_sub(lock(&shared.signed).size) >= CHECKPOINT_ENTRIES_MAX {
         shared.progressed.notify_all();
     }
@@ -160,6 +187,9 @@ impl Drop for Finish<'_> {
     fn drop(&mut self) {
         let why = if std::thread::panicking() { AuditError::Poisoned { reason: "the writer failed".to_owned() } } else { AuditError::Closed };
         self.0.queue.end(why);
+        if let Some(lag) = &self.0.lag {
+            lag.close();
+        }
         lock(&self.0.progress).finished = true;
         self.0.progressed.notify_all();
     }
@@ -248,10 +278,15 @@ pub(super) fn watch(shared: &Shared) {
         if finished {
             return;
         }
-        shared.queue.watch(shared.clock.monotonic());
+        let now = shared.clock.monotonic();
+        shared.queue.watch(now, shared.lag.as_ref().is_some_and(|lag| lag.is_overdue(now)));
     }
 }
 
-pub(super) fn start_entry(origin: Arc<str>, torn_bytes: u64, clean: bool, now: Timestamp) -> Draft {
-    tape::own(Entry::Start { torn_bytes, clean, origin }, now)
+pub(super) fn start_entry(origin: Arc<str>, torn_bytes: u64, clean: bool, mode: Mode, now: Timestamp) -> Draft {
+    let bounded = match mode {
+        Mode::Strict => None,
+        Mode::Bounded(bounds) => Some(bounds),
+    };
+    tape::own(Entry::Start { torn_bytes, clean, origin, bounded }, now)
 }

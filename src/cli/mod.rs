@@ -19,6 +19,7 @@ mod identity;
 mod import;
 mod import_openapi;
 mod index;
+mod kinds;
 mod learn;
 mod note;
 mod output;

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::audit::{Place, decision_id, moment, unreadable};
 use super::client::{query, segment};
 use super::index::opened;
+use super::kinds::{self, kind_word};
 use super::prove::{ProveArgs, Prover};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
-use crate::audit::{Outcome, Query};
+use crate::audit::{KindQuery, Outcome, Query, Window};
 use crate::clock::SystemClock;
 use crate::console::{answered_json, found_json};
 use crate::model::{EventId, PartyNo};
@@ -64,6 +65,10 @@ pub(super) struct SearchArgs {
     /// A decision: `<origin>#<index>` or its index.
     #[arg(long, value_name = "ID")]
     decision: Option<String>,
+    /// Entries that are no decisions instead: rejects, clock, start, stop, gap, admin, query, …
+    #[arg(long, value_parser = kind_word, conflicts_with_all = ["customer", "party_no", "app", "department", "actor", "agent", "api", "action",
+        "purpose", "outcome", "category", "policy", "event", "grant", "decision", "prove"])]
+    kind: Option<String>,
     /// From then on: a time with offset, or back from now: 30d, 12h, 45m.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -103,6 +108,11 @@ pub(super) fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure
     let now = SystemClock::shared().now();
     let since = args.since.as_deref().map(|text| moment(text, now)).transpose()?;
     let until = args.until.as_deref().map(|text| moment(text, now)).transpose()?;
+    if let Some(kind) = &args.kind {
+        let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+        let asked = KindQuery { kind: kind.clone(), window: Window { since, until }, before: args.before, limit };
+        return kinds::search(output, &args.place, &asked);
+    }
     let asked = Query {
         customers: args.party_no.map(PartyNo).into_iter().collect(),
         app: args.app.clone(),

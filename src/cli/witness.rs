@@ -73,7 +73,7 @@ impl WitnessArgs {
                 let witness = Arc::clone(&witness);
                 service_fn(move |request| answer(Arc::clone(&witness), request))
             };
-            let serving = tokio::spawn(listener::serve(socket, None, Limits::for_strangers(), stopped, make));
+            let serving = tokio::spawn(listener::serve(socket, None, Limits::for_strangers(), stopped, None, make));
             told_to_stop.await;
             stop.send_replace(true);
             serving.await.map_err(|error| Failure::new(Exit::Internal, format!("the witness ended badly: {error}")))?;

@@ -7,8 +7,8 @@ use super::callers::Callers;
 use super::read::{Table, Value};
 use super::retention::Retention;
 use super::settings::{
-    Admin, AdminRole, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings, Health, Limits,
-    Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
+    Admin, AdminRole, AuditMode, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings,
+    Health, Limits, Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
 };
 use super::{exports, upstreams};
 use crate::model::{Environment, Purpose, Vocabulary};
@@ -18,6 +18,9 @@ const LINK_DAYS_MAX: u32 = 400;
 /// No break-glass grant may be asked for longer, and without the key for so long.
 const BREAK_GLASS_MAX: Duration = Duration::from_secs(24 * 3_600);
 const BREAK_GLASS_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
+/// What a power cut may take of the decision log at most, in `bounded` mode.
+const BOUNDED_MS_MAX: u32 = 1_000;
+const BOUNDED_RECORDS_MAX: u32 = 100_000;
 /// Departments that a change can be made to need.
 const DEPARTMENTS_MAX: u32 = 64;
 
@@ -336,13 +339,7 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
     });
     let dir = table.need("dir").and_then(Value::new_path);
     let spare_dir = table.opt("spare_dir").map(Value::new_path);
-    if let Some(mode) = table.opt("mode") {
-        match mode.as_str() {
-            Some("strict") => {}
-            _ if mode.is_table() => mode.not_available("`bounded`"),
-            _ => mode.error_help("unknown mode", "write `\"strict\"`, or nothing"),
-        }
-    }
+    let mode = table.opt("mode").map_or(Some(AuditMode::Strict), audit_mode);
     let signing_key = table.need("signing_key").and_then(Value::ed25519_key);
     let (previous, secrets) = (table.opt("previous_key"), table.opt("secrets_key"));
     if let Some(previous) = previous
@@ -376,6 +373,7 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
         origin: origin?,
         dir: dir?,
         spare_dir,
+        mode: mode?,
         signing_key: signing_key?,
         previous_key: optional(previous_key)?,
         secrets_key: optional(secrets_key)?,
@@ -383,6 +381,28 @@ pub(super) fn audit(value: Value<'_>) -> Option<AuditSettings> {
         exports: exports?,
         retention: kept?,
     })
+}
+
+fn audit_mode(value: Value<'_>) -> Option<AuditMode> {
+    if !value.is_table() {
+        if value.as_str() == Some("strict") {
+            return Some(AuditMode::Strict);
+        }
+        value.error_help("unknown mode", "write `\"strict\"`, nothing, or `{ bounded = { max_ms = …, max_records = … } }`");
+        return None;
+    }
+    let mut table = value.table("`mode`")?;
+    let bounded = table.need("bounded").and_then(|bounded| {
+        let mut bounds = bounded.table("`bounded`")?;
+        let (max_ms, max_records) =
+            (bounds.need("max_ms").and_then(|v| v.count(BOUNDED_MS_MAX)), bounds.need("max_records").and_then(|v| v.count(BOUNDED_RECORDS_MAX)));
+        bounds.finish();
+        Some(AuditMode::Bounded { max_ms: max_ms?, max_records: max_records? })
+    });
+    table.finish();
+    let mode = bounded?;
+    value.warn("a power cut may take the newest decisions from the log; for personal data the controller has to accept that");
+    Some(mode)
 }
 
 /// By class; what is not named is kept as long as without the table.

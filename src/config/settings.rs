@@ -329,6 +329,16 @@ pub struct Controller {
     pub contact: Option<String>,
 }
 
+/// When an entry of a decision counts as recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditMode {
+    /// When the disk has confirmed it.
+    #[default]
+    Strict,
+    /// When the kernel has it, as long as a power cut can take no more than this.
+    Bounded { max_ms: u32, max_records: u32 },
+}
+
 /// `[audit]`
 #[derive(Clone, Debug)]
 pub struct AuditSettings {
@@ -337,6 +347,7 @@ pub struct AuditSettings {
     pub dir: PathBuf,
     /// Takes over when a write or sync in `dir` fails.
     pub spare_dir: Option<PathBuf>,
+    pub mode: AuditMode,
     /// An Ed25519 key: PKCS#8, PEM or DER.
     pub signing_key: Secret,
     /// The key that `signing_key` takes the place of; it signs, too.

@@ -445,7 +445,13 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "unsigned = true ", "unsigned = true\ncompiled = \"no\" ", "expected true or false"),
     (MAIN, "unsigned = true ", "unsigned = true\ncompile = false ", "unknown key `compile`"),
     (MAIN, "store = { sqlite = \"state/consent.db\" }", "store = { sqlite = \"nowhere/consent.db\" }", "the folder `"),
-    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`bounded` is not available in this version"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = \"fast\"", "unknown mode"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = {}", "`bounded` is missing"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5 } }", "`max_records` is missing"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_records = 5 } }", "`max_ms` is missing"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5, max_records = 5, sync = 1 } }", "unknown key `sync`"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 2000, max_records = 5 } }", "expected a number from 1 to 1000"),
+    (MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 5, max_records = 0 } }", "expected a number from 1 to 100000"),
     (MAIN, "permit = \"12 months\"", "permit = \"12m\"", "`12m` is not a period"),
     (MAIN, "permit = \"12 months\"", "permit = \"0 days\"", "`0 days` is not a period"),
     (MAIN, "deny = \"36 months\"", "deny = \"200 years\"", "`200 years` is over a hundred years"),
@@ -866,6 +872,18 @@ fn a_missing_file_is_a_finding() {
     let findings = load(Path::new("/nowhere/consentry.toml"), &|_| Ok(vocabulary())).unwrap_err();
     assert_eq!(findings.0.len(), 1);
     assert!(findings.0[0].message.starts_with("this file cannot be read"), "{findings}");
+}
+
+#[test]
+fn a_log_that_may_lose_something_is_a_warning() {
+    let example = Example::new();
+    let warnings = |example: &Example| example.load().unwrap().warnings.iter().map(|w| w.message.clone()).collect::<Vec<_>>();
+    let before = warnings(&example).len();
+    assert_eq!(AuditMode::Strict, example.load().unwrap().audit.mode);
+    example.replace(MAIN, "dir = \"state/log\"", "dir = \"state/log\"\nmode = { bounded = { max_ms = 50, max_records = 1000 } }");
+    assert_eq!(AuditMode::Bounded { max_ms: 50, max_records: 1_000 }, example.load().unwrap().audit.mode);
+    let after = warnings(&example);
+    assert!(after.len() == before + 1 && after.iter().any(|w| w.starts_with("a power cut may take the newest decisions")), "{after:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
 pub use crate::audit::found_json;
-use crate::audit::{Answer, Found, Index, IndexError, Outcome, Query, Shown};
+use crate::audit::{Answer, Found, Index, IndexError, KindAnswer, KindQuery, OTHER_KINDS, Outcome, Query, Shown, Window};
 use crate::consent::{ConsentError, PartyView};
 use crate::model::EventId;
 
@@ -44,6 +44,14 @@ pub(super) const ROUTES: &[Route] = &[
         Param { name: "limit", about: "1 to 1000, 100 without it" },
         Param { name: "cursor", about: "`next` of the page before" },
     ]),
+    Route::get("/v1/entries", "entries.search", AUDITORS, "Entries that belong to no decision, newest first; the search itself is logged", entries)
+        .query(&[
+            Param { name: "kind", about: "rejects, start, stop, gap, clock, admin, query, … (required)" },
+            Param { name: "since", about: "RFC 3339 time" },
+            Param { name: "until", about: "RFC 3339 time" },
+            Param { name: "limit", about: "1 to 1000, 100 without it" },
+            Param { name: "cursor", about: "`next` of the page before" },
+        ]),
     Route::get(
         "/v1/decisions/{origin}/{index}",
         "decisions.show",
@@ -80,12 +88,8 @@ body! {
 
 fn search(call: &Call) -> Result<Reply, Problem> {
     let subject = call.query.get("customer").map(|text| subject(call, text)).transpose()?;
-    let limit = call.query.parsed::<usize>("limit", "a number")?.unwrap_or(PAGE_DEFAULT);
-    if limit == 0 || limit > PAGE_MAX {
-        return Err(Problem::invalid(format!("`limit` must be 1 to {PAGE_MAX}")));
-    }
+    let limit = limit(call)?;
     let text = |name: &str| call.query.get(name).map(str::to_owned);
-    let time = |name: &str| call.query.parsed::<Timestamp>(name, "a time like 2026-07-24T10:00:00Z");
     if let Some(outcome) = call.query.get("outcome").filter(|outcome| Outcome::parse(outcome).is_none()) {
         return Err(Problem::value(format!("`{outcome}` is no outcome"), "use permit, redact, filter, deny, error or unenforced"));
     }
@@ -106,9 +110,9 @@ fn search(call: &Call) -> Result<Reply, Problem> {
         event: event.transpose()?,
         decision: call.query.parsed("decision", "an index")?,
         grant: text("grant"),
-        since: time("since")?,
-        until: time("until")?,
-        before: call.query.parsed::<u64>("cursor", "the `next` of a page")?,
+        since: time(call, "since")?,
+        until: time(call, "until")?,
+        before: before(call)?,
         limit: Some(limit),
     };
     let answer = searched(call, |index| index.search(&query))?;
@@ -119,6 +123,45 @@ fn search(call: &Call) -> Result<Reply, Problem> {
         members.insert("customer".to_owned(), json!(subject.map(|view| customer_json(&view))));
     }
     Ok(Reply::ok(&document))
+}
+
+fn limit(call: &Call) -> Result<usize, Problem> {
+    let limit = call.query.parsed::<usize>("limit", "a number")?.unwrap_or(PAGE_DEFAULT);
+    if limit == 0 || limit > PAGE_MAX {
+        return Err(Problem::invalid(format!("`limit` must be 1 to {PAGE_MAX}")));
+    }
+    Ok(limit)
+}
+
+fn time(call: &Call, name: &str) -> Result<Option<Timestamp>, Problem> {
+    call.query.parsed::<Timestamp>(name, "a time like 2026-07-24T10:00:00Z")
+}
+
+fn before(call: &Call) -> Result<Option<u64>, Problem> {
+    call.query.parsed::<u64>("cursor", "the `next` of a page")
+}
+
+fn entries(call: &Call) -> Result<Reply, Problem> {
+    let one_of = || format!("use one of {}", OTHER_KINDS.join(", "));
+    let kind = call.query.get("kind").ok_or_else(|| Problem::value("`kind` is missing", one_of()))?;
+    if !OTHER_KINDS.contains(&kind) {
+        return Err(Problem::value(format!("`{kind}` is no kind of entry beside decisions"), one_of()));
+    }
+    let window = Window { since: time(call, "since")?, until: time(call, "until")? };
+    let query = KindQuery { kind: kind.to_owned(), window, before: before(call)?, limit: limit(call)? };
+    let answer = searched(call, |index| index.of_kind(&query))?;
+    let entry = call.record_query(None, answer.entries.len())?;
+    let mut document = kind_json(&answer);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("entry".to_owned(), json!(entry));
+    }
+    Ok(Reply::ok(&document))
+}
+
+/// What a search for entries of one kind answers.
+pub fn kind_json(answer: &KindAnswer) -> Value {
+    let entries: Vec<Value> = answer.entries.iter().map(|logged| json!({ "index": logged.index, "entry": logged.resolved })).collect();
+    json!({ "entries": entries, "next": answer.next.map(|index| index.to_string()), "searched": answer.searched })
 }
 
 /// Whom a question is about. An erased person is nobody, although the ledger still knows the id again where the law obliges to.

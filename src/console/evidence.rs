@@ -79,6 +79,7 @@ pub(super) fn signed(call: &Call, index: u64) -> Result<Proved, Problem> {
             Err(AuditError::Pruned { .. }) => return Err(no_such_decision()),
             Err(error) => return Err(unreadable(&error.into())),
         }
+        state.log.settle();
         if index >= state.log.metrics().entries {
             return Err(no_such_decision());
         }

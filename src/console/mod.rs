@@ -68,7 +68,7 @@ use schema::Schema;
 pub use changes::ChangeSignal;
 pub use check::{CHECK_IDS_MAX, CheckQuestion, Checked};
 pub use conflicts::{CONFLICTS_CSV_HEAD, conflict_csv};
-pub use decisions::{answered_json, found_json};
+pub use decisions::{answered_json, found_json, kind_json};
 pub use links::Links;
 pub use pack::{Held, PackError, Trust, ZipError, check as check_pack, is_pack};
 pub use problem::{Code, Problem};

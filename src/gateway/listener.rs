@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::rejects::ListenerRejects;
 use crate::identity::PeerCertificate;
 
 /// What one listener allows. Memory for connections is bounded by `connections_max × (headers_bytes_max + streams_max × 64 KiB)`.
@@ -66,12 +67,79 @@ pub struct Connection {
     pub tls: bool,
 }
 
-/// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over.
+/// Why a connection ends before anybody is known on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Barred {
+    /// The listener has as many connections as it may.
+    Limit,
+    /// A client certificate is required.
+    NoCertificate,
+    /// It is of nobody who is trusted, has run out, or cannot be read.
+    Certificate,
+    /// No TLS, or none that both sides speak.
+    Tls,
+    /// The handshake took too long.
+    Slow,
+    /// What came is no HTTP, or over the limits for headers.
+    Http,
+}
+
+impl Barred {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "connection-limit",
+            Self::NoCertificate => "certificate-missing",
+            Self::Certificate => "certificate-invalid",
+            Self::Tls => "tls-failed",
+            Self::Slow => "tls-timeout",
+            Self::Http => "http-malformed",
+        }
+    }
+
+    /// `None`: the client hung up, which refuses nothing.
+    fn of_handshake(error: &std::io::Error) -> Option<Self> {
+        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        Some(if matches!(error, rustls::Error::NoCertificatesPresented) {
+            Self::NoCertificate
+        } else if matches!(error, rustls::Error::InvalidCertificate(_)) {
+            Self::Certificate
+        } else {
+            Self::Tls
+        })
+    }
+}
+
+/// Counts what one listener refuses; a listener without evidence counts nothing.
+#[derive(Clone, Copy)]
+struct Gate<'a> {
+    rejects: Option<&'a ListenerRejects>,
+    peer: SocketAddr,
+}
+
+impl Gate<'_> {
+    fn bar(self, why: Barred) {
+        if let Some(rejects) = self.rejects {
+            rejects.stranger(why.as_str(), self.peer.ip());
+        }
+    }
+
+    fn end(self, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+        let Err(error) = result else { return };
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            self.bar(Barred::Http);
+        }
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over. What ends
+/// before a request is there is counted in `rejects`.
 pub async fn serve<S, B, M>(
     listener: TcpListener,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
+    rejects: Option<ListenerRejects>,
     make_service: M,
 ) where
     M: Fn(Connection) -> S + Send + Sync + 'static,
@@ -99,12 +167,15 @@ pub async fn serve<S, B, M>(
             }
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            Gate { rejects: rejects.as_ref(), peer }.bar(Barred::Limit);
             tracing::warn!("connection refused: the listener is at its limit");
             continue;
         };
         let (tls, builder, make_service, watcher) = (tls.clone(), Arc::clone(&builder), Arc::clone(&make_service), graceful.watcher());
+        let rejects = rejects.clone();
         tokio::spawn(async move {
             let _permit = permit;
+            let gate = Gate { rejects: rejects.as_ref(), peer };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");
             }
@@ -112,15 +183,15 @@ pub async fn serve<S, B, M>(
                 None => {
                     let (service, begun) = Begun::new(make_service(Connection { peer, certificate: None, tls: false }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
+                    gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
                 Some(settings) => {
                     // As they are now: a reload may have replaced the certificate since the last connection.
                     let acceptor = TlsAcceptor::from(settings.load_full());
-                    let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout).await else { return };
+                    let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout, gate).await else { return };
                     let (service, begun) = Begun::new(make_service(Connection { peer, certificate, tls: true }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
+                    gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
             }
         });
@@ -168,22 +239,18 @@ async fn unless_silent<C: Future<Output = Result<(), E>>, E>(connection: C, begu
     }
 }
 
-fn end(result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended with an error");
-    }
-}
-
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration) -> Option<(TlsStream, Option<Arc<PeerCertificate>>)> {
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, gate: Gate<'_>) -> Option<(TlsStream, Option<Arc<PeerCertificate>>)> {
     let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
+            Barred::of_handshake(&error).into_iter().for_each(|why| gate.bar(why));
             tracing::debug!(%error, "TLS handshake failed");
             return None;
         }
         Err(_) => {
+            gate.bar(Barred::Slow);
             tracing::debug!("TLS handshake took too long");
             return None;
         }
@@ -194,6 +261,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration) -
         Some(Ok(certificate)) => Some(Arc::new(certificate)),
         Some(Err(error)) => {
             // rustls has verified the chain; a leaf that we cannot read gives no identity and closes the connection.
+            gate.bar(Barred::Certificate);
             tracing::debug!(%error, "a client certificate cannot be read");
             return None;
         }
@@ -240,7 +308,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let limits = Limits { header_timeout: Duration::from_millis(200), ..Limits::default() };
         let make = |_| service_fn(|_| async { Ok(Response::new(Empty::<bytes::Bytes>::new())) });
-        let serving = tokio::spawn(serve(listener, None, limits, stopped, make));
+        let serving = tokio::spawn(serve(listener, None, limits, stopped, None, make));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(request).await.unwrap();
         let mut answer = Vec::new();

@@ -29,6 +29,7 @@ mod premises;
 pub mod probe;
 mod problem;
 mod read;
+mod rejects;
 mod reload;
 pub mod replay;
 mod report;

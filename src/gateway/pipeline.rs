@@ -20,6 +20,7 @@ use super::answer::portions;
 use super::judge::{DecidedOn, still_hold};
 use super::listener::Connection;
 use super::problem::{Code, Problem};
+use super::rejects::ListenerRejects;
 use super::respond::{self, Reply};
 use super::route::{Authenticated, Routed, authenticate, route};
 use super::state::Shared;
@@ -72,33 +73,42 @@ impl From<AuditError> for Halt {
     }
 }
 
-/// Answers one request of the data plane. `body_max`: the listener's limit for request bodies, bytes.
-pub(super) async fn handle(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Response<Reply> {
+/// A connection of an app and what its listener says of it.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) connection: Connection,
+    /// The listener's limit for request bodies, bytes.
+    pub(super) body_max: usize,
+    pub(super) rejects: ListenerRejects,
+}
+
+/// Answers one request of the data plane.
+pub(super) async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
     let is_head = request.method() == Method::HEAD;
-    match run(shared, connection, body_max, request).await {
+    match run(shared, caller, request).await {
         Ok(response) => response,
-        Err(halt) if is_head => respond::without_body(halted(shared, halt).await),
-        Err(halt) => halted(shared, halt).await,
+        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt).await),
+        Err(halt) => halted(shared, caller, halt).await,
     }
 }
 
-async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
+async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
-    let accepted = accept(request, connection, &snapshot.hosts).map_err(Halt::Rejected)?;
-    let (mut call, body) = authenticate(shared, &snapshot, accepted, body_max).await.map_err(Halt::Rejected)?;
+    let accepted = accept(request, &caller.connection, &snapshot.hosts).map_err(Halt::Rejected)?;
+    let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
     let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
     match (&routed.found.route.customer, routed.found.route.action) {
         (Customer::None, _) => none::serve(shared, &call, routed).await,
         (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
         (_, Action::Create | Action::Update | Action::Delete) => {
-            let shared = Arc::clone(shared);
+            let (shared, caller) = (Arc::clone(shared), Arc::clone(caller));
             // A task of its own: a client that hangs up does not stop a write between its intent and its end, and does not
             // keep a customer whom it created from being linked.
             let written = tokio::spawn(async move {
                 match write::serve(&shared, &call, routed, body).await {
                     Ok(response) => response,
-                    Err(halt) => halted(&shared, halt).await,
+                    Err(halt) => halted(&shared, &caller, halt).await,
                 }
             });
             match written.await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -112,13 +122,13 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, body_max: usize, req
 }
 
 /// Records a refusal and makes its answer; without a record there is only a 503.
-async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
+async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply> {
     let refusal = match halt {
         Halt::Rejected(problem) => {
-            shared.metrics.rejected(problem.code.as_str());
+            caller.rejects.stranger(problem.code.as_str(), caller.connection.peer.ip());
             return respond::reject(&problem);
         }
-        Halt::AuditUnavailable(error) => return audit_unavailable(shared, &error),
+        Halt::AuditUnavailable(error) => return audit_unavailable(caller, &error),
         Halt::Refused(refusal) => *refusal,
     };
     let Refusal { facts, problem, head, mut groups, paths } = refusal;
@@ -130,7 +140,7 @@ async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
         for groups in entries {
             let more = Entry::Part { of, rows: 0, dropped: 0, groups, withheld: Vec::new() };
             if let Err(error) = shared.log.append_unwaited(more) {
-                return audit_unavailable(shared, &error);
+                return audit_unavailable(caller, &error);
             }
         }
     }
@@ -142,13 +152,13 @@ async fn halted(shared: &Shared, halt: Halt) -> Response<Reply> {
             tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
             respond::refuse(&problem, &recorded, &decision)
         }
-        Err(error) => audit_unavailable(shared, &error),
+        Err(error) => audit_unavailable(caller, &error),
     }
 }
 
-fn audit_unavailable(shared: &Shared, error: &AuditError) -> Response<Reply> {
+fn audit_unavailable(caller: &Caller, error: &AuditError) -> Response<Reply> {
     tracing::error!(%error, "no decision can be recorded");
-    shared.metrics.rejected(Code::AuditUnavailable.as_str());
+    caller.rejects.unrecorded(Code::AuditUnavailable.as_str());
     respond::reject(&Code::AuditUnavailable.into())
 }
 

@@ -19,7 +19,7 @@ use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{Config, ExportSettings, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -37,7 +37,7 @@ struct Fixed {
     capture: Option<std::net::SocketAddr>,
     public: Option<std::net::SocketAddr>,
     health: Option<std::net::SocketAddr>,
-    audit: (PathBuf, Option<PathBuf>, String),
+    audit: (PathBuf, Option<PathBuf>, String, AuditMode),
     /// The log's key, the one before, and the one for secrets.
     keys: [Option<Vec<u8>>; 3],
     witnesses: Vec<WitnessSettings>,
@@ -63,7 +63,7 @@ impl Fixed {
             capture: config.capture.as_ref().map(|c| c.address),
             public: config.public.as_ref().map(|p| p.address),
             health: config.health.as_ref().map(|h| h.address),
-            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone()),
+            audit: (audit.dir.clone(), audit.spare_dir.clone(), audit.origin.clone(), audit.mode),
             keys: [Some(&audit.signing_key), audit.previous_key.as_ref(), audit.secrets_key.as_ref()].map(|key| Some(key?.expose().to_vec())),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),

@@ -20,7 +20,7 @@ use super::indexing::Indexing;
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits};
-use super::pipeline;
+use super::pipeline::{self, Caller};
 use super::reload::{Reloader, keep_current};
 use super::report;
 use super::retention::Keeping;
@@ -28,7 +28,7 @@ use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
 use super::witnesses::Witnesses;
-use crate::audit::{AuditError, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
+use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
@@ -223,7 +223,7 @@ impl Running {
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "only loopback is served without TLS"));
         }
         let body_max = config::Limits::default().request_body_bytes_max;
-        self.listeners.push(serve_apps(&self.shared, body_max, socket, None, Limits::default(), self.stop.subscribe()));
+        self.listeners.push(serve_apps(&self.shared, "loopback", body_max, socket, None, Limits::default(), self.stop.subscribe()));
         Ok(address)
     }
 
@@ -245,6 +245,8 @@ impl Running {
             }
         }
         write_snapshot(&self.shared).await;
+        // What was refused while connections were drained.
+        self.shared.rejects.tell(&self.shared.log);
         let log = self.shared.log.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(%error, "the log was not closed in order");
@@ -265,8 +267,15 @@ pub fn log_settings(config: &Config) -> LogSettings {
         previous_key: config.audit.previous_key.as_ref().map(bytes),
         queue_max: LOG_QUEUE_MAX,
         segment_bytes: LOG_SEGMENT_BYTES,
-        mode: Mode::Strict,
+        mode: log_mode(config.audit.mode),
         seal: true,
+    }
+}
+
+fn log_mode(mode: config::AuditMode) -> Mode {
+    match mode {
+        config::AuditMode::Strict => Mode::Strict,
+        config::AuditMode::Bounded { max_ms, max_records } => Mode::Bounded(Bounds { max_ms, max_records }),
     }
 }
 
@@ -282,6 +291,7 @@ struct Sockets {
 const ADMIN: &str = "[admin]";
 const CAPTURE: &str = "[capture]";
 const PUBLIC: &str = "[public]";
+const HEALTH: &str = "[health]";
 
 impl Sockets {
     async fn bind(config: &Config) -> Result<Self, StartError> {
@@ -338,23 +348,28 @@ impl Sockets {
                 ..Limits::default()
             };
             let body_max = settings.limits.request_body_bytes_max;
-            tasks.push(serve_apps(shared, body_max, socket, slot(&settings.name), limits, stopped.clone()));
+            tasks.push(serve_apps(shared, &settings.name, body_max, socket, slot(&settings.name), limits, stopped.clone()));
         }
         let consoles = [
-            (Door::Admin, self.admin, slot(ADMIN), console::admin_router(state.clone()), Limits::default()),
-            (Door::Capture, self.capture, slot(CAPTURE), console::capture_router(state.clone()), Limits::default()),
-            (Door::Public, self.public, slot(PUBLIC), console::public_router(state.clone()), Limits::for_strangers()),
-            (Door::Health, self.health, None, console::health_router(state.clone()), Limits::default()),
+            (Door::Admin, ADMIN, self.admin, console::admin_router(state.clone()), Limits::default()),
+            (Door::Capture, CAPTURE, self.capture, console::capture_router(state.clone()), Limits::default()),
+            (Door::Public, PUBLIC, self.public, console::public_router(state.clone()), Limits::for_strangers()),
+            (Door::Health, HEALTH, self.health, console::health_router(state.clone()), Limits::default()),
         ];
-        for (door, socket, tls, router, limits) in consoles {
+        for (door, name, socket, router, limits) in consoles {
             let Some(socket) = socket else { continue };
+            let (tls, rejects) = (slot(name), shared.rejects.of(name));
             if tls.is_none() && door != Door::Health {
                 tracing::error!(?door, "a listener without TLS settings is not served");
                 continue;
             }
             let staff = Arc::clone(staff);
-            let make = move |connection| ConsoleService { door, router: router.clone(), staff: Arc::clone(&staff), connection };
-            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), make)));
+            let counted = rejects.clone();
+            let make = move |connection| {
+                let (router, staff, rejects) = (router.clone(), Arc::clone(&staff), counted.clone());
+                ConsoleService { door, router, staff, connection, rejects }
+            };
+            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), Some(rejects), make)));
         }
         tracing::debug!(listeners = config.listeners.len(), "listening");
         tasks
@@ -364,21 +379,23 @@ impl Sockets {
 /// Serves the data plane on one socket; `body_max` bounds request bodies, bytes.
 fn serve_apps(
     shared: &Arc<Shared>,
+    name: &str,
     body_max: usize,
     socket: TcpListener,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    let shared = Arc::clone(shared);
+    let (shared, rejects) = (Arc::clone(shared), shared.rejects.of(name));
+    let counted = rejects.clone();
     let make = move |connection: Connection| {
-        let (shared, connection) = (Arc::clone(&shared), Arc::new(connection));
+        let (shared, caller) = (Arc::clone(&shared), Arc::new(Caller { connection, body_max, rejects: counted.clone() }));
         service_fn(move |request| {
-            let (shared, connection) = (Arc::clone(&shared), Arc::clone(&connection));
-            async move { Ok(pipeline::handle(&shared, &connection, body_max, request).await) }
+            let (shared, caller) = (Arc::clone(&shared), Arc::clone(&caller));
+            async move { Ok(pipeline::handle(&shared, &caller, request).await) }
         })
     };
-    tokio::spawn(listener::serve(socket, tls, limits, stopped, make))
+    tokio::spawn(listener::serve(socket, tls, limits, stopped, Some(rejects), make))
 }
 
 /// The TLS settings of every listener that has some.
@@ -446,9 +463,7 @@ async fn tick(
         if let Some(news) = shared.shadow.load_full().and_then(|shadow| shadow.news(now)) {
             note(&shared, news);
         }
-        for (code, count) in shared.metrics.take_rejects() {
-            note(&shared, Entry::Rejects { count, code, network: None });
-        }
+        shared.rejects.tell(&shared.log);
         let after = (shared.clock.now(), shared.clock.monotonic());
         compare_clocks(&shared, before, after);
         before = after;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::build::{EMPLOYEES, derived_key, issuer};
 use super::listener::Connection;
+use super::problem::Code;
+use super::rejects::ListenerRejects;
 use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, RoleHolder, RoleSource};
@@ -126,6 +128,7 @@ pub(super) struct ConsoleService {
     pub(super) router: axum::Router,
     pub(super) staff: Arc<ArcSwap<Staff>>,
     pub(super) connection: Connection,
+    pub(super) rejects: ListenerRejects,
 }
 
 impl Service<Request<Incoming>> for ConsoleService {
@@ -154,7 +157,11 @@ impl Service<Request<Incoming>> for ConsoleService {
                 }
                 Door::Health => {}
             }
-            TowerToHyperService::new(service.router).call(request).await
+            let response = TowerToHyperService::new(service.router).call(request).await?;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                service.rejects.stranger(Code::Unauthenticated.as_str(), service.connection.peer.ip());
+            }
+            Ok(response)
         })
     }
 }

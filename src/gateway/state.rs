@@ -13,6 +13,7 @@ use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
 use super::graphql::Plans;
+use super::rejects::Rejects;
 use super::shadow::{Shadow, Watch};
 use super::validator::Validators;
 use crate::audit::Log;
@@ -87,6 +88,7 @@ pub struct Shared {
     pub log: Log,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
+    pub(super) rejects: Arc<Rejects>,
     /// Key for pseudonyms of field values; of this installation, never in the log.
     pub pseudonym_key: [u8; 32],
     request_no: AtomicU64,
@@ -102,8 +104,9 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     #[must_use]
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
-        let (snapshot, shadow) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty());
-        Arc::new(Self { snapshot, drift: Drift::default(), shadow, ledger, log, clock, metrics, pseudonym_key, request_no: AtomicU64::new(1) })
+        let (snapshot, shadow, rejects) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty(), Rejects::new(metrics.clone()));
+        let (drift, request_no) = (Drift::default(), AtomicU64::new(1));
+        Arc::new(Self { snapshot, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
     }
 
     #[must_use]

@@ -68,8 +68,6 @@ pub struct Metrics {
     shadow: Family<DirectionLabel, Counter>,
     report_mode: Family<ApiLabel, Gauge>,
     in_report_mode: Arc<Mutex<BTreeSet<&'static str>>>,
-    /// Rejects since the log was last told.
-    pending_rejects: Arc<Mutex<Vec<(&'static str, u64)>>>,
 }
 
 impl Default for Metrics {
@@ -114,10 +112,13 @@ impl Metrics {
             shadow: Family::default(),
             report_mode: Family::default(),
             in_report_mode: Arc::default(),
-            pending_rejects: Arc::default(),
         };
         registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
-        registry.register("rejects", "Requests refused before a caller was known, or because nothing could be recorded", metrics.rejects.clone());
+        registry.register(
+            "rejects",
+            "Requests and connections refused before a caller was known, or because nothing could be recorded",
+            metrics.rejects.clone(),
+        );
         registry.register("drift_members", "Members of upstream answers that no shape maps; withheld, but for report mode", metrics.drift.clone());
         registry.register_with_unit("request_duration", "From authentication to the last byte", Unit::Seconds, metrics.latency.clone());
         registry.register("unlinked_creates", "Created records without a usable id; the consent desk must link them", metrics.unlinked.clone());
@@ -152,20 +153,8 @@ impl Metrics {
         self.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// Counts a reject and remembers it for the log, which gets one entry a second and code.
     pub fn rejected(&self, code: &'static str) {
         self.rejects.get_or_create(&CodeLabel { code }).inc();
-        let mut pending = self.pending_rejects.lock().unwrap_or_else(PoisonError::into_inner);
-        match pending.iter_mut().find(|(c, _)| *c == code) {
-            Some((_, count)) => *count += 1,
-            None => pending.push((code, 1)),
-        }
-    }
-
-    /// Takes what was rejected since the last call.
-    #[must_use]
-    pub fn take_rejects(&self) -> Vec<(&'static str, u64)> {
-        std::mem::take(&mut *self.pending_rejects.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn drift(&self, api: &'static str, members: usize) {
@@ -273,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_counted_is_rendered_and_rejects_are_taken_once() {
+    fn what_was_counted_is_rendered() {
         let metrics = Metrics::new();
         metrics.decided("deny");
         metrics.rejected("unauthenticated");
@@ -281,7 +270,5 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("consentry_decisions_total{outcome=\"deny\"} 1"), "{text}");
         assert!(text.contains("consentry_rejects_total{code=\"unauthenticated\"} 2"), "{text}");
-        assert_eq!(metrics.take_rejects(), [("unauthenticated", 2)]);
-        assert!(metrics.take_rejects().is_empty());
     }
 }

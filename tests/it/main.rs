@@ -96,6 +96,8 @@ mod recipients;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod rejects;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod requests;

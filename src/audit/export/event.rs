@@ -92,7 +92,7 @@ impl Event {
                 _ => Severity::Informational,
             },
             What::Entry(other) => match other.kind.as_str() {
-                "break_glass" | "key_rotated" => Severity::Medium,
+                "break_glass" | "gap" | "key_rotated" => Severity::Medium,
                 "policy_rejected" | "config_rejected" | "rejects" | "clock" | UNKNOWN => Severity::Low,
                 "stop" if other.entry.get("reason").and_then(Value::as_str) != Some(IN_ORDER) => Severity::Medium,
                 "start" if other.entry.get("clean") == Some(&Value::Bool(false)) => Severity::Low,
@@ -113,7 +113,8 @@ impl Event {
             }
             What::Entry(other) => {
                 let word = ["operation", "step", "code", "state", "reason"].into_iter().find_map(|key| other.entry.get(key)?.as_str());
-                word.map_or_else(|| other.kind.clone(), |word| format!("{}: {word}", other.kind))
+                let count = other.entry.get("count").and_then(Value::as_u64).map(|count| format!(" ({count} times)")).unwrap_or_default();
+                word.map_or_else(|| other.kind.clone(), |word| format!("{}: {word}{count}", other.kind))
             }
         }
     }

@@ -235,6 +235,7 @@ fn entry(other: &Other) -> Value {
             let (status_id, status) = if failed { (2, "Failure") } else { (1, "Success") };
             json!({ "app": product(), "status_id": status_id, "status": status, "status_detail": text(other, "reason"), "unmapped": unmapped })
         }
+        "rejects" => json!({ "count": other.entry.get("count"), "status_code": text(other, "code"), "unmapped": unmapped }),
         _ => json!({ "unmapped": unmapped }),
     }
 }

@@ -124,7 +124,7 @@ fn all() -> Vec<Event> {
         ("consent_changed", json!({"event": "ev_2", "party": 44, "revision": 20, "state": "withdrawn", "purpose": "sales.outreach"})),
         ("break_glass", json!({"grant": "bg_1", "step": "approved", "actor": "s_2", "party": 44, "revision": 21})),
         ("policy_rejected", json!({"findings": 2, "reason": "reload"})),
-        ("rejects", json!({"code": "unauthenticated", "count": 12})),
+        ("rejects", json!({"code": "unauthenticated", "count": 12, "listener": "apps", "network": "192.0.2.0/24"})),
         ("clock", json!({"step_ms": -2500})),
         ("key_rotated", json!({"old_key": "gw-1.example.com+5e0a1c2b+AZ1y", "new_key": "gw-1.example.com+c1d09f31+AQj0", "reason": "lost"})),
         ("shadow", json!({"rows": [{"app": "crm", "answers": 3}], "judged": 3})),

@@ -47,6 +47,11 @@ const TABLES: &[(&str, &str)] = &[
         "SELECT o.entry, o.at, k.text, a.text, p.text, o.party, b.text, o.place FROM other o JOIN name k ON k.name = o.kind \
          LEFT JOIN name a ON a.name = o.actor LEFT JOIN name p ON p.name = o.operation LEFT JOIN name b ON b.name = o.break_glass ORDER BY o.entry",
     ),
+    (
+        "reject",
+        "SELECT r.entry, r.at, l.text, c.text, n.text, r.count FROM reject r JOIN name l ON l.name = r.listener JOIN name c ON c.name = r.code \
+         LEFT JOIN name n ON n.name = r.network ORDER BY r.entry",
+    ),
     ("dictionary", "SELECT entry, place FROM dictionary ORDER BY entry"),
     ("source", "SELECT segment, attempt, bytes FROM source ORDER BY 1, 2"),
 ];

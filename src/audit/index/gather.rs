@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::rows::{EventRow, HeadKind, HeadRow, Name, OtherRow, Outcomes, PieceKind, PieceRow, ReadingRow, Rows, SubjectRow, VerdictRow};
+use super::rows::{EventRow, HeadKind, HeadRow, Name, OtherRow, Outcomes, PieceKind, PieceRow, ReadingRow, RejectRow, Rows, SubjectRow, VerdictRow};
 use crate::audit::line::{EventLine, Kind, Line};
 use crate::audit::parties;
 use crate::audit::tail::Tailed;
@@ -79,6 +79,13 @@ struct OtherLine<'a> {
     party: Option<u64>,
     #[serde(borrow)]
     grant: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    listener: Cow<'a, str>,
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    #[serde(borrow)]
+    network: Option<Cow<'a, str>>,
+    count: u64,
 }
 
 /// The kind under which entries stand that this version cannot read.
@@ -256,6 +263,11 @@ impl Gather {
         let (actor, operation, grant) = (optional(&line.actor), optional(&line.operation), optional(&line.grant));
         let (index, at, party, place) = (entry.index, line.t, line.party, entry.place);
         self.rows.others.push(OtherRow { index, at, kind, actor, operation, party, grant, place });
+        if !is_unread && line.kind == "rejects" {
+            let (listener, code) = (self.name(&line.listener), self.name(&line.code));
+            let network = line.network.as_deref().map(|network| self.name(network));
+            self.rows.rejects.push(RejectRow { index, at, listener, code, network, count: line.count });
+        }
     }
 
     fn name(&mut self, text: &str) -> Name {

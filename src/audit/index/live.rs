@@ -32,6 +32,7 @@ impl LiveIndex {
     /// [`IndexError::Behind`] while much is still being read in; else what hinders it.
     pub fn fresh(&self) -> Result<&Index, IndexError> {
         let index = self.index()?;
+        self.log.settle();
         let (entries, of) = (index.entries(), self.log.metrics().entries);
         if of.saturating_sub(entries) > BEHIND_MAX {
             return Err(IndexError::Behind { entries, of });

@@ -12,6 +12,7 @@ mod check;
 mod error;
 mod gather;
 mod live;
+mod other;
 mod partition;
 mod rows;
 mod scan;
@@ -29,6 +30,7 @@ pub use check::Difference;
 pub use error::IndexError;
 pub use gather::Verdict;
 pub use live::LiveIndex;
+pub use other::{KindAnswer, KindQuery, Rejected};
 pub use scan::{Names, Reading, Row, Window};
 
 use super::error::AuditError;

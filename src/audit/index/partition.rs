@@ -18,7 +18,7 @@ use crate::audit::tree::Hash;
 /// Entries of a partition.
 pub(super) const PARTITION_ENTRIES: u64 = 1 << 20;
 /// Counts up with every change of the tables: another version's are built anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// A search waits so long for what is being written.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of the partition that is written, in KiB.
@@ -49,11 +49,13 @@ CREATE TABLE other (entry INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER
   break_glass INTEGER, place INTEGER NOT NULL) STRICT;
 CREATE INDEX other_kind ON other (kind);
 CREATE INDEX other_party ON other (party) WHERE party IS NOT NULL;
+CREATE TABLE reject (entry INTEGER PRIMARY KEY, at INTEGER NOT NULL, listener INTEGER NOT NULL, code INTEGER NOT NULL, network INTEGER,
+  count INTEGER NOT NULL) STRICT;
 CREATE TABLE dictionary (entry INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT;
 CREATE TABLE source (segment INTEGER NOT NULL, attempt INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (segment, attempt)) STRICT, WITHOUT ROWID;
 ";
 const NAMES: &[&str] =
-    &["extent", "name", "class", "category", "policy", "head", "piece", "subject", "reading", "event", "other", "dictionary", "source"];
+    &["extent", "name", "class", "category", "policy", "head", "piece", "subject", "reading", "event", "other", "reject", "dictionary", "source"];
 
 /// Which entries a partition holds rows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +257,10 @@ impl Partition {
             for r in &rows.others {
                 let OtherRow { index, at, kind, actor, operation, party, grant, place } = r;
                 others.execute(params![index, at, kind, actor, operation, party, grant, place])?;
+            }
+            let mut rejects = put("INSERT INTO reject VALUES (?, ?, ?, ?, ?, ?)")?;
+            for r in &rows.rejects {
+                rejects.execute(params![r.index, r.at, r.listener, r.code, r.network, r.count])?;
             }
             let mut dictionary = put("INSERT INTO dictionary VALUES (?, ?)")?;
             for (index, place) in &rows.dictionary {

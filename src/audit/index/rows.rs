@@ -149,6 +149,17 @@ pub(super) struct OtherRow {
     pub(super) place: u64,
 }
 
+/// What was rejected: beside its row among the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RejectRow {
+    pub(super) index: u64,
+    pub(super) at: i64,
+    pub(super) listener: Name,
+    pub(super) code: Name,
+    pub(super) network: Option<Name>,
+    pub(super) count: u64,
+}
+
 /// A category of a class of verdicts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VerdictRow {
@@ -175,6 +186,7 @@ pub(super) struct Rows {
     pub(super) readings: Vec<ReadingRow>,
     pub(super) events: Vec<EventRow>,
     pub(super) others: Vec<OtherRow>,
+    pub(super) rejects: Vec<RejectRow>,
     /// Index and place of dictionary entries.
     pub(super) dictionary: Vec<(u64, u64)>,
 }
@@ -182,7 +194,7 @@ pub(super) struct Rows {
 impl Rows {
     /// How many rows grow with the entries.
     pub(super) fn len(&self) -> usize {
-        self.heads.len() + self.pieces.len() + self.subjects.len() + self.readings.len() + self.events.len() + self.others.len()
+        self.heads.len() + self.pieces.len() + self.subjects.len() + self.readings.len() + self.events.len() + self.others.len() + self.rejects.len()
     }
 
     /// In the order in which their tables keep them, each once, so that they are written one behind another.

@@ -107,13 +107,17 @@ fn every_kind_is_written_and_verifies() {
         },
         Entry::ConfigLoaded { hash: "ab12".into(), generation: 1 },
         Entry::ConfigRejected { findings: 10 },
-        Entry::Rejects { count: 12, code: "unauthenticated", network: Some("192.0.2.0/24".into()) },
+        Entry::Rejects { count: 12, listener: "apps".into(), code: "unauthenticated", network: Some("192.0.2.0/24".into()) },
         Entry::Clock { step_ms: -3_600_000 },
     ];
     for entry in entries {
         record(&log, entry);
     }
     log.close();
+    let is_decision = |kind: &str| matches!(kind, "dict" | "deny" | "permit" | "intent" | "part" | "end");
+    for kind in kinds(&setup.dir()) {
+        assert!(is_decision(&kind) || OTHER_KINDS.contains(&kind.as_str()), "nobody can ask for `{kind}`");
+    }
     let kinds = kinds(&setup.dir()).into_iter().filter(|k| k != "dict").collect::<Vec<_>>().join(" ");
     assert_eq!(
         "start intent deny deny admin query consent_changed break_glass policy_loaded policy_rejected policy_activated config_loaded config_rejected rejects clock stop",
@@ -131,7 +135,7 @@ fn what_is_no_token_is_refused() {
         let entries = [
             Entry::Permit { facts: Arc::new(with_actor), groups: Vec::new() },
             Entry::Admin { actor: text.to_owned(), role: "auditor", operation: "search", party: None, revision: None, status: 200 },
-            Entry::Rejects { count: 1, code: "token-invalid", network: Some(text.to_owned()) },
+            Entry::Rejects { count: 1, listener: "apps".into(), code: "token-invalid", network: Some(text.to_owned()) },
             Entry::ConfigLoaded { hash: text.to_owned(), generation: 1 },
         ];
         for entry in entries {

@@ -189,6 +189,69 @@ fn grown() -> (Setup, Index) {
 }
 
 #[test]
+fn entries_of_one_kind_are_found_by_page_and_rejects_are_added_up() {
+    let setup = Setup::new();
+    let log = setup.open();
+    for n in 0..60u64 {
+        setup.clock.advance(Duration::from_secs(1));
+        let network = (!n.is_multiple_of(5)).then(|| format!("192.0.{}.0/24", n % 3));
+        record(&log, Entry::Rejects { count: n, listener: "apps".into(), code: "unauthenticated", network });
+        if n.is_multiple_of(4) {
+            record(&log, deny(n));
+            record(&log, Entry::Clock { step_ms: 1 });
+        }
+    }
+    log.close();
+    let index = small(&setup, "index");
+    index.catch_up(u64::MAX, |_| ()).unwrap();
+    let at = |seconds| Timestamp::from_second(START + seconds).ok();
+    for (kind, window, limit) in [
+        ("rejects", Window::default(), 7),
+        ("rejects", Window { since: at(11), until: at(31) }, 1_000),
+        ("rejects", Window { since: at(11), until: at(31) }, 20),
+        ("clock", Window::default(), 1),
+        ("start", Window::default(), 3),
+        ("gap", Window::default(), 3),
+        // A decision is none of the others.
+        ("deny", Window::default(), 3),
+    ] {
+        let holds = |logged: &Logged| {
+            let t = Timestamp::from_microsecond(logged.value["t"].as_i64().unwrap()).unwrap();
+            logged.kind() == kind && kind != "deny" && window.since.is_none_or(|since| t >= since) && window.until.is_none_or(|until| t < until)
+        };
+        let wanted: Vec<u64> = read(&setup.dir()).iter().rev().filter(|logged| holds(logged)).map(|logged| logged.index).collect();
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let answer = index.of_kind(&KindQuery { kind: kind.to_owned(), window, before, limit }).unwrap();
+            assert!(answer.entries.len() <= limit);
+            found.extend(answer.entries.iter().map(|logged| logged.index));
+            before = answer.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(wanted, found, "{kind} {window:?}");
+    }
+    let sum = |window| {
+        let (mut all, mut nowhere) = (0, 0);
+        let add = |row: Rejected<'_>| {
+            assert_eq!(("apps", "unauthenticated"), (row.listener, row.code));
+            all += row.count;
+            nowhere += u64::from(row.network.is_none());
+        };
+        index.rejected(window, add).unwrap();
+        (all, nowhere)
+    };
+    assert_eq!((60 * 59 / 2, 12), sum(Window::default()));
+    assert_eq!(((10..30).sum::<u64>(), 4), sum(Window { since: at(11), until: at(31) }));
+    assert!(index.check(|_| ()).unwrap().is_empty());
+    let path = setup.root.path().join("index").join(format!("partition-{:020}.db", 0));
+    rusqlite::Connection::open(path).unwrap().execute("UPDATE reject SET count = 0", []).unwrap();
+    let found = index.check(|_| ()).unwrap();
+    assert!(matches!(&found[..], [Difference { table: "reject", partition: 0, surplus: 1.., lacking: 1.. }]), "{found:?}");
+}
+
+#[test]
 fn what_is_left_out_of_the_index_is_found_by_the_check() {
     let (setup, index) = grown();
     let path = setup.root.path().join("index").join(format!("partition-{:020}.db", 0));

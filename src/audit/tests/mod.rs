@@ -1,5 +1,6 @@
 //! The log as a whole, on a real directory.
 
+mod bounded;
 mod double;
 mod entries;
 mod export;
@@ -75,6 +76,12 @@ impl Setup {
         Self { root, clock: clock(), disk: Arc::new(FaultyDisk::default()), settings }
     }
 
+    fn bounded(max_ms: u32, max_records: u32) -> Self {
+        let mut setup = Self::new();
+        setup.settings.mode = Mode::Bounded(Bounds { max_ms, max_records });
+        setup
+    }
+
     fn with_spare() -> Self {
         let mut setup = Self::new();
         setup.settings.spare_dir = Some(setup.root.path().join("spare"));
@@ -111,7 +118,11 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        match std::fs::copy(entry.path(), to.join(entry.file_name())) {
+            // A file in waiting that got its name meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Upstream {
                 async move { Ok::<_, Infallible>(response) }
             })
         };
-        tokio::spawn(listener::serve(socket, None, Limits::default(), stopped, make));
+        tokio::spawn(listener::serve(socket, None, Limits::default(), stopped, None, make));
         Ok(Self { address, _stop: stop })
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn denies(index: &Index, asked: &Asked) -> Result<Report, IndexError>
     }
     sort(&mut rows);
     let lead = format!("{denied} of {} were refused.", counted(all, "request"));
+    let (strangers, rejects) = rejects(index, asked)?;
     let by_department: Vec<Vec<Value>> =
         by_department.into_iter().map(|((month, name), count)| vec![json!(month), json!(name), json!(count)]).collect();
     Ok(asked
@@ -91,7 +92,36 @@ pub(super) fn denies(index: &Index, asked: &Asked) -> Result<Report, IndexError>
             &[("month", "Month"), ("department", "Department"), ("decisions", "Refused")],
             by_department,
         ))
+        .table(Table::new(
+            "rejects",
+            "Refused before a caller was known, or because nothing could be recorded",
+            &[("month", "Month"), ("listener", "Listener"), ("code", "Code"), ("network", "Network"), ("count", "Refused"), ("last", "Last")],
+            rejects,
+        ))
+        .note(format!(
+            "Beside these, {strangers} requests and connections were refused before a caller was known, or because nothing could be recorded."
+        ))
         .note("A list from which customers were left out was answered, not refused; it is not counted here."))
+}
+
+/// Rejects have no app, department or API: a question about one of these has none of them.
+fn rejects(index: &Index, asked: &Asked) -> Result<(u64, Vec<Vec<Value>>), IndexError> {
+    /// Month, listener, code, network.
+    type Key = (String, String, String, Option<String>);
+    let mut counts: BTreeMap<Key, (u64, i64)> = BTreeMap::new();
+    let (mut all, mut months) = (0u64, Months::default());
+    if asked.app.is_none() && asked.department.is_none() && asked.api.is_none() {
+        index.rejected(asked.window, |row| {
+            let key = (months.of(row.at), row.listener.to_owned(), row.code.to_owned(), row.network.map(str::to_owned));
+            let (count, last) = counts.entry(key).or_insert((0, i64::MIN));
+            (*count, *last) = (count.saturating_add(row.count), row.at.max(*last));
+            all = all.saturating_add(row.count);
+        })?;
+    }
+    let rows = counts.into_iter().map(|((month, listener, code, network), (count, last))| {
+        vec![json!(month), json!(listener), json!(code), json!(network), json!(count), json!(time(last))]
+    });
+    Ok((all, rows.collect()))
 }
 
 /// Who received which categories of how many customers: for a notification of a breach (GDPR Art. 33).
