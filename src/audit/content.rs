@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use super::error::AuditError;
-use super::sealed::{self, Place, Table};
+use super::sealed::{self, Opener, Place, Table};
 use super::segment::{ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, HEADER_BYTES, SegmentFile};
 
 /// Holds most tables.
@@ -51,8 +51,9 @@ pub(super) struct Content {
 struct Sealed {
     table: Table,
     packed: Vec<u8>,
-    /// The bundle that was read last.
-    opened: Option<(Place, Vec<u8>)>,
+    opener: Opener,
+    /// The bundle that was opened last.
+    opened: Option<Place>,
 }
 
 impl Content {
@@ -74,7 +75,7 @@ impl Content {
         }
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the table of the sealed segment is damaged; run `consentry audit verify`");
         let table = Table::parse(&beginning).ok_or_else(damaged)?;
-        Ok(Self { file, length: table.length, sealed: Some(Sealed { table, packed: Vec::new(), opened: None }) })
+        Ok(Self { file, length: table.length, sealed: Some(Sealed { table, packed: Vec::new(), opener: Opener::default(), opened: None }) })
     }
 
     /// Reads from `place` on, as much as there is room for; returns how much there was.
@@ -97,14 +98,17 @@ impl Sealed {
     /// What its bundle holds from `place` on; `None` behind the last entry, or where the bundle is changed.
     fn from(&mut self, file: &File, place: u64) -> io::Result<Option<&[u8]>> {
         let Some(bundle) = self.table.bundle_at(place) else { return Ok(None) };
-        if self.opened.as_ref().is_none_or(|(opened, _)| *opened != bundle) {
+        let start = usize::try_from(place - bundle.holds.start).unwrap_or(usize::MAX);
+        if self.opened.as_ref() != Some(&bundle) {
+            self.opened = None;
             self.packed.resize(usize::try_from(bundle.packed.end - bundle.packed.start).unwrap_or_default(), 0);
             let filled = fill(file, &mut self.packed, bundle.packed.start)?;
-            let Some(bytes) = self.packed.get(..filled).and_then(|packed| bundle.open(packed)) else { return Ok(None) };
-            self.opened = Some((bundle, bytes));
+            if self.packed.get(..filled).and_then(|packed| self.opener.open(&bundle, packed)).is_none() {
+                return Ok(None);
+            }
+            self.opened = Some(bundle);
         }
-        let found = self.opened.as_ref().and_then(|(opened, bytes)| bytes.get(usize::try_from(place - opened.holds.start).ok()?..));
-        Ok(found)
+        Ok(self.opener.opened().get(start..))
     }
 }
 

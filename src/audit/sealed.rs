@@ -15,12 +15,16 @@
 use std::ops::Range;
 
 use super::error::AuditError;
-use super::segment::{self, Frame, HEADER_BYTES, SegmentFile, missing};
+use super::segment::{self, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, SegmentFile, missing};
 
 /// A tile of the tree: a proof looks at the entries of one.
 const BUNDLE_ENTRIES: usize = 256;
 /// More saves a twentieth, and takes five times as long.
 const LEVEL: i32 = 3;
+/// Larger segments are not sealed: a table that somebody has made up must not say how much memory is needed.
+const PLAIN_BYTES_MAX: usize = 1 << 30;
+const BUNDLE_BYTES_MAX: u32 = 1 << 25;
+const _: () = assert!(BUNDLE_ENTRIES * (ENTRY_BYTES_MAX + FRAME_HEADER_BYTES) + HEADER_BYTES <= BUNDLE_BYTES_MAX as usize, "every bundle fits");
 const FIXED_BYTES: usize = 40;
 const SKIPPABLE: [u8; 4] = 0x184D_2A5C_u32.to_le_bytes();
 const MAGIC: &[u8; 16] = b"consentry-zst/1\n";
@@ -76,7 +80,7 @@ pub(super) fn seal(file: &SegmentFile, data: &[u8], limit: u64) -> Result<Option
         at = end;
         ends.push(end);
     }
-    if segment::leftover(data, at) != 0 {
+    if segment::leftover(data, at) != 0 || at > PLAIN_BYTES_MAX {
         return Ok(None);
     }
     if ends.is_empty() {
@@ -129,9 +133,12 @@ impl Table {
         let row = |[a, b, c, d, e, f, g, h]: [u8; 8]| Bundle { end: u32::from_le_bytes([a, b, c, d]), packed_end: u32::from_le_bytes([e, f, g, h]) };
         let bundles: Vec<Bundle> = rows.iter().copied().map(row).collect();
         let rises = bundles.is_sorted_by(|a, b| a.end < b.end && a.packed_end < b.packed_end);
-        let within = bundles.last().is_some_and(|last| u64::from(last.end) <= length);
+        let plain = bundles.last().map(|last| u64::from(last.end));
+        let within = plain.is_some_and(|plain| plain <= length && plain <= PLAIN_BYTES_MAX as u64);
+        let starts = std::iter::once(0).chain(bundles.iter().map(|bundle| bundle.end));
+        let are_small = starts.zip(&bundles).all(|(start, bundle)| bundle.end.saturating_sub(start) <= BUNDLE_BYTES_MAX);
         let begin = u64::try_from(beginning.len()).ok()?;
-        (rises && within).then_some(Self { length, begin, bundles })
+        (rises && within && are_small).then_some(Self { length, begin, bundles })
     }
 
     /// The bundle that holds a byte of the segment; `None` behind the last entry.
@@ -148,11 +155,36 @@ impl Table {
     }
 }
 
-impl Place {
+/// What is needed to open bundles, and the one that was opened last.
+#[derive(Default)]
+pub(super) struct Opener {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    opened: Vec<u8>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").field("bytes", &self.opened.len()).finish_non_exhaustive()
+    }
+}
+
+impl Opener {
     /// The bundle's part of the segment; `None` when it is changed.
-    pub(super) fn open(&self, packed: &[u8]) -> Option<Vec<u8>> {
-        let bytes = usize::try_from(self.holds.end - self.holds.start).ok()?;
-        zstd::bulk::decompress(packed, bytes).ok().filter(|opened| opened.len() == bytes)
+    pub(super) fn open(&mut self, place: &Place, packed: &[u8]) -> Option<&[u8]> {
+        let bytes = usize::try_from(place.holds.end - place.holds.start).ok()?;
+        let decompressor = match self.decompressor.take() {
+            Some(decompressor) => self.decompressor.insert(decompressor),
+            None => self.decompressor.insert(zstd::bulk::Decompressor::new().ok()?),
+        };
+        self.opened.clear();
+        self.opened.reserve(bytes);
+        let opened = decompressor.decompress_to_buffer(packed, &mut self.opened).ok()?;
+        (opened == bytes).then_some(self.opened.as_slice())
+    }
+
+    /// What it gave last.
+    pub(super) fn opened(&self) -> &[u8] {
+        &self.opened
     }
 }
 
@@ -164,10 +196,11 @@ pub(super) fn open(bytes: Vec<u8>) -> Vec<u8> {
 fn unpack(bytes: &[u8]) -> Vec<u8> {
     let Some(table) = Table::parse(bytes) else { return Vec::new() };
     let mut data = Vec::with_capacity(table.bundles.last().and_then(|last| usize::try_from(last.end).ok()).unwrap_or_default());
+    let mut opener = Opener::default();
     for place in (0..).map_while(|number| table.bundle(number)) {
         let range = usize::try_from(place.packed.start).ok().zip(usize::try_from(place.packed.end).ok());
-        let Some(opened) = range.and_then(|(start, end)| bytes.get(start..end)).and_then(|packed| place.open(packed)) else { break };
-        data.extend(opened);
+        let Some(opened) = range.and_then(|(start, end)| bytes.get(start..end)).and_then(|packed| opener.open(&place, packed)) else { break };
+        data.extend_from_slice(opened);
     }
     data
 }
@@ -224,7 +257,7 @@ mod tests {
         while let Some(found) = table.bundle_at(place) {
             assert!(found.holds.contains(&place));
             let of = |bytes: &[u8], range: &Range<u64>| bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec();
-            assert_eq!(of(&data, &found.holds), found.open(&of(&bytes, &found.packed)).unwrap());
+            assert_eq!(of(&data, &found.holds), Opener::default().open(&found, &of(&bytes, &found.packed)).unwrap());
             assert_eq!(Some(&found), table.bundle_at(found.holds.end - 1).as_ref());
             place = found.holds.end;
         }
@@ -260,6 +293,24 @@ mod tests {
         for cut in [0, 1, 8, 39, table - 1, table, table + 1, bytes.len() - 1] {
             assert!(data.starts_with(&open(bytes[..cut].to_vec())) || cut < 4, "{cut}");
         }
+    }
+
+    /// Whoever makes up a table can compute its checksum, too.
+    #[test]
+    fn a_table_says_nothing_of_memory_that_no_segment_needs() {
+        let (_, bytes) = sealed(600);
+        let table = table_bytes(&bytes).unwrap();
+        let with = |row: usize, end: u32| {
+            let mut made_up = bytes.clone();
+            made_up[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
+            made_up[FIXED_BYTES + 8 * row..FIXED_BYTES + 8 * row + 4].copy_from_slice(&end.to_le_bytes());
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&made_up[..FIXED_BYTES - 4]), &made_up[FIXED_BYTES..table]);
+            made_up[FIXED_BYTES - 4..FIXED_BYTES].copy_from_slice(&crc.to_le_bytes());
+            Table::parse(&made_up).is_some()
+        };
+        let last = Table::parse(&bytes).unwrap().bundles[2].end;
+        assert!(with(2, last) && with(2, last + 1));
+        assert!(!with(2, last + BUNDLE_BYTES_MAX) && !with(2, u32::MAX) && !with(0, last), "too long, and out of order");
     }
 
     #[test]
