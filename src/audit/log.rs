@@ -16,12 +16,14 @@ use super::entry::Entry;
 use super::error::AuditError;
 use super::key::{SigningKey, SigningKeySource, is_name};
 use super::lock::DirLock;
+use super::prune::RetentionClass;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
 use super::roots::RootsFile;
 use super::sealer;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
 use super::tape;
+use super::text_keys::{KEYS_FOLDER, TextKeys, Texts};
 use super::writer::{self, Progress, Shared, Signed};
 use crate::clock::Clock;
 
@@ -117,6 +119,8 @@ impl Log {
         for dir in &dirs {
             remove_temporary(dir);
         }
+        remove_temporary(&dir.join(KEYS_FOLDER));
+        let texts = TextKeys::open(&disk, &dir);
         let found = recover::recover(&disk, &dirs, segment_bytes, key.vkey())?;
         let mut tape = found.tape;
         let recovery = Recovery { entries: tape.size(), torn_bytes: found.torn_bytes, clean: found.clean, last: found.last, vkey };
@@ -140,6 +144,7 @@ impl Log {
             unsigned: AtomicBool::new(false),
             locks: Mutex::new(locks),
             rewriting: Mutex::default(),
+            texts,
         });
         writer::checkpoint(&shared, tape.synced(), tape.dir())?;
         for path in &shared.dirs {
@@ -155,7 +160,7 @@ impl Log {
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 
-    /// Queues an entry. Only what [`Pending`] yields proves that it is durable.
+    /// Queues an entry. Only what [`Pending`] yields proves that it is durable. The first free text of a month waits for its key.
     ///
     /// # Errors
     /// At once when the queue is full, the disk hangs or the log is poisoned or closed: refuse the request.
@@ -178,8 +183,28 @@ impl Log {
         if shared.unsigned.load(Ordering::Relaxed) {
             return Err(AuditError::Unsigned);
         }
-        let (draft, of) = encode::draft(entry, shared.clock.now())?;
+        let now = shared.clock.now();
+        let (draft, of) = encode::draft_with(entry, now, |text| {
+            shared.holds_locks()?;
+            shared.texts.encrypt(text, now)
+        })?;
         shared.queue.push(Job { draft, of, slot })
+    }
+
+    /// Whether free text of a break-glass grant can be written now; makes the month's key if there is none. Blocks.
+    ///
+    /// # Errors
+    /// When the key is lost or damaged, or cannot be made.
+    pub fn takes_text(&self) -> Result<(), AuditError> {
+        let shared = &self.handle.shared;
+        shared.holds_locks()?;
+        shared.texts.ready(RetentionClass::BreakGlass, shared.clock.now())
+    }
+
+    /// The keys by which free text is read.
+    #[must_use]
+    pub fn texts(&self) -> Texts {
+        Texts::of(self.handle.shared.dirs.first().map(PathBuf::as_path).unwrap_or(Path::new("")))
     }
 
     /// Whether entries can be written now.

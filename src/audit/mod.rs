@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key),
-//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `text-keys` and `text-keys.list` (the keys of free text), `lock`, `reserve` and `ahead-*` (zeroed files in waiting) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`LiveIndex`] and [`Index`] for questions, [`Reader`], [`newest`], [`show`], [`verify()`]; [`Past`] for
@@ -23,6 +23,7 @@ mod encode;
 mod entry;
 mod error;
 pub mod export;
+mod free_text;
 mod gathered;
 mod index;
 mod json;
@@ -44,6 +45,7 @@ mod sealer;
 mod segment;
 mod tail;
 mod tape;
+mod text_keys;
 mod tile_name;
 mod tiles;
 mod tree;
@@ -54,9 +56,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use document::found_json;
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow};
+pub use document::{entry_json, found_json, found_json_with};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, Outcome, PrunedClass, ShadowRow, StepText};
 pub use error::AuditError;
+pub use free_text::{FreeText, LockedText, TEXT_BYTES_MAX};
 pub use gathered::{Found, Relied, Shown, rejoin, show};
 pub use index::{Answer, Difference, INDEX_FOLDER, Index, IndexError, LiveIndex, Names, Query, Reading, Row, Verdict, Window};
 pub use key::{SigningKeySource, generate_signing_key};
@@ -65,6 +68,7 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use prune::{Announced, Prunable, Pruning, Retention, RetentionClass};
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
+pub use text_keys::{Said, TextKeyId, Texts};
 pub use tile_name::TileName;
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_proof, verifier_key};
 pub use verify::{Fault, VerifyFailure, VerifyReport, verify, verify_against, verify_with};

@@ -83,6 +83,7 @@ fn facts(now: jiff::Timestamp) -> Arc<DecisionFacts> {
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 

@@ -141,6 +141,7 @@ fn facts() -> Arc<DecisionFacts> {
         roles: vec![Role::intern("sales-rep")],
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 
