@@ -10,6 +10,7 @@ mod prune;
 mod recovery;
 mod sealing;
 mod tamper;
+mod texts;
 mod tiles;
 mod witness;
 
