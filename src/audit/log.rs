@@ -201,6 +201,12 @@ impl Log {
         shared.texts.ready(RetentionClass::BreakGlass, shared.clock.now())
     }
 
+    /// Why the last free text was refused, until one is taken.
+    #[must_use]
+    pub fn text_trouble(&self) -> Option<String> {
+        self.handle.shared.texts.trouble()
+    }
+
     /// The keys by which free text is read.
     #[must_use]
     pub fn texts(&self) -> Texts {

@@ -104,6 +104,8 @@ pub(super) struct TextKeys {
     disk: Arc<dyn Disk>,
     /// Or why it cannot be read: then no text is taken and no key destroyed.
     list: Mutex<Result<List, String>>,
+    /// Why the last text was refused.
+    trouble: Mutex<Option<String>>,
 }
 
 impl TextKeys {
@@ -112,7 +114,7 @@ impl TextKeys {
         if let Err(why) = &list {
             tracing::error!(why, "no free text can be written into the decision log");
         }
-        Self { dir: dir.to_owned(), disk: Arc::clone(disk), list: Mutex::new(list) }
+        Self { dir: dir.to_owned(), disk: Arc::clone(disk), list: Mutex::new(list), trouble: Mutex::default() }
     }
 
     /// The text as it stands in an entry of that time. The first of a month makes its key, which waits for the disk.
@@ -126,7 +128,18 @@ impl TextKeys {
         self.key(TextKeyId::at(class, now)).map(|_key| ())
     }
 
+    /// For readiness.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
     fn key(&self, id: TextKeyId) -> Result<[u8; KEY_BYTES], AuditError> {
+        let key = self.find(id);
+        *lock(&self.trouble) = key.as_ref().err().map(ToString::to_string);
+        key
+    }
+
+    fn find(&self, id: TextKeyId) -> Result<[u8; KEY_BYTES], AuditError> {
         let mut list = lock(&self.list);
         let list = list.as_mut().map_err(|why| refused(id, why.clone()))?;
         let path = self.path(id);

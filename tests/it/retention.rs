@@ -237,7 +237,7 @@ fn a_month_of_what_was_written_is_destroyed_unless_somebody_of_it_is_under_hold(
     let now = SystemClock::shared().now();
     let clock = ManualClock::at(now.checked_sub(DAY * 730).unwrap());
     let log = opened(&site, &clock);
-    let month = format!("break-glass/{}", &clock.now().to_string()[..7]);
+    let month = format!("break-glass/{}", clock.now().to_string().get(..7).unwrap());
     let mut heads = Vec::new();
     for party in 1..=10 {
         let facts =
