@@ -14,6 +14,8 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Durable: the directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Durable: the directory is synced.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Replaces a small file as a whole, durably.
     fn replace(&self, path: &Path, text: &str) -> io::Result<()>;
 }
@@ -70,6 +72,13 @@ impl Disk for RealDisk {
         sync_directory_of(to)
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = fs::remove_file(path);
+        // Also where it was gone already: that may not be on the disk yet.
+        sync_directory_of(path)?;
+        removed
+    }
+
     fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
         let next = temporary(path);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
@@ -109,6 +118,6 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

@@ -4,6 +4,8 @@
 //! facts (purpose, channel, environment, gpc, roles, policy set), the verdicts of a group and lists of paths stand in
 //! dictionary entries: `{"class":"facts","kind":"dict","t":…,"v":1,"value":…}`.
 //!
+//! Free text (`justification`, `reason`) is an object of its own form: `free_text.rs`.
+//!
 //! A verdict says by which `rule` consent events were weighed (e.g. `customer-last-word/v1`) and, with `"conflict":true`, that
 //! formerly separate customers disagree. Its `grounds` are all else that it was judged on (`past.rs` reads them back), and
 //! `lag_us` of a head is how much earlier than `t` the time was that policies took for now. Which event decided and which lost stands in `events`, beside the groups.
@@ -12,16 +14,27 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, PrunedClass, ShadowRow};
+use super::entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, PrunedClass, ShadowRow, StepText};
 use super::error::AuditError;
+use super::free_text::Written;
 use super::json::{Class, Draft, Json, Object};
 use super::log::Bounds;
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
 use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Why};
 
-/// The entry with holes for its dictionary entries, and the decision it must belong to.
+/// The entry with holes for its dictionary entries, and the decision it must belong to. None that holds free text.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
+    draft_with(entry, now, |text| Err(AuditError::TextKey { id: text.class.as_str().to_owned(), why: "is not at hand".to_owned() }))
+}
+
+/// `encrypt` makes of free text what stands in the entry.
+pub(super) fn draft_with(
+    entry: Entry,
+    now: Timestamp,
+    encrypt: impl FnOnce(&Written<'_>) -> Result<Object, AuditError>,
+) -> Result<(Draft, Option<u64>), AuditError> {
+    let locked = Written::of(&entry).map(|text| Ok::<_, AuditError>((text.member, encrypt(&text)?))).transpose()?;
     let mut of_decision = None;
     let mut part_of = |object: Object, of: u64| {
         of_decision = Some(of);
@@ -67,12 +80,13 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with("revision", revision.0)
             .with("state", state)
             .with_some("purpose", purpose.map(|p| p.as_str())),
-        Entry::BreakGlass { grant, step, actor, party, revision } => head("break_glass", now)
+        Entry::BreakGlass { grant, step, actor, party, revision, text } => head("break_glass", now)
             .with("grant", token("grant", grant)?)
             .with("step", step)
             .with_some("actor", actor.map(|a| token("actor", a)).transpose()?)
             .with_some("party", party.map(|p| p.0))
-            .with("revision", revision.0),
+            .with("revision", revision.0)
+            .with_some("text_not_kept", (text == StepText::NotKept).then_some(true)),
         Entry::PolicyLoaded { id, generation } => {
             head("policy_loaded", now).with("policy_set", token("policy_set", id.as_ref().to_owned())?).with("generation", generation)
         }
@@ -105,13 +119,15 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             let network = network.map(|n| token("network", n)).transpose()?;
             head("rejects", now).with("count", count).with("listener", &*listener).with("code", code).with_some("network", network)
         }
-        Entry::Prune { before_index, classes, dictionary, remains } => {
+        Entry::Prune { before_index, classes, dictionary, remains, keys } => {
             let classes: Vec<Json> = classes.into_iter().map(|class| pruned_class(class).into()).collect();
+            let keys: Vec<Json> = keys.into_iter().map(|key| key.to_string().into()).collect();
             head("prune", now)
                 .with("before_index", before_index)
                 .with("classes", classes)
                 .with("dictionary", dictionary)
                 .with_some("remains", Some(remains).filter(|&n| n > 0))
+                .with_some("keys", Some(keys).filter(|keys| !keys.is_empty()))
         }
         Entry::KeyRotated { old_key, new_key, reason, signature } => {
             head("key_rotated", now).with("old_key", old_key).with("new_key", new_key).with("reason", reason).with_some("signature", signature)
@@ -125,6 +141,10 @@ pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>)
             .with_some("bounded", bounded.map(bounds)),
         Entry::Gap { from, bounds: of } => head("gap", now).with("from", from).with("bounds", bounds(of)),
         Entry::Stop { reason } => head("stop", now).with("reason", reason),
+    };
+    let object = match locked {
+        Some((member, locked)) => object.with(member, locked),
+        None => object,
     };
     let draft = object.draft();
     let lengths: Vec<usize> = draft.classes().map(|c| c.value.len() + DICT_FRAME_BYTES_MAX).chain([draft.bytes_max()]).collect();

@@ -1,12 +1,15 @@
 //! What may be written into the log. An allow-list: every field is a number, a name that a file declared, a word of a closed
-//! vocabulary or a pseudonym. There is no field that could take a body, a URL, a header, a name or a token.
+//! vocabulary or a pseudonym. There is no field that could take a body, a URL, a header, a name or a token. What people wrote about an
+//! emergency is the one free text; it stands in the log encrypted.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::free_text::FreeText;
 use super::log::Bounds;
 use super::prune::RetentionClass;
+use super::text_keys::TextKeyId;
 use crate::model::{
     Action, ApiName, Behalf, Category, Channel, Client, Department, Environment, EventId, Model, PartyFacts, PartyNo, PolicyName, Purpose, Revision,
     Role, RouteKey, Task, Verdicts,
@@ -49,6 +52,8 @@ pub struct DecisionFacts {
     pub mandate: Option<Mandate>,
     /// The break-glass grant that is called upon.
     pub grant: Option<Arc<str>>,
+    /// What the caller wrote about that.
+    pub justification: Option<FreeText>,
 }
 
 /// Who answers for an agent, what it runs on, what it was sent to do, and for whom.
@@ -151,6 +156,16 @@ pub const OTHER_KINDS: &[&str] = &[
     "stop",
 ];
 
+/// What somebody wrote about a step of a break-glass grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StepText {
+    #[default]
+    None,
+    Said(FreeText),
+    /// The log could not keep it; the consent store has it.
+    NotKept,
+}
+
 /// One entry. The first of `Deny` (without `of`), `Permit` and `Intent` of a request is the decision's head: its index is
 /// the decision's number, and every other entry of the request carries it as `of`.
 #[derive(Clone, Debug)]
@@ -230,6 +245,8 @@ pub enum Entry {
         /// `None` when it is for a route.
         party: Option<PartyNo>,
         revision: Revision,
+        /// Why it was asked for, or ended.
+        text: StepText,
     },
     PolicyLoaded {
         /// Hash of the policy set.
@@ -295,6 +312,8 @@ pub enum Entry {
         dictionary: u64,
         /// Entries of decisions whose heads went before.
         remains: u64,
+        /// Keys of free text.
+        keys: Vec<TextKeyId>,
     },
     /// Another key signs the log from here on. Written by the log itself.
     KeyRotated {

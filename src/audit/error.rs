@@ -26,6 +26,10 @@ pub enum AuditError {
     TooManyParties { parties: usize },
     #[error("the entry's `{field}` is not a plain token")]
     NotAToken { field: &'static str },
+    #[error("the key `{id}` for free text {why}")]
+    TextKey { id: String, why: String },
+    #[error("free text of {bytes} bytes is over the limit of 4094; write less")]
+    TextTooLong { bytes: usize },
     #[error("the entry belongs to decision {of}, which is not in the log")]
     NoSuchDecision { of: u64 },
     #[error("`{dir}` is in use by another process; one process writes one log")]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::AuditError;
+use super::free_text::LockedText;
 use super::read::{Logged, Reader};
 use crate::model::PartyNo;
 
@@ -51,6 +52,8 @@ pub struct Found {
     pub behalf: Option<String>,
     /// The break-glass grant that was called upon.
     pub grant: Option<String>,
+    /// What the caller wrote about that.
+    pub justification: Option<LockedText>,
     pub action: String,
     pub api: String,
     pub route: String,
@@ -212,6 +215,7 @@ impl Decision {
             task: text(head, "task"),
             behalf: text(head, "behalf"),
             grant: text(head, "grant"),
+            justification: LockedText::of(head),
             action: text(head, "action").unwrap_or_default(),
             api: text(head, "api").unwrap_or_default(),
             route: text(head, "route").unwrap_or_default(),

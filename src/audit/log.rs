@@ -19,6 +19,7 @@ use super::key::{SigningKey, SigningKeySource, Vkey, is_name};
 use super::lag::{self, Lag};
 use super::lock::DirLock;
 use super::note::{self, Checkpoint};
+use super::prune::RetentionClass;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
 use super::recover;
 use super::roots::RootsFile;
@@ -26,6 +27,7 @@ use super::rotation::Rotation;
 use super::sealer;
 use super::segment::{self, SEGMENT_BYTES_MIN, SPARE_FILE};
 use super::tape;
+use super::text_keys::{KEYS_FOLDER, TextKeys, Texts};
 use super::writer::{self, Progress, Shared, Signed};
 use crate::clock::Clock;
 
@@ -155,6 +157,8 @@ impl Log {
         for dir in &dirs {
             remove_temporary(dir);
         }
+        remove_temporary(&dir.join(KEYS_FOLDER));
+        let texts = TextKeys::open(&disk, &dir);
         let found = recover::recover(&disk, &dirs, segment_bytes, mode, &standing.signers(key.vkey()))?;
         standing.is_borne_out(&found, key.vkey(), previous.as_ref())?;
         if let Standing::New = standing {
@@ -205,6 +209,7 @@ impl Log {
             unsigned: AtomicBool::new(false),
             locks: Mutex::new(locks),
             rewriting: Mutex::default(),
+            texts,
         });
         if standing.replaced().is_some() {
             // In this order: the key beside the log is the newest one only where its checkpoints are signed by it. A start after a kill
@@ -230,7 +235,7 @@ impl Log {
         Ok((Self { handle: Arc::new(handle) }, recovery))
     }
 
-    /// Queues an entry. Only what [`Pending`] yields proves that it is durable.
+    /// Queues an entry. Only what [`Pending`] yields proves that it is durable. The first free text of a month waits for its key.
     ///
     /// # Errors
     /// At once when the queue is full, the disk hangs or the log is poisoned or closed: refuse the request.
@@ -253,8 +258,11 @@ impl Log {
         if shared.unsigned.load(Ordering::Relaxed) {
             return Err(AuditError::Unsigned);
         }
-        let durable = !entry.is_of_decision();
-        let (draft, of) = encode::draft(entry, shared.clock.now())?;
+        let (now, durable) = (shared.clock.now(), !entry.is_of_decision());
+        let (draft, of) = encode::draft_with(entry, now, |text| {
+            shared.holds_locks()?;
+            shared.texts.encrypt(text, now)
+        })?;
         shared.queue.push(Job { draft, of, durable, slot })
     }
 
@@ -264,6 +272,28 @@ impl Log {
         if let Some(lag) = &self.handle.shared.lag {
             lag.settle();
         }
+    }
+
+    /// Whether free text of a break-glass grant can be written now; makes the month's key if there is none. Blocks.
+    ///
+    /// # Errors
+    /// When the key is lost or damaged, or cannot be made.
+    pub fn takes_text(&self) -> Result<(), AuditError> {
+        let shared = &self.handle.shared;
+        shared.holds_locks()?;
+        shared.texts.ready(RetentionClass::BreakGlass, shared.clock.now())
+    }
+
+    /// Why the last free text was refused, until one is taken.
+    #[must_use]
+    pub fn text_trouble(&self) -> Option<String> {
+        self.handle.shared.texts.trouble()
+    }
+
+    /// The keys by which free text is read.
+    #[must_use]
+    pub fn texts(&self) -> Texts {
+        Texts::of(self.handle.shared.dirs.first().map(PathBuf::as_path).unwrap_or(Path::new("")))
     }
 
     /// Whether entries can be written now.

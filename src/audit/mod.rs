@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A log is one directory: `segment-*` (drawn in `segment.rs`, finished ones in `sealed.rs`), `checkpoint` (signed note), `log.vkey` (its verifier key, the newest),
-//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `lock`, `reserve` and `ahead-*` (zeroed files in waiting), `bounded` (what the run under way may lose at a power cut) and, when a second directory is configured, `spare` (its path).
+//! `roots` (of full tiles, for proofs), `witnessed-*` (checkpoints that witnesses signed), `export-*` (how far exports have got), `index` (the search index), `text-keys` and `text-keys.list` (the keys of free text), `lock`,
+//! `reserve` and `ahead-*` (zeroed files in waiting), `bounded` (what the run under way may lose at a power cut) and, when a second directory is configured, `spare` (its path).
 //!
 //! - Writing: [`Log::open`], [`Log::append`] -> [`Pending`] -> [`Recorded`].
 //! - Reading, also while the log is being written: [`LiveIndex`] and [`Index`] for questions, [`Reader`], [`newest`], [`show`], [`verify()`]; [`Past`] for
@@ -24,6 +25,7 @@ mod encode;
 mod entry;
 mod error;
 pub mod export;
+mod free_text;
 mod gathered;
 mod index;
 mod json;
@@ -47,6 +49,7 @@ mod sealer;
 mod segment;
 mod tail;
 mod tape;
+mod text_keys;
 mod tile_name;
 mod tiles;
 mod tree;
@@ -57,9 +60,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use document::found_json;
-pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, OTHER_KINDS, Outcome, PrunedClass, ShadowRow};
+pub use document::{entry_json, found_json, found_json_with};
+pub use entry::{DecisionFacts, Entry, GROUP_PARTIES_MAX, Group, Mandate, OTHER_KINDS, Outcome, PrunedClass, ShadowRow, StepText};
 pub use error::AuditError;
+pub use free_text::{FreeText, LockedText, TEXT_BYTES_MAX};
 pub use gathered::{Found, Relied, Shown, named_customers, rejoin, show};
 pub use index::{
     Answer, Difference, INDEX_FOLDER, Index, IndexError, KindAnswer, KindQuery, LiveIndex, Names, Query, Reading, Rejected, Row, Verdict, Window,
@@ -70,6 +74,7 @@ pub use past::{Gap, Item, Past, PastCaller, PastGroup, PastVerdict, PastVerdicts
 pub use prune::{Announced, Prunable, Pruning, Retention, RetentionClass};
 pub use queue::DecisionId;
 pub use read::{Logged, Reader, newest};
+pub use text_keys::{Said, TextKeyId, Texts};
 pub use tile_name::TileName;
 pub use tiles::{Checked, ProofError, Proved, Tiles, check_checkpoint, check_proof, is_key_of, verifier_key};
 pub use verify::{Fault, Rotated, VerifyFailure, VerifyReport, verify, verify_against, verify_with};

@@ -20,6 +20,7 @@ use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
 use super::roots::RootsFile;
 use super::tape::{self, Failure, Tape};
+use super::text_keys::TextKeys;
 use super::tree::{Hash, Tree, hex};
 use crate::clock::Clock;
 
@@ -45,6 +46,17 @@ pub(super) struct Shared {
     pub(super) locks: Mutex<Vec<DirLock>>,
     /// Held by whoever writes a finished segment anew.
     pub(super) rewriting: Mutex<()>,
+    pub(super) texts: TextKeys,
+}
+
+impl Shared {
+    /// Whether the log's folders are still this process's.
+    pub(super) fn holds_locks(&self) -> Result<(), AuditError> {
+        match lock(&self.locks).iter().find_map(|held| held.check().err()) {
+            Some(reason) => Err(AuditError::Poisoned { reason }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How far the writer is.

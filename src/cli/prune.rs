@@ -11,7 +11,7 @@ use super::{Exit, Failure, Output};
 #[derive(Debug, clap::Args)]
 #[group(id = "what", required = true, multiple = false)]
 pub(super) struct What {
-    /// Only say how many entries are past their time.
+    /// Only say how many entries and which keys of free text are past their time.
     #[arg(long)]
     dry_run: bool,
     /// Let them go now; the gateway does so once a day by itself.
@@ -52,6 +52,13 @@ fn render(document: &Value, is_run: bool) -> String {
     }
     if held > 0 {
         lines.push(format!("{held} decisions and entries stay for a legal hold"));
+    }
+    let keys = |key| list(document, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    if !list(document, "keys").is_empty() {
+        lines.push(format!("with the keys of free text {}: what was written in these months cannot be read any more", keys("keys")));
+    }
+    if !list(document, "keys_held").is_empty() {
+        lines.push(format!("the keys of free text {} stay for a legal hold", keys("keys_held")));
     }
     lines.push(match (document.get("announced").and_then(Value::as_u64), is_run) {
         (Some(index), _) => format!("announced as entry {index}; they go in the background"),

@@ -13,9 +13,9 @@ use super::prove::{ProveArgs, Prover};
 use super::table::Table;
 use super::text::{joined, list, number, text, time};
 use super::{Exit, Failure, Output};
-use crate::audit::{KindQuery, Outcome, Query, Window};
+use crate::audit::{KindQuery, Outcome, Query, Texts, Window, entry_json, found_json_with};
 use crate::clock::SystemClock;
-use crate::console::{answered_json, found_json};
+use crate::console::answered_json;
 use crate::model::{EventId, PartyNo};
 
 #[derive(Debug, clap::Args)]
@@ -137,7 +137,7 @@ pub(super) fn search(output: &Output, args: &SearchArgs) -> Result<Exit, Failure
     let answer = match &args.place.offline {
         Some(dir) => {
             let found = opened(output, dir)?.search(&asked).map_err(|error| unreadable(dir, &error))?;
-            answered_json(&found)
+            answered_json(&found, &Texts::of(dir))
         }
         None => args.place.server.connect()?.get(&format!("/v1/decisions{}", params(args, &asked)))?,
     };
@@ -196,8 +196,10 @@ pub(super) fn show(output: &Output, args: &ShowArgs) -> Result<Exit, Failure> {
         Some(dir) => {
             let shown = opened(output, dir)?.show(index).map_err(|error| unreadable(dir, &error))?;
             let shown = shown.ok_or_else(|| Failure::new(Exit::NotFound, format!("no entry {index} in `{}`", dir.display())))?;
-            let entries: Vec<Value> = shown.entries.iter().map(|logged| json!({ "index": logged.index, "entry": logged.resolved })).collect();
-            json!({ "index": index, "decision": shown.decision.as_ref().map(found_json), "entries": entries })
+            let texts = Texts::of(dir);
+            let entries: Vec<Value> = shown.entries.iter().map(|logged| entry_json(logged, Some(&texts))).collect();
+            let decision = shown.decision.as_ref().map(|found| found_json_with(found, &texts));
+            json!({ "index": index, "decision": decision, "entries": entries })
         }
         None => args.place.server.connect()?.get(&format!("/v1/decisions/{}/{index}", segment(&origin)))?,
     };
@@ -219,6 +221,10 @@ fn render_search(answer: &Value, since: Option<Timestamp>, until: Timestamp) -> 
         lines.push(decision_table(decisions));
         lines.push(String::new());
         lines.push(totals(decisions));
+        let written = decisions
+            .iter()
+            .filter_map(|decision| Some(format!("{} why: {}", short_id(&text(decision, "decision")), said(decision.get("justification")?))));
+        lines.extend(written);
     }
     if let Some(next) = answer.get("next").and_then(Value::as_str) {
         lines.push(format!("there are more: `--before {next}`, a shorter time or a higher `--limit`"));
@@ -231,6 +237,17 @@ fn render_search(answer: &Value, since: Option<Timestamp>, until: Timestamp) -> 
         lines.push(format!("this search is entry {entry} · --format json"));
     }
     lines.join("\n")
+}
+
+/// What somebody wrote about an emergency, or why that is not there; on one line, with nothing that a terminal acts on.
+fn said(justification: &Value) -> String {
+    let key = text(justification, "key");
+    match (justification.get("text").and_then(Value::as_str), text(justification, "state").as_str()) {
+        (Some(text), _) => Value::from(text.chars().filter(|c| !c.is_control()).collect::<String>()).to_string(),
+        (None, "destroyed") => format!("destroyed with its key {key} (retention, entry {})", number(justification, "announced")),
+        (None, "no-key") => format!("the key {key} is not here"),
+        (None, _) => format!("the key {key} that is here does not open it"),
+    }
 }
 
 fn other_ids(customer: &Value) -> String {
@@ -333,6 +350,9 @@ fn render_show(answer: &Value) -> String {
         lines.push(format!("caller    {}, department {}{}", text(decision, "app"), text(decision, "department"), on_behalf(decision)));
         lines.push(format!("route     {}  {} ({})", text(decision, "api"), text(decision, "route"), text(decision, "action")));
         lines.push(format!("purpose   {}", text(decision, "purpose")));
+        if let Some(justification) = decision.get("justification") {
+            lines.push(format!("emergency {} · {}", text(decision, "grant"), said(justification)));
+        }
         lines.push(format!("customers {}, {} unknown ids", number(decision, "parties"), number(decision, "unknown")));
         lines.push(format!(
             "released  {} · masked {} · withheld {}",
@@ -363,6 +383,9 @@ fn render_show(answer: &Value) -> String {
     }
     for entry in list(answer, "entries") {
         lines.push(format!("#{}  {}", number(entry, "index"), entry.get("entry").cloned().unwrap_or_default()));
+        if let Some(written) = entry.get("text") {
+            lines.push(format!("   written: {}", said(written)));
+        }
     }
     lines.join("\n")
 }

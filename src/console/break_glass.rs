@@ -73,7 +73,7 @@ body! {
         purpose: String = "string" required,
         /// As the ticket system writes it, e.g. `INC-4471`; policies compare it.
         ticket: String = "string" required,
-        /// Why it cannot wait; shown to approvers and reviewers, never in the decision log. Names no customer.
+        /// Why it cannot wait; shown to approvers and reviewers; in the decision log under a key of its month. Names no customer.
         justification: String = "string" required,
         /// At most `[admin] break_glass_max` from now.
         until: String = "timestamp" required,
@@ -115,6 +115,7 @@ fn request(call: &Call) -> Result<Reply, Problem> {
     }
     let target = target(call, &body)?;
     call.may_write(Weight::Opens)?;
+    call.may_write_text()?;
     let draft = GrantDraft {
         app: app.to_string(),
         employee,

@@ -11,7 +11,9 @@ use super::role::AdminRole;
 use super::schema::body;
 use super::{ExplainQuestion, parties};
 pub use crate::audit::found_json;
-use crate::audit::{Answer, Found, Index, IndexError, KindAnswer, KindQuery, OTHER_KINDS, Outcome, Query, Shown, Window};
+use crate::audit::{
+    Answer, Found, Index, IndexError, KindAnswer, KindQuery, OTHER_KINDS, Outcome, Query, Shown, Texts, Window, entry_json, found_json_with,
+};
 use crate::consent::{ConsentError, PartyView};
 use crate::model::EventId;
 
@@ -117,7 +119,7 @@ fn search(call: &Call) -> Result<Reply, Problem> {
     };
     let answer = searched(call, |index| index.search(&query))?;
     let entry = call.record_query(subject.as_ref().map(|view| view.no), answer.decisions.len())?;
-    let mut document = answered_json(&answer);
+    let mut document = answered_json(&answer, &call.state.log.texts());
     if let Some(members) = document.as_object_mut() {
         members.insert("entry".to_owned(), json!(entry));
         members.insert("customer".to_owned(), json!(subject.map(|view| customer_json(&view))));
@@ -179,9 +181,9 @@ fn customer_json(view: &PartyView) -> Value {
     customer
 }
 
-/// What a search answers.
-pub fn answered_json(answer: &Answer) -> Value {
-    let decisions: Vec<Value> = answer.decisions.iter().map(found_json).collect();
+/// What a search answers an auditor.
+pub fn answered_json(answer: &Answer, texts: &Texts) -> Value {
+    let decisions: Vec<Value> = answer.decisions.iter().map(|found| found_json_with(found, texts)).collect();
     json!({
         "decisions": decisions, "next": answer.next.map(|index| index.to_string()), "searched": answer.entries, "unread": answer.unread,
     })
@@ -191,8 +193,11 @@ fn show(call: &Call) -> Result<Reply, Problem> {
     let (index, shown) = lookup(call)?;
     let entry = call.record_query(None, 1)?;
     if sees_all(call) {
-        let entries: Vec<Value> = shown.entries.iter().map(|logged| json!({ "index": logged.index, "entry": logged.resolved })).collect();
-        return Ok(Reply::ok(&json!({ "index": index, "decision": shown.decision.as_ref().map(found_json), "entries": entries, "entry": entry })));
+        // What people wrote about an emergency is for auditors.
+        let texts = call.holds_one_of(&[AdminRole::Auditor]).then(|| call.state.log.texts());
+        let entries: Vec<Value> = shown.entries.iter().map(|logged| entry_json(logged, texts.as_ref())).collect();
+        let decision = shown.decision.as_ref().map(|found| texts.as_ref().map_or_else(|| found_json(found), |texts| found_json_with(found, texts)));
+        return Ok(Reply::ok(&json!({ "index": index, "decision": decision, "entries": entries, "entry": entry })));
     }
     let decision = own_decision(call, &shown)?;
     Ok(Reply::ok(&json!({ "index": index, "decision": without_consent(decision), "entry": entry })))

@@ -9,8 +9,8 @@ use http::StatusCode;
 use super::AdminState;
 use super::dispatch::Call;
 use super::problem::{Code, Problem};
-use crate::audit::{AuditError, Entry, Log};
-use crate::consent::{Change, ChangeKind, ConsentError, Ledger, PartyKind, State, Stepped, StopKind};
+use crate::audit::{AuditError, Entry, FreeText, Log, Pending, StepText};
+use crate::consent::{Change, ChangeKind, ConsentError, Grant, GrantStep, Ledger, PartyKind, State, Stepped, StopKind};
 use crate::model::{PartyNo, Revision};
 
 /// Changes taken from the outbox at a time.
@@ -29,6 +29,8 @@ pub enum OutboxError {
     Log(#[from] AuditError),
     #[error(transparent)]
     Store(#[from] crate::consent::Unavailable),
+    #[error("what was written about a break-glass grant is not at hand: {0}")]
+    Grant(String),
 }
 
 impl Outbox {
@@ -44,7 +46,7 @@ impl Outbox {
         loop {
             let changes = ledger.pending_changes(after, DRAIN_MAX)?;
             let Some(last) = changes.last().map(|change| change.revision) else { return Ok(drained) };
-            let pending = changes.iter().map(|change| log.append(entry_of(change))).collect::<Result<Vec<_>, _>>()?;
+            let pending = changes.iter().map(|change| append(ledger, log, change)).collect::<Result<Vec<_>, _>>()?;
             for written in pending {
                 written.wait()?;
                 drained += 1;
@@ -55,11 +57,43 @@ impl Outbox {
     }
 }
 
-fn entry_of(change: &Change) -> Entry {
-    if let Some(Stepped { grant, step, by }) = Stepped::read(change) {
-        let (grant, step, actor) = (grant.to_owned(), step.as_str(), by.map(str::to_owned));
-        return Entry::BreakGlass { grant, step, actor, party: change.party, revision: change.revision };
+/// A key of free text that is lost must not keep all else from the log: then the entry says that the text is not in it. Grants are not
+/// even stored while that is so; what is meant here are steps that were.
+fn append(ledger: &Ledger, log: &Log, change: &Change) -> Result<Pending, OutboxError> {
+    let Some(stepped) = Stepped::read(change) else { return Ok(log.append(entry_of(change))?) };
+    let text = written_about(ledger, &stepped)?;
+    match log.append(step_entry(change, &stepped, text)) {
+        Err(error @ (AuditError::TextKey { .. } | AuditError::TextTooLong { .. })) => {
+            tracing::error!(%error, grant = stepped.grant, "what was written about a break-glass grant is not in the decision log");
+            Ok(log.append(step_entry(change, &stepped, StepText::NotKept))?)
+        }
+        appended => Ok(appended?),
     }
+}
+
+/// Why a grant was asked for, or ended.
+fn written_about(ledger: &Ledger, stepped: &Stepped<'_>) -> Result<StepText, OutboxError> {
+    let said: fn(&Grant) -> Option<&str> = match stepped.step {
+        GrantStep::Requested => |grant| Some(&grant.emergency.justification),
+        GrantStep::Revoked => |grant| grant.revoked.as_ref().map(|ended| &*ended.reason),
+        GrantStep::Approved | GrantStep::Expired | GrantStep::Reviewed => return Ok(StepText::None),
+    };
+    match ledger.grant(stepped.grant) {
+        Ok(grant) => Ok(said(&grant).map_or(StepText::None, |text| StepText::Said(FreeText::new(text)))),
+        Err(error @ ConsentError::NoSuchGrant) => {
+            tracing::error!(%error, grant = stepped.grant, "what was written about a break-glass grant cannot be read");
+            Ok(StepText::NotKept)
+        }
+        Err(error) => Err(OutboxError::Grant(error.to_string())),
+    }
+}
+
+fn step_entry(change: &Change, stepped: &Stepped<'_>, text: StepText) -> Entry {
+    let (grant, step, actor) = (stepped.grant.to_owned(), stepped.step.as_str(), stepped.by.map(str::to_owned));
+    Entry::BreakGlass { grant, step, actor, party: change.party, revision: change.revision, text }
+}
+
+fn entry_of(change: &Change) -> Entry {
     Entry::ConsentChanged {
         event: change.event,
         party: change.party,
@@ -107,6 +141,11 @@ impl Call {
         }
     }
 
+    /// Asked before a break-glass grant: why it is asked for stands in the log, or it is not asked for.
+    pub(super) fn may_write_text(&self) -> Result<(), Problem> {
+        self.state.log.takes_text().map_err(|error| log_away(&error))
+    }
+
     /// After a write, before the answer: the change and who did it are durable in the log.
     pub(super) fn record_write(&self, weight: Weight, party: Option<PartyNo>, revision: Option<Revision>, status: StatusCode) -> Result<(), Problem> {
         let entry = Entry::Admin {
@@ -136,7 +175,7 @@ impl Call {
             party,
             found: u64::try_from(found).unwrap_or(u64::MAX),
         };
-        let recorded = self.state.log.append(entry).and_then(crate::audit::Pending::wait).map_err(|error| log_away(&error))?;
+        let recorded = self.state.log.append(entry).and_then(Pending::wait).map_err(|error| log_away(&error))?;
         Ok(recorded.decision_id().to_string())
     }
 }

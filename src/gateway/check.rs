@@ -104,6 +104,7 @@ fn asked(shared: &Shared, snapshot: &Snapshot, question: &CheckQuestion) -> Resu
         roles: Vec::new(),
         mandate: mandate(vocabulary, &caller, &premises),
         grant: None,
+        justification: None,
     };
     let asked = Asked {
         caller: Caller { employee: None, ..caller },

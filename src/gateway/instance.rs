@@ -80,6 +80,9 @@ impl GatewayInstance {
         if let Some(sentence) = self.indexing.trouble() {
             checks.push(check("index", Health::Degraded, Some(sentence), None));
         }
+        if let Some(sentence) = self.shared.log.text_trouble() {
+            checks.push(check("emergencies", Health::Degraded, Some(sentence), None));
+        }
         if let Some(sentence) = self.keeping.trouble() {
             checks.push(check("retention", Health::Degraded, Some(sentence), None));
         }

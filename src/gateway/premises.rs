@@ -8,6 +8,7 @@ use http::HeaderMap;
 use super::check::identify;
 use super::problem::{Code, Problem};
 use super::state::{Shared, Snapshot};
+use crate::audit::FreeText;
 use crate::catalog::{Customer, Found};
 use crate::consent::{Grant, Ledger, Wanted};
 use crate::identity::Principal;
@@ -24,6 +25,8 @@ pub(super) struct Premises {
     /// Distinct customers that the answer can be about at most.
     pub(super) customers: Option<u32>,
     pub(super) grant: Option<Arc<Grant>>,
+    /// What the caller wrote about it; for the log alone.
+    pub(super) justification: Option<FreeText>,
 }
 
 impl Premises {
@@ -53,8 +56,8 @@ impl Premises {
                 Some((id, standing.map(|standing| standing.party)))
             }
         };
-        let grant = granted(shared, headers, caller, found, purpose)?;
-        Ok(Self { task, behalf, customers: customers_max(found), grant })
+        let (grant, justification) = granted(shared, headers, caller, found, purpose)?.unzip();
+        Ok(Self { task, behalf, customers: customers_max(found), grant, justification })
     }
 
     /// As policies see it when they judge about a customer.
@@ -75,7 +78,13 @@ impl Premises {
 
 /// The grant that a request calls upon. The header says only that it does, and which one if there are several: what
 /// policies and auditors read is what the approvers have read.
-fn granted(shared: &Shared, headers: &HeaderMap, caller: &Caller, found: &Found, purpose: Purpose) -> Result<Option<Arc<Grant>>, Problem> {
+fn granted(
+    shared: &Shared,
+    headers: &HeaderMap,
+    caller: &Caller,
+    found: &Found,
+    purpose: Purpose,
+) -> Result<Option<(Arc<Grant>, FreeText)>, Problem> {
     let mut values = headers.get_all("data-justification").iter();
     let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| !text.trim().is_empty() && text.len() <= JUSTIFICATION_BYTES_MAX);
@@ -95,7 +104,7 @@ fn granted(shared: &Shared, headers: &HeaderMap, caller: &Caller, found: &Found,
         let named = text.split_whitespace().next().unwrap_or_default();
         grants.retain(|grant| grant.id == named);
     }
-    grants.pop().map(Some).ok_or_else(not_granted)
+    grants.pop().map(|grant| Some((grant, FreeText::new(text)))).ok_or_else(not_granted)
 }
 
 /// Distinct customers of whom the answer can hold anything; `None` when no declaration bounds them.

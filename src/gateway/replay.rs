@@ -76,7 +76,7 @@ pub enum Skipped {
     Record(Gap),
     /// The candidate matches statements of customers in another way, so that the recorded consent status could be another.
     ConsentReadOtherwise,
-    /// A policy may read what was justified; that is not written down.
+    /// A policy may read the grant's ticket; that is not written down.
     Emergency,
 }
 
@@ -88,7 +88,7 @@ impl Skipped {
             Self::Record(Gap::HeadAway) => "the head of the decision is not in the log that was read",
             Self::Record(Gap::Unreadable) => "recorded in a form that cannot be read",
             Self::ConsentReadOtherwise => "purpose, category or consent rule hang together otherwise, so the consent status may differ",
-            Self::Emergency => "decided on a break-glass grant, whose justification is not in the log",
+            Self::Emergency => "decided on a break-glass grant, whose ticket is not in the log",
         }
     }
 }

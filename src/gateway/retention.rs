@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::running::stopping;
 use super::state::Shared;
-use crate::audit::{self, Announced, AuditError, LiveIndex, Prunable, Pruning, RetentionClass};
+use crate::audit::{self, Announced, AuditError, LiveIndex, Prunable, Pruning, RetentionClass, TextKeyId};
 use crate::config::{Period, Retention};
 use crate::model::PartyNo;
 
@@ -192,7 +192,9 @@ fn told(pruning: &Pruning, retention: &Retention) -> Value {
             json!({ "class": class.as_str(), "kept": kept(class).to_string(), "before": time(before), "entries": entries, "since": time(since) })
         })
         .collect();
+    let names = |keys: &[TextKeyId]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
-        "classes": classes, "dictionary": pruning.dictionary(), "remains": pruning.remains(), "held": pruning.held(), "announced": null,
+        "classes": classes, "dictionary": pruning.dictionary(), "remains": pruning.remains(), "held": pruning.held(),
+        "keys": names(&pruning.keys()), "keys_held": names(pruning.keys_held()), "announced": null,
     })
 }

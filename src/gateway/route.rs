@@ -119,6 +119,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
         roles: caller.employee.as_ref().map(|e| e.roles.clone()).unwrap_or_default(),
         mandate: mandate(vocabulary, caller, &Premises::default()),
         grant: None,
+        justification: None,
     };
     if let Some(by_body) = snapshot.catalog.by_body(&call.method, &call.target) {
         facts.api = by_body.api;
@@ -159,6 +160,7 @@ pub(super) fn route(shared: &Shared, snapshot: &Arc<Snapshot>, call: &Authentica
     };
     facts.mandate = mandate(vocabulary, caller, &premises);
     facts.grant = premises.grant.as_ref().map(|grant| grant.id.as_str().into());
+    facts.justification = premises.justification.clone();
     let judged = match found.judge_query() {
         Ok(judged) => judged,
         Err(error) => return Err(Halt::refuse(facts, parameter_problem(&error))),

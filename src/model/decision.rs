@@ -194,7 +194,7 @@ pub struct Grounds {
     pub task: Option<Task>,
     pub for_customer: Option<bool>,
     pub customers: Option<u32>,
-    /// On a break-glass grant: what was justified is not written down, so that no other policy can be asked.
+    /// On a break-glass grant: its ticket is not written down, so that no other policy can be asked.
     pub emergency: bool,
 }
 

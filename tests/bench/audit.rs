@@ -92,6 +92,7 @@ fn permit(rid: u64) -> Entry {
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     };
     let verdicts = Arc::new(Verdicts::new(["identity", "contact", "order"].map(verdict).to_vec()));
     let group = Group { parties: vec![PartyNo(rid % 1000)], unknown: 0, outcome: Outcome::Permit, verdicts, facts: None };

@@ -82,6 +82,7 @@ fn facts(policies: &Policies, rid: u64) -> Arc<DecisionFacts> {
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 

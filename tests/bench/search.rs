@@ -259,6 +259,7 @@ fn head(n: u64) -> Entry {
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     });
     if is_denied(n) {
         let denied = Group { outcome: Outcome::Deny, ..group(vec![customer(n)], n) };

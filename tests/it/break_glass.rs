@@ -20,7 +20,7 @@ const ROUTE: &str = "GET /customers/{id}";
 
 impl World {
     /// Somebody who calls by `crm`.
-    fn by_crm(&self, name: &str, roles: &[&str]) -> Client {
+    pub(crate) fn by_crm(&self, name: &str, roles: &[&str]) -> Client {
         self.client("crm").token(self.token("crm", &json!({ "sub": name, "roles": roles })))
     }
 
@@ -47,7 +47,7 @@ impl World {
         self.person(name, "approvers").ask(Method::POST, &format!("/v1/break-glass/{id}:approve")).await
     }
 
-    async fn granted(&self, more: Value) -> String {
+    pub(crate) async fn granted(&self, more: Value) -> String {
         let id = self.ask_grant(more).await;
         for name in ["emp-one", "emp-two"] {
             assert_eq!(200, self.approve(&id, name).await.status.as_u16());
@@ -55,7 +55,7 @@ impl World {
         id
     }
 
-    async fn revoke(&self, id: &str) {
+    pub(crate) async fn revoke(&self, id: &str) {
         let answer = self.staff("operator").post(&format!("/v1/break-glass/{id}:revoke"), r#"{"reason":"over"}"#).await;
         assert_eq!(200, answer.status.as_u16(), "{answer:?}");
     }
@@ -289,5 +289,94 @@ async fn somebody_else_reviews_what_the_log_shows_and_an_overdue_review_is_seen(
     for step in ["request", "approve", "revoke", "review"] {
         assert!(operations.contains(&format!("break-glass.{step}")), "{step}");
     }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_somebody_looked_is_in_the_log_for_auditors_alone() {
+    const WHY: &str = "a second ambulance asks";
+    let world = gateway().start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    world.emergency(&on_call, ADA, WHY).await.refused(403, "emergency-not-granted");
+    let id = world.granted(json!({})).await;
+    let used = world.emergency(&on_call, ADA, WHY).await;
+    assert_eq!(200, used.status.as_u16(), "{used:?}");
+    let refused = world.emergency(&on_call, MINA, WHY).await;
+    refused.refused(403, "denied");
+    world.revoke(&id).await;
+    // Each use, also one that was refused, and why it was asked for and ended.
+    let auditor = world.person("emp-audits", "auditors");
+    let found = auditor.get(&format!("/v1/decisions?grant={id}")).await.json();
+    let said: Vec<&Value> = found["decisions"].as_array().unwrap().iter().map(|found| &found["justification"]["text"]).collect();
+    assert_eq!(vec![&json!(WHY); 2], said, "{found}");
+    let steps: Vec<_> = entries(&world.log_dir()).into_iter().filter(|entry| entry.kind() == "break_glass").collect();
+    let mut told = Vec::new();
+    for step in &steps {
+        let shown = auditor.get(&format!("/v1/decisions/-/{}", step.index)).await.json();
+        told.push((step.value["step"].as_str().unwrap().to_owned(), shown["entries"][0]["text"]["text"].as_str().map(str::to_owned)));
+    }
+    let told: Vec<_> = told.iter().map(|(step, text)| (step.as_str(), text.as_deref())).collect();
+    let asked = Some("the ambulance asks for allergies");
+    assert_eq!(vec![("requested", asked), ("approved", None), ("approved", None), ("revoked", Some("over"))], told);
+    let report = auditor.get("/v1/reports/break-glass?format=html").await;
+    assert!(report.text().contains(WHY), "{report:?}");
+    // Without a grant nothing is kept.
+    let without: Vec<_> = entries(&world.log_dir()).into_iter().filter(|entry| entry.value["code"] == "emergency-not-granted").collect();
+    assert!(without.len() == 1 && without[0].value.get("justification").is_none(), "{without:?}");
+    // Nobody else, in no form.
+    let data = steps[0].value["justification"]["data"].as_str().unwrap().get(..40).unwrap().to_owned();
+    let decision = used.decision().unwrap().rsplit_once('#').unwrap().1.to_owned();
+    let developer = world.staff("app-developer");
+    for (client, path) in [
+        (&developer, format!("/v1/decisions/-/{decision}")),
+        (&developer, format!("/v1/decisions/-/{}", steps[0].index)),
+        (&auditor, "/v1/decisions/export?format=ndjson".to_owned()),
+        (&auditor, "/v1/decisions/export?format=ocsf".to_owned()),
+        (&world.staff("consent-desk"), "/v1/subjects/crm:0031/access-report".to_owned()),
+        (&auditor, "/v1/changes".to_owned()),
+    ] {
+        let answer = client.get(&path).await;
+        assert!(!answer.text().contains("ambulance") && !answer.text().contains(&data), "{path}: {answer:?}");
+    }
+    assert!(!world.running().instance().metrics().contains("ambulance"));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_for_what_is_written_an_emergency_is_refused_and_nothing_else() {
+    let world = gateway().start().await;
+    world.upstream.json("GET /customers/0031", &ada());
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    let id = world.granted(json!({})).await;
+    let folder = world.log_dir().join("text-keys");
+    let away = world.log_dir().join("elsewhere");
+    std::fs::rename(&folder, &away).unwrap();
+    let before = entries(&world.log_dir()).iter().filter(|entry| entry.decision().is_some()).count();
+    for target in [ADA, MINA] {
+        let answer = world.emergency(&on_call, target, "x").await;
+        assert_eq!((503, json!("audit-unavailable")), (answer.status.as_u16(), answer.json()["code"].clone()), "{answer:?}");
+        assert!(!answer.text().contains("Brandt"));
+    }
+    assert_eq!(before, entries(&world.log_dir()).iter().filter(|entry| entry.decision().is_some()).count());
+    let until = (world.clock_now() + SignedDuration::from_hours(2)).to_string();
+    let body = json!({
+        "app": "crm", "employee": "corp:emp-uses", "party": "crm:0031", "purpose": SUPPORT, "ticket": "INC-1", "justification": "x", "until": until,
+    });
+    let asked = world.person("emp-asks", "desk").post("/v1/break-glass", &body.to_string()).await;
+    assert_eq!((503, json!("audit-unavailable")), (asked.status.as_u16(), asked.json()["code"].clone()), "{asked:?}");
+    let ready = world.running().instance().readiness();
+    assert!(ready.is_ready() && format!("{ready:?}").contains("is lost: put its copy back"), "{ready:?}");
+    // All else goes on: other decisions, consent, and the end of the grant, of which the log says that its text is not in it.
+    on_call.get(ADA).purpose(SUPPORT).await.refused(403, "not-entitled");
+    world.consent("crm:0031", "sales.outreach", "given").await;
+    world.revoke(&id).await;
+    let ended = entries(&world.log_dir()).into_iter().find(|entry| entry.value["step"] == "revoked").unwrap();
+    assert_eq!((&json!(true), None), (&ended.value["text_not_kept"], ended.value.get("reason")));
+    assert!(!folder.exists(), "no other key is made in its place");
+    std::fs::rename(&away, &folder).unwrap();
+    world.granted(json!({})).await;
+    assert_eq!(200, world.emergency(&on_call, ADA, "x").await.status.as_u16());
+    assert!(!format!("{:?}", world.running().instance().readiness()).contains("is lost"));
     world.finish().await;
 }

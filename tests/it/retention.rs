@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consentry::audit::{self, DecisionFacts, Entry, Group, Log, LogSettings, Mode, Outcome, SigningKeySource};
+use consentry::audit::{self, DecisionFacts, Entry, FreeText, Group, Log, LogSettings, Mode, Outcome, SigningKeySource};
 use consentry::clock::{Clock, ManualClock, SystemClock};
 use consentry::model::{Action, ApiName, Channel, Client, Department, Environment, PartyNo, Purpose, Revision, RouteKey, Verdicts};
 use serde_json::Value;
@@ -17,20 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 fn two_years(site: &Site) -> Vec<(u64, u64)> {
     let now = SystemClock::shared().now();
     let clock = ManualClock::at(now.checked_sub(DAY * 730).unwrap());
-    let key = std::fs::read(site.path().join("log-ed25519.pem")).unwrap();
-    let settings = LogSettings {
-        dir: site.log(),
-        spare_dir: None,
-        origin: "gw-demo.consentry.example.com".to_owned(),
-        signing_key: SigningKeySource::Bytes(key),
-        previous_key: None,
-        queue_max: 10_000,
-        segment_bytes: 262_144,
-        mode: Mode::Strict,
-        seal: true,
-    };
-    let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-    let (log, _) = Log::open(settings, shared).unwrap();
+    let log = opened(site, &clock);
     let mut heads = Vec::new();
     for day in 0..730u64 {
         let facts = facts(clock.now());
@@ -61,6 +48,24 @@ fn two_years(site: &Site) -> Vec<(u64, u64)> {
     heads
 }
 
+/// The log of a gateway that is not running yet.
+fn opened(site: &Site, clock: &Arc<ManualClock>) -> Log {
+    let key = std::fs::read(site.path().join("log-ed25519.pem")).unwrap();
+    let settings = LogSettings {
+        dir: site.log(),
+        spare_dir: None,
+        origin: "gw-demo.consentry.example.com".to_owned(),
+        signing_key: SigningKeySource::Bytes(key),
+        previous_key: None,
+        queue_max: 10_000,
+        segment_bytes: 262_144,
+        mode: Mode::Strict,
+        seal: true,
+    };
+    let shared: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    Log::open(settings, shared).unwrap().0
+}
+
 fn facts(now: jiff::Timestamp) -> Arc<DecisionFacts> {
     Arc::new(DecisionFacts {
         rid: 1,
@@ -84,6 +89,7 @@ fn facts(now: jiff::Timestamp) -> Arc<DecisionFacts> {
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 
@@ -222,4 +228,55 @@ fn nothing_in_log_index_or_search_leads_to_who_was_erased() {
         }
     }
     assert!(looked > 3);
+}
+
+/// What was written in an emergency goes with the key of its month, also out of the segment that grows.
+#[test]
+fn a_month_of_what_was_written_is_destroyed_unless_somebody_of_it_is_under_hold() {
+    const WHY: &str = "an accident on the motorway";
+    let site = Site::new();
+    let now = SystemClock::shared().now();
+    let clock = ManualClock::at(now.checked_sub(DAY * 730).unwrap());
+    let log = opened(&site, &clock);
+    let month = format!("break-glass/{}", clock.now().to_string().get(..7).unwrap());
+    let mut heads = Vec::new();
+    for party in 1..=10 {
+        let facts =
+            DecisionFacts { grant: Some(format!("bg_{party}").into()), justification: Some(FreeText::new(WHY)), ..(*facts(clock.now())).clone() };
+        let group =
+            Group { parties: vec![PartyNo(party)], unknown: 0, outcome: Outcome::Permit, verdicts: Arc::new(Verdicts::default()), facts: None };
+        let head = log.append(Entry::Permit { facts: Arc::new(facts), groups: vec![group] }).unwrap().wait().unwrap().index();
+        log.append(Entry::End { of: head, status: 200, bytes: 1, rows: 1, complete: true, latency_us: 1 }).unwrap().wait().unwrap();
+        heads.push(head.to_string());
+    }
+    log.close();
+    site.edit("consentry.toml", "mode = \"strict\"", "mode = \"strict\"\nretention = { break-glass = \"18 months\" }");
+    let gateway = site.start();
+    site.prepare();
+    let prune = |how: &str| site.run_as("operator", &["--format", "json", "audit", "prune", how]).json();
+    let show = |index: &str| site.run_as("auditor", &["audit", "show", index]).stdout;
+    assert!(show(&heads[0]).contains(WHY), "{}", show(&heads[0]));
+    assert_eq!(site.run_as("consent-desk", &["party", "hold", "crm:0012", "--reason", "claim 2026-118"]).exit, 0);
+    let held = prune("--now");
+    assert_eq!((&Value::Array(Vec::new()), &serde_json::json!([month])), (&held["keys"], &held["keys_held"]), "{held}");
+    assert!(show(&heads[0]).contains(WHY));
+    assert_eq!(site.run_as("consent-desk", &["party", "release", "crm:0012", "--reason", "settled"]).exit, 0);
+    let told = site.run_as("operator", &["audit", "prune", "--dry-run"]);
+    assert!(told.exit == 0 && told.stdout.contains(&format!("keys of free text {month}")), "{told:?}");
+    let run = prune("--now");
+    assert_eq!((&serde_json::json!([month]), true), (&run["keys"], run["announced"].is_u64()), "{run}");
+    patiently(|| {
+        let shown = show(&heads[0]);
+        if shown.contains("destroyed with its key") && !shown.contains(WHY) { Ok(()) } else { Err(shown) }
+    });
+    let found = site.run_as("auditor", &["audit", "search", "--grant", "bg_1"]);
+    assert!(found.exit == 0 && found.stdout.contains("destroyed with its key"), "{found:?}");
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let key = site.log().join("text-keys").join(month.replace('/', "-"));
+    assert!(!key.exists() && key.parent().unwrap().is_dir());
+    let verified = site.run(&["audit", "verify", site.log().to_str().unwrap()]);
+    assert_eq!(verified.exit, 0, "{verified:?}");
+    let offline = site.run(&["audit", "show", &heads[9], "--offline", site.log().to_str().unwrap()]);
+    assert!(offline.exit == 0 && offline.stdout.contains("destroyed with its key") && !offline.stdout.contains(WHY), "{offline:?}");
 }

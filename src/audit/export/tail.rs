@@ -15,6 +15,7 @@ use super::cursor::Cursor;
 use super::event::{Decided, Event, Other, UNKNOWN, What};
 use super::{ExportError, Position};
 use crate::audit::error::AuditError;
+use crate::audit::free_text::without_text;
 use crate::audit::gathered::Decision;
 use crate::audit::read::{Logged, newest};
 use crate::audit::tiles::Tiles;
@@ -144,7 +145,9 @@ impl Tail {
         let at = time(&logged).unwrap_or(Timestamp::UNIX_EPOCH);
         let is_known = logged.value.get("v") == Some(&Value::from(1)) && !logged.kind().is_empty();
         let kind = if is_known { logged.kind().to_owned() } else { UNKNOWN.to_owned() };
-        let entry = if logged.resolved.is_object() { logged.resolved } else { String::from_utf8_lossy(&logged.raw).into_owned().into() };
+        let mut entry = if logged.resolved.is_object() { logged.resolved } else { String::from_utf8_lossy(&logged.raw).into_owned().into() };
+        // Whoever is told keeps it longer than its key.
+        without_text(&mut entry);
         Event { origin: Arc::clone(&self.origin), index: logged.index, at, what: What::Entry(Other { kind, entry }) }
     }
 

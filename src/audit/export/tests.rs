@@ -38,6 +38,7 @@ fn found() -> Found {
         task: None,
         behalf: None,
         grant: None,
+        justification: None,
         action: "read".to_owned(),
         api: "crm".to_owned(),
         route: "GET /customers/{id}".to_owned(),

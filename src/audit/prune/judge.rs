@@ -8,7 +8,7 @@ use crate::audit::parties;
 use crate::model::PartyNo;
 
 /// What is kept equally long. Everything that belongs to a decision follows its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetentionClass {
     /// Decisions that began with a permit or with the intent to give or write something.
     Permit,
@@ -177,13 +177,28 @@ pub(super) fn decision(entry: &[u8]) -> Option<u64> {
     numbers_after(entry, b",\"of\":").next()
 }
 
-/// Entries are canonical: within a text quotes are escaped, so that what stands there in full is a member.
+/// The break-glass grant that an entry names.
+pub(super) fn grant(entry: &[u8]) -> Option<&str> {
+    texts_after(entry, b"\"grant\":\"").next()
+}
+
+/// Ids of the keys of its free text; perhaps other texts beside them.
+pub(super) fn keys(entry: &[u8]) -> impl Iterator<Item = &str> {
+    texts_after(entry, b"\"key\":\"")
+}
+
+fn texts_after<'e>(entry: &'e [u8], key: &'static [u8]) -> impl Iterator<Item = &'e str> {
+    after(entry, key).filter_map(|rest| std::str::from_utf8(rest.split(|byte| *byte == b'"').next()?).ok())
+}
+
 fn numbers_after<'e>(entry: &'e [u8], key: &'static [u8]) -> impl Iterator<Item = u64> + 'e {
+    after(entry, key).filter_map(|rest| std::str::from_utf8(rest.split(|byte| !byte.is_ascii_digit()).next()?).ok()?.parse().ok())
+}
+
+/// Entries are canonical: within a text quotes are escaped, so that what stands there in full is a member.
+fn after<'e>(entry: &'e [u8], key: &'static [u8]) -> impl Iterator<Item = &'e [u8]> {
     let places = entry.windows(key.len()).enumerate().filter(move |(_, part)| *part == key);
-    places.filter_map(move |(at, _)| {
-        let digits = entry.get(at + key.len()..)?.split(|byte| !byte.is_ascii_digit()).next()?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    })
+    places.filter_map(move |(at, _)| entry.get(at + key.len()..))
 }
 
 #[cfg(test)]

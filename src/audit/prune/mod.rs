@@ -6,11 +6,12 @@
 //!  -> Pruning
 //! announce  a `prune` entry: classes and times, how many go, the first index that is not touched. Durable and signed
 //!  -> Announced
-//! step      one segment after another, from the oldest, so that heads go before what follows them; a crash leaves whole files, and
+//! step      one key of free text after another, then one segment after another, from the oldest, so that heads go before what follows them; a crash leaves whole files, and
 //!           the next plan begins anew with what is left
 //! ```
 
 mod judge;
+mod keys;
 mod plan;
 mod rewrite;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use judge::{Retention, RetentionClass};
+use keys::{Going, KeyPlan};
 use plan::Plan;
 
 use super::entry::{Entry, PrunedClass};
@@ -28,6 +30,7 @@ use super::error::AuditError;
 use super::log::Log;
 use super::queue::lock;
 use super::segment;
+use super::text_keys::TextKeyId;
 use super::tiles::Tiles;
 use crate::model::PartyNo;
 
@@ -42,6 +45,7 @@ pub struct Pruning {
     log: Log,
     retention: Retention,
     plan: Plan,
+    keys: KeyPlan,
 }
 
 /// Of one class.
@@ -64,7 +68,8 @@ impl Log {
     pub fn plan_pruning(&self, retention: &Retention, is_held: &dyn Fn(PartyNo) -> bool, stop: &dyn Fn() -> bool) -> Result<Pruning, AuditError> {
         let segments = segment::list(&self.shared().dirs)?;
         let plan = plan::plan(&segments, retention, is_held, stop)?;
-        Ok(Pruning { log: self.clone(), retention: *retention, plan })
+        let keys = keys::plan(&segments, &self.shared().texts.past(retention)?, is_held, stop)?;
+        Ok(Pruning { log: self.clone(), retention: *retention, plan, keys })
     }
 }
 
@@ -72,7 +77,19 @@ impl Pruning {
     /// Whether nothing is past its time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.plan.segments.is_empty()
+        self.plan.segments.is_empty() && self.keys.going.is_empty()
+    }
+
+    /// Keys of free text whose whole month is past its time.
+    #[must_use]
+    pub fn keys(&self) -> Vec<TextKeyId> {
+        self.keys.going.iter().map(|going| going.id).collect()
+    }
+
+    /// Those that stay: a decision of their month names a customer under legal hold, or nobody can say.
+    #[must_use]
+    pub fn keys_held(&self) -> &[TextKeyId] {
+        &self.keys.held
     }
 
     #[must_use]
@@ -115,11 +132,12 @@ impl Pruning {
                 .collect(),
             dictionary: self.plan.dictionary,
             remains: self.plan.remains,
+            keys: self.keys(),
         };
         let index = self.log.append(entry)?.wait()?.index();
         wait_until_signed(&self.log, index)?;
         let dir = self.log.shared().dirs.first().cloned().unwrap_or_default();
-        Ok(Announced { log: self.log, index, plan: self.plan, next: 0, spared: BTreeSet::new(), tiles: Tiles::new(&dir) })
+        Ok(Announced { log: self.log, index, keys: self.keys.going, plan: self.plan, next: 0, spared: BTreeSet::new(), tiles: Tiles::new(&dir) })
     }
 }
 
@@ -128,6 +146,8 @@ impl Pruning {
 pub struct Announced {
     log: Log,
     index: u64,
+    /// Keys that are not destroyed yet.
+    keys: Vec<Going>,
     plan: Plan,
     next: usize,
     /// Decisions that have come under hold since.
@@ -148,18 +168,36 @@ impl Announced {
         self.plan.segments.len().saturating_sub(self.next)
     }
 
-    /// Rewrites one segment; false when none is left. Blocks on the disk. What has failed is tried again by the next call.
+    /// Destroys one key or rewrites one segment; false when none is left. Blocks on the disk. What has failed is tried again by the next call.
     ///
     /// # Errors
     /// When the log has ended, the segment cannot be written, or holds something else than what is signed.
     pub fn step(&mut self, is_held: &dyn Fn(PartyNo) -> bool) -> Result<bool, AuditError> {
-        let Some(goes) = self.plan.segments.get(self.next) else { return Ok(false) };
+        let goes = self.plan.segments.get(self.next);
+        if self.keys.is_empty() && goes.is_none() {
+            return Ok(false);
+        }
         // After its end the files may be another process's.
         self.log.healthy()?;
+        let Some(goes) = goes.filter(|_| self.keys.is_empty()) else { return self.destroy_key(is_held) };
         // The sealer writes segments anew, too.
         let _alone = lock(&self.log.shared().rewriting);
         rewrite::rewrite(&*self.log.shared().disk, &self.tiles, goes, &mut self.spared, is_held)?;
         self.next += 1;
+        Ok(true)
+    }
+}
+
+impl Announced {
+    /// Unless it has come under hold since.
+    fn destroy_key(&mut self, is_held: &dyn Fn(PartyNo) -> bool) -> Result<bool, AuditError> {
+        if let Some(going) = self.keys.last()
+            && !going.parties.iter().any(|party| is_held(*party))
+        {
+            self.log.shared().holds_locks()?;
+            self.log.shared().texts.destroy(going.id, self.index)?;
+        }
+        self.keys.pop();
         Ok(true)
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-fn going_on(stop: &dyn Fn() -> bool) -> Result<(), AuditError> {
+pub(super) fn going_on(stop: &dyn Fn() -> bool) -> Result<(), AuditError> {
     if stop() { Err(AuditError::Closed) } else { Ok(()) }
 }
 

@@ -15,6 +15,7 @@ pub(in super::super) enum Op {
     Write,
     Sync,
     Rename,
+    Remove,
     Replace,
 }
 
@@ -146,6 +147,11 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(Op::Rename, to)?;
         RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove, path)?;
+        RealDisk.remove(path)
     }
 
     fn replace(&self, path: &Path, text: &str) -> io::Result<()> {

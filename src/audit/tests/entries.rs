@@ -94,7 +94,14 @@ fn every_kind_is_written_and_verifies() {
         },
         Entry::Query { actor: "e_1".into(), role: "auditor", operation: "search", party: Some(PartyNo(4)), found: 2 },
         Entry::ConsentChanged { event: Some(EventId(1)), party: Some(PartyNo(4)), revision: Revision(3), state: "withdrawn", purpose: None },
-        Entry::BreakGlass { grant: "bg_1".into(), step: "approved", actor: Some("e_1".into()), party: Some(PartyNo(4)), revision: Revision(4) },
+        Entry::BreakGlass {
+            grant: "bg_1".into(),
+            step: "approved",
+            actor: Some("e_1".into()),
+            party: Some(PartyNo(4)),
+            revision: Revision(4),
+            text: StepText::None,
+        },
         Entry::PolicyLoaded { id: "3f9a21".into(), generation: 1 },
         Entry::PolicyRejected { findings: 2, reason: "rollback", version: Some(3) },
         Entry::PolicyActivated {

@@ -8,7 +8,7 @@ fn tail(dir: &Path, position: Position) -> Tail {
 }
 
 /// Everything that is told from a position on, with where the tail stands after it.
-fn follow(dir: &Path, position: Position, bound: Option<u64>) -> Vec<(Event, Position)> {
+pub(super) fn follow(dir: &Path, position: Position, bound: Option<u64>) -> Vec<(Event, Position)> {
     let mut tail = tail(dir, position);
     let mut told = Vec::new();
     loop {

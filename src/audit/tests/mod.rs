@@ -12,6 +12,7 @@ mod recovery;
 mod rotation;
 mod sealing;
 mod tamper;
+mod texts;
 mod tiles;
 mod witness;
 
@@ -160,6 +161,7 @@ fn facts() -> Arc<DecisionFacts> {
         roles: vec![Role::intern("sales-rep")],
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 

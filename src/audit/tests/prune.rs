@@ -619,7 +619,10 @@ fn step(setup: &Setup, log: &Log, open: &mut Vec<u64>, kind: u8, party: u64) {
             }
         }
         7 => {
-            record(log, Entry::BreakGlass { grant: "bg_5".into(), step: "approved", actor: None, party: None, revision: Revision(1) });
+            record(
+                log,
+                Entry::BreakGlass { grant: "bg_5".into(), step: "approved", actor: None, party: None, revision: Revision(1), text: StepText::None },
+            );
         }
         _ => {
             if !open.is_empty() {

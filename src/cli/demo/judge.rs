@@ -219,6 +219,7 @@ mod tests {
             task: None,
             behalf: None,
             grant: None,
+            justification: None,
             action: String::new(),
             api: String::new(),
             route: String::new(),

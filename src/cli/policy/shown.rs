@@ -227,7 +227,7 @@ mod tests {
         reproduced 9 of 9 with the set that the bundle replaces
         gains  2 answers, 1 customer: campaign-manager of marketing, marketing.email: health withheld -> full · leads-health · #44
         loses  3 answers, 1 customer: campaign-manager of marketing, marketing.email: health full -> reduced · leads-health · #44
-        skipped 7: decided on a break-glass grant, whose justification is not in the log
+        skipped 7: decided on a break-glass grant, whose ticket is not in the log
         owners of what changes: service
         the replay did NOT pass
         ");

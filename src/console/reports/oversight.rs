@@ -35,6 +35,7 @@ pub(super) fn break_glass(call: &Call, index: &Index, asked: &Asked) -> Result<R
     let in_window = |at: Timestamp| asked.window.since.is_none_or(|since| at >= since) && asked.window.until.is_none_or(|until| at < until);
     grants.retain(|grant| in_window(grant.requested.at));
     grants.sort_by(|a, b| b.requested.at.cmp(&a.requested.at).then_with(|| a.id.cmp(&b.id)));
+    let texts = call.state.log.texts();
     let (mut rows, mut uses, mut overdue) = (Vec::new(), Vec::new(), 0u64);
     for grant in grants {
         let found = index.search(&Query { grant: Some(grant.id.clone()), ..Query::default() }).map_err(|error| unreadable(&error))?.decisions;
@@ -67,6 +68,7 @@ pub(super) fn break_glass(call: &Call, index: &Index, asked: &Asked) -> Result<R
                 json!(found.outcome),
                 json!(found.disclosed),
                 json!(found.parties),
+                json!(found.justification.as_ref().map(|text| texts.open(text).sentence())),
                 json!(found.decision),
             ]
         }));
@@ -105,6 +107,7 @@ pub(super) fn break_glass(call: &Call, index: &Index, asked: &Asked) -> Result<R
                 ("outcome", "Outcome"),
                 ("disclosed", "Released"),
                 ("customers", "Customers"),
+                ("justification", "Why"),
                 ("decision", "Decision"),
             ],
             uses,

@@ -40,6 +40,7 @@ pub(in crate::console) fn facts(app: &str, department: &str) -> Arc<DecisionFact
         roles: Vec::new(),
         mandate: None,
         grant: None,
+        justification: None,
     })
 }
 

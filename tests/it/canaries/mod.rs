@@ -733,6 +733,24 @@ async fn every_caller_asks_for_every_purpose(world: &World, mint: &Mint, asks: &
     assert!(in_parts >= 6, "the long list came in parts {in_parts} times");
 }
 
+/// Somebody calls everything an emergency; the canaries that they and others wrote about it.
+async fn an_emergency(world: &World, mint: &mut Mint, ids: &Ids, asks: &[Ask]) -> [String; 2] {
+    let [asked, used] = ["why a grant was asked for", "why it was used"].map(|whence| mint.text(whence));
+    let party = format!("member:{}", ids.of("member", Person::Given).0);
+    let id = world.granted(json!({ "party": party, "justification": asked })).await;
+    let on_call = world.by_crm("emp-uses", &["on-call"]);
+    for ask in asks.iter().filter(|ask| ask.method == Method::GET && ask.error.is_none()) {
+        let answer = on_call.get(&ask.target).purpose("service-provision.support").header("data-justification", &used).await;
+        assert!(!answer.text().contains(&used), "{answer:?}");
+    }
+    let auditor = world.person("emp-audits", "auditors");
+    let found = auditor.get(&format!("/v1/decisions?grant={id}")).await.json();
+    let found = found["decisions"].as_array().unwrap();
+    assert!(found.len() > 5 && found.iter().all(|found| found["justification"]["text"] == json!(used)), "{found:?}");
+    world.revoke(&id).await;
+    [asked, used]
+}
+
 /// HTTP/2 has trailers of its own.
 async fn the_same_over_http2(world: &World, mint: &Mint, asks: &[Ask]) {
     for (caller, purpose) in [("crm", "sales.outreach"), ("helpdesk", "service-provision.support")] {
@@ -771,6 +789,7 @@ fn no_value_is_sent_logged_counted_or_traced_but_to_whom_it_may_be_told() {
         let world = prepared(&upstream, &ids).await;
         every_caller_asks_for_every_purpose(&world, &mint, &asks, &purposes).await;
         the_same_over_http2(&world, &mint, &asks).await;
+        let [asked, _] = an_emergency(&world, &mut mint, &ids, &asks).await;
         let none = BTreeSet::new();
         for path in ["/metrics", "/readyz"] {
             let text = health(&world, path);
@@ -797,8 +816,10 @@ fn no_value_is_sent_logged_counted_or_traced_but_to_whom_it_may_be_told() {
         assert!(of_log > 100_000, "the log is somewhere else: {of_log} bytes");
         found.extend(Format::ALL.map(|format| (format!("the log as {}", format.as_str()), exported(&log, format))));
         // The ledger knows whose ids they are, and nothing else.
-        let known: BTreeSet<String> =
+        let mut known: BTreeSet<String> =
             ids.0.iter().filter(|((_, n), _)| PEOPLE[*n] != Person::Unknown).map(|(_, (_, canary))| canary.clone()).collect();
+        // And why a grant was asked for.
+        known.insert(asked);
         for (path, bytes) in found {
             let leaked: Vec<String> = mint.found(&bytes).into_iter().filter(|it| !path.contains("consent.db") || !known.contains(it)).collect();
             assert!(leaked.is_empty(), "{path}: {:#?}", mint.named(leaked));
