@@ -178,6 +178,12 @@ mod tests {
         let released = audit::show(&dir, of).unwrap().unwrap();
         let raw = |index: u64| audit::show(&dir, index).unwrap().unwrap().entries.into_iter().find(|entry| entry.index == index).unwrap().raw;
         prover().decision(&found_json(released.decision.as_ref().unwrap()), &[]).unwrap();
+        // What somebody wrote is shown beside it.
+        let mut with_text = found_json(released.decision.as_ref().unwrap());
+        with_text["justification"] = json!({ "state": "here", "text": "an accident" });
+        prover().decision(&with_text, &[]).unwrap();
+        with_text["app"] = json!("helpdesk-2");
+        assert_eq!(Exit::CheckFailed, prover().decision(&with_text, &[]).unwrap_err().exit);
         for entries in [vec![of, end, other], vec![of, other], vec![of, end, end], vec![end], vec![of, of]] {
             let mut mixed = found_json(released.decision.as_ref().unwrap());
             mixed["entries"] = json!(entries);
