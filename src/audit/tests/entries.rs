@@ -175,6 +175,27 @@ fn too_many_customers_or_bytes_are_refused_and_nothing_else_is_lost() {
     assert_eq!(8_192, logged.resolved["groups"][0]["parties"].as_array().unwrap().len());
 }
 
+/// Whatever customers they are: among a million, the numbers of a page are some two bytes apart.
+#[test]
+fn an_answer_about_5000_customers_takes_16_kib_at_most() {
+    let setup = Setup::new();
+    let log = setup.open();
+    let head = record(&log, permit(1));
+    let parties: Vec<u64> = (0..5_000).map(|i| i * 48_271 % 1_000_003).collect();
+    let outcomes = [(Outcome::Permit, Release::Full), (Outcome::Redact, Release::Reduced), (Outcome::Deny, Release::Withheld)];
+    let groups =
+        parties.chunks(1_667).zip(outcomes).map(|(parties, (outcome, release))| group(parties, outcome, vec![verdict("contact", release, None)]));
+    let withheld = (0..20).map(|n| format!("customers[].field_{n}")).collect();
+    let index = record(&log, Entry::Part { of: head, rows: 5_000, dropped: 1_666, groups: groups.collect(), withheld });
+    log.close();
+    let entries = read(&setup.dir());
+    let told: usize =
+        entries[usize::try_from(index).unwrap()].resolved["groups"].as_array().unwrap().iter().map(|g| g["parties"].as_array().unwrap().len()).sum();
+    let bytes: usize = entries.iter().map(|logged| logged.raw.len()).sum();
+    assert_eq!(5_000, told);
+    assert!(bytes <= 16 * 1_024, "{bytes} bytes with all dictionary entries");
+}
+
 #[test]
 fn customers_that_differ_only_in_their_events_share_a_group() {
     let setup = Setup::new();

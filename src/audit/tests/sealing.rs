@@ -136,6 +136,18 @@ fn what_is_not_signed_is_not_sealed() {
     log.close();
 }
 
+/// Its files may be another process's by then.
+#[test]
+fn a_log_that_takes_no_entries_any_more_is_not_sealed() {
+    let setup = Setup::quick();
+    let log = written(&setup);
+    wait_until_signed(&log);
+    log.end("a witness knows more".to_owned());
+    assert!(matches!(seal_finished(log.shared(), &mut Done::default()), Err(AuditError::Contradicted { .. })));
+    assert!(sealed(&setup.dir()).iter().all(|is| !is));
+    log.close();
+}
+
 #[test]
 fn sealed_entries_are_pruned_and_the_index_is_renewed() {
     let setup = Setup::quick();
