@@ -111,11 +111,12 @@ fn paced(log: &Log, seconds: u64) -> Vec<Duration> {
     let (clock, entry) = (SystemClock::shared(), permit(7));
     let (send, receive) = mpsc::channel::<(Duration, Pending)>();
     std::thread::scope(|scope| {
+        // One clock: each counts from its own beginning.
+        let waiting = Arc::clone(&clock);
         let waiter = scope.spawn(move || {
-            let clock = SystemClock::shared();
             let wait = |(start, pending): (Duration, Pending)| {
                 pending.wait().unwrap();
-                clock.monotonic() - start
+                waiting.monotonic() - start
             };
             let mut all: Vec<Duration> = receive.into_iter().map(wait).collect();
             all.sort_unstable();
