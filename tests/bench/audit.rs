@@ -85,7 +85,7 @@ fn flush(folder: &Path) -> Duration {
         })
         .collect();
     all.sort_unstable();
-    all[50]
+    *all.get(50).unwrap()
 }
 
 fn saturated(log: &Log, time: Duration) -> f64 {
