@@ -49,7 +49,9 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dirs: &[PathBuf], segment_bytes: u64
         }
         return Ok(Recovered { tape, torn_bytes: 0, clean: true, last: None, signed, note, rotations: Vec::new() });
     }
-    if let Some(last) = segments.last().filter(|last| content::is_sealed(last).unwrap_or_default()) {
+    if let Some(last) = segments.last()
+        && content::is_sealed(last)?
+    {
         return Err(damaged(format!("`{}` is finished, and the segment after it is missing", last.path.display())));
     }
     let from = segments.iter().rposition(|s| s.name.first <= signed).unwrap_or_default();

@@ -133,6 +133,12 @@ fn has_left_over(dir: &Path) -> bool {
     names.into_iter().any(|name| name.starts_with("segment-") && name.ends_with(".new"))
 }
 
+fn wait_until_signed(log: &Log) {
+    while log.metrics().checkpoint_size < log.metrics().entries {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The newest segment.
 fn last_segment(dir: &Path) -> PathBuf {
     segment::list(&[dir.to_owned()]).unwrap().pop().unwrap().path

@@ -103,9 +103,7 @@ fn text(dir: &Path, name: &str) -> String {
 fn permits_go_before_denials_and_what_is_kept_is_still_proved() {
     let setup = Setup::quick();
     let (log, heads) = years(&setup, 60);
-    while log.metrics().checkpoint_size < log.metrics().entries {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until_signed(&log);
     let remembered = text(&setup.dir(), "checkpoint");
     let tiles = Tiles::new(&setup.dir());
     let before: Vec<_> = [heads[0], heads[1], heads[41]].iter().map(|head| tiles.prove(*head).unwrap().unwrap()).collect();

@@ -25,12 +25,6 @@ fn bytes(dir: &Path) -> u64 {
     segments(dir).iter().map(|file| std::fs::metadata(&file.path).unwrap().len()).sum()
 }
 
-fn wait_until_signed(log: &Log) {
-    while log.metrics().checkpoint_size < log.metrics().entries {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn seal(log: &Log) {
     wait_until_signed(log);
     seal_finished(log.shared(), &mut Done::default()).unwrap();

@@ -257,9 +257,7 @@ fn a_month_past_its_time_is_destroyed_as_announced_and_all_proofs_hold() {
     let (log, first, second) = two_months(&setup, 400);
     // The start of June: no entry of May is younger, and all of them stand in the segment that grows.
     let before: Vec<_> = read(&setup.dir()).into_iter().map(|entry| (entry.index, entry.raw)).collect();
-    while log.metrics().checkpoint_size < log.metrics().entries {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until_signed(&log);
     let proof = Tiles::new(&setup.dir()).prove(first).unwrap().unwrap();
     let note = fs::read_to_string(setup.dir().join("checkpoint")).unwrap();
     let june: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
