@@ -1,4 +1,4 @@
-//! What the documents say of the source must be so: the table of limits, and links to files.
+//! What the documents say of the source must be so: the tables of limits and attacks, and links to files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ fn quoted(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
 
-fn limits() -> String {
+fn section(heading: &str) -> String {
     let text = fs::read_to_string(root().join("src/ARCHITECTURE.md")).unwrap();
-    let (_, after) = text.split_once("\n## Limits\n").unwrap();
+    let (_, after) = text.split_once(&format!("\n## {heading}\n")).unwrap();
     after.split("\n## ").next().unwrap().to_owned()
 }
 
 #[test]
 fn the_table_of_limits_names_constants_where_they_stand() {
     let (mut checked, mut wrong) = (0, Vec::new());
-    for line in limits().lines().filter(|l| l.starts_with("| ")) {
+    for line in section("Limits").lines().filter(|l| l.starts_with("| ")) {
         let place = line.trim_end_matches(" |").rsplit_once(" | ").map_or("", |(_, last)| last);
         let mut file = String::new();
         for word in quoted(place) {
@@ -42,7 +42,7 @@ fn the_table_of_limits_names_constants_where_they_stand() {
 
 #[test]
 fn no_limit_is_missing_from_the_table() {
-    let table = limits();
+    let table = section("Limits");
     let mut open = vec![root().join("src")];
     let (mut seen, mut missing) = (0, Vec::new());
     while let Some(path) = open.pop() {
@@ -67,6 +67,36 @@ fn no_limit_is_missing_from_the_table() {
     }
     assert!(seen > 30, "only {seen} limits were found");
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+#[test]
+fn the_table_of_attacks_names_tests_where_they_stand() {
+    let (mut last, mut wrong) = (0, Vec::new());
+    for line in section("Attacks").lines().filter(|l| l.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let Some(number) = cells.first().and_then(|cell| cell.parse::<u32>().ok()) else { continue };
+        if number <= last {
+            wrong.push(format!("row {number} stands after row {last}"));
+        }
+        last = number;
+        let (mut file, mut tests) = (String::new(), 0);
+        for word in cells.last().map(|cell| quoted(cell)).unwrap_or_default() {
+            if word.contains('.') {
+                file = fs::read_to_string(root().join(word)).unwrap_or_default();
+                if file.is_empty() {
+                    wrong.push(format!("row {number}: there is no {word}"));
+                }
+            } else if file.contains(&format!("fn {word}(")) || file.starts_with("#!") && file.contains(word) {
+                tests += 1;
+            } else {
+                wrong.push(format!("row {number}: `{word}` is not there"));
+            }
+        }
+        if tests == 0 {
+            wrong.push(format!("row {number} names no test"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]

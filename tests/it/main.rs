@@ -6,6 +6,8 @@ mod agents;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod break_glass;
