@@ -18,6 +18,7 @@ use super::error::AuditError;
 use super::key::{SigningKey, SigningKeySource, Vkey, is_name};
 use super::lag::{self, Lag};
 use super::lock::DirLock;
+use super::memo::Memo;
 use super::note::{self, Checkpoint};
 use super::prune::RetentionClass;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
@@ -210,6 +211,7 @@ impl Log {
             locks: Mutex::new(locks),
             rewriting: Mutex::default(),
             texts,
+            memo: Memo::default(),
         });
         if standing.replaced().is_some() {
             // In this order: the key beside the log is the newest one only where its checkpoints are signed by it. A start after a kill
@@ -259,7 +261,7 @@ impl Log {
             return Err(AuditError::Unsigned);
         }
         let (now, durable) = (shared.clock.now(), !entry.is_of_decision());
-        let (draft, of) = encode::draft_with(entry, now, |text| {
+        let (draft, of) = encode::draft_with(entry, now, &shared.memo, |text| {
             shared.holds_locks()?;
             shared.texts.encrypt(text, now)
         })?;

@@ -16,6 +16,7 @@ use super::key::SigningKey;
 use super::lag::{Lag, Until};
 use super::lock::DirLock;
 use super::log::Mode;
+use super::memo::Memo;
 use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
 use super::roots::RootsFile;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     /// Held by whoever writes a finished segment anew.
     pub(super) rewriting: Mutex<()>,
     pub(super) texts: TextKeys,
+    pub(super) memo: Memo,
 }
 
 impl Shared {

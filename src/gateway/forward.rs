@@ -7,17 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
+use super::pool::{Answer, Pool, PoolError};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
 
@@ -68,7 +65,7 @@ pub struct UpstreamSettings {
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pools: Vec<Arc<Pool>>,
     room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
@@ -97,7 +94,7 @@ pub struct Unfiltered {
 
 /// What is yet to come of an answer.
 pub(super) struct Rest {
-    body: Incoming,
+    body: Answer,
     decoder: Option<Decoder>,
     /// Came, and is not decoded yet: a little that becomes much is decoded as it is wanted.
     packed: Bytes,
@@ -137,7 +134,7 @@ impl Rest {
     async fn next_received(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
         let patience = self.idle_timeout.min(self.time_left);
         let asked = clock.monotonic();
-        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), next_data(&mut self.body)).await;
+        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), self.body.next()).await;
         // Also what was waited in vain counts, else an upstream that drips is waited for without end.
         self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
         let bytes = match frame {
@@ -170,18 +167,6 @@ pub(super) enum Came {
     End,
     /// Not in the time given.
     Nothing,
-}
-
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
-    while let Some(frame) = body.frame().await {
-        // Trailers are not passed on.
-        if let Ok(data) = frame?.into_data()
-            && !data.is_empty()
-        {
-            return Ok(Some(data));
-        }
-    }
-    Ok(None)
 }
 
 fn broken(name: UpstreamName, error: &hyper::Error) -> ForwardError {
@@ -250,18 +235,8 @@ impl std::fmt::Debug for Outgoing {
 impl Upstream {
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(settings.connect_timeout));
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http().enable_http1().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(settings.in_flight_max)
-            .build(connector);
-        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), client, settings })
+        let pools = settings.targets.iter().map(|target| Pool::new(target.clone(), settings.tls.clone(), settings.connect_timeout)).collect();
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), pools, settings })
     }
 
     #[must_use]
@@ -295,30 +270,29 @@ impl Upstream {
 
     async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
         let mut last = ForwardError::Unavailable;
-        for _ in 0..self.settings.targets.len() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.settings.targets.len().max(1);
-            let Some(target) = self.settings.targets.get(turn) else { break };
-            let request = self.request(target, outgoing).ok_or(ForwardError::Unavailable)?;
-            match tokio::time::timeout(self.settings.first_byte_timeout, self.client.request(request)).await {
+        for _ in 0..self.pools.len() {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.pools.len().max(1);
+            let Some(pool) = self.pools.get(turn) else { break };
+            let request = self.request(pool.target(), outgoing).ok_or(ForwardError::Unavailable)?;
+            match tokio::time::timeout(self.settings.first_byte_timeout, pool.send(request)).await {
                 Err(_) => return Err(ForwardError::Timeout),
                 // Another target is tried only when no byte can have been sent.
-                Ok(Err(error)) if error.is_connect() => {
+                Ok(Err(error @ PoolError::Connect(_))) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream connection failed");
                     last = ForwardError::Unavailable;
                 }
-                Ok(Err(error)) => {
+                Ok(Err(error @ PoolError::Broken(_))) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response, outgoing.reading, place).await,
+                Ok(Ok((head, body))) => return self.read(head, body, outgoing.reading, place).await,
             }
         }
         Err(last)
     }
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
-    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let (mut head, mut body) = response.into_parts();
+    async fn read(&self, mut head: Parts, mut body: Answer, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
         // Error bodies are no lists.
         let reading = if head.status.is_success() { reading } else { Reading::Whole };
@@ -331,7 +305,7 @@ impl Upstream {
                 Reading::Stream => break,
                 Reading::Whole | Reading::List => {}
             }
-            let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
+            let Some(data) = body.next().await.map_err(|error| broken(name, &error))? else {
                 let body = if whole.is_empty() { first } else { whole.freeze() };
                 return Ok(self.plain(head.status, head.headers, body));
             };
@@ -386,9 +360,9 @@ impl Upstream {
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {
-        let authority = target.authority()?.clone();
-        let uri = Uri::builder().scheme(target.scheme()?.clone()).authority(authority.clone()).path_and_query(outgoing.path.as_str()).build().ok()?;
-        let mut request = Request::builder().method(outgoing.method.clone()).uri(uri).body(Full::new(outgoing.body.clone())).ok()?;
+        let authority = target.authority()?;
+        let mut request =
+            Request::builder().method(outgoing.method.clone()).uri(outgoing.path.as_str()).body(Full::new(outgoing.body.clone())).ok()?;
         let headers = request.headers_mut();
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);

@@ -304,7 +304,7 @@ impl Place {
         let decision = self.head.decision_id().to_string();
         shared.metrics.decided("redact");
         note_drift(routed, shared, &cut.report);
-        tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
+        tracing::debug!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
         // What is known of the whole answer only is said of one part only.
         let own = if is_last { own(routed, call, unfiltered, &cut.filtered) } else { compressed(routed, call) };
         let ending = Ending {

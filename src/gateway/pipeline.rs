@@ -149,7 +149,7 @@ async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply>
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
             shared.metrics.decided(Outcome::Deny.as_str());
-            tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
+            tracing::debug!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
             respond::refuse(&problem, &recorded, &decision)
         }
         Err(error) => audit_unavailable(caller, &error),

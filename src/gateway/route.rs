@@ -60,7 +60,7 @@ pub(super) async fn authenticate(
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
     let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
-        tracing::info!(%error, "credentials refused");
+        tracing::debug!(%error, "credentials refused");
         match error {
             AuthError::Unauthenticated => Code::Unauthenticated,
             AuthError::TokenInvalid(_) | AuthError::KeysUnavailable | AuthError::CredentialsDisagree => Code::TokenInvalid,

@@ -57,7 +57,7 @@ pub(super) fn release(
         own: compressed(&routed, call),
     };
     shared.metrics.decided("redact");
-    tracing::info!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
+    tracing::debug!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
     let source = Source::new(BytesMut::from(unfiltered.body), unfiltered.rest, 2 * routed.snapshot.limits.answer_body_max);
     let place = Place::new(shared, routed, head.clone(), customer);
     let first = Part::new(Filtered::empty(), head, place.footing(Basis::default()));
