@@ -333,7 +333,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"10.0.0.1/8\"] }", "`10.0.0.1/8` is no network"),
     (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"2001:db8::/129\"] }", "`2001:db8::/129` is no network"),
     (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"balancer\"] }", "`balancer` is no network"),
-    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { to = [] }", "`from` is missing"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = {}", "`from` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"require\" }", "`ca` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"maybe\", ca = \"certs/apps-ca.pem\" }", "unknown mode `maybe`"),
     (
@@ -903,7 +903,7 @@ fn what_weakens_a_default_is_a_warning() {
     let warnings = example.load().unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
-        warnings.iter().any(|w| (w.line, w.column) == (25, 11) && w.message == "the admin listener can be reached from other machines"),
+        warnings.iter().any(|w| (w.line, w.column) == (26, 11) && w.message == "the admin listener can be reached from other machines"),
         "{warnings:?}"
     );
 }

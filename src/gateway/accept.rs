@@ -149,7 +149,10 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Incoming, limit: usize,
 ///
 /// # Errors
 /// 413 over the limit, 408 when it does not arrive in time, 400 when it breaks off.
-pub(super) async fn read_whole(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn read_whole<B>(body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Code::RequestTimeout.into()),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
@@ -223,6 +226,9 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
 
     fn content_type(value: &str) -> HeaderMap {
@@ -243,6 +249,26 @@ mod tests {
         two.append(CONTENT_TYPE, "text/html".parse().unwrap());
         assert!(!is_json(&two));
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    /// Comes bit by bit, and never whole.
+    struct Dripping(tokio::time::Interval);
+
+    impl Body for Dripping {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            self.0.poll_tick(cx).map(|_| Some(Ok(hyper::body::Frame::data(Bytes::from_static(b" ")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_to_come_in_its_time() {
+        let dripping = || Dripping(tokio::time::interval(Duration::from_millis(5)));
+        let read = async |limit, patience| read_whole(dripping(), limit, patience).await.unwrap_err().code;
+        assert_eq!(Code::RequestTimeout, read(1 << 20, Duration::from_millis(100)).await);
+        assert_eq!(Code::PayloadTooLarge, read(4, Duration::from_secs(10)).await);
     }
 
     #[test]

@@ -13,15 +13,22 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
+use tokio::sync::Notify;
 
 /// A time that is waited for is looked at so many times: it ends at most a quarter late.
 pub(super) const LOOKS: u32 = 4;
+
+/// Requests of a connection that may be taken back before they are answered; beyond, when it is more than every second one, the
+/// connection ends. h2 counts only those that are taken back before we have looked at them (rapid reset, CVE-2023-44487).
+const TAKEN_BACK_MAX: u64 = 100;
 
 /// Requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     begun: AtomicU64,
+    taken_back: AtomicU64,
     open: AtomicUsize,
+    enough: Notify,
 }
 
 impl Activity {
@@ -29,6 +36,18 @@ impl Activity {
     pub(super) fn quiet(&self) -> Option<u64> {
         let begun = self.begun.load(Ordering::Acquire);
         (self.open.load(Ordering::Acquire) == 0).then_some(begun)
+    }
+
+    /// Returns when too many requests were taken back.
+    pub(super) async fn enough(&self) {
+        self.enough.notified().await;
+    }
+
+    fn take_back(&self) {
+        let taken_back = self.taken_back.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        if taken_back > TAKEN_BACK_MAX && taken_back.saturating_mul(2) > self.begun.load(Ordering::Acquire) {
+            self.enough.notify_one();
+        }
     }
 
     /// Whether there has been a request.
@@ -39,19 +58,25 @@ impl Activity {
 
 /// A request that is open until this is dropped.
 #[derive(Debug)]
-struct Open(Arc<Activity>);
+struct Open {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
 
 impl Open {
     fn new(activity: &Arc<Activity>) -> Self {
         activity.open.fetch_add(1, Ordering::AcqRel);
         activity.begun.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(activity))
+        Self { activity: Arc::clone(activity), is_answered: false }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.activity.open.fetch_sub(1, Ordering::AcqRel);
+        if !self.is_answered {
+            self.activity.take_back();
+        }
     }
 }
 
@@ -66,10 +91,11 @@ where
     B: Body + Send + Unpin + 'static,
 {
     service_fn(move |request| {
-        let open = Open::new(&activity);
+        let mut open = Open::new(&activity);
         let answered = service.call(request);
         async move {
             let response = answered.await?;
+            open.is_answered = true;
             let taken = STREAM.try_with(Arc::clone).ok();
             if let Some(taken) = &taken {
                 taken.offer();

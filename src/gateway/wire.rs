@@ -30,7 +30,13 @@ pub(super) struct Wire<T> {
     linger: Option<usize>,
     lingering: Timer,
     is_at_end: bool,
+    /// What hyper gets in the place of what follows something wrong.
+    tail: &'static [u8],
+    dropped: usize,
 }
+
+/// The end of a head: hyper waits for it before it looks at what it has.
+const TAIL: &[u8] = b"\r\n\r\n";
 
 impl<T> Wire<T> {
     /// HTTP/1.1: heads have to come within `head`, also the first; what is sent has to be taken within `send`.
@@ -47,7 +53,34 @@ impl<T> Wire<T> {
             linger: None,
             lingering: Timer::new(LINGER_TIME_MAX),
             is_at_end: false,
+            tail: TAIL,
+            dropped: 0,
         }
+    }
+
+    /// Reads behind something wrong: what is there is nobody's, but that the client goes away is to be seen.
+    fn read_beyond(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>>
+    where
+        T: AsyncRead + Unpin,
+    {
+        if !self.tail.is_empty() {
+            let (now, later) = self.tail.split_at_checked(buffer.remaining()).unwrap_or((self.tail, &[]));
+            buffer.put_slice(now);
+            self.tail = later;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        while self.dropped < LINGER_BYTES_MAX {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            let come = buffer.filled().len().saturating_sub(before);
+            buffer.set_filled(before);
+            self.dropped = self.dropped.saturating_add(come);
+            if come == 0 {
+                self.is_at_end = true;
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Notes what came of a write: one that goes on waiting comes to an end.
@@ -65,6 +98,9 @@ impl<T> Wire<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
+        if this.strict.as_ref().is_some_and(Strict::is_over) {
+            return this.read_beyond(cx, buffer);
+        }
         let before = buffer.filled().len();
         if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_pending() {
             ready!(this.head.poll(cx));

@@ -15,10 +15,10 @@ async fn answers(client: &Client, bytes: impl AsRef<[u8]>) -> Vec<(u16, String)>
 }
 
 fn told(text: &str) -> Vec<(u16, String)> {
-    let pieces = text.split("HTTP/1.1 ").skip(1);
+    let pieces = text.split("HTTP/1.").skip(1);
     pieces
         .filter_map(|piece| {
-            let status = piece.split(' ').next()?.parse().ok()?;
+            let status = piece.split(' ').nth(1)?.parse().ok()?;
             let code = piece.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
             Some((status, code.to_owned()))
         })

@@ -28,7 +28,7 @@ use super::answer::Answer;
 pub(super) type Seen = Arc<Mutex<Vec<(String, u16, Option<String>)>>>;
 
 pub(crate) struct Client {
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(super) tls: ClientConfig,
     pub(super) token: Option<String>,
     /// As the gateway is called.
