@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::accept::HEADERS_MAX;
 use super::connection::{self, Http};
 use super::peers::{Counted, Peers};
-use super::proxied::{self, Balancers};
+use super::proxied::{self, Balancers, HeaderError};
 use super::rejects::ListenerRejects;
 use crate::config;
 use crate::identity::PeerCertificate;
@@ -287,7 +287,10 @@ async fn passed_on(stream: &mut TcpStream, balancers: &Balancers, limit: Duratio
     match tokio::time::timeout(limit, proxied::client_of(stream)).await {
         Ok(Ok(client)) => Some(client.unwrap_or(gate.peer)),
         Ok(Err(error)) => {
-            gate.bar(Barred::Proxy);
+            // Balancers look whether anybody is there, and go.
+            if !matches!(error, HeaderError::Read(_)) {
+                gate.bar(Barred::Proxy);
+            }
             tracing::debug!(%error, "no client is known");
             None
         }

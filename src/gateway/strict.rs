@@ -23,6 +23,8 @@ pub(super) struct Strict {
     at: At,
     line: Line,
     framing: Framing,
+    /// The target has a fragment, which hyper would cut off: RFC 9112, 3.2.1 knows none.
+    has_fragment: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ struct Wrong;
 
 impl Strict {
     pub(super) fn new() -> Self {
-        Self { at: At::Between { blank: false }, line: Line::new(), framing: Framing::None }
+        Self { at: At::Between { blank: false }, line: Line::new(), framing: Framing::None, has_fragment: false }
     }
 
     /// Whether a head has begun and has not ended.
@@ -105,10 +107,12 @@ impl Strict {
     /// Takes what is here of a line; how many bytes.
     fn line(&mut self, bytes: &mut [u8]) -> usize {
         let Some(end) = memchr(b'\n', bytes) else {
+            self.look_for_fragment(bytes);
             self.line.keep(bytes);
             return bytes.len();
         };
         let (here, _) = bytes.split_at_checked(end).unwrap_or_default();
+        self.look_for_fragment(here);
         let has_cr = here.last().map_or(self.line.is_cr, |last| *last == b'\r');
         let judged = if self.line.length == 0 {
             here.strip_suffix(b"\r").ok_or(Wrong).and_then(|line| self.judge(line, line.len()))
@@ -133,6 +137,7 @@ impl Strict {
         self.at = match (self.at, length) {
             (At::Between { blank: false }, 0) => At::Between { blank: true },
             (At::Between { blank: true }, 0) => return Err(Wrong),
+            (At::Between { .. }, _) if self.has_fragment => return Err(Wrong),
             (At::Between { .. }, _) => {
                 self.framing = Framing::None;
                 At::Headers
@@ -156,6 +161,12 @@ impl Strict {
             (at @ (At::Trailers | At::Length(_) | At::Chunk(_) | At::Over), _) => at,
         };
         Ok(())
+    }
+
+    fn look_for_fragment(&mut self, piece: &[u8]) {
+        if matches!(self.at, At::Between { .. }) {
+            self.has_fragment |= memchr(b'#', piece).is_some();
+        }
     }
 
     /// One framing at most, and in one form.
@@ -263,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_right_stays_as_it_is() {
         for good in [
-            "GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            "GET / HTTP/1.1\r\nhost: a\r\nx: #\r\n\r\n".to_owned(),
             "\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_owned(),
             format!("{POST}Content-Length: 5\r\n\r\na\nb\ncGET / HTTP/1.1\r\n\r\n"),
             format!("{POST}content-length:\t 0 \r\n\r\nGET / HTTP/1.1\r\n\r\n"),
@@ -286,6 +297,7 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: a\n^\r\n".to_owned(),
             "GET / HTTP/1.1\r\nhost: a\r\n\n^".to_owned(),
             "\n^GET / HTTP/1.1\r\n\r\n".to_owned(),
+            "GET /#a HTTP/1.1\r\n^host: a\r\n\r\n".to_owned(),
             "\r\n\r\n^GET / HTTP/1.1\r\n\r\n".to_owned(),
             format!("{POST}content-length: 2\r\ncontent-length: 2\r\n^\r\n"),
             format!("{POST}content-length: 2\r\ntransfer-encoding: chunked\r\n^\r\n"),

