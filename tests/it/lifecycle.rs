@@ -15,10 +15,6 @@ fn config_check(document: &Value) -> Value {
     document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "config").unwrap().clone()
 }
 
-fn generation(site: &Site) -> u64 {
-    serde_json::from_str::<Value>(&site.health("/readyz").1).unwrap()["generation"].as_u64().unwrap()
-}
-
 #[test]
 fn hangup_takes_a_new_route_and_a_new_policy() {
     let site = Site::new();

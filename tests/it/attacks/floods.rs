@@ -505,7 +505,8 @@ async fn nobody_is_ever_told_of_another_customer() {
         world.upstream.on(&format!("GET /cards/{id}"), plan);
     }
     let (right, denied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<Client> = (0..CLIENTS).map(|n| if n % 2 == 0 { world.client("helpdesk") } else { world.client("helpdesk").http2() }).collect();
+    let clients: Vec<Client> =
+        (0..CLIENTS).map(|n| if n.is_multiple_of(2) { world.client("helpdesk") } else { world.client("helpdesk").http2() }).collect();
     let each = async |n: usize, client: &Client| {
         for round in 0..ROUNDS {
             let one = async |id: &'static str, is_taken_back: bool| {
@@ -527,7 +528,7 @@ async fn nobody_is_ever_told_of_another_customer() {
                 }
             };
             let at = |k: usize| ids[(n + round * 3 + k) % ids.len()];
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 // A connection of HTTP/1.1 whose request is taken back is over; the next is another.
                 one(at(0), round % 3 == 2).await;
                 one(at(1), false).await;

@@ -182,24 +182,21 @@ fn status(block: &[u8]) -> u16 {
         [first @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)],
         [0x08 | 0x48, length, text @ ..] if length & 0x80 == 0 => std::str::from_utf8(&text[..usize::from(*length)]).unwrap().parse().unwrap(),
         [0x08 | 0x48, length, text @ ..] => {
-            let bits: String = text[..usize::from(length & 0x7f)].iter().map(|byte| format!("{byte:08b}")).collect();
-            let (mut at, mut number) = (0, 0);
-            for _ in 0..3 {
-                let five = usize::from_str_radix(&bits[at..at + 5], 2).unwrap();
-                if five <= 2 {
-                    (number, at) = (number * 10 + five, at + 5);
-                } else {
-                    (number, at) = (number * 10 + usize::from_str_radix(&bits[at..at + 6], 2).unwrap() - 0b01_1001 + 3, at + 6);
-                }
-            }
-            u16::try_from(number).unwrap()
+            let text = &text[..usize::from(length & 0x7f)];
+            let mut bits = text.iter().flat_map(|byte| (0..8).rev().map(move |n| u16::from(byte >> n & 1)));
+            // 0, 1 and 2 are five bits, the other digits six.
+            (0..3).fold(0, |number, _digit| {
+                let five = bits.by_ref().take(5).fold(0, |code, bit| code << 1 | bit);
+                let digit = if five <= 2 { five } else { (five << 1 | bits.next().unwrap()) - 0b01_1001 + 3 };
+                number * 10 + digit
+            })
         }
         _ => panic!("no status: {block:?}"),
     }
 }
 
 /// The four pseudo-headers of a read by the helpdesk, and its purpose.
-pub(super) fn read<'a>(path: &'a str) -> Vec<(&'a [u8], &'a [u8])> {
+pub(super) fn read(path: &str) -> Vec<(&[u8], &[u8])> {
     vec![
         (b":method", b"GET"),
         (b":scheme", b"https"),
