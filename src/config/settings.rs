@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub struct Listener {
     pub certificates: Vec<Certified>,
     pub client_certificates: ClientCertificates,
     pub limits: Limits,
+    /// Networks of balancers: who connects from there says for whom, and nobody else connects.
+    pub proxy_protocol: Option<Vec<(IpAddr, u8)>>,
 }
 
 /// Trust anchors for the certificates of callers.
@@ -103,14 +105,30 @@ pub struct Limits {
     pub headers_bytes_max: usize,
     /// Until all headers have arrived.
     pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// For a client that takes nothing of its answer.
+    pub send_timeout: Duration,
     pub request_body_bytes_max: usize,
     /// Concurrent HTTP/2 streams of a connection.
     pub streams_max: u32,
+    pub connections_max: usize,
+    /// Of one IPv4 address or IPv6 /64.
+    pub connections_per_ip_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { headers_bytes_max: 64 << 10, header_timeout: Duration::from_secs(10), request_body_bytes_max: 1 << 20, streams_max: 100 }
+        Self {
+            headers_bytes_max: 64 << 10,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
+            request_body_bytes_max: 1 << 20,
+            streams_max: 100,
+            connections_max: 10_000,
+            connections_per_ip_max: 256,
+        }
     }
 }
 

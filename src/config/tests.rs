@@ -325,6 +325,15 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "header_timeout = \"10s\"", "header_timeout = 10", "expected a string, found a number"),
     (MAIN, "headers = \"64KiB\"", "headers = \"64KB\"", "this is not a size"),
     (MAIN, "streams = 100", "streams = 0", "expected a number from 1 to 10000"),
+    (MAIN, "idle_timeout = \"75s\"", "idle_timeout = \"75\"", "this is not a duration"),
+    (MAIN, "send_timeout = \"60s\"", "send_timeout = \"0s\"", "this is not a duration"),
+    (MAIN, "connections = 10000", "connections = 0", "expected a number from 1 to 1000000"),
+    (MAIN, "connections_per_ip = 256", "connections_per_ip = 2000000", "expected a number from 1 to 1000000"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [] }", "nobody could connect"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"10.0.0.1/8\"] }", "`10.0.0.1/8` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"2001:db8::/129\"] }", "`2001:db8::/129` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"balancer\"] }", "`balancer` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = {}", "`from` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"require\" }", "`ca` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"maybe\", ca = \"certs/apps-ca.pem\" }", "unknown mode `maybe`"),
     (
@@ -894,7 +903,7 @@ fn what_weakens_a_default_is_a_warning() {
     let warnings = example.load().unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
-        warnings.iter().any(|w| (w.line, w.column) == (25, 11) && w.message == "the admin listener can be reached from other machines"),
+        warnings.iter().any(|w| (w.line, w.column) == (26, 11) && w.message == "the admin listener can be reached from other machines"),
         "{warnings:?}"
     );
 }

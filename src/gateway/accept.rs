@@ -1,11 +1,13 @@
 //! **Accepted**: the first value of a request's life. The head is checked here, once, so that nothing behind it meets an
 //! ambiguous target, a foreign host or a second framing. Attack rows 14, 19, 22-25, 57-64, 68, 73 of the threat catalogue.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
@@ -37,6 +39,9 @@ impl std::fmt::Debug for Accepted {
 /// Methods that are understood; everything else is 501, and the two that make tunnels or echoes 405.
 const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
+/// Lines of a head, over either HTTP.
+pub(super) const HEADERS_MAX: usize = 100;
+
 /// Checks the head of a request.
 ///
 /// # Errors
@@ -53,7 +58,11 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
     if !METHODS.contains(&head.method) {
         return Err(Code::NotImplemented.into());
     }
-    let host = check_host(&head, hosts)?;
+    // HTTP/1.1 has counted them before.
+    if head.headers.len() > HEADERS_MAX {
+        return Err(Code::HeadersTooLarge.into());
+    }
+    let host = check_host(&head, connection, hosts)?;
     check_framing(&head, &body)?;
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = Target::parse(path_and_query).map_err(|error| {
@@ -64,9 +73,14 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
     Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
 }
 
-/// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
-/// it may be mapped on the way here.
-fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, Problem> {
+/// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared with ours, since
+/// it may be mapped on the way here. A name of ours that was asked for in the handshake must be the one that is asked now; a balancer
+/// may have asked for any other.
+fn check_host(head: &http::request::Parts, connection: &Connection, hosts: &[String]) -> Result<String, Problem> {
+    let spoken = if connection.tls { Scheme::HTTPS } else { Scheme::HTTP };
+    if head.uri.scheme().is_some_and(|scheme| *scheme != spoken) {
+        return Err(Code::AmbiguousRequest.into());
+    }
     let mut named = head.headers.get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (_, Some(_)) => return Err(Code::AmbiguousRequest.into()),
@@ -83,7 +97,13 @@ fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, P
         return Err(Code::AmbiguousRequest.into());
     }
     let name = host_without_port(host);
-    if hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(name.to_ascii_lowercase()) } else { Err(Code::Misdirected.into()) }
+    let is_ours = |name: &str| hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+    let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
+    let is_other = |asked: &str| !is_address && is_ours(asked) && !asked.eq_ignore_ascii_case(name);
+    if !is_ours(name) || connection.server_name.as_deref().is_some_and(is_other) {
+        return Err(Code::Misdirected.into());
+    }
+    Ok(name.to_ascii_lowercase())
 }
 
 /// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.
@@ -129,7 +149,10 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Incoming, limit: usize,
 ///
 /// # Errors
 /// 413 over the limit, 408 when it does not arrive in time, 400 when it breaks off.
-pub(super) async fn read_whole(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn read_whole<B>(body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Code::RequestTimeout.into()),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
@@ -203,6 +226,9 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
 
     fn content_type(value: &str) -> HeaderMap {
@@ -223,6 +249,26 @@ mod tests {
         two.append(CONTENT_TYPE, "text/html".parse().unwrap());
         assert!(!is_json(&two));
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    /// Comes bit by bit, and never whole.
+    struct Dripping(tokio::time::Interval);
+
+    impl Body for Dripping {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            self.0.poll_tick(cx).map(|_| Some(Ok(hyper::body::Frame::data(Bytes::from_static(b" ")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_to_come_in_its_time() {
+        let dripping = || Dripping(tokio::time::interval(Duration::from_millis(5)));
+        let read = async |limit, patience| read_whole(dripping(), limit, patience).await.unwrap_err().code;
+        assert_eq!(Code::RequestTimeout, read(1 << 20, Duration::from_millis(100)).await);
+        assert_eq!(Code::PayloadTooLarge, read(4, Duration::from_secs(10)).await);
     }
 
     #[test]

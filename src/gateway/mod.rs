@@ -2,10 +2,12 @@
 //! The only room (with the command line) that knows all others.
 
 mod accept;
+mod activity;
 mod answer;
 pub mod build;
 mod call;
 mod check;
+mod connection;
 mod decode;
 mod drift;
 mod encode;
@@ -23,12 +25,14 @@ pub mod listener;
 mod media;
 mod none;
 mod passed;
+mod peers;
 pub mod permit;
 mod pipeline;
 mod pool;
 mod premises;
 pub mod probe;
 mod problem;
+pub mod proxied;
 mod read;
 mod rejects;
 mod reload;
@@ -44,8 +48,10 @@ mod staff;
 mod state;
 pub(crate) mod steps;
 mod stream;
+mod strict;
 mod tls;
 mod validator;
+mod wire;
 mod witnesses;
 mod write;
 

@@ -2,6 +2,7 @@
 //! logged, counted, recorded and shown by readiness until it is mended.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,7 +20,7 @@ use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, Limits, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -29,14 +30,17 @@ use crate::policy::bundle::Bundle;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Name, address, limits and balancers.
+type FixedListener = (String, SocketAddr, Limits, Option<Vec<(IpAddr, u8)>>);
+
 /// What cannot change while the gateway runs: it would take new sockets or another log.
 #[derive(Clone, PartialEq, Eq)]
 struct Fixed {
-    listeners: Vec<(String, std::net::SocketAddr)>,
-    admin: Option<std::net::SocketAddr>,
-    capture: Option<std::net::SocketAddr>,
-    public: Option<std::net::SocketAddr>,
-    health: Option<std::net::SocketAddr>,
+    listeners: Vec<FixedListener>,
+    admin: Option<SocketAddr>,
+    capture: Option<SocketAddr>,
+    public: Option<SocketAddr>,
+    health: Option<SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, AuditMode),
     /// The log's key, the one before, and the one for secrets.
     keys: [Option<Vec<u8>>; 3],
@@ -58,7 +62,7 @@ impl Fixed {
     fn of(config: &Config) -> Self {
         let audit = &config.audit;
         Self {
-            listeners: config.listeners.iter().map(|l| (l.name.clone(), l.address)).collect(),
+            listeners: config.listeners.iter().map(|l| (l.name.clone(), l.address, l.limits, l.proxy_protocol.clone())).collect(),
             admin: config.admin.as_ref().map(|a| a.address),
             capture: config.capture.as_ref().map(|c| c.address),
             public: config.public.as_ref().map(|p| p.address),
@@ -270,7 +274,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, limits and balancers of listeners, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }

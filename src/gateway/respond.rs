@@ -26,8 +26,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct Part {
     filtered: Filtered,
     recorded: Recorded,
-    /// What they were decided on; asked before each piece. Before the first, too: an HTTP/2 client that opens no window may
-    /// wait with it for as long as it likes.
+    /// What they were decided on; asked before each piece is handed to hyper, also the first. A client of HTTP/2 that opens no window
+    /// may have that one wait there, until its stream is reset (`activity.rs`).
     holds: Arc<dyn Holds>,
 }
 

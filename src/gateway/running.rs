@@ -19,8 +19,9 @@ use super::governance::{Memory, Refusal, take_first};
 use super::indexing::Indexing;
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
-use super::listener::{self, Connection, Limits};
+use super::listener::{self, Connection, Limits, Served};
 use super::pipeline::{self, Caller};
+use super::proxied::Balancers;
 use super::reload::{Reloader, keep_current};
 use super::report;
 use super::retention::Keeping;
@@ -223,7 +224,8 @@ impl Running {
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "only loopback is served without TLS"));
         }
         let body_max = config::Limits::default().request_body_bytes_max;
-        self.listeners.push(serve_apps(&self.shared, "loopback", body_max, socket, None, Limits::default(), self.stop.subscribe()));
+        let served = Served::plain(Limits::for_one());
+        self.listeners.push(serve_apps(&self.shared, "loopback", body_max, socket, served, self.stop.subscribe()));
         Ok(address)
     }
 
@@ -341,14 +343,14 @@ impl Sockets {
         let mut tasks = Vec::new();
         let slot = |name: &str| slots.iter().find(|(n, _)| n == name).map(|(_, tls)| Arc::clone(tls));
         for (settings, socket) in self.apps {
-            let limits = Limits {
-                headers_bytes_max: settings.limits.headers_bytes_max,
-                header_timeout: settings.limits.header_timeout,
-                streams_max: settings.limits.streams_max,
-                ..Limits::default()
-            };
             let body_max = settings.limits.request_body_bytes_max;
-            tasks.push(serve_apps(shared, &settings.name, body_max, socket, slot(&settings.name), limits, stopped.clone()));
+            let served = Served {
+                tls: slot(&settings.name),
+                limits: Limits::of(&settings.limits),
+                balancers: settings.proxy_protocol.map(|networks| Arc::new(Balancers(networks))),
+                rejects: None,
+            };
+            tasks.push(serve_apps(shared, &settings.name, body_max, socket, served, stopped.clone()));
         }
         let consoles = [
             (Door::Admin, ADMIN, self.admin, console::admin_router(state.clone()), Limits::default()),
@@ -369,7 +371,8 @@ impl Sockets {
                 let (router, staff, rejects) = (router.clone(), Arc::clone(&staff), counted.clone());
                 ConsoleService { door, router, staff, connection, rejects }
             };
-            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), Some(rejects), make)));
+            let served = Served { tls, limits, balancers: None, rejects: Some(rejects) };
+            tasks.push(tokio::spawn(listener::serve(socket, served, stopped.clone(), make)));
         }
         tracing::debug!(listeners = config.listeners.len(), "listening");
         tasks
@@ -382,20 +385,19 @@ fn serve_apps(
     name: &str,
     body_max: usize,
     socket: TcpListener,
-    tls: Option<Arc<ArcSwap<ServerConfig>>>,
-    limits: Limits,
+    served: Served,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let (shared, rejects) = (Arc::clone(shared), shared.rejects.of(name));
-    let counted = rejects.clone();
+    let served = Served { rejects: Some(rejects.clone()), ..served };
     let make = move |connection: Connection| {
-        let (shared, caller) = (Arc::clone(&shared), Arc::new(Caller { connection, body_max, rejects: counted.clone() }));
+        let (shared, caller) = (Arc::clone(&shared), Arc::new(Caller { connection, body_max, rejects: rejects.clone() }));
         service_fn(move |request| {
             let (shared, caller) = (Arc::clone(&shared), Arc::clone(&caller));
             async move { Ok(pipeline::handle(&shared, &caller, request).await) }
         })
     };
-    tokio::spawn(listener::serve(socket, tls, limits, stopped, Some(rejects), make))
+    tokio::spawn(listener::serve(socket, served, stopped, make))
 }
 
 /// The TLS settings of every listener that has some.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::gateway::listener::{self, Limits};
+use crate::gateway::listener::{self, Limits, Served};
 
 /// Customers of the list; ids are `1000` and on.
 pub(super) const CUSTOMERS: u32 = 100;
@@ -70,7 +70,7 @@ impl Upstream {
                 async move { Ok::<_, Infallible>(response) }
             })
         };
-        tokio::spawn(listener::serve(socket, None, Limits::default(), stopped, None, make));
+        tokio::spawn(listener::serve(socket, Served::plain(Limits::for_one()), stopped, make));
         Ok(Self { address, _stop: stop })
     }
 }
