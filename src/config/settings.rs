@@ -247,6 +247,8 @@ pub enum KeySource {
     File(PathBuf),
     /// `https://`, or `http://` to a loopback address.
     Url(String),
+    /// The same of the issuer's metadata, which say where the keys are.
+    Discovery(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,6 +266,8 @@ impl Algorithm {
 pub enum SenderConstraint {
     /// RFC 8705: `cnf.x5t#S256` must be the client certificate's.
     Mtls,
+    /// RFC 9449: each request proves that its sender has the key of `cnf.jkt`.
+    Dpop,
     /// Written out.
     None,
 }

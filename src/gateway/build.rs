@@ -244,11 +244,13 @@ pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
         keys: match &issuer.keys {
             config::KeySource::File(path) => identity::KeySource::File(path.clone()),
             config::KeySource::Url(url) => identity::KeySource::Url(url.clone()),
+            config::KeySource::Discovery(url) => identity::KeySource::Discovery(url.clone()),
         },
         keys_max_age: issuer.keys_max_age,
         algorithms: issuer.algorithms.iter().map(algorithm).collect(),
         sender_constraint: match issuer.sender_constraint {
             config::SenderConstraint::Mtls => identity::SenderConstraint::Mtls,
+            config::SenderConstraint::Dpop => identity::SenderConstraint::Dpop,
             config::SenderConstraint::None => identity::SenderConstraint::None,
         },
         claims: ClaimNames { client, employee, agent, roles, purpose, task, customer },

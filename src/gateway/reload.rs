@@ -280,6 +280,7 @@ impl Reloader {
         }
         let generation = self.shared.generation() + 1;
         let mut snapshot = build::snapshot(&config, policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
+        snapshot.authenticator = snapshot.authenticator.remembering(&self.shared.snapshot().authenticator);
         snapshot.bundle = active.map(Arc::new);
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| e.to_string())?;
         let tls = tls_configs(&config).map_err(|e| e.to_string())?;

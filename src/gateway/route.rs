@@ -21,7 +21,7 @@ use super::problem::{Code, Details, Problem};
 use super::state::{Shared, Snapshot};
 use crate::audit::{DecisionFacts, Mandate};
 use crate::catalog::{ApiPurpose, Customer, Dialect, Found, ParamError, RouteError, Target};
-use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
+use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, Sent, choose_purpose};
 use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
@@ -59,7 +59,9 @@ pub(super) async fn authenticate(
 ) -> Result<(Authenticated, Incoming), Problem> {
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
-    let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
+    let origin = snapshot.origin_of(&accepted.host);
+    let sent = Sent { method: &accepted.method, origin: &origin, path: accepted.target.path() };
+    let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers, sent).await.map_err(|error| {
         tracing::info!(%error, "credentials refused");
         match error {
             AuthError::Unauthenticated => Code::Unauthenticated,
@@ -317,6 +319,7 @@ const NEVER_SENT: &[&str] = &[
     "content-length",
     "cookie",
     "data-justification",
+    "dpop",
     "expect",
     "forwarded",
     "host",

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::principal::{self, Credentials, Mandate, UnknownTask};
 use super::{
-    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, TokenFault, VerifiedToken, Verifier,
+    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, Sent, TokenFault, VerifiedToken, Verifier,
 };
 use crate::clock::Clock;
 use crate::model::{Caller, Client, ClientInfo, ClientKind, Employee, IssuerName, Purpose, Role, Vocabulary};
@@ -93,12 +93,19 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Who sent this request. `peer` is the certificate of the connection, its chain verified by TLS.
+    /// Takes over from the one of the configuration before: what was used once there does not count once more here.
+    #[must_use]
+    pub fn remembering(self, before: &Self) -> Self {
+        Self { verifier: self.verifier.remembering(&before.verifier), ..self }
+    }
+
+    /// Who sent this request. `peer` is the certificate of the connection, its chain verified by TLS; `sent` is what a proof of
+    /// possession must have been made for. To be asked once for a request: a proof counts once.
     ///
     /// # Errors
     /// [`AuthError`]: nobody was recognised and no further step is taken.
-    pub async fn authenticate(&self, peer: Option<&PeerCertificate>, headers: &HeaderMap) -> Result<Principal, AuthError> {
-        let token = self.verifier.token(headers, peer).await?;
+    pub async fn authenticate(&self, peer: Option<&PeerCertificate>, headers: &HeaderMap, sent: Sent<'_>) -> Result<Principal, AuthError> {
+        let token = self.verifier.token(headers, peer, Some(sent)).await?;
         let certified = match peer {
             Some(peer) => self.certified(peer)?,
             None => None,

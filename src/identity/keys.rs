@@ -37,6 +37,25 @@ impl Key {
     }
 }
 
+/// The key that a proof brings along, with its thumbprint ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)); `None` if it is
+/// not a public key of ours or says more than a public key may.
+pub(super) fn brought(jwk: &Map<String, Value>) -> Option<(Key, String)> {
+    let is_private = PRIVATE.iter().any(|member| jwk.contains_key(*member));
+    let key = if is_private { None } else { usable(jwk) }?;
+    let members: &[&str] = match key.algorithm {
+        Algorithm::Rs256 => &["e", "kty", "n"],
+        Algorithm::Es256 => &["crv", "kty", "x", "y"],
+        Algorithm::EdDsa => &["crv", "kty", "x"],
+    };
+    let member = |name: &&str| Some(format!("\"{name}\":{}", Value::String(jwk.get(*name)?.as_str()?.to_owned())));
+    let members: Option<Vec<String>> = members.iter().map(member).collect();
+    let hash = digest::digest(&digest::SHA256, format!("{{{}}}", members?.join(",")).as_bytes());
+    Some((key, URL_SAFE_NO_PAD.encode(hash)))
+}
+
+/// Members of private and of symmetric keys.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
 /// The usable keys of a set.
 pub(super) struct KeySet(Vec<Arc<Key>>);
 
@@ -52,7 +71,7 @@ impl KeySet {
         let mut keys: Vec<Arc<Key>> = Vec::new();
         for jwk in list {
             let Value::Object(jwk) = jwk else { return Err("the key set lists something that is no key".to_owned()) };
-            if jwk.contains_key("d") || jwk.contains_key("k") {
+            if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
                 return Err("the key set contains a private or symmetric key; replace that key at the issuer".to_owned());
             }
             let Some(key) = usable(jwk) else { continue };
