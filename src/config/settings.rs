@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
@@ -90,12 +91,22 @@ pub struct Listener {
     pub limits: Limits,
 }
 
-/// Trust anchors for the certificates of callers.
+/// The certificates of callers.
 #[derive(Clone, Debug)]
 pub enum ClientCertificates {
-    Require(Vec<CertificateDer<'static>>),
-    Accept(Vec<CertificateDer<'static>>),
+    Require(ClientTrust),
+    Accept(ClientTrust),
     Off,
+}
+
+/// Whose client certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTrust {
+    pub anchors: Vec<CertificateDer<'static>>,
+    /// Empty: revocation is not looked at. Else each certificate of a chain needs a list of its issuer's that has not run out.
+    pub revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// When the first of these lists runs out.
+    pub revoked_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +149,7 @@ impl fmt::Debug for Certified {
 pub struct Admin {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
     pub roles: BTreeMap<AdminRole, Vec<RoleSource>>,
     /// Longest time from now that a break-glass grant may be asked for.
     pub break_glass_max: Duration,
@@ -197,7 +208,7 @@ pub struct Health {
 pub struct CaptureListener {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
 }
 
 /// `[public]`: withdrawal links work here, without login.

@@ -13,12 +13,13 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::rejects::ListenerRejects;
+use super::shown::{Distrusted, Shown};
+use super::tls::Secured;
 use crate::identity::PeerCertificate;
 
 /// What one listener allows. Memory for connections is bounded by `connections_max × (headers_bytes_max + streams_max × 64 KiB)`.
@@ -63,8 +64,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
-    pub certificate: Option<Arc<PeerCertificate>>,
+    shown: Option<Arc<Shown>>,
     pub tls: bool,
+}
+
+impl Connection {
+    /// The certificate of the other end.
+    ///
+    /// # Errors
+    /// [`Distrusted`]: it has shown one, which counts no longer.
+    pub(super) fn certificate(&self) -> Result<Option<Arc<PeerCertificate>>, Distrusted> {
+        self.shown.as_ref().map(|shown| shown.certificate()).transpose()
+    }
 }
 
 /// Why a connection ends before anybody is known on it.
@@ -134,9 +145,9 @@ impl Gate<'_> {
 
 /// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over. What ends
 /// before a request is there is counted in `rejects`.
-pub async fn serve<S, B, M>(
+pub(crate) async fn serve<S, B, M>(
     listener: TcpListener,
-    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    tls: Option<Arc<ArcSwap<Secured>>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
     rejects: Option<ListenerRejects>,
@@ -181,15 +192,14 @@ pub async fn serve<S, B, M>(
             }
             match tls {
                 None => {
-                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate: None, tls: false }));
+                    let (service, begun) = Begun::new(make_service(Connection { peer, shown: None, tls: false }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
                 Some(settings) => {
                     // As they are now: a reload may have replaced the certificate since the last connection.
-                    let acceptor = TlsAcceptor::from(settings.load_full());
-                    let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout, gate).await else { return };
-                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate, tls: true }));
+                    let Some((stream, shown)) = handshake(&settings, stream, limits.handshake_timeout, gate).await else { return };
+                    let (service, begun) = Begun::new(make_service(Connection { peer, shown, tls: true }));
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
@@ -241,7 +251,9 @@ async fn unless_silent<C: Future<Output = Result<(), E>>, E>(connection: C, begu
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, gate: Gate<'_>) -> Option<(TlsStream, Option<Arc<PeerCertificate>>)> {
+async fn handshake(settings: &Arc<ArcSwap<Secured>>, stream: TcpStream, limit: Duration, gate: Gate<'_>) -> Option<(TlsStream, Option<Arc<Shown>>)> {
+    let secured = settings.load_full();
+    let acceptor = TlsAcceptor::from(Arc::clone(&secured.config));
     let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -255,10 +267,10 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, g
             return None;
         }
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let certificate = match leaf.map(|der| PeerCertificate::from_der(der)) {
+    let chain = stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
+    let shown = match chain.map(|chain| Shown::new(chain, secured, Arc::clone(settings))) {
         None => None,
-        Some(Ok(certificate)) => Some(Arc::new(certificate)),
+        Some(Ok(shown)) => Some(Arc::new(shown)),
         Some(Err(error)) => {
             // rustls has verified the chain; a leaf that we cannot read gives no identity and closes the connection.
             gate.bar(Barred::Certificate);
@@ -266,7 +278,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, g
             return None;
         }
     };
-    Some((stream, certificate))
+    Some((stream, shown))
 }
 
 fn http_builder(limits: Limits) -> auto::Builder<TokioExecutor> {

@@ -39,6 +39,7 @@ mod route;
 mod running;
 mod search;
 mod shadow;
+mod shown;
 mod staff;
 mod state;
 mod stream;

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -18,6 +17,7 @@ use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
+use super::tls::Secured;
 use crate::audit::Entry;
 use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
@@ -88,7 +88,7 @@ pub(super) struct Next {
     snapshot: Snapshot,
     rules: ConsentRules,
     staff: Staff,
-    tls: Vec<(String, Arc<ServerConfig>)>,
+    tls: Vec<(String, Arc<Secured>)>,
     webhooks: WebhookSettings,
     governed_hash: String,
 }

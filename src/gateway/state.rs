@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub break_glass_max: Duration,
     /// How long entries of the decision log are kept.
     pub retention: Retention,
+    /// When the revocation lists of a listener run out.
+    pub revocation: Vec<(String, Timestamp)>,
     /// The signed bundle; `None` when the policies come from an unsigned folder.
     pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.

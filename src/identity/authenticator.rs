@@ -8,7 +8,8 @@ use http::HeaderMap;
 
 use super::principal::{self, Credentials, Mandate, UnknownTask};
 use super::{
-    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, Sent, TokenFault, VerifiedToken, Verifier,
+    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, Sent, TokenFault, VerifiedToken,
+    Verifier,
 };
 use crate::clock::Clock;
 use crate::model::{Caller, Client, ClientInfo, ClientKind, Employee, IssuerName, Purpose, Role, Vocabulary};
@@ -241,6 +242,12 @@ impl Authenticator {
         let roles: BTreeSet<Role> = texts.into_iter().filter_map(|text| self.vocabulary.role(text)).collect();
         let pseudonym = principal::pseudonym(&self.pseudonym_key, &token.settings.issuer, subject);
         Ok(Employee { pseudonym, roles: roles.into_iter().collect() })
+    }
+
+    /// Whether tokens of some issuer count only with a proof of possession.
+    #[must_use]
+    pub fn asks_for_proofs(&self) -> bool {
+        self.verifier.asks_for_proofs()
     }
 
     /// Reads keys again that are missing or due; see [`Verifier::refresh_keys`].

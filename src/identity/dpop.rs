@@ -43,7 +43,14 @@ impl std::fmt::Debug for Sent<'_> {
 const JTI_BYTES_MAX: usize = 256;
 
 /// Holds the proof of a request against the request, the token and the key that this is bound to.
-pub(super) fn check(headers: &HeaderMap, sent: Option<Sent<'_>>, bound_to: &str, token: &str, seen: &SeenProofs, times: Times) -> Result<(), ProofFault> {
+pub(super) fn check(
+    headers: &HeaderMap,
+    sent: Option<Sent<'_>>,
+    bound_to: &str,
+    token: &str,
+    seen: &SeenProofs,
+    times: Times,
+) -> Result<(), ProofFault> {
     let mut values = headers.get_all("dpop").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(ProofFault::Count) };
     let sent = sent.ok_or(ProofFault::NotTaken)?;
@@ -184,7 +191,17 @@ mod tests {
         ] {
             assert_ne!(plain, normal(other), "{other}");
         }
-        for none in ["", "/crm/customers/a-1", "gw.example.com/crm", "https:///a", "https://me@gw.example.com/a", "https://gw:x/a", "ftp://gw/a", "https://gw/%6", "https://gw/ä"] {
+        for none in [
+            "",
+            "/crm/customers/a-1",
+            "gw.example.com/crm",
+            "https:///a",
+            "https://me@gw.example.com/a",
+            "https://gw:x/a",
+            "ftp://gw/a",
+            "https://gw/%6",
+            "https://gw/ä",
+        ] {
             assert_eq!(None, normal(none), "{none}");
         }
     }

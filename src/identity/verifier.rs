@@ -12,7 +12,7 @@ use super::keyring::KeyRing;
 use super::seen::SeenProofs;
 use super::time::Guard;
 use super::token::{self, Claims, Scheme, Token};
-use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, TokenFault, principal};
+use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, TokenFault, principal};
 use crate::clock::Clock;
 use crate::model::IssuerName;
 
@@ -121,6 +121,10 @@ impl Verifier {
     #[must_use]
     pub fn keys_status(&self) -> Vec<KeyStatus> {
         self.issuers.iter().map(|issuer| KeyStatus { issuer: issuer.settings.name, state: issuer.keys.state() }).collect()
+    }
+
+    pub(super) fn asks_for_proofs(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.settings.sender_constraint == SenderConstraint::Dpop)
     }
 
     /// The `iss` of an issuer by its name in the configuration.
