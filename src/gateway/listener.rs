@@ -330,6 +330,34 @@ mod tests {
         answer
     }
 
+    /// What `Debug` shows of a request whose head was taken.
+    #[tokio::test]
+    async fn an_accepted_request_prints_neither_ids_nor_credentials() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (shown, mut showing) = tokio::sync::mpsc::unbounded_channel();
+        let make = move |connection: Connection| {
+            let shown = shown.clone();
+            service_fn(move |request| {
+                let accepted = super::super::accept::accept(request, &connection, &["gw.example.com".to_owned()]);
+                shown.send(format!("{accepted:?} {accepted:#?} {connection:?}")).unwrap();
+                async { Ok(Response::new(Empty::<bytes::Bytes>::new())) }
+            })
+        };
+        let serving = tokio::spawn(serve(listener, None, Limits::default(), stopped, None, make));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = "POST /customers/id-7?q=query-7 HTTP/1.1\r\nhost: gw.example.com\r\nauthorization: Bearer token-7\r\n\
+                       dpop: proof-7\r\nx-customer: header-7\r\ncontent-length: 6\r\n\r\nbody-7";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let shown = tokio::time::timeout(Duration::from_secs(10), showing.recv()).await.unwrap().unwrap();
+        assert!(shown.contains("POST") && shown.contains("gw.example.com"), "{shown}");
+        assert!(!shown.contains("-7"), "{shown}");
+        drop(client);
+        stop.send_replace(true);
+        serving.await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_connection_without_a_request_is_closed() {
         for silence in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n"] {

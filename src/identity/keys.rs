@@ -27,13 +27,17 @@ pub(super) struct Key {
 impl Key {
     /// Whether the key's owner signed this token.
     pub(super) fn verifies(&self, token: &Token<'_>) -> bool {
+        token.algorithm == self.algorithm && self.has_signed(token.signed.as_bytes(), token.signature)
+    }
+
+    /// Whether this is the owner's signature, in base64url, under these bytes.
+    pub(super) fn has_signed(&self, bytes: &[u8], signature: &str) -> bool {
         let algorithm = match self.algorithm {
             Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
             Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
             Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         };
-        token.algorithm == self.algorithm
-            && jsonwebtoken::crypto::verify(token.signature, token.signed.as_bytes(), &self.decoding, algorithm).unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, bytes, &self.decoding, algorithm).unwrap_or(false)
     }
 }
 
