@@ -66,3 +66,73 @@ impl fmt::Debug for Shown {
         f.debug_struct("Shown").field("leaf", &self.leaf).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::time_provider::TimeProvider;
+
+    use super::super::tls;
+    use super::*;
+    use crate::config::{Certified, ClientCertificates, ClientTrust};
+
+    /// Seconds since 1970.
+    #[derive(Debug)]
+    struct At(AtomicU64);
+
+    impl TimeProvider for At {
+        fn current_time(&self) -> Option<UnixTime> {
+            Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::Relaxed))))
+        }
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn trusting(anchor: &CertifiedIssuer<'_, KeyPair>, at: &Arc<At>) -> Arc<Secured> {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let trust = ClientTrust { anchors: vec![anchor.as_ref().der().clone()], revoked: Vec::new(), revoked_until: None };
+        let own = Certified { chain: vec![own.cert.der().clone()], key };
+        let secured = tls::server(&[own], &ClientCertificates::Require(trust)).unwrap();
+        Arc::new(secured.at(Arc::clone(at) as Arc<dyn TimeProvider>))
+    }
+
+    #[test]
+    fn a_certificate_counts_until_a_look_finds_it_run_out_or_distrusted() {
+        // 2030-01-01 is its last day.
+        const END: u64 = 1_893_456_000;
+        let ca = authority();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI("spiffe://example.com/app/crm".try_into().unwrap())];
+        params.not_after = date_time_ymd(2030, 1, 1);
+        let chain = vec![params.signed_by(&KeyPair::generate().unwrap(), &ca).unwrap().der().clone()];
+        let at = Arc::new(At(AtomicU64::new(END - 30)));
+        let (first, slot) = (trusting(&ca, &at), Arc::new(ArcSwap::new(trusting(&ca, &at))));
+        slot.store(Arc::clone(&first));
+        let shown = Shown::new(chain, first, Arc::clone(&slot)).unwrap();
+        let counts = |second: u64| {
+            at.0.store(second, Ordering::Relaxed);
+            shown.certificate().map(|leaf| leaf.uris().to_vec())
+        };
+        let crm = Ok(vec!["spiffe://example.com/app/crm".to_owned()]);
+        assert_eq!(crm, counts(END - 1));
+        assert_eq!(crm, counts(END + 29), "looked at less than a minute ago");
+        assert_eq!(Err(Distrusted), counts(END + 31));
+        assert_eq!(Err(Distrusted), counts(END + 90), "a look that finds it bad is no look that counts");
+        assert_eq!(crm, counts(END - 100));
+        // Another trust is asked at once.
+        slot.store(trusting(&authority(), &at));
+        assert_eq!(Err(Distrusted), counts(END - 99));
+        slot.store(trusting(&ca, &at));
+        assert_eq!(crm, counts(END - 98));
+        slot.store(Arc::new(Secured::from(rustls::ServerConfig::clone(&slot.load().config))));
+        assert_eq!(Err(Distrusted), counts(END - 97), "nobody is asked for a certificate any more");
+    }
+}

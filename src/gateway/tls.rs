@@ -49,6 +49,16 @@ impl Secured {
     }
 }
 
+#[cfg(test)]
+impl Secured {
+    /// The same at another time.
+    pub(super) fn at(&self, time: Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.time_provider = time;
+        Self { config: Arc::new(config), verifier: self.verifier.clone() }
+    }
+}
+
 /// Settings that ask nobody for a certificate.
 impl From<ServerConfig> for Secured {
     fn from(config: ServerConfig) -> Self {

@@ -291,7 +291,7 @@ fn actors(token: &VerifiedToken) -> Result<Vec<&str>, TokenFault> {
     while let Some(actor) = next {
         // An actor that cannot be read is not overlooked, and neither is one of another issuer.
         let actor = actor.as_object().ok_or(TokenFault::Claim)?;
-        let text = actor.get(name).and_then(|value| value.as_str()).ok_or(TokenFault::Claim)?;
+        let text = actor.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty()).ok_or(TokenFault::Claim)?;
         if found.len() == ACTORS_MAX || (found.is_empty() && actor.get("iss").is_some_and(|issuer| issuer != token.settings.issuer.as_str())) {
             return Err(TokenFault::Claim);
         }

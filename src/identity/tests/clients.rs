@@ -247,6 +247,7 @@ fn settings_that_leave_a_doubt_are_refused() {
         ("keys from a name that only begins like loopback", url("http://127.0.0.1.evil.example/k"), vec![]),
         ("keys from elsewhere", url("file:///etc/keys"), vec![]),
         ("keys without an address", url("keys"), vec![]),
+        ("metadata in the clear", vec![IssuerSettings { keys: KeySource::Discovery("http://login.example.com/m".to_owned()), ..issuer() }], vec![]),
         ("a missing key file", vec![IssuerSettings { keys: KeySource::File("/nowhere/keys.json".into()), ..issuer() }], vec![]),
         ("a client that is not in the catalogue", vec![issuer()], vec![client("ghost", Some(CRM), None)]),
         ("a client without credentials", vec![issuer()], vec![client("crm", None, None)]),

@@ -80,6 +80,20 @@ async fn claims_that_are_not_exactly_right_are_refused() {
         ("roles with a number", json!({ "roles": ["on-call", 1] }), TokenFault::Claim),
         ("purposes a number", json!({ "authorization_details": 1 }), TokenFault::Claim),
         ("purposes nested", json!({ "authorization_details": [["sales"]] }), TokenFault::Claim),
+        ("purposes an object", json!({ "authorization_details": { "purpose": "sales" } }), TokenFault::Claim),
+        ("purposes with nothing among them", json!({ "authorization_details": ["sales", null] }), TokenFault::Claim),
+        ("purposes with yes among them", json!({ "authorization_details": [true] }), TokenFault::Claim),
+        ("details with both", json!({ "authorization_details": [{ "type": "x", "purpose": "sales", "purposes": ["sales"] }] }), TokenFault::Claim),
+        ("details with a list as a purpose", json!({ "authorization_details": [{ "type": "x", "purpose": ["sales"] }] }), TokenFault::Claim),
+        ("details with a text as purposes", json!({ "authorization_details": [{ "type": "x", "purposes": "sales" }] }), TokenFault::Claim),
+        ("details with a number", json!({ "authorization_details": [{ "type": "x", "purposes": ["sales", 1] }] }), TokenFault::Claim),
+        ("details after good ones", json!({ "authorization_details": [{ "purpose": "sales" }, { "purpose": null }] }), TokenFault::Claim),
+        ("actors a list", json!({ "act": [{ "sub": "sales-copilot" }] }), TokenFault::Claim),
+        ("actor with an empty name", json!({ "act": { "sub": "" } }), TokenFault::Claim),
+        ("actor with two names", json!({ "act": { "sub": ["a", "b"] } }), TokenFault::Claim),
+        ("inner actor nothing", json!({ "act": { "sub": "a", "act": null } }), TokenFault::Claim),
+        ("inner actor a text", json!({ "act": { "sub": "a", "act": "b" } }), TokenFault::Claim),
+        ("inner actor a list", json!({ "act": { "sub": "a", "act": { "sub": "b", "act": [{ "sub": "c" }] } } }), TokenFault::Claim),
         ("actor a text", json!({ "act": "sales-copilot" }), TokenFault::Claim),
         ("actor without a name", json!({ "act": {} }), TokenFault::Claim),
         ("actor a number", json!({ "act": { "sub": 1 } }), TokenFault::Claim),
@@ -88,8 +102,11 @@ async fn claims_that_are_not_exactly_right_are_refused() {
     ] {
         world.refused(case, &world.token(changes), fault).await;
     }
-    let deep = (0..9).fold(json!({ "sub": "a" }), |inner, _| json!({ "sub": "a", "act": inner }));
-    world.refused("actors without end", &world.token(json!({ "act": deep })), TokenFault::Claim).await;
+    let nested = |actors: usize| (1..actors).fold(json!({ "sub": "a" }), |inner, _| json!({ "sub": "a", "act": inner }));
+    assert_eq!(8, world.send(&world.token(json!({ "act": nested(8) }))).await.expect("as many as there may be").inner_actors().len());
+    for actors in [9, 10, 60] {
+        world.refused("actors without end", &world.token(json!({ "act": nested(actors) })), TokenFault::Claim).await;
+    }
 }
 
 #[tokio::test]

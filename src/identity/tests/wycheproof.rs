@@ -24,7 +24,7 @@ fn say(what: &str) {
     println!("{what}");
 }
 
-fn each<'g>(groups: &'g [Value]) -> impl Iterator<Item = (&'g Value, &'g Value, String)> {
+fn each(groups: &[Value]) -> impl Iterator<Item = (&Value, &Value, String)> {
     groups.iter().flat_map(|group| {
         group["tests"].as_array().unwrap().iter().map(move |test| (group, test, format!("{} {} {}", group["type"], test["tcId"], test["comment"])))
     })
@@ -67,8 +67,8 @@ fn tokens_marked_invalid_are_refused_and_so_are_those_of_other_kinds() {
 }
 
 fn unhex(text: &Value) -> Vec<u8> {
-    let text = text.as_str().unwrap();
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+    let digits = text.as_str().unwrap().as_bytes();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 /// A number without zeros before it, in so many bytes at least.
@@ -88,7 +88,7 @@ fn signatures_that_are_malleable_out_of_range_or_badly_padded_are_refused() {
         ("ecdsa_secp256r1_sha256_test.json", &p256, false, 484, 0),
         ("ed25519_test.json", &ed25519, true, 63, 88),
         ("rsa_signature_2048_sha256_test.json", &rsa, true, 249, 9),
-        ("rsa_pss_2048_sha256_mgf1_32_test.json", &rsa, false, 108, 0),
+        ("rsa_pss_2048_sha256_mgf1_32_test.json", &rsa, false, 107, 1),
     ] {
         let Some(groups) = groups(file) else { return };
         let (mut refused, mut accepted) = (0, 0);
@@ -96,8 +96,10 @@ fn signatures_that_are_malleable_out_of_range_or_badly_padded_are_refused() {
             let set = KeySet::parse(json!({ "keys": [jwk(&group["publicKey"])] }).to_string().as_bytes());
             let key = set.unwrap_or_else(|error| panic!("{file} {case}: {error}")).key(None).unwrap();
             let is_taken = key.has_signed(&unhex(&test["msg"]), &URL_SAFE_NO_PAD.encode(unhex(&test["sig"])));
-            // `acceptable` is a signature that old software made wrongly: it is not needed here.
-            assert_eq!(is_taken, is_ours && test["result"] == "valid", "{file} {case} {}", test["flags"]);
+            // `acceptable` is a signature that old software made wrongly: it is not needed here. One that is wrong as PSS is RS256's.
+            let is_rs256 = test["comment"] == "PKCS #1 v1.5 signature with SHA-256" && test["flags"] == json!(["WrongPrimitive"]);
+            let is_good = is_ours && test["result"] == "valid" || !is_ours && is_rs256;
+            assert_eq!(is_taken, is_good, "{file} {case} {}", test["flags"]);
             if is_taken { accepted += 1 } else { refused += 1 }
         }
         say(&format!("wycheproof: {file}: {refused} refused, {accepted} accepted"));

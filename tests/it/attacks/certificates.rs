@@ -263,7 +263,7 @@ async fn a_revoked_certificate_is_refused_and_ends_what_its_open_connection_may(
     let known = Client::new(apps(&world), crate::harness::client::tls(&world.certs().internal_ca, &world.certs().clients["crm"]), None);
     known.get(ADAS).attempt().await.expect_err("96: no list of its issuer");
 
-    let (open, other) = (Client::new(apps(&world), eighth.tls(&world), None), Client::new(apps(&world), ninth.tls(&world), None).http2());
+    let (open, other) = (Client::new(apps(&world), eighth.tls(&world), None).http2(), Client::new(apps(&world), ninth.tls(&world), None).http2());
     for client in [&open, &other] {
         client.get(ADAS).purpose(OUTREACH).await.released(200, &ada_for_outreach());
     }
@@ -380,11 +380,10 @@ async fn old_versions_weak_ciphers_resumption_and_early_data_are_not_offered() {
     world.finish().await;
 }
 
-/// The serial number of the certificate that a listener shows.
-async fn shown(world: &World) -> Vec<u8> {
+/// The certificate that a listener shows to a visitor.
+async fn shown(world: &World, visitor: &ClientConfig) -> Vec<u8> {
     let stream = TcpStream::connect(world.running().addresses.public.unwrap()).await.unwrap();
-    let tls = trusting(world, rustls::ALL_VERSIONS).with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(visitor.clone()));
     let stream = soon("a handshake", connector.connect(ServerName::try_from("localhost").unwrap(), stream)).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
@@ -394,9 +393,12 @@ async fn broken_certificates_and_keys_at_a_reload_leave_the_old_ones_and_are_tol
     let world = gateway().start().await;
     world.upstream.json("GET /customers/0031", &ada());
     world.consent("crm:0031", OUTREACH, "given").await;
-    let (crm, before) = (world.client("crm"), shown(&world).await);
+    // Made before anything is broken: the files are theirs, too.
+    let visitor = trusting(&world, rustls::ALL_VERSIONS).with_no_client_auth();
+    let tls = crate::harness::client::tls(&world.certs().internal_ca, &world.certs().clients["crm"]);
+    let (crm, before) = (world.client("crm").http2(), shown(&world, &visitor).await);
     crm.get(ADAS).purpose(OUTREACH).await.released(200, &ada_for_outreach());
-    let by_token = || world.client("crm").token(world.token("crm", &json!({})));
+    let by_token = || Client::new(apps(&world), tls.clone(), None).token(world.token("crm", &json!({})));
     by_token().get(ADAS).purpose(OUTREACH).await.released(200, &ada_for_outreach());
     let refused =
         || world.running().instance().metrics().lines().find_map(|line| line.strip_prefix("consentry_reloads_failed_total ")?.parse::<u64>().ok());
@@ -420,7 +422,7 @@ async fn broken_certificates_and_keys_at_a_reload_leave_the_old_ones_and_are_tol
         assert!(trouble(&world, "config").unwrap().starts_with("stale since "), "{name}");
         assert_eq!(generation, world.running().instance().generation(), "{name}");
         // New handshakes and new tokens go on as before: old certificate, old trust, old keys.
-        assert_eq!(before, shown(&world).await, "{name}");
+        assert_eq!(before, shown(&world, &visitor).await, "{name}");
         by_token().get(ADAS).purpose(OUTREACH).await.released(200, &ada_for_outreach());
         fs::write(file(name), &good).unwrap();
     }
@@ -437,7 +439,7 @@ async fn broken_certificates_and_keys_at_a_reload_leave_the_old_ones_and_are_tol
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_is_taken_from_its_file() {
     let world = gateway().start().await;
-    let before = shown(&world).await;
+    let before = shown(&world, &trusting(&world, rustls::ALL_VERSIONS).with_no_client_auth()).await;
     let fresh = consentry::cli::certs::dev(&world.root().join("fresh"), &consentry::cli::certs::DevNames::default()).unwrap();
     let (chain, key) = (fs::read(&fresh.gateway.chain).unwrap(), fs::read(&fresh.gateway.key).unwrap());
     fs::write(
@@ -453,16 +455,6 @@ async fn a_renewed_certificate_is_taken_from_its_file() {
         }
     })
     .await;
-    let stream = TcpStream::connect(world.running().addresses.public.unwrap()).await.unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&fresh.internal_ca).unwrap()).unwrap();
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
-    let stream = soon("a handshake", connector.connect(ServerName::try_from("localhost").unwrap(), stream)).await.unwrap();
-    assert_ne!(before, stream.get_ref().1.peer_certificates().unwrap()[0].to_vec());
+    assert_ne!(before, shown(&world, &crate::harness::client::anonymous(&fresh.internal_ca)).await);
     world.finish().await;
 }

@@ -19,9 +19,11 @@ use crate::harness::{UPSTREAM_KEY, gateway, replace};
 struct Secrets(Vec<(String, String)>);
 
 impl Secrets {
+    /// As it is, and as `Debug` shows its bytes.
     fn text(&mut self, what: &str, text: &str) {
         assert!(text.len() >= 5, "`{text}` could stand there by chance");
         self.0.push((what.to_owned(), text.to_owned()));
+        self.0.push((what.to_owned(), format!("{:?}", text.as_bytes()).trim_matches(['[', ']']).to_owned()));
     }
 
     /// As `Debug` shows bytes, and as hex.
@@ -65,7 +67,8 @@ async fn what_holds_a_secret_does_not_print_it() {
 
     // What the configuration holds, as it runs and with an export that needs a token.
     let path = root.join("with-export.toml");
-    let export = "dir = \"log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"https://siem.example.com/\", token = { file = \"siem.token\" } }]";
+    let export =
+        "dir = \"log\"\nexport = [{ name = \"siem\", format = \"ocsf\", to = \"https://siem.example.com/\", token = { file = \"siem.token\" } }]";
     let text = fs::read_to_string(root.join("consentry.toml")).unwrap();
     assert!(text.contains("dir = \"log\""));
     let rotated = "signing_key = { file = \"log-ed25519.pem\" }\nsecrets_key = { file = \"log-ed25519.pem\" }";
