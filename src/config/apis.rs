@@ -14,7 +14,7 @@ use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Pl
 use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, RouteKey, Several, ShapeName, Step, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
-const OWNED_HEADERS: [&str; 31] = [
+const OWNED_HEADERS: [&str; 32] = [
     "accept-encoding",
     "accept-ranges",
     "authorization",
@@ -27,6 +27,7 @@ const OWNED_HEADERS: [&str; 31] = [
     "data-justification",
     "data-purpose",
     "digest",
+    "dpop",
     "etag",
     "expect",
     "forwarded",

@@ -27,6 +27,7 @@ mod rpc;
 mod runtime;
 mod settings;
 mod shapes;
+mod trust;
 mod upstreams;
 mod values;
 
@@ -36,6 +37,8 @@ mod routed_tests;
 mod schema_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
 
 pub use retention::{Period, Retention};
 pub use settings::*;

@@ -8,9 +8,10 @@ use super::callers::Callers;
 use super::read::{Table, Value};
 use super::retention::Retention;
 use super::settings::{
-    Admin, AdminRole, AuditMode, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings,
-    Health, Limits, Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
+    Admin, AdminRole, AuditMode, AuditSettings, BundleSettings, CaptureListener, ConsentStore, Controller, GatewaySettings, Health, Limits, Listener,
+    PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
 };
+use super::trust::{client_certificates, trust};
 use super::{exports, upstreams};
 use crate::model::{Environment, Purpose, Vocabulary};
 
@@ -89,22 +90,6 @@ fn server_certificates(table: &mut Table<'_>) -> Option<Vec<super::settings::Cer
     value.each(Value::certified)
 }
 
-fn client_certificates(value: Value<'_>) -> Option<ClientCertificates> {
-    if value.as_str() == Some("off") {
-        return Some(ClientCertificates::Off);
-    }
-    let mut table = value.table("`client_certificates`")?;
-    let mode = table.need("mode").and_then(|v| v.word("mode", &[("require", 0), ("accept", 1), ("off", 2)]));
-    let ca = if mode == Some(2) { table.opt("ca") } else { table.need("ca") };
-    let anchors = ca.and_then(Value::certificates);
-    table.finish();
-    match mode? {
-        0 => Some(ClientCertificates::Require(anchors?)),
-        1 => Some(ClientCertificates::Accept(anchors?)),
-        _ => Some(ClientCertificates::Off),
-    }
-}
-
 fn limits(value: Value<'_>) -> Option<Limits> {
     let mut table = value.table("`limits`")?;
     let defaults = Limits::default();
@@ -171,7 +156,7 @@ pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
         place.warn("the admin listener can be reached from other machines");
     }
     let certificates = server_certificates(&mut table);
-    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    let clients = trust(&mut table, "client_ca", "client_crl");
     let roles = table.need("roles").and_then(|v| roles(v, callers));
     let break_glass_max = table.opt("break_glass_max").map_or(Some(BREAK_GLASS_DEFAULT), |v| {
         let found = v.duration()?;
@@ -181,7 +166,7 @@ pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
         Some(found)
     });
     table.finish();
-    Some(Admin { address: address?, certificates: certificates?, client_ca: client_ca?, roles: roles?, break_glass_max: break_glass_max? })
+    Some(Admin { address: address?, certificates: certificates?, clients: clients?, roles: roles?, break_glass_max: break_glass_max? })
 }
 
 fn roles(value: Value<'_>, callers: &Callers<'_>) -> Option<BTreeMap<AdminRole, Vec<RoleSource>>> {
@@ -247,9 +232,9 @@ pub(super) fn capture(value: Value<'_>) -> Option<CaptureListener> {
     let mut table = value.table("`[capture]`")?;
     let address = table.need("address").and_then(Value::address);
     let certificates = server_certificates(&mut table);
-    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    let clients = trust(&mut table, "client_ca", "client_crl");
     table.finish();
-    Some(CaptureListener { address: address?, certificates: certificates?, client_ca: client_ca? })
+    Some(CaptureListener { address: address?, certificates: certificates?, clients: clients? })
 }
 
 pub(super) fn public(value: Value<'_>, callers: &Callers<'_>) -> Option<PublicListener> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
@@ -92,12 +93,22 @@ pub struct Listener {
     pub proxy_protocol: Option<Vec<(IpAddr, u8)>>,
 }
 
-/// Trust anchors for the certificates of callers.
+/// The certificates of callers.
 #[derive(Clone, Debug)]
 pub enum ClientCertificates {
-    Require(Vec<CertificateDer<'static>>),
-    Accept(Vec<CertificateDer<'static>>),
+    Require(ClientTrust),
+    Accept(ClientTrust),
     Off,
+}
+
+/// Whose client certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTrust {
+    pub anchors: Vec<CertificateDer<'static>>,
+    /// Empty: revocation is not looked at. Else each certificate of a chain needs a list of its issuer's that has not run out.
+    pub revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// When the first of these lists runs out.
+    pub revoked_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +167,7 @@ impl fmt::Debug for Certified {
 pub struct Admin {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
     pub roles: BTreeMap<AdminRole, Vec<RoleSource>>,
     /// Longest time from now that a break-glass grant may be asked for.
     pub break_glass_max: Duration,
@@ -215,7 +226,7 @@ pub struct Health {
 pub struct CaptureListener {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
 }
 
 /// `[public]`: withdrawal links work here, without login.
@@ -265,6 +276,8 @@ pub enum KeySource {
     File(PathBuf),
     /// `https://`, or `http://` to a loopback address.
     Url(String),
+    /// The same of the issuer's metadata, which say where the keys are.
+    Discovery(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -282,6 +295,8 @@ impl Algorithm {
 pub enum SenderConstraint {
     /// RFC 8705: `cnf.x5t#S256` must be the client certificate's.
     Mtls,
+    /// RFC 9449: each request proves that its sender has the key of `cnf.jkt`.
+    Dpop,
     /// Written out.
     None,
 }

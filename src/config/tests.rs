@@ -414,7 +414,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "\"sales.outreach\" = {", "\"sales.outreech\" = {", "unknown purpose `sales.outreech`"),
     (MAIN, ", da = \"tilbud fra vores salgsafdeling\"", "", "`da` is missing in purpose `sales.outreach`"),
     // who calls
-    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discovery\"", "`discovery` is not available in this version"),
+    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discover\"", "unknown source of keys `discover`"),
     (
         MAIN,
         "keys = { file = \"certs/issuer-jwks.json\" }",
@@ -423,7 +423,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     ),
     (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = { file = \"jwks.json\" }", "does not exist"),
     (MAIN, "\"ES256\", \"RS256\"", "\"ES256\", \"HS256\"", "unknown algorithm `HS256`"),
-    (MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"dpop\"", "`dpop` is not available in this version"),
+    (MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"DPoP\"", "unknown sender constraint `DPoP`"),
     (MAIN, "sender_constraint = \"mtls\"", "# none", "`sender_constraint` is missing"),
     (MAIN, "ledger            = {", "legder            = {", "unknown client `legder`"),
     (MAIN, "{ certificate = \"spiffe://example.com/app/ledger\" }", "{ }", "client `ledger` has no credential"),

@@ -288,7 +288,7 @@ pub(super) fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
     (path == "/" && !text.contains(['/', '?', '*'])).then_some((origin.host, if is_written { origin.port } else { usual }))
 }
 
-fn parse_url(text: &str) -> Option<(Origin, String)> {
+pub(super) fn parse_url(text: &str) -> Option<(Origin, String)> {
     let uri: Uri = text.parse().ok()?;
     let tls = match uri.scheme_str()? {
         "https" => true,

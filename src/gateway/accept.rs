@@ -70,7 +70,11 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
         if error == TargetError::TooLong { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
     let trace = TraceContext::from_headers(&head.headers);
-    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
+    let certificate = connection.certificate().map_err(|_distrusted| {
+        tracing::info!("the certificate of an open connection counts no longer");
+        Code::Unauthenticated
+    })?;
+    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate, trace })
 }
 
 /// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared with ours, since

@@ -22,7 +22,7 @@ use super::tls::{self, TlsError};
 use super::validator::Validators;
 use crate::audit;
 use crate::clock::Clock;
-use crate::config::{self, Config, PolicySource};
+use crate::config::{self, ClientCertificates, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
 use crate::filter::Cutters;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
@@ -144,6 +144,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
         retention: config.audit.retention,
+        revocation: revocation(config),
         bundle: None,
         public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
@@ -196,6 +197,17 @@ fn origin(config: &Config) -> String {
     end.and_then(|end| url.get(..end)).unwrap_or(url).to_owned()
 }
 
+fn revocation(config: &Config) -> Vec<(String, Timestamp)> {
+    let trust = |clients| match clients {
+        &ClientCertificates::Require(ref trust) | &ClientCertificates::Accept(ref trust) => Some(trust),
+        &ClientCertificates::Off => None,
+    };
+    let apps = config.listeners.iter().map(|listener| (listener.name.as_str(), trust(&listener.client_certificates)));
+    let admin = config.admin.iter().map(|admin| ("[admin]", Some(&admin.clients)));
+    let capture = config.capture.iter().map(|capture| ("[capture]", Some(&capture.clients)));
+    apps.chain(admin).chain(capture).filter_map(|(name, trust)| Some((name.to_owned(), trust?.revoked_until?))).collect()
+}
+
 fn hosts(config: &Config) -> Vec<String> {
     let public = config.gateway.public_url.split_once("://").map_or(config.gateway.public_url.as_str(), |(_, rest)| rest);
     let public = public.split('/').next().unwrap_or_default();
@@ -244,11 +256,13 @@ pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
         keys: match &issuer.keys {
             config::KeySource::File(path) => identity::KeySource::File(path.clone()),
             config::KeySource::Url(url) => identity::KeySource::Url(url.clone()),
+            config::KeySource::Discovery(url) => identity::KeySource::Discovery(url.clone()),
         },
         keys_max_age: issuer.keys_max_age,
         algorithms: issuer.algorithms.iter().map(algorithm).collect(),
         sender_constraint: match issuer.sender_constraint {
             config::SenderConstraint::Mtls => identity::SenderConstraint::Mtls,
+            config::SenderConstraint::Dpop => identity::SenderConstraint::Dpop,
             config::SenderConstraint::None => identity::SenderConstraint::None,
         },
         claims: ClaimNames { client, employee, agent, roles, purpose, task, customer },

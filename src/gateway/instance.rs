@@ -77,6 +77,13 @@ impl GatewayInstance {
                 check("policies", Health::Ok, None, None)
             });
         }
+        let now = self.shared.clock.now();
+        for (listener, until) in self.shared.snapshot().revocation.iter().filter(|(_, until)| *until <= now) {
+            let why = format!(
+                "the revocation list of listener `{listener}` ran out at {until}: its client certificates are refused until there is a newer one"
+            );
+            checks.push(check("certificates", Health::Degraded, Some(why), Some(*until)));
+        }
         if let Some(sentence) = self.indexing.trouble() {
             checks.push(check("index", Health::Degraded, Some(sentence), None));
         }

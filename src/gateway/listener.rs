@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +18,8 @@ use super::connection::{self, Http};
 use super::peers::{Counted, Peers};
 use super::proxied::{self, Balancers, HeaderError};
 use super::rejects::ListenerRejects;
+use super::shown::{Distrusted, Shown};
+use super::tls::Secured;
 use crate::config;
 use crate::identity::PeerCertificate;
 
@@ -93,10 +94,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Connection {
     /// Whose connection it is, as far as a balancer says that. For counting; nobody may anything by it.
     pub peer: SocketAddr,
-    pub certificate: Option<Arc<PeerCertificate>>,
+    shown: Option<Arc<Shown>>,
     /// The name asked for in the handshake.
     pub server_name: Option<Arc<str>>,
     pub tls: bool,
+}
+
+impl Connection {
+    /// The certificate of the other end.
+    ///
+    /// # Errors
+    /// [`Distrusted`]: it has shown one, which counts no longer.
+    pub(super) fn certificate(&self) -> Result<Option<Arc<PeerCertificate>>, Distrusted> {
+        self.shown.as_ref().map(|shown| shown.certificate()).transpose()
+    }
 }
 
 /// Why a connection ends before anybody is known on it.
@@ -168,25 +179,25 @@ impl Gate {
 
 /// A listener as it is served.
 #[derive(Clone, Debug)]
-pub struct Served {
-    pub tls: Option<Arc<ArcSwap<ServerConfig>>>,
-    pub limits: Limits,
+pub(crate) struct Served {
+    pub(crate) tls: Option<Arc<ArcSwap<Secured>>>,
+    pub(crate) limits: Limits,
     /// Connections come from these, and say for whom.
-    pub balancers: Option<Arc<Balancers>>,
+    pub(crate) balancers: Option<Arc<Balancers>>,
     /// What ends before a request is there is counted here.
-    pub rejects: Option<ListenerRejects>,
+    pub(crate) rejects: Option<ListenerRejects>,
 }
 
 impl Served {
     /// Without TLS and without evidence.
     #[must_use]
-    pub fn plain(limits: Limits) -> Self {
+    pub(crate) fn plain(limits: Limits) -> Self {
         Self { tls: None, limits, balancers: None, rejects: None }
     }
 }
 
 /// Serves until `stop` turns true, then drains. Returns when all connections are closed or the drain time is over.
-pub async fn serve<S, B, M>(listener: TcpListener, served: Served, mut stop: watch::Receiver<bool>, make_service: M)
+pub(crate) async fn serve<S, B, M>(listener: TcpListener, served: Served, mut stop: watch::Receiver<bool>, make_service: M)
 where
     M: Fn(Connection) -> S + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
@@ -267,14 +278,13 @@ async fn arrive(stream: TcpStream, served: &Served, peers: &Peers, mut gate: Gat
         gate.bar(Barred::ClientLimit);
         return None;
     };
-    let connection = Connection { peer: gate.peer, certificate: None, server_name: None, tls: false };
+    let connection = Connection { peer: gate.peer, shown: None, server_name: None, tls: false };
     let arrived = Arrived { connection, gate, _place: place, _counted: counted };
     let Some(settings) = &served.tls else { return Some((arrived, Stream::Plain(stream))) };
     // As they are now: a reload may have replaced the certificate since the last connection.
-    let acceptor = TlsAcceptor::from(settings.load_full());
-    let (stream, certificate) = handshake(&acceptor, stream, served.limits.handshake_timeout, &arrived.gate).await?;
+    let (stream, shown) = handshake(settings, stream, served.limits.handshake_timeout, &arrived.gate).await?;
     let server_name = stream.get_ref().1.server_name().map(Arc::from);
-    let connection = Connection { certificate, server_name, tls: true, ..arrived.connection };
+    let connection = Connection { shown, server_name, tls: true, ..arrived.connection };
     Some((Arrived { connection, ..arrived }, Stream::Tls(Box::new(stream))))
 }
 
@@ -301,7 +311,9 @@ async fn passed_on(stream: &mut TcpStream, balancers: &Balancers, limit: Duratio
     }
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, gate: &Gate) -> Option<(TlsStream, Option<Arc<PeerCertificate>>)> {
+async fn handshake(settings: &Arc<ArcSwap<Secured>>, stream: TcpStream, limit: Duration, gate: &Gate) -> Option<(TlsStream, Option<Arc<Shown>>)> {
+    let secured = settings.load_full();
+    let acceptor = TlsAcceptor::from(Arc::clone(&secured.config));
     let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -314,10 +326,10 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, g
             return None;
         }
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let certificate = match leaf.map(|der| PeerCertificate::from_der(der)) {
+    let chain = stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|der| der.clone().into_owned()).collect());
+    let shown = match chain.map(|chain| Shown::new(chain, secured, Arc::clone(settings))) {
         None => None,
-        Some(Ok(certificate)) => Some(Arc::new(certificate)),
+        Some(Ok(shown)) => Some(Arc::new(shown)),
         Some(Err(error)) => {
             // rustls has verified the chain; a leaf that we cannot read gives no identity and closes the connection.
             gate.bar(Barred::Certificate);
@@ -325,5 +337,42 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream, limit: Duration, g
             return None;
         }
     };
-    Some((stream, certificate))
+    Some((stream, shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// What `Debug` shows of a request whose head was taken.
+    #[tokio::test]
+    async fn an_accepted_request_prints_neither_ids_nor_credentials() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (shown, mut showing) = tokio::sync::mpsc::unbounded_channel();
+        let make = move |connection: Connection| {
+            let shown = shown.clone();
+            service_fn(move |request| {
+                let accepted = super::super::accept::accept(request, &connection, &["gw.example.com".to_owned()]);
+                shown.send(format!("{accepted:?} {accepted:#?} {connection:?}")).unwrap();
+                async { Ok(Response::new(Empty::<bytes::Bytes>::new())) }
+            })
+        };
+        let serving = tokio::spawn(serve(listener, Served::plain(Limits::default()), stopped, make));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = "POST /customers/id-7?q=query-7 HTTP/1.1\r\nhost: gw.example.com\r\nauthorization: Bearer token-7\r\n\
+                       dpop: proof-7\r\nx-customer: header-7\r\ncontent-length: 6\r\n\r\nbody-7";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let shown = tokio::time::timeout(Duration::from_secs(10), showing.recv()).await.unwrap().unwrap();
+        assert!(shown.contains("POST") && shown.contains("gw.example.com"), "{shown}");
+        assert!(!shown.contains("-7"), "{shown}");
+        drop(client);
+        stop.send_replace(true);
+        serving.await.unwrap();
+    }
 }

@@ -44,6 +44,7 @@ mod route;
 mod running;
 mod search;
 mod shadow;
+mod shown;
 mod staff;
 mod state;
 pub(crate) mod steps;

@@ -169,6 +169,8 @@ pub struct Details {
     pub fields: Vec<String>,
     pub remedy: Option<String>,
     pub allow: Option<String>,
+    /// How to show who one is, for a 401; without it `Bearer`.
+    pub challenge: Option<&'static str>,
 }
 
 /// A refusal on its way out.

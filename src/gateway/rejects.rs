@@ -62,7 +62,7 @@ impl Rejects {
 
 /// Counts what one listener refuses.
 #[derive(Clone, Debug)]
-pub struct ListenerRejects {
+pub(crate) struct ListenerRejects {
     all: Arc<Rejects>,
     listener: Arc<str>,
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -19,6 +18,7 @@ use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
+use super::tls::Secured;
 use crate::audit::Entry;
 use crate::config::{AuditMode, Config, ExportSettings, Limits, PolicySource, WitnessSettings};
 use crate::consent::IdempotencyKey;
@@ -92,7 +92,7 @@ pub(super) struct Next {
     snapshot: Snapshot,
     rules: ConsentRules,
     staff: Staff,
-    tls: Vec<(String, Arc<ServerConfig>)>,
+    tls: Vec<(String, Arc<Secured>)>,
     webhooks: WebhookSettings,
     governed_hash: String,
 }
@@ -284,6 +284,7 @@ impl Reloader {
         }
         let generation = self.shared.generation() + 1;
         let mut snapshot = build::snapshot(&config, policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
+        snapshot.authenticator = snapshot.authenticator.remembering(&self.shared.snapshot().authenticator);
         snapshot.bundle = active.map(Arc::new);
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| e.to_string())?;
         let tls = tls_configs(&config).map_err(|e| e.to_string())?;

@@ -318,7 +318,7 @@ fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply
     match problem.code.status() {
         StatusCode::UNAUTHORIZED => {
             let challenge = if problem.code == Code::TokenInvalid { "Bearer error=\"invalid_token\"" } else { "Bearer" };
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(problem.details.challenge.unwrap_or(challenge)));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,7 +26,7 @@ use super::report;
 use super::retention::Keeping;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
-use super::tls::{self, TlsError};
+use super::tls::{self, Secured, TlsError};
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
@@ -105,7 +104,7 @@ pub struct Running {
 }
 
 /// TLS settings by listener, replaced at reload.
-pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<ServerConfig>>)>;
+pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<Secured>>)>;
 
 /// Reads the configuration, opens log and ledger, and serves.
 ///
@@ -401,16 +400,16 @@ fn serve_apps(
 }
 
 /// The TLS settings of every listener that has some.
-pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<ServerConfig>)>, TlsError> {
+pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<Secured>)>, TlsError> {
     let mut all = Vec::new();
     for listener in &config.listeners {
         all.push((listener.name.clone(), tls::server(&listener.certificates, &listener.client_certificates)?));
     }
     if let Some(admin) = &config.admin {
-        all.push((ADMIN.to_owned(), tls::server(&admin.certificates, &config::ClientCertificates::Require(admin.client_ca.clone()))?));
+        all.push((ADMIN.to_owned(), tls::server(&admin.certificates, &config::ClientCertificates::Require(admin.clients.clone()))?));
     }
     if let Some(capture) = &config.capture {
-        all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.client_ca.clone()))?));
+        all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.clients.clone()))?));
     }
     if let Some(public) = &config.public {
         all.push((PUBLIC.to_owned(), tls::server(&public.certificates, &config::ClientCertificates::Off)?));

@@ -1,6 +1,7 @@
 //! What the listeners share. A [`Snapshot`] is everything that a reload replaces, swapped as one; a request keeps the one
 //! it was decided with, and before anything is released it is asked whether that one still decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
+use super::accept::host_without_port;
 use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub break_glass_max: Duration,
     /// How long entries of the decision log are kept.
     pub retention: Retention,
+    /// When the revocation lists of a listener run out.
+    pub revocation: Vec<(String, Timestamp)>,
     /// The signed bundle; `None` when the policies come from an unsigned folder.
     pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.
@@ -64,6 +68,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What URLs of this host begin with, as callers write them: an API's own host with the port that is declared for it.
+    pub(super) fn origin_of(&self, host: &str) -> Cow<'_, str> {
+        let own = self.catalog.apis.iter().filter_map(|api| api.host.as_deref()).find(|own| host_without_port(own).eq_ignore_ascii_case(host));
+        own.map_or(Cow::Borrowed(&self.origin), |own| Cow::Owned(format!("https://{own}")))
+    }
+
     /// Whether the policies have run out: nothing is decided by them any more.
     pub(super) fn has_run_out(&self, now: Timestamp) -> bool {
         self.bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(now))

@@ -17,6 +17,7 @@ use super::route::{Authenticated, Routed, route};
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
 use crate::catalog::Target;
+use crate::identity::Sent;
 
 /// A step, in the order in which a request takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +75,17 @@ impl Steps {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, sample.authorization);
         headers.insert("data-purpose", sample.purpose);
-        let principal = snapshot.authenticator.authenticate(None, &headers).await.map_err(|error| error.to_string())?;
+        let target = Target::parse(&sample.path).map_err(|error| error.to_string())?;
+        let host = snapshot.hosts.first().cloned().unwrap_or_default();
+        let principal = {
+            let origin = snapshot.origin_of(&host);
+            let sent = Sent { method: &Method::GET, origin: &origin, path: target.path() };
+            snapshot.authenticator.authenticate(None, &headers, sent).await.map_err(|error| error.to_string())?
+        };
         let call = Authenticated {
             method: Method::GET,
-            target: Target::parse(&sample.path).map_err(|error| error.to_string())?,
-            host: snapshot.hosts.first().cloned().unwrap_or_default(),
+            target,
+            host,
             headers,
             trace: TraceContext { trace_id: [7; 16], span_id: [7; 8] },
             principal,
@@ -102,7 +109,9 @@ impl Steps {
         let Self { shared, snapshot, path, call, unfiltered } = self;
         if step == Step::Token {
             for _ in 0..times {
-                black_box(snapshot.authenticator.authenticate(None, &call.headers).await.ok());
+                let origin = snapshot.origin_of(&call.host);
+                let sent = Sent { method: &call.method, origin: &origin, path: call.target.path() };
+                black_box(snapshot.authenticator.authenticate(None, &call.headers, sent).await.ok());
             }
             return Ok(());
         }

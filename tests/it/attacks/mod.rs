@@ -1,9 +1,12 @@
 //! The catalogue of attacks in ARCHITECTURE.md, a file for each of its parts: what is tried, and what must become of it.
 
+mod certificates;
 mod floods;
 mod frames;
 mod headers;
+mod secrets;
 mod smuggling;
+mod tokens;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
