@@ -404,8 +404,10 @@ pub struct Webhooks {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: UpstreamName,
-    /// Exactly one in this version.
+    /// At least one; all with TLS or none.
     pub targets: Vec<Origin>,
+    pub ejection: Ejection,
+    pub health: Option<HealthCheck>,
     /// Empty, or `/services/data`, canonical and without a slash at its end.
     pub base_path: String,
     /// `None` for `http://`.
@@ -419,6 +421,34 @@ pub struct Upstream {
     pub decode_ratio_max: u32,
     /// Of a list that is released in parts.
     pub list_bytes_max: usize,
+}
+
+/// When a target is left out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Requests that fail in a row.
+    pub failures: u32,
+    /// For how long at first; twice as long each time that it fails again.
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { failures: 5, first: Duration::from_secs(10), longest: Duration::from_secs(5 * 60) }
+    }
+}
+
+/// How targets are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// As it is sent: not below `base_path`.
+    pub path: String,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Checks in a row that make a target count as down, and as well again.
+    pub failures: u32,
+    pub successes: u32,
 }
 
 /// `https://host:port` without a path.

@@ -18,6 +18,7 @@ use super::governance::Candidate;
 use super::graphql::Plans;
 use super::report;
 use super::state::{RequestLimits, Snapshot};
+use super::targets::{Targets, health};
 use super::tls::{self, TlsError};
 use super::validator::Validators;
 use crate::audit;
@@ -125,7 +126,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         Arc::clone(clock),
         derived_key(config, EMPLOYEES),
     )?;
-    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u, clock)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
     Ok(Snapshot {
         generation,
         set_id: set_id(config, policies).into(),
@@ -206,13 +207,16 @@ fn hosts(config: &Config) -> Vec<String> {
     hosts
 }
 
-fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
+fn upstream(settings: &config::Upstream, clock: &Arc<dyn Clock>) -> Result<Arc<Upstream>, BuildError> {
+    let tls = tls::client(settings.tls.as_ref())?;
+    let check = settings.health.clone().map(|check| health::Check::new(check, tls.clone()));
     let target = |origin: &config::Origin| origin.to_string().parse().map_err(|_invalid| BuildError::Target(origin.to_string()));
+    let targets = settings.targets.iter().map(target).collect::<Result<_, _>>()?;
     Ok(Upstream::new(UpstreamSettings {
         name: settings.name,
-        targets: settings.targets.iter().map(target).collect::<Result<_, _>>()?,
+        targets: Targets::new(settings.name, targets, settings.ejection, check, Arc::clone(clock)),
         base_path: settings.base_path.clone(),
-        tls: tls::client(settings.tls.as_ref())?,
+        tls,
         credentials: match &settings.credentials {
             config::Credentials::None => Credentials::None,
             config::Credentials::Forward => Credentials::Forward,

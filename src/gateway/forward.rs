@@ -2,7 +2,6 @@
 //! of them nothing can be sent. What comes back is [`Unfiltered`] and can only be cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
+use super::targets::{Picked, Targets};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
 
@@ -44,8 +44,8 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
     pub name: UpstreamName,
-    /// `scheme://host[:port]`, at least one; used in turn.
-    pub targets: Vec<Uri>,
+    /// `scheme://host[:port]`, at least one.
+    pub targets: Arc<Targets>,
     /// Empty, or a canonical path without a slash at its end.
     pub base_path: String,
     pub tls: rustls::ClientConfig,
@@ -70,7 +70,6 @@ pub struct Upstream {
     settings: UpstreamSettings,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     room: Arc<Semaphore>,
-    turn: AtomicUsize,
 }
 
 /// Why no answer can be used.
@@ -108,8 +107,11 @@ pub(super) struct Rest {
     /// How long the upstream may be waited for, at once and in all.
     idle_timeout: Duration,
     time_left: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// What a request takes up until its answer has come to its end.
+type Place = (OwnedSemaphorePermit, Picked);
 
 impl Rest {
     /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
@@ -261,7 +263,7 @@ impl Upstream {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(settings.in_flight_max)
             .build(connector);
-        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), client, settings })
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), client, settings })
     }
 
     #[must_use]
@@ -270,7 +272,7 @@ impl Upstream {
     }
 
     #[must_use]
-    pub fn targets(&self) -> &[Uri] {
+    pub const fn targets(&self) -> &Arc<Targets> {
         &self.settings.targets
     }
 
@@ -294,30 +296,36 @@ impl Upstream {
     }
 
     async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let mut last = ForwardError::Unavailable;
-        for _ in 0..self.settings.targets.len() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.settings.targets.len().max(1);
-            let Some(target) = self.settings.targets.get(turn) else { break };
-            let request = self.request(target, outgoing).ok_or(ForwardError::Unavailable)?;
+        let mut tried = Vec::new();
+        while let Some(picked) = self.settings.targets.pick(&tried) {
+            let request = picked.uri().and_then(|target| self.request(target, outgoing)).ok_or(ForwardError::Unavailable)?;
             match tokio::time::timeout(self.settings.first_byte_timeout, self.client.request(request)).await {
-                Err(_) => return Err(ForwardError::Timeout),
-                // Another target is tried only when no byte can have been sent.
-                Ok(Err(error)) if error.is_connect() => {
+                Err(_) => {
+                    picked.failed();
+                    return Err(ForwardError::Timeout);
+                }
+                // Another target is tried only when no byte of the request can have been sent.
+                Ok(Err(error)) if is_unsent(&error) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream connection failed");
-                    last = ForwardError::Unavailable;
+                    picked.failed();
+                    tried.push(picked.at());
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
+                    picked.failed();
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response, outgoing.reading, place).await,
+                Ok(Ok(response)) => {
+                    picked.answered(response.status());
+                    return self.read(response, outgoing.reading, (place, picked)).await;
+                }
             }
         }
-        Err(last)
+        Err(ForwardError::Unavailable)
     }
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
-    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
+    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: Place) -> Result<Unfiltered, ForwardError> {
         let (mut head, mut body) = response.into_parts();
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
         // Error bodies are no lists.
@@ -404,6 +412,12 @@ impl Upstream {
         }
         Some(request)
     }
+}
+
+/// Whether no byte of a request can have gone out: there was no connection, or it was closed before it took the request.
+fn is_unsent(error: &hyper_util::client::legacy::Error) -> bool {
+    let is_canceled = |cause: &hyper::Error| cause.is_canceled();
+    error.is_connect() || std::error::Error::source(error).and_then(|cause| cause.downcast_ref()).is_some_and(is_canceled)
 }
 
 /// Sends a permitted request.

@@ -42,6 +42,7 @@ mod shadow;
 mod staff;
 mod state;
 mod stream;
+pub mod targets;
 mod tls;
 mod validator;
 mod witnesses;

@@ -26,6 +26,7 @@ use super::report;
 use super::retention::Keeping;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
+use super::targets::health::keep_checking;
 use super::tls::{self, TlsError};
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
@@ -195,6 +196,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(indexing.keep_following(stopped.clone())),
         tokio::spawn(keeping.keep_pruning(stopped.clone())),
+        tokio::spawn(keep_checking(Arc::clone(&shared), stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ]);
@@ -477,6 +479,7 @@ async fn tick(
         exporters.measure();
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
         let snapshot = shared.snapshot();
+        shared.metrics.set_targets(snapshot.upstreams.values().flat_map(|upstream| upstream.targets().states()));
         shared.metrics.set_report_mode(report::in_force(&snapshot.catalog, shared.clock.now()).map(|(api, _)| api.name.as_str()));
         if stopping {
             return;
