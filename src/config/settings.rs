@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
+use crate::model::{ApiName, Client, ClientKind, Department, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub struct Config {
     pub webhooks: Option<Webhooks>,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     pub catalog: Catalog,
+    pub budgets: Vec<Budget>,
     /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
     pub governed_hash: String,
     /// All files that were read, for the watcher; the policies are not among them.
@@ -304,6 +305,8 @@ pub struct ClientSettings {
     pub token: Option<TokenClient>,
     /// Narrower than what the catalogue registers; `None` = all of that.
     pub purposes: Option<Vec<Purpose>>,
+    /// Requests under way at once.
+    pub in_flight_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -449,6 +452,30 @@ pub struct HealthCheck {
     /// Checks in a row that make a target count as down, and as well again.
     pub failures: u32,
     pub successes: u32,
+}
+
+/// `[budget.NAME]`: how much those who are meant may have in a time. All that is given must be true of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub name: String,
+    pub client: Option<Client>,
+    pub department: Option<Department>,
+    /// With all below it.
+    pub purpose: Option<Purpose>,
+    pub api: Option<ApiName>,
+    /// Each client has the budget for itself; else all that are meant have it together.
+    pub each_client: bool,
+    pub requests: Option<Allowance>,
+    pub rows: Option<Allowance>,
+    /// Different ones.
+    pub customers: Option<Allowance>,
+}
+
+/// At most so many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub most: u64,
+    pub within: Duration,
 }
 
 /// `https://host:port` without a path.

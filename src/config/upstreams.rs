@@ -85,7 +85,10 @@ fn targets(value: Value<'_>) -> Option<Vec<Origin>> {
             return None;
         }
         if targets.first().is_some_and(|first| first.tls != target.tls) {
-            item.error_help("`http://` and `https://` stand beside each other", "whoever may read one may read all: write one of them for all targets");
+            item.error_help(
+                "`http://` and `https://` stand beside each other",
+                "whoever may read one may read all: write one of them for all targets",
+            );
             return None;
         }
     }

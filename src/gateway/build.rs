@@ -141,6 +141,8 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         hosts: hosts(config),
         origin: origin(config),
         validators: Validators::new(&derived_key(config, VALIDATORS)).map_err(|_unusable| BuildError::Validators)?,
+        budgets: config.budgets.clone(),
+        in_flight_max: config.clients.iter().map(|client| (client.client, client.in_flight_max)).collect(),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),

@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod budgets;
 pub mod build;
 mod call;
 mod check;
@@ -14,6 +15,7 @@ mod exporters;
 pub mod forward;
 mod governance;
 mod graphql;
+mod in_flight;
 mod indexing;
 mod instance;
 mod judge;

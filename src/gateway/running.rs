@@ -160,6 +160,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
     let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
+    recount(&shared, &index).await;
     let indexing = Indexing::new(Arc::clone(&index));
     let exporters = Exporters::new(&config.audit, &shared.log, &clock, &shared.metrics)?;
     let keeping = Keeping::new(Arc::clone(&shared), Arc::clone(&index), recovery.last);
@@ -484,6 +485,20 @@ async fn tick(
         if stopping {
             return;
         }
+    }
+}
+
+/// What was asked for before the start still counts.
+async fn recount(shared: &Arc<Shared>, index: &Arc<LiveIndex>) {
+    let (counting, index) = (Arc::clone(shared), Arc::clone(index));
+    let work = move || {
+        let (snapshot, now) = (counting.snapshot(), counting.clock.now());
+        counting.budgets.recount(&index, &snapshot.budgets, snapshot.policies.vocabulary(), now)
+    };
+    let counted = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+    if let Err(why) = counted {
+        tracing::error!(why, "what was counted before the start is not known in full; budgets begin anew");
+        shared.budgets.begins_anew(why);
     }
 }
 
