@@ -141,7 +141,7 @@ fn clients_have_it_together_or_each_for_itself() {
     assert_eq!((Ok(()), Ok(())), (ask(&apart, "crm"), ask(&apart, "helpdesk")));
     assert_eq!(Err("apart".to_owned()), ask(&apart, "crm"));
     // With several budgets all must have room, and a refusal takes from none.
-    let both = [Budget { requests: within_an_hour(5), ..budget("roomy") }, together.clone()];
+    let both = [Budget { requests: within_an_hour(5), ..budget("roomy") }, together];
     for _ in 0..9 {
         assert_eq!(Err("together".to_owned()), all.count(both.iter(), crm(), &one).map_err(|over| over.budget));
     }
@@ -156,12 +156,12 @@ fn a_reload_keeps_counts_by_name() {
     let all = budgets(&clock());
     let before = Budget { requests: within_an_hour(5), rows: within_an_hour(5), ..budget("b") };
     assert_eq!(Ok(()), count(&all, &before, 4, 5, &[], 0));
-    let after = Budget { requests: within_an_hour(3), ..before.clone() };
+    let after = Budget { requests: within_an_hour(3), ..before };
     all.adopt(std::slice::from_ref(&after));
     assert_eq!(Err("requests"), count(&all, &after, 1, 0, &[], 0), "less is allowed, and what was counted stays");
     assert_eq!(Err("rows"), count(&all, &after, 0, 1, &[], 0));
     // Over another time it is counted anew; what is no more is forgotten.
-    let daily = Budget { rows: Some(Allowance { most: 5, within: 24 * HOUR }), ..after.clone() };
+    let daily = Budget { rows: Some(Allowance { most: 5, within: 24 * HOUR }), ..after };
     assert_eq!(Ok(()), count(&all, &daily, 0, 5, &[], 0));
     assert_eq!(Err("requests"), count(&all, &daily, 1, 0, &[], 0));
     all.adopt(&[budget("other")]);
