@@ -101,7 +101,6 @@ pub(super) fn api(
     };
     let report = report::read(&mut table);
     let openapi = table.opt("openapi");
-    table.later(&["budget"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     let identity = name.zip(at.as_ref().map(|(_, prefix)| prefix.clone()));

@@ -10,6 +10,10 @@ use super::settings::{Algorithm, Claims, ClientSettings, Issuer, KeySource, Orig
 use super::values::parse_url;
 use crate::model::{Client, ClientKind, IssuerName, Purpose, Vocabulary};
 
+/// Requests of one client under way at once, where nothing else is written, and at most.
+const CLIENT_IN_FLIGHT_DEFAULT: u32 = 1_000;
+const CLIENT_IN_FLIGHT_MAX: u32 = 100_000;
+
 /// Names that are declared, whether or not the rest of their declaration could be read.
 #[derive(Debug, Default)]
 pub(super) struct Callers<'v> {
@@ -178,6 +182,7 @@ pub(super) fn clients(value: Value<'_>, callers: &Callers<'_>) -> Vec<ClientSett
             value.error(format!("client `{other}` has the same token"));
         }
         let purposes = entry.opt("purposes").map(|v| purposes(v, known, callers));
+        let in_flight_max = entry.opt("limits").map_or(Some(CLIENT_IN_FLIGHT_DEFAULT), limits);
         if certificate.is_none() && token.is_none() {
             entry.error_help(format!("client `{name}` has no credential"), "add `certificate`, `token` or both");
         }
@@ -194,9 +199,18 @@ pub(super) fn clients(value: Value<'_>, callers: &Callers<'_>) -> Vec<ClientSett
             certificate: certificate.and_then(Value::as_str).map(str::to_owned),
             token: token.and_then(|(_, token)| token),
             purposes: purposes.flatten(),
+            in_flight_max: in_flight_max.unwrap_or(CLIENT_IN_FLIGHT_DEFAULT),
         });
     }
     found
+}
+
+/// `limits = { requests_in_flight = 50 }`
+fn limits(value: Value<'_>) -> Option<u32> {
+    let mut table = value.table("`limits`")?;
+    let in_flight_max = table.need("requests_in_flight").and_then(|v| v.count(CLIENT_IN_FLIGHT_MAX));
+    table.finish();
+    in_flight_max
 }
 
 fn token(value: Value<'_>, callers: &Callers<'_>) -> Option<TokenClient> {

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! Two parts: the *runtime* part (listeners, credentials, folders) stands in the main file only; the *governed* part
-//! (`[ids]`, `[shape]`, `[[api]]`) also in included ones, and is hashed. INVARIANT: a key that this version does not obey is a
+//! (`[ids]`, `[shape]`, `[budget]`, `[[api]]`) also in included ones, and is hashed. INVARIANT: a key that this version does not obey is a
 //! mistake, never passed over.
 
 mod apis;
+mod budgets;
 mod callers;
 mod customer;
 mod exports;
@@ -191,7 +192,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     if let Some(list) = main.opt("include") {
         list.list();
     }
-    main.later(&["budget", "telemetry"]);
+    main.later(&["telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
     let vocabulary = policy.as_ref().and_then(|(source, _)| match vocabulary_of(source) {
@@ -222,7 +223,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
 
     let upstream_names = upstream_table.iter().flat_map(Table::named).map(|(name, _, _)| name.to_owned()).collect();
     let names = Names { upstreams: upstream_names, vocabulary: vocabulary.as_deref(), ..Names::default() };
-    let catalog = catalog(&mut tables, names);
+    let (catalog, budgets) = catalog(&mut tables, names);
     tables.into_iter().for_each(Table::finish);
 
     let optional = |failed: bool| (!failed).then_some(());
@@ -251,6 +252,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         webhooks: webhooks.flatten(),
         upstreams,
         catalog,
+        budgets,
         governed_hash: hash::governed(documents.iter().map(|(file, document)| (Cx { file, notes }, document.get_ref()))),
         files: notes.files.borrow().clone(),
         warnings: notes.warnings.borrow().clone(),
@@ -258,13 +260,13 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
 }
 
 /// The governed part of all files. Id spaces before shapes before routes, so that each finds what it names.
-fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
+fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> (Catalog, Vec<Budget>) {
     let mut found = Catalog::default();
     let mut section = |key: &'static str| -> Vec<Table<'a>> {
         let values: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt(key)).collect();
         values.into_iter().filter_map(|v| v.table(format!("`[{key}]`"))).collect()
     };
-    let (ids, shape_tables) = (section("ids"), section("shape"));
+    let (ids, shape_tables, budget_tables) = (section("ids"), section("shape"), section("budget"));
     names.spaces = declare_once(&ids, "id space");
     names.shapes = declare_once(&shape_tables, "shape");
     let mut spaces = BTreeMap::new();
@@ -283,7 +285,9 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
         found.apis.extend(api.map(Arc::new));
     }
     report::plan(&mut found);
-    found
+    declare_once(&budget_tables, "budget");
+    let budgets = budget_tables.iter().flat_map(|table| budgets::budgets(table, &names, &found)).collect();
+    (found, budgets)
 }
 
 /// Names across all files; the second of two is a mistake.

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
+use crate::model::{ApiName, Client, ClientKind, Department, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct Config {
     pub webhooks: Option<Webhooks>,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     pub catalog: Catalog,
+    pub budgets: Vec<Budget>,
     /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
     pub governed_hash: String,
     /// All files that were read, for the watcher; the policies are not among them.
@@ -337,6 +338,8 @@ pub struct ClientSettings {
     pub token: Option<TokenClient>,
     /// Narrower than what the catalogue registers; `None` = all of that.
     pub purposes: Option<Vec<Purpose>>,
+    /// Requests under way at once.
+    pub in_flight_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -437,8 +440,10 @@ pub struct Webhooks {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: UpstreamName,
-    /// Exactly one in this version.
+    /// At least one; all with TLS or none.
     pub targets: Vec<Origin>,
+    pub ejection: Ejection,
+    pub health: Option<HealthCheck>,
     /// Empty, or `/services/data`, canonical and without a slash at its end.
     pub base_path: String,
     /// `None` for `http://`.
@@ -452,6 +457,58 @@ pub struct Upstream {
     pub decode_ratio_max: u32,
     /// Of a list that is released in parts.
     pub list_bytes_max: usize,
+}
+
+/// When a target is left out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Requests that fail in a row.
+    pub failures: u32,
+    /// For how long at first; twice as long each time that it fails again.
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { failures: 5, first: Duration::from_secs(10), longest: Duration::from_secs(5 * 60) }
+    }
+}
+
+/// How targets are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// As it is sent: not below `base_path`.
+    pub path: String,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Checks in a row that make a target count as down, and as well again.
+    pub failures: u32,
+    pub successes: u32,
+}
+
+/// `[budget.NAME]`: how much those who are meant may have in a time. All that is given must be true of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub name: String,
+    pub client: Option<Client>,
+    pub department: Option<Department>,
+    /// With all below it.
+    pub purpose: Option<Purpose>,
+    pub api: Option<ApiName>,
+    /// Each client has the budget for itself; else all that are meant have it together.
+    pub each_client: bool,
+    pub requests: Option<Allowance>,
+    pub rows: Option<Allowance>,
+    /// Different ones.
+    pub customers: Option<Allowance>,
+}
+
+/// At most so many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub most: u64,
+    pub within: Duration,
 }
 
 /// `https://host:port` without a path.

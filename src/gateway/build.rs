@@ -18,6 +18,7 @@ use super::governance::Candidate;
 use super::graphql::Plans;
 use super::report;
 use super::state::{RequestLimits, Snapshot};
+use super::targets::{Targets, health};
 use super::tls::{self, TlsError};
 use super::validator::Validators;
 use crate::audit;
@@ -125,7 +126,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         Arc::clone(clock),
         derived_key(config, EMPLOYEES),
     )?;
-    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u, clock)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
     Ok(Snapshot {
         generation,
         set_id: set_id(config, policies).into(),
@@ -140,6 +141,8 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         hosts: hosts(config),
         origin: origin(config),
         validators: Validators::new(&derived_key(config, VALIDATORS)).map_err(|_unusable| BuildError::Validators)?,
+        budgets: config.budgets.clone(),
+        in_flight_max: config.clients.iter().map(|client| (client.client, client.in_flight_max)).collect(),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
@@ -218,13 +221,16 @@ fn hosts(config: &Config) -> Vec<String> {
     hosts
 }
 
-fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
+fn upstream(settings: &config::Upstream, clock: &Arc<dyn Clock>) -> Result<Arc<Upstream>, BuildError> {
+    let tls = tls::client(settings.tls.as_ref())?;
+    let check = settings.health.clone().map(|check| health::Check::new(check, tls.clone()));
     let target = |origin: &config::Origin| origin.to_string().parse().map_err(|_invalid| BuildError::Target(origin.to_string()));
+    let targets = settings.targets.iter().map(target).collect::<Result<_, _>>()?;
     Ok(Upstream::new(UpstreamSettings {
         name: settings.name,
-        targets: settings.targets.iter().map(target).collect::<Result<_, _>>()?,
+        targets: Targets::new(settings.name, targets, settings.ejection, check, Arc::clone(clock)),
         base_path: settings.base_path.clone(),
-        tls: tls::client(settings.tls.as_ref())?,
+        tls,
         credentials: match &settings.credentials {
             config::Credentials::None => Credentials::None,
             config::Credentials::Forward => Credentials::Forward,

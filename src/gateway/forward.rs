@@ -2,7 +2,6 @@
 //! of them nothing can be sent. What comes back is [`Unfiltered`] and can only be cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
 use super::pool::{Answer, Pool, PoolError};
+use super::targets::{Picked, Targets};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
 
@@ -41,8 +41,8 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
     pub name: UpstreamName,
-    /// `scheme://host[:port]`, at least one; used in turn.
-    pub targets: Vec<Uri>,
+    /// `scheme://host[:port]`, at least one.
+    pub targets: Arc<Targets>,
     /// Empty, or a canonical path without a slash at its end.
     pub base_path: String,
     pub tls: rustls::ClientConfig,
@@ -67,7 +67,6 @@ pub struct Upstream {
     settings: UpstreamSettings,
     pools: Vec<Arc<Pool>>,
     room: Arc<Semaphore>,
-    turn: AtomicUsize,
 }
 
 /// Why no answer can be used.
@@ -105,8 +104,11 @@ pub(super) struct Rest {
     /// How long the upstream may be waited for, at once and in all.
     idle_timeout: Duration,
     time_left: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// What a request takes up until its answer has come to its end.
+type Place = (OwnedSemaphorePermit, Picked);
 
 impl Rest {
     /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
@@ -235,8 +237,8 @@ impl std::fmt::Debug for Outgoing {
 impl Upstream {
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let pools = settings.targets.iter().map(|target| Pool::new(target.clone(), settings.tls.clone(), settings.connect_timeout)).collect();
-        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), pools, settings })
+        let pools = settings.targets.uris().iter().map(|target| Pool::new(target.clone(), settings.tls.clone(), settings.connect_timeout)).collect();
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), pools, settings })
     }
 
     #[must_use]
@@ -245,7 +247,7 @@ impl Upstream {
     }
 
     #[must_use]
-    pub fn targets(&self) -> &[Uri] {
+    pub const fn targets(&self) -> &Arc<Targets> {
         &self.settings.targets
     }
 
@@ -269,30 +271,37 @@ impl Upstream {
     }
 
     async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let mut last = ForwardError::Unavailable;
-        for _ in 0..self.pools.len() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.pools.len().max(1);
-            let Some(pool) = self.pools.get(turn) else { break };
+        let mut tried = Vec::new();
+        while let Some(picked) = self.settings.targets.pick(&tried) {
+            let pool = self.pools.get(picked.at()).ok_or(ForwardError::Unavailable)?;
             let request = self.request(pool.target(), outgoing).ok_or(ForwardError::Unavailable)?;
             match tokio::time::timeout(self.settings.first_byte_timeout, pool.send(request)).await {
-                Err(_) => return Err(ForwardError::Timeout),
-                // Another target is tried only when no byte can have been sent.
+                Err(_) => {
+                    picked.failed();
+                    return Err(ForwardError::Timeout);
+                }
+                // Another target is tried only when no byte of the request can have been sent.
                 Ok(Err(error @ PoolError::Connect(_))) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream connection failed");
-                    last = ForwardError::Unavailable;
+                    picked.failed();
+                    tried.push(picked.at());
                 }
                 Ok(Err(error @ PoolError::Broken(_))) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
+                    picked.failed();
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok((head, body))) => return self.read(head, body, outgoing.reading, place).await,
+                Ok(Ok((head, body))) => {
+                    picked.answered(head.status);
+                    return self.read(head, body, outgoing.reading, (place, picked)).await;
+                }
             }
         }
-        Err(last)
+        Err(ForwardError::Unavailable)
     }
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
-    async fn read(&self, mut head: Parts, mut body: Answer, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
+    async fn read(&self, mut head: Parts, mut body: Answer, reading: Reading, place: Place) -> Result<Unfiltered, ForwardError> {
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
         // Error bodies are no lists.
         let reading = if head.status.is_success() { reading } else { Reading::Whole };

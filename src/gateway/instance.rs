@@ -99,6 +99,14 @@ impl GatewayInstance {
         for (sentence, since) in self.exporters.troubles() {
             checks.push(check("export", Health::Degraded, Some(sentence), since));
         }
+        if let Some(why) = self.shared.budgets.trouble() {
+            let why = format!("what was counted before the start is not known in full: {why}");
+            checks.push(check("budgets", Health::Degraded, Some(why), None));
+        }
+        // Other targets may answer, and routes of other APIs do: degraded, not failed.
+        for sentence in self.shared.snapshot().upstreams.values().filter_map(|upstream| upstream.targets().trouble()) {
+            checks.push(check("upstream", Health::Degraded, Some(sentence), None));
+        }
         for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
             checks.push(check("report-mode", Health::Degraded, Some(sentence), None));
         }

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 
 use super::accept::accept;
 use super::answer::portions;
+use super::in_flight::Admitted;
 use super::judge::{DecidedOn, still_hold};
 use super::listener::Connection;
 use super::problem::{Code, Problem};
@@ -98,16 +99,24 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
     let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
     let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
+    let refused = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let client = routed.facts.app;
+    // Whoever is authenticated is configured.
+    let most = snapshot.in_flight_max.get(&client).copied().unwrap_or_default();
+    let admitted = shared.in_flight.admit(client, most).map_err(refused)?;
+    shared.budgets.admit(&routed).map_err(refused)?;
     match (&routed.found.route.customer, routed.found.route.action) {
-        (Customer::None, _) => none::serve(shared, &call, routed).await,
-        (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
+        (Customer::None, _) => none::serve(shared, &call, routed).await.map(|response| under_way(response, admitted)),
+        (_, Action::Read | Action::Export | Action::ReadReduced) => {
+            read::serve(shared, &call, routed, body).await.map(|response| under_way(response, admitted))
+        }
         (_, Action::Create | Action::Update | Action::Delete) => {
             let (shared, caller) = (Arc::clone(shared), Arc::clone(caller));
             // A task of its own: a client that hangs up does not stop a write between its intent and its end, and does not
             // keep a customer whom it created from being linked.
             let written = tokio::spawn(async move {
                 match write::serve(&shared, &call, routed, body).await {
-                    Ok(response) => response,
+                    Ok(response) => under_way(response, admitted),
                     Err(halt) => halted(&shared, &caller, halt).await,
                 }
             });
@@ -119,6 +128,12 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
             }
         }
     }
+}
+
+/// A request is under way until its answer is out.
+fn under_way(mut response: Response<Reply>, admitted: Admitted) -> Response<Reply> {
+    response.body_mut().hold(admitted);
+    response
 }
 
 /// Records a refusal and makes its answer; without a record there is only a 503.

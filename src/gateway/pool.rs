@@ -27,6 +27,8 @@ const IDLE_LOOK_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct Pool {
     target: Uri,
     connector: TowerToHyperService<HttpsConnector<HttpConnector>>,
+    /// For TCP and TLS together.
+    connect_timeout: Duration,
     idle: Mutex<Idle>,
 }
 
@@ -59,9 +61,8 @@ impl Pool {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(connect_timeout));
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        Arc::new(Self { target, connector: TowerToHyperService::new(connector), idle: Mutex::default() })
+        Arc::new(Self { target, connector: TowerToHyperService::new(connector), connect_timeout, idle: Mutex::default() })
     }
 
     pub(super) const fn target(&self) -> &Uri {
@@ -96,7 +97,8 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Wire, PoolError> {
-        let stream = self.connector.call(self.target.clone()).await.map_err(PoolError::Connect)?;
+        let connected = tokio::time::timeout(self.connect_timeout, self.connector.call(self.target.clone())).await;
+        let stream = connected.map_err(|late| PoolError::Connect(late.into()))?.map_err(PoolError::Connect)?;
         let (sender, driver) = http1::handshake(stream).await.map_err(|error| PoolError::Connect(error.into()))?;
         Ok(Wire { sender, driver: Box::new(driver), is_over: false, was_seen_idle: false })
     }

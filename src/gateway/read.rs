@@ -13,6 +13,7 @@ use super::answer::{
     contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     upstream_method, without_grounds,
 };
+use super::budgets::Charged;
 use super::call::{self, Answered};
 use super::forward::{Reading, Unfiltered, forward};
 use super::graphql::{self, Body};
@@ -154,8 +155,11 @@ async fn release(
     let mut covered = covered;
     let mut reserved = BTreeSet::new();
     let mut is_anew = false;
+    let mut charged = Charged::default();
     for _ in 0..ATTEMPTS_MAX {
         let (cut, mut basis, groups) = cut(shared, &routed, &head, &unfiltered, customer.clone(), covered.as_ref(), is_anew)?;
+        let over = |problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
+        shared.budgets.release(&routed, &cut.report, &mut charged).map_err(over)?;
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,

@@ -26,6 +26,7 @@ use super::report;
 use super::retention::Keeping;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
+use super::targets::health::keep_checking;
 use super::tls::{self, Secured, TlsError};
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
@@ -159,6 +160,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
     let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
+    recount(&shared, &index).await;
     let indexing = Indexing::new(Arc::clone(&index));
     let exporters = Exporters::new(&config.audit, &shared.log, &clock, &shared.metrics)?;
     let keeping = Keeping::new(Arc::clone(&shared), Arc::clone(&index), recovery.last);
@@ -195,6 +197,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(indexing.keep_following(stopped.clone())),
         tokio::spawn(keeping.keep_pruning(stopped.clone())),
+        tokio::spawn(keep_checking(Arc::clone(&shared), stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ]);
@@ -478,10 +481,25 @@ async fn tick(
         exporters.measure();
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
         let snapshot = shared.snapshot();
+        shared.metrics.set_targets(snapshot.upstreams.values().flat_map(|upstream| upstream.targets().states()));
         shared.metrics.set_report_mode(report::in_force(&snapshot.catalog, shared.clock.now()).map(|(api, _)| api.name.as_str()));
         if stopping {
             return;
         }
+    }
+}
+
+/// What was asked for before the start still counts.
+async fn recount(shared: &Arc<Shared>, index: &Arc<LiveIndex>) {
+    let (counting, index) = (Arc::clone(shared), Arc::clone(index));
+    let work = move || {
+        let (snapshot, now) = (counting.snapshot(), counting.clock.now());
+        counting.budgets.recount(&index, &snapshot.budgets, snapshot.policies.vocabulary(), now)
+    };
+    let counted = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+    if let Err(why) = counted {
+        tracing::error!(why, "what was counted before the start is not known in full; budgets begin anew");
+        shared.budgets.begins_anew(why);
     }
 }
 

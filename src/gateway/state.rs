@@ -11,21 +11,23 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
 use super::accept::host_without_port;
+use super::budgets::Budgets;
 use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
 use super::graphql::Plans;
+use super::in_flight::InFlight;
 use super::rejects::Rejects;
 use super::shadow::{Shadow, Watch};
 use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Controller, PublicPage, Retention};
+use crate::config::{Budget, Controller, PublicPage, Retention};
 use crate::consent::Ledger;
 use crate::filter::Cutters;
 use crate::identity::Authenticator;
-use crate::model::{Environment, UpstreamName};
+use crate::model::{Client, Environment, UpstreamName};
 use crate::policy::Policies;
 use crate::telemetry::Metrics;
 
@@ -52,6 +54,9 @@ pub struct Snapshot {
     /// What the gateway's absolute URLs begin with: `https://host`.
     pub origin: String,
     pub validators: Validators,
+    pub budgets: Vec<Budget>,
+    /// Requests of each client under way at once.
+    pub in_flight_max: BTreeMap<Client, u32>,
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
@@ -90,6 +95,8 @@ pub struct RequestLimits {
 /// The gateway's state for as long as it runs.
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    pub(super) budgets: Budgets,
+    pub(super) in_flight: InFlight,
     /// Members of answers that no shape maps.
     pub(super) drift: Drift,
     /// Policies that are asked beside those of the snapshot.
@@ -116,7 +123,8 @@ impl Shared {
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
         let (snapshot, shadow, rejects) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty(), Rejects::new(metrics.clone()));
         let (drift, request_no) = (Drift::default(), AtomicU64::new(1));
-        Arc::new(Self { snapshot, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
+        let (budgets, in_flight) = (Budgets::new(Arc::clone(&clock)), InFlight::default());
+        Arc::new(Self { snapshot, budgets, in_flight, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
     }
 
     #[must_use]
@@ -140,6 +148,7 @@ impl Shared {
     }
 
     pub(super) fn swap(&self, next: Snapshot) {
+        self.budgets.adopt(&next.budgets);
         self.snapshot.store(Arc::new(next));
     }
 

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Response};
 use tokio::sync::mpsc;
 
 use super::answer::{compressed, content_type, note_drift};
+use super::budgets::Charged;
 use super::forward::Unfiltered;
 use super::judge::Basis;
 use super::list::{Cutting, Place, Source, Taken};
@@ -101,7 +102,7 @@ async fn go_on(mut place: Place, call: Authenticated, mut source: Source, to_cli
 /// The next part that may go out.
 async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> Result<Next, Halt> {
     source.wait(place).await?;
-    let mut taken = Taken::default();
+    let (mut taken, mut charged) = (Taken::default(), Charged::default());
     for _ in 0..ATTEMPTS_MAX {
         if !place.decides() {
             place.routed = route_anew(&place.shared, call, &place.routed, &place.head)?;
@@ -120,7 +121,7 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
             source.again();
             continue;
         }
-        let Cutting { cut, mut basis, recording, is_last } = place.record(piece)?;
+        let Cutting { cut, mut basis, recording, is_last } = place.record(piece, &mut charged)?;
         let recorded = recording.durable().await?;
         if place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis) {
             source.let_go();

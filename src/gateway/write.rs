@@ -13,6 +13,7 @@ use super::answer::{
     contact, content_type, denied, error_groups, error_plan, json, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     validator_of,
 };
+use super::budgets::Charged;
 use super::call::{self, Answered};
 use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, still_hold, verdicts};
@@ -343,6 +344,11 @@ async fn send(
     judged: Judgement,
     condition: Condition,
 ) -> Result<Response<Reply>, Halt> {
+    let about =
+        judged.groups.iter().flat_map(|group| if group.parties.is_empty() { vec![None] } else { group.parties.iter().copied().map(Some).collect() });
+    // Of a create nobody is known yet; the customer counts when the answer is released.
+    let about = about.filter(|_| matches!(target, Target::OnRecord { .. }));
+    shared.budgets.write(routed, about).map_err(|problem| Halt::refuse(Arc::clone(&routed.facts), problem))?;
     let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
     // The record took a flush; a stop that came meanwhile binds this write.
@@ -432,8 +438,9 @@ async fn release(
         }
     };
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
-    let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && still_hold(&decided_on, ledger);
-    // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
+    let is_within = shared.budgets.release(routed, &report, &mut Charged::default()).is_ok();
+    let holds = is_within && shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && still_hold(&decided_on, ledger);
+    // The write is done; when the right to read what it answers has just gone, or a budget is used up, only the bytes are kept back.
     let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
     let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);

@@ -40,6 +40,22 @@ struct ExportLabel {
     export: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabel {
+    upstream: &'static str,
+    target: String,
+}
+
+/// How a target of an upstream does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetState {
+    pub upstream: &'static str,
+    pub target: String,
+    pub in_flight: usize,
+    pub is_up: bool,
+    pub is_ejected: bool,
+}
+
 /// What the gateway counts.
 #[derive(Clone)]
 pub struct Metrics {
@@ -65,6 +81,9 @@ pub struct Metrics {
     export_failures: Family<ExportLabel, Counter>,
     export_behind: Family<ExportLabel, Gauge>,
     export_failing: Family<ExportLabel, Gauge>,
+    target_up: Family<TargetLabel, Gauge>,
+    target_ejected: Family<TargetLabel, Gauge>,
+    target_in_flight: Family<TargetLabel, Gauge>,
     shadow: Family<DirectionLabel, Counter>,
     report_mode: Family<ApiLabel, Gauge>,
     in_report_mode: Arc<Mutex<BTreeSet<&'static str>>>,
@@ -109,6 +128,9 @@ impl Metrics {
             export_failures: Family::default(),
             export_behind: Family::default(),
             export_failing: Family::default(),
+            target_up: Family::default(),
+            target_ejected: Family::default(),
+            target_in_flight: Family::default(),
             shadow: Family::default(),
             report_mode: Family::default(),
             in_report_mode: Arc::default(),
@@ -139,6 +161,9 @@ impl Metrics {
         registry.register("export_failures", "Batches of events that were not acknowledged, tries included", metrics.export_failures.clone());
         registry.register("export_behind", "Entries of the log that wait for an export", metrics.export_behind.clone());
         registry.register("export_failing", "Whether a destination takes no events at present: 1", metrics.export_failing.clone());
+        registry.register("upstream_target_up", "Whether requests go to a target of an upstream as they come: 1", metrics.target_up.clone());
+        registry.register("upstream_target_ejected", "Whether a target is left out because requests to it failed: 1", metrics.target_ejected.clone());
+        registry.register("upstream_target_in_flight", "Requests under way to a target, their answers included", metrics.target_in_flight.clone());
         registry.register(
             "shadow_differences",
             "Answers that a shadow's policies would give otherwise, in very long answers perhaps twice (`more`), and questions they failed on",
@@ -180,6 +205,18 @@ impl Metrics {
             self.report_mode.get_or_create(&ApiLabel { api }).set(1);
         }
         *before = now;
+    }
+
+    /// All targets of all upstreams; there are no others.
+    pub fn set_targets(&self, all: impl Iterator<Item = TargetState>) {
+        let gauges = [&self.target_up, &self.target_ejected, &self.target_in_flight];
+        gauges.iter().for_each(|gauge| gauge.clear());
+        for TargetState { upstream, target, in_flight, is_up, is_ejected } in all {
+            let label = TargetLabel { upstream, target };
+            self.target_up.get_or_create(&label).set(i64::from(is_up));
+            self.target_ejected.get_or_create(&label).set(i64::from(is_ejected));
+            self.target_in_flight.get_or_create(&label).set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        }
     }
 
     /// `gains`, `loses`, `more` or `failed`.

@@ -12,6 +12,8 @@ mod bench;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod canaries;
@@ -121,6 +123,8 @@ mod tickets;
 mod tidy;
 #[cfg(test)]
 mod traps;
+#[cfg(test)]
+mod upstreams;
 #[cfg(test)]
 mod uses;
 #[cfg(test)]

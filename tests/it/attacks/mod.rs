@@ -1,5 +1,6 @@
 //! The catalogue of attacks in ARCHITECTURE.md, a file for each of its parts: what is tried, and what must become of it.
 
+mod answers;
 mod certificates;
 mod floods;
 mod frames;
