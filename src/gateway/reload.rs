@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::build;
 use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
-use super::report;
+use super::{report, service};
 use super::running::{TlsSlots, note, stopping, tls_configs};
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
@@ -150,8 +150,17 @@ impl Reloader {
     /// Takes the files anew and returns the generation that is active then.
     pub(super) async fn reload(self: &Arc<Self>) -> Result<u64, String> {
         let _one = self.busy.lock().await;
+        service::reloading();
         let this = Arc::clone(self);
-        let built = tokio::task::spawn_blocking(move || this.build()).await.map_err(|error| error.to_string())?;
+        let built = tokio::task::spawn_blocking(move || this.build()).await;
+        let taken = self.settle(built.unwrap_or_else(|panicked| Err((1, panicked.to_string()))));
+        // The manager waits for the end of every reload, also of one that came to nothing.
+        service::reloaded(self.shared.generation(), self.stale().map(|stale| stale.findings));
+        taken
+    }
+
+    /// Tells what has become of a reload.
+    fn settle(&self, built: Result<u64, (usize, String)>) -> Result<u64, String> {
         match built {
             Ok(generation) => {
                 *lock(&self.stale) = None;
