@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
+use super::state::Shared;
 use crate::clock::Clock;
 use crate::model::UpstreamName;
 
@@ -410,12 +411,32 @@ impl Upstream {
 ///
 /// # Errors
 /// When no whole answer was to be had; nothing of it goes out then.
-pub async fn forward(permitted: &Permitted, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+pub async fn forward(permitted: &Permitted, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
     tracing::trace!(action = %permitted.action(), "forwarding");
-    upstream.send(outgoing).await
+    counted(shared, upstream, outgoing).await
 }
 
 /// Reads the record that a write is about, to learn whose it is; the answer is never released.
-pub(super) async fn look_up(_allowed: &Lookup, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
-    upstream.send(outgoing).await
+pub(super) async fn look_up(_allowed: &Lookup, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    counted(shared, upstream, outgoing).await
+}
+
+async fn counted(shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    let began = shared.clock.monotonic();
+    let result = upstream.send(outgoing).await;
+    let word = match &result {
+        Ok(unfiltered) => match unfiltered.status.as_u16() {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(ForwardError::Unavailable) => "unavailable",
+        Err(ForwardError::Timeout) => "timeout",
+        Err(ForwardError::TooLarge) => "too-large",
+        Err(ForwardError::Broken) => "broken",
+    };
+    shared.metrics.upstream(upstream.settings.name.as_str(), word, shared.clock.monotonic().saturating_sub(began));
+    result
 }

@@ -54,6 +54,8 @@ impl Limits {
 
 /// How long open requests may take to finish after a stop was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How much of it is left to connections on which no request has come yet: what was accepted is also answered.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(2);
 /// HTTP/2 flow-control window of a stream, bytes.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
@@ -151,6 +153,7 @@ pub async fn serve<S, B, M>(
 {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let unheard = watch::Sender::new(0);
     let builder = Arc::new(http_builder(limits));
     let make_service = Arc::new(make_service);
     loop {
@@ -172,16 +175,17 @@ pub async fn serve<S, B, M>(
             continue;
         };
         let (tls, builder, make_service, watcher) = (tls.clone(), Arc::clone(&builder), Arc::clone(&make_service), graceful.watcher());
-        let rejects = rejects.clone();
+        let (rejects, begun) = (rejects.clone(), Begun::new(&unheard));
         tokio::spawn(async move {
             let _permit = permit;
+            let _open = rejects.as_ref().map(ListenerRejects::connection);
             let gate = Gate { rejects: rejects.as_ref(), peer };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");
             }
             match tls {
                 None => {
-                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate: None, tls: false }));
+                    let service = Noting { service: make_service(Connection { peer, certificate: None, tls: false }), begun: Arc::clone(&begun) };
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
@@ -189,7 +193,7 @@ pub async fn serve<S, B, M>(
                     // As they are now: a reload may have replaced the certificate since the last connection.
                     let acceptor = TlsAcceptor::from(settings.load_full());
                     let Some((stream, certificate)) = handshake(&acceptor, stream, limits.handshake_timeout, gate).await else { return };
-                    let (service, begun) = Begun::new(make_service(Connection { peer, certificate, tls: true }));
+                    let service = Noting { service: make_service(Connection { peer, certificate, tls: true }), begun: Arc::clone(&begun) };
                     let connection = builder.serve_connection(TokioIo::new(stream), service);
                     gate.end(unless_silent(watcher.watch(connection), &begun, limits.header_timeout).await);
                 }
@@ -197,41 +201,67 @@ pub async fn serve<S, B, M>(
         });
     }
     drop(listener);
+    // hyper ends a connection at once on which it has not seen a request; its client may have sent one by now.
+    let all_heard = tokio::time::timeout(FIRST_REQUEST_MAX, unheard.subscribe().wait_for(|connections| *connections == 0)).await.is_ok();
+    tracing::debug!(all_heard, "draining");
     if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut after the drain time");
     }
 }
 
-/// A service that notes its first request.
-struct Begun<S> {
-    service: S,
-    begun: Arc<AtomicBool>,
+/// Whether a first request has come on a connection. Until then, or until it ends, the connection is counted.
+struct Begun {
+    unheard: watch::Sender<usize>,
+    has: AtomicBool,
 }
 
-impl<S> Begun<S> {
-    fn new(service: S) -> (Self, Arc<AtomicBool>) {
-        let begun = Arc::new(AtomicBool::new(false));
-        (Self { service, begun: Arc::clone(&begun) }, begun)
+impl Begun {
+    fn new(unheard: &watch::Sender<usize>) -> Arc<Self> {
+        unheard.send_modify(|connections| *connections += 1);
+        Arc::new(Self { unheard: unheard.clone(), has: AtomicBool::new(false) })
+    }
+
+    fn note(&self) {
+        // Looked at first: it is true for every request but one.
+        if !self.has() && !self.has.swap(true, Ordering::Relaxed) {
+            self.unheard.send_modify(|connections| *connections = connections.saturating_sub(1));
+        }
+    }
+
+    fn has(&self) -> bool {
+        self.has.load(Ordering::Relaxed)
     }
 }
 
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Begun<S> {
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.note();
+    }
+}
+
+/// A service that notes its first request.
+struct Noting<S> {
+    service: S,
+    begun: Arc<Begun>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.begun.store(true, Ordering::Relaxed);
+        self.begun.note();
         self.service.call(request)
     }
 }
 
 /// Ends a connection on which no request comes in time: hyper's own limit begins only when it knows which HTTP is spoken.
-async fn unless_silent<C: Future<Output = Result<(), E>>, E>(connection: C, begun: &AtomicBool, patience: Duration) -> Result<(), E> {
+async fn unless_silent<C: Future<Output = Result<(), E>>, E>(connection: C, begun: &Begun, patience: Duration) -> Result<(), E> {
     let mut connection = std::pin::pin!(connection);
     match tokio::time::timeout(patience, connection.as_mut()).await {
         Ok(ended) => ended,
-        Err(_) if begun.load(Ordering::Relaxed) => connection.await,
+        Err(_) if begun.has() => connection.await,
         Err(_) => {
             tracing::debug!("a connection without a request was closed");
             Ok(())
@@ -316,6 +346,28 @@ mod tests {
         stop.send_replace(true);
         serving.await.unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_before_a_stop_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let make = |_| service_fn(|_| async { Ok(Response::new(Empty::<bytes::Bytes>::new())) });
+        let serving = tokio::spawn(serve(listener, None, Limits::default(), stopped, None, make));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        // A second one that is answered shows that the first was accepted.
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut some = [0; 15];
+        other.read_exact(&mut some).await.unwrap();
+        stop.send_replace(true);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -84,15 +84,16 @@ pub(super) struct Caller {
 
 /// Answers one request of the data plane.
 pub(super) async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
+    let (started, _under_way) = (shared.clock.monotonic(), shared.metrics.request());
     let is_head = request.method() == Method::HEAD;
-    match run(shared, caller, request).await {
+    match run(shared, caller, request, started).await {
         Ok(response) => response,
-        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt).await),
-        Err(halt) => halted(shared, caller, halt).await,
+        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt, started).await),
+        Err(halt) => halted(shared, caller, halt, started).await,
     }
 }
 
-async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Result<Response<Reply>, Halt> {
+async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, started: Duration) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
     let accepted = accept(request, &caller.connection, &snapshot.hosts).map_err(Halt::Rejected)?;
     let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
@@ -108,7 +109,7 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
             let written = tokio::spawn(async move {
                 match write::serve(&shared, &call, routed, body).await {
                     Ok(response) => response,
-                    Err(halt) => halted(&shared, &caller, halt).await,
+                    Err(halt) => halted(&shared, &caller, halt, started).await,
                 }
             });
             match written.await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -122,7 +123,7 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
 }
 
 /// Records a refusal and makes its answer; without a record there is only a 503.
-async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply> {
+async fn halted(shared: &Shared, caller: &Caller, halt: Halt, started: Duration) -> Response<Reply> {
     let refusal = match halt {
         Halt::Rejected(problem) => {
             caller.rejects.stranger(problem.code.as_str(), caller.connection.peer.ip());
@@ -149,6 +150,7 @@ async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply>
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
             shared.metrics.decided(Outcome::Deny.as_str());
+            shared.metrics.answered(Outcome::Deny.as_str(), shared.clock.monotonic().saturating_sub(started));
             tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
             respond::refuse(&problem, &recorded, &decision)
         }
@@ -208,6 +210,8 @@ pub(super) struct Ending {
     pub(super) status: u16,
     pub(super) rows: AtomicU64,
     pub(super) started: Duration,
+    /// As it is counted.
+    pub(super) outcome: &'static str,
 }
 
 impl respond::Watch for Ending {
@@ -218,7 +222,7 @@ impl respond::Watch for Ending {
     fn ended(&self, bytes: u64, complete: bool) {
         let latency = self.shared.clock.monotonic().saturating_sub(self.started);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.shared.metrics.answered(latency);
+        self.shared.metrics.answered(self.outcome, latency);
         let rows = self.rows.load(Ordering::Relaxed);
         let entry = Entry::End { of: self.of, status: self.status, bytes, rows, complete, latency_us };
         // The answer's own entry is durable; without this one, search shows the decision as unresolved.

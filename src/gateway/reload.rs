@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use super::build;
 use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
-use super::{report, service};
+use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
+use super::service;
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;

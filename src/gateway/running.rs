@@ -36,7 +36,7 @@ use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
 use crate::console::{self, AdminState, ChangeSignal, Links, Outbox, ReceiptKey, Webhooks};
 use crate::model::Findings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogState, Metrics};
 
 /// Entries that wait for the log's writer at most; a full queue is a 503.
 const LOG_QUEUE_MAX: usize = 16_384;
@@ -163,6 +163,7 @@ pub async fn start_on(path: &Path, clock: Arc<dyn Clock>, inherited: Inherited) 
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
 
     let shared = Shared::new(snapshot, ledger, log, Arc::clone(&clock), Metrics::new(), derived_key(&config, "field pseudonyms"));
+    shared.metrics.set_started(clock.now());
     let signal = ChangeSignal::of(&shared.ledger);
     let webhooks =
         Webhooks::open(&shared.ledger, &signal, &clock, &shared.metrics, build::webhooks(&config, &policies)?).map_err(ConsentError::from)?;
@@ -486,8 +487,8 @@ async fn tick(
         compare_clocks(&shared, before, after);
         before = after;
         let log = shared.log.metrics();
-        let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
-        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        let state = LogState { entries: log.entries, batches: log.batches, syncs: log.syncs, commit_time: log.commit_time, queue: log.queue_depth };
+        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, state);
         let grants = shared.ledger.grant_counts();
         shared.metrics.set_break_glass(grants.active, grants.overdue);
         let delivered = webhooks.health();

@@ -110,6 +110,8 @@ mod rotation;
 #[cfg(test)]
 mod screens;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stops;
