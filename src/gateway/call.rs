@@ -187,6 +187,8 @@ pub(super) fn look_at(
         rows: AtomicU64::new(0),
         started: call.started,
         outcome: "permit",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     let premises = routed.asked.premises.clone();
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises };

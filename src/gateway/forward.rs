@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accept::TraceContext;
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
 use super::state::Shared;
@@ -215,7 +216,7 @@ pub struct Outgoing {
     /// Headers that the API lets through, and `authorization` if its credentials are forwarded.
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub traceparent: String,
+    pub(super) trace: TraceContext,
     pub reading: Reading,
 }
 
@@ -395,7 +396,7 @@ impl Upstream {
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         headers.insert("accept-encoding", self.settings.accept_encoding.clone());
-        headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
+        headers.insert("traceparent", HeaderValue::from_str(&outgoing.trace.header()).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -437,6 +438,11 @@ async fn counted(shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> R
         Err(ForwardError::TooLarge) => "too-large",
         Err(ForwardError::Broken) => "broken",
     };
-    shared.metrics.upstream(upstream.settings.name.as_str(), word, shared.clock.monotonic().saturating_sub(began));
+    let (name, took) = (upstream.settings.name.as_str(), shared.clock.monotonic().saturating_sub(began));
+    shared.metrics.upstream(name, word, took);
+    if let Some(tracer) = shared.tracer.get() {
+        let status = result.as_ref().ok().map(|unfiltered| unfiltered.status.as_u16());
+        tracer.asked(outgoing.trace, &outgoing.method, name, word, status, took);
+    }
     result
 }

@@ -313,6 +313,8 @@ impl Place {
             rows: AtomicU64::new(cut.report.rows.into()),
             started: call.started,
             outcome: "redact",
+            trace: call.trace,
+            facts: Arc::clone(&routed.facts),
         };
         shared.metrics.decided(ending.outcome);
         let head = Head {

@@ -45,6 +45,7 @@ mod staff;
 mod state;
 mod stream;
 mod tls;
+mod tracer;
 mod validator;
 mod witnesses;
 mod write;

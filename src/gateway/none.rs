@@ -95,6 +95,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         rows: AtomicU64::new(0),
         started: call.started,
         outcome: "permit",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     let footing =
         Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::accept::accept;
+use super::accept::{TraceContext, accept};
 use super::answer::portions;
 use super::judge::{DecidedOn, still_hold};
 use super::listener::Connection;
@@ -24,6 +24,7 @@ use super::rejects::ListenerRejects;
 use super::respond::{self, Reply};
 use super::route::{Authenticated, Routed, authenticate, route};
 use super::state::Shared;
+use super::tracer::Done;
 use super::{call, none, read, write};
 use crate::audit::{AuditError, DecisionFacts, Entry, Group, Outcome, Recorded};
 use crate::catalog::Customer;
@@ -82,20 +83,29 @@ pub(super) struct Caller {
     pub(super) rejects: ListenerRejects,
 }
 
+/// When a request came, and the trace it is a part of.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    started: Duration,
+    trace: TraceContext,
+}
+
 /// Answers one request of the data plane.
 pub(super) async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
-    let (started, _under_way) = (shared.clock.monotonic(), shared.metrics.request());
+    let chooses = |id| shared.tracer.get().is_none_or(|tracer| tracer.chooses(id));
+    let begun = Begun { started: shared.clock.monotonic(), trace: TraceContext::from_headers(request.headers(), chooses) };
+    let _under_way = shared.metrics.request();
     let is_head = request.method() == Method::HEAD;
-    match run(shared, caller, request, started).await {
+    match run(shared, caller, request, begun).await {
         Ok(response) => response,
-        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt, started).await),
-        Err(halt) => halted(shared, caller, halt, started).await,
+        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt, begun).await),
+        Err(halt) => halted(shared, caller, halt, begun).await,
     }
 }
 
-async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, started: Duration) -> Result<Response<Reply>, Halt> {
+async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, begun: Begun) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
-    let accepted = accept(request, &caller.connection, &snapshot.hosts).map_err(Halt::Rejected)?;
+    let accepted = accept(request, &caller.connection, &snapshot.hosts, begun.trace).map_err(Halt::Rejected)?;
     let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
     let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
@@ -109,7 +119,7 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
             let written = tokio::spawn(async move {
                 match write::serve(&shared, &call, routed, body).await {
                     Ok(response) => response,
-                    Err(halt) => halted(&shared, &caller, halt, started).await,
+                    Err(halt) => halted(&shared, &caller, halt, begun).await,
                 }
             });
             match written.await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -123,7 +133,7 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
 }
 
 /// Records a refusal and makes its answer; without a record there is only a 503.
-async fn halted(shared: &Shared, caller: &Caller, halt: Halt, started: Duration) -> Response<Reply> {
+async fn halted(shared: &Shared, caller: &Caller, halt: Halt, begun: Begun) -> Response<Reply> {
     let refusal = match halt {
         Halt::Rejected(problem) => {
             caller.rejects.stranger(problem.code.as_str(), caller.connection.peer.ip());
@@ -150,7 +160,13 @@ async fn halted(shared: &Shared, caller: &Caller, halt: Halt, started: Duration)
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
             shared.metrics.decided(Outcome::Deny.as_str());
-            shared.metrics.answered(Outcome::Deny.as_str(), shared.clock.monotonic().saturating_sub(started));
+            let took = shared.clock.monotonic().saturating_sub(begun.started);
+            shared.metrics.answered(Outcome::Deny.as_str(), took);
+            if let Some(tracer) = shared.tracer.get() {
+                let of = of.unwrap_or_else(|| recorded.index());
+                let status = problem.code.status().as_u16();
+                tracer.answered(begun.trace, &Done { facts: &facts, outcome: Outcome::Deny.as_str(), status, of, took });
+            }
             tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
             respond::refuse(&problem, &recorded, &decision)
         }
@@ -212,6 +228,8 @@ pub(super) struct Ending {
     pub(super) started: Duration,
     /// As it is counted.
     pub(super) outcome: &'static str,
+    pub(super) trace: TraceContext,
+    pub(super) facts: Arc<DecisionFacts>,
 }
 
 impl respond::Watch for Ending {
@@ -223,6 +241,10 @@ impl respond::Watch for Ending {
         let latency = self.shared.clock.monotonic().saturating_sub(self.started);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.shared.metrics.answered(self.outcome, latency);
+        if let Some(tracer) = self.shared.tracer.get() {
+            let (facts, outcome) = (&*self.facts, self.outcome);
+            tracer.answered(self.trace, &Done { facts, outcome, status: self.status, of: self.of, took: latency });
+        }
         let rows = self.rows.load(Ordering::Relaxed);
         let entry = Entry::End { of: self.of, status: self.status, bytes, rows, complete, latency_us };
         // The answer's own entry is durable; without this one, search shows the decision as unresolved.

@@ -361,6 +361,8 @@ fn let_go(
         rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
         outcome: released(&cut.report),
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
@@ -384,7 +386,7 @@ fn with_contact(problem: Problem, routed: &Routed) -> Problem {
 }
 
 /// How an answer that goes out is counted.
-fn released(report: &filter::Report) -> &'static str {
+fn released(report: &Report) -> &'static str {
     if report.unenforced {
         "unenforced"
     } else if !report.withheld.is_empty() || report.dropped > 0 {

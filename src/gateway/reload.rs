@@ -20,7 +20,7 @@ use super::service;
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use crate::audit::Entry;
-use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, PolicySource, TelemetrySettings, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -43,6 +43,7 @@ struct Fixed {
     keys: [Option<Vec<u8>>; 3],
     witnesses: Vec<WitnessSettings>,
     exports: Vec<ExportSettings>,
+    telemetry: Option<TelemetrySettings>,
     consent: PathBuf,
     /// Folder or bundle, and where the latter is kept.
     bundle: Option<PathBuf>,
@@ -68,6 +69,7 @@ impl Fixed {
             keys: [Some(&audit.signing_key), audit.previous_key.as_ref(), audit.secrets_key.as_ref()].map(|key| Some(key?.expose().to_vec())),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),
+            telemetry: config.telemetry.clone(),
             consent: config.consent.sqlite.clone(),
             bundle: match &config.policy {
                 PolicySource::Folder(_) => None,
@@ -280,7 +282,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }

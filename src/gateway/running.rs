@@ -29,6 +29,7 @@ use super::service::Watchdog;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::tls::{self, TlsError};
+use super::tracer::Tracer;
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
@@ -198,9 +199,18 @@ pub async fn start_on(path: &Path, clock: Arc<dyn Clock>, inherited: Inherited) 
         receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
         links: Arc::new(Links::new(&derived_key(&config, "links v1")).map_err(|_unspecified| BuildError::Links)?),
     };
+    let sending = match &config.telemetry {
+        None => None,
+        Some(settings) => {
+            let (tracer, sending) = Tracer::new(settings, &config.gateway.name, &config.audit.origin, &clock, &shared.metrics)?;
+            shared.tracer.get_or_init(|| tracer);
+            Some(sending)
+        }
+    };
     let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let mut background = exporters.start(&stopped)?;
+    background.extend(sending.map(|sending| tokio::spawn(sending.run(stopped.clone()))));
     let watchdog = Watchdog::new(listeners.iter().map(JoinHandle::abort_handle).collect());
     background.extend([
         tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, watchdog, stopped.clone())),

@@ -2,8 +2,8 @@
 //! it was decided with, and before anything is released it is asked whether that one still decides.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,6 +15,7 @@ use super::governance::ActiveBundle;
 use super::graphql::Plans;
 use super::rejects::Rejects;
 use super::shadow::{Shadow, Watch};
+use super::tracer::Tracer;
 use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub(super) rejects: Arc<Rejects>,
+    /// Set before anything is served, if traces are recorded.
+    pub(super) tracer: OnceLock<Tracer>,
     /// Key for pseudonyms of field values; of this installation, never in the log.
     pub pseudonym_key: [u8; 32],
     request_no: AtomicU64,
@@ -106,7 +109,7 @@ impl Shared {
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
         let (snapshot, shadow, rejects) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty(), Rejects::new(metrics.clone()));
         let (drift, request_no) = (Drift::default(), AtomicU64::new(1));
-        Arc::new(Self { snapshot, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
+        Arc::new(Self { snapshot, drift, shadow, ledger, log, clock, metrics, rejects, tracer: OnceLock::new(), pseudonym_key, request_no })
     }
 
     #[must_use]

@@ -51,6 +51,8 @@ pub(super) fn release(
         rows: AtomicU64::new(0),
         started: call.started,
         outcome: "redact",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     let answer_head = Head {
         status: unfiltered.status,

@@ -190,7 +190,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             Ok(Target::New { matches: found })
         }
         Customer::Lookup { at, shape, call: by, .. } => {
-            let id = looked_up(call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
+            let id = looked_up(shared, call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
@@ -211,6 +211,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
 
 /// Reads the record that is about to change, unreleased, and takes the customer from it.
 async fn looked_up(
+    shared: &Shared,
     call: &Authenticated,
     routed: &Routed,
     entitled: &Entitled,
@@ -444,6 +445,8 @@ async fn release(
         rows: AtomicU64::new(if holds { report.rows.into() } else { 0 }),
         started: call.started,
         outcome: if report.unenforced { "unenforced" } else { "permit" },
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };

@@ -2,6 +2,7 @@
 //! declare or words of closed lists. Evidence is `audit`, not this.
 
 mod process;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use process::Process;
+
+pub use spans::{Attribute, Span, SpanKind, document};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -113,6 +116,8 @@ pub struct Metrics {
     ready: Gauge,
     checks: Family<CheckLabel, Gauge>,
     checks_seen: Arc<Mutex<BTreeSet<&'static str>>>,
+    spans_sent: Counter,
+    spans_dropped: Counter,
     log_batches: Counter,
     log_commit: SecondsCounter,
     decisions: Family<OutcomeLabel, Counter>,
@@ -167,6 +172,8 @@ impl Metrics {
             ready: Gauge::default(),
             checks: Family::default(),
             checks_seen: Arc::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
             log_batches: Counter::default(),
             log_commit: SecondsCounter::default(),
             decisions: Family::default(),
@@ -214,6 +221,8 @@ impl Metrics {
         );
         registry.register("ready", "Whether requests are served, as `/readyz` says: 1", metrics.ready.clone());
         registry.register("check_state", "How a part of readiness is: 0 well, 1 degraded, 2 failed", metrics.checks.clone());
+        registry.register("spans_sent", "Spans that the receiver of traces has taken", metrics.spans_sent.clone());
+        registry.register("spans_dropped", "Spans that the queue or the receiver did not take", metrics.spans_dropped.clone());
         registry.register("log_batches", "Batches of entries that were committed to the decision log", metrics.log_batches.clone());
         registry.register_with_unit(
             "log_commit",
@@ -296,6 +305,14 @@ impl Metrics {
     pub fn upstream(&self, upstream: &'static str, result: &'static str, latency: Duration) {
         self.upstream_requests.get_or_create(&UpstreamResultLabel { upstream, result }).inc();
         self.upstream_duration.get_or_create(&UpstreamLabel { upstream }).observe(latency.as_secs_f64());
+    }
+
+    pub fn spans_sent(&self, spans: u64) {
+        self.spans_sent.inc_by(spans);
+    }
+
+    pub fn spans_dropped(&self, spans: u64) {
+        self.spans_dropped.inc_by(spans);
     }
 
     /// How the parts of readiness are: 0 well, 1 degraded, 2 failed. The worst of those with one name counts; one that is not

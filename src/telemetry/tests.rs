@@ -154,7 +154,11 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     }
     // What nobody looks at need not be counted.
     let unseen: Vec<&String> = given.keys().filter(|name| !asked.contains(*name)).collect();
-    assert_eq!(unseen, ["consentry_export_events_total", "consentry_webhook_posts_total"], "not in dashboard or alerts");
+    assert_eq!(
+        unseen,
+        ["consentry_export_events_total", "consentry_spans_dropped_total", "consentry_spans_sent_total", "consentry_webhook_posts_total"],
+        "not in dashboard or alerts"
+    );
 }
 
 #[test]

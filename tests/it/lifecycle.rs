@@ -116,7 +116,7 @@ fn address_cannot_change_while_the_gateway_runs() {
     let trace = gateway.trace();
     assert!(
         trace.contains(
-            "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+            "addresses, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
         ),
         "{trace}"
     );

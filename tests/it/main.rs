@@ -122,6 +122,8 @@ mod tickets;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod tracing;
+#[cfg(test)]
 mod traps;
 #[cfg(test)]
 mod uses;
