@@ -307,11 +307,11 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
     (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
     // telemetry
-    ("consentry.example.toml", "# [telemetry]  ", "[telemetry]\nsampling = 1 #", "unknown key `sampling`"),
-    ("consentry.example.toml", "# [telemetry]  ", "[telemetry]\notlp = { url = \"https://a\", one_in = 0 } #", "expected a number from 1 to 1000000"),
-    ("consentry.example.toml", "# [telemetry]  ", "[telemetry]\notlp = { url = \"http://collector\" } #", "spans would be sent in the clear"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\nsampling = 1\notlp = { url = \"https://a\" } #", "unknown key `sampling`"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"https://a\", one_in = 0 } #", "expected a number from 1 to 1000000"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"http://collector\" } #", "spans would be sent in the clear"),
     (
-        "consentry.example.toml",
+        MAIN,
         "# [telemetry]  ",
         "[telemetry]\notlp = { url = \"http://127.0.0.1:4318\", tls = { roots = \"system\" } } #",
         "`tls` stands beside an `http://` address",
