@@ -99,6 +99,8 @@ pub struct LogMetrics {
     /// Durable entries.
     pub entries: u64,
     pub batches: u64,
+    /// That batches took, with what they wait for.
+    pub commit_time: Duration,
     pub syncs: u64,
     pub queue_depth: usize,
     pub checkpoint_size: u64,
@@ -323,7 +325,15 @@ impl Log {
             (signed.size, signed.root.clone())
         };
         let progress = lock(&shared.progress);
-        LogMetrics { entries: progress.tree.size(), batches: progress.batches, syncs: progress.syncs, queue_depth, checkpoint_size, checkpoint_root }
+        LogMetrics {
+            entries: progress.tree.size(),
+            batches: progress.batches,
+            commit_time: progress.commit_time,
+            syncs: progress.syncs,
+            queue_depth,
+            checkpoint_size,
+            checkpoint_root,
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {

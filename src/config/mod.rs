@@ -28,6 +28,7 @@ mod rpc;
 mod runtime;
 mod settings;
 mod shapes;
+mod telemetry;
 mod trust;
 mod upstreams;
 mod values;
@@ -192,7 +193,6 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     if let Some(list) = main.opt("include") {
         list.list();
     }
-    main.later(&["telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
     let vocabulary = policy.as_ref().and_then(|(source, _)| match vocabulary_of(source) {
@@ -215,6 +215,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let consent = main.need("consent").and_then(runtime::consent);
     let audit = main.need("audit").and_then(runtime::audit);
     let webhooks = main.opt("webhooks").map(upstreams::webhooks);
+    let telemetry = main.opt("telemetry").map(telemetry::telemetry);
     let upstream_table = main.opt("upstream").and_then(|v| v.table("`[upstream]`"));
     let upstreams = upstream_table.as_ref().map(upstreams::upstreams).unwrap_or_default();
     for file in included {
@@ -233,6 +234,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         matches!(capture, Some(None)),
         matches!(public, Some(None)),
         matches!(webhooks, Some(None)),
+        matches!(telemetry, Some(None)),
     ];
     optional(section_lacks.contains(&true))?;
     let (policy, policy_compiled) = policy?;
@@ -250,6 +252,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         consent: consent?,
         audit: audit?,
         webhooks: webhooks.flatten(),
+        telemetry: telemetry.flatten(),
         upstreams,
         catalog,
         budgets,

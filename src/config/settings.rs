@@ -32,6 +32,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// `None`: nobody is told of changes.
     pub webhooks: Option<Webhooks>,
+    /// `None`: nothing is traced.
+    pub telemetry: Option<TelemetrySettings>,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     pub catalog: Catalog,
     pub budgets: Vec<Budget>,
@@ -433,6 +435,18 @@ pub enum ExportTo {
 pub struct Webhooks {
     /// Host in lower case (an IPv6 address in brackets) and port. No other is ever connected to.
     pub hosts: Vec<(String, u16)>,
+    pub tls: UpstreamTls,
+}
+
+/// `[telemetry] otlp`: where traces go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// With the path of the signal.
+    pub url: String,
+    /// One trace in so many is recorded where the caller says nothing of it.
+    pub one_in: u32,
+    /// `Bearer …`, marked sensitive.
+    pub token: Option<HeaderValue>,
     pub tls: UpstreamTls,
 }
 

@@ -339,6 +339,16 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (SERVICE, "[shape.ticket]\n", "[admin]\n[shape.ticket]\n", "unknown key `admin` in the file"),
     (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
     (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
+    // telemetry
+    (MAIN, "# [telemetry]  ", "[telemetry]\nsampling = 1\notlp = { url = \"https://a\" } #", "unknown key `sampling`"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"https://a\", one_in = 0 } #", "expected a number from 1 to 1000000"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"http://collector\" } #", "spans would be sent in the clear"),
+    (
+        MAIN,
+        "# [telemetry]  ",
+        "[telemetry]\notlp = { url = \"http://127.0.0.1:4318\", tls = { roots = \"system\" } } #",
+        "`tls` stands beside an `http://` address",
+    ),
     // webhooks
     (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "hosts = []", "no host stands there"),
     (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "host = \"a\"\nhosts = [\"a\"]", "unknown key `host`"),

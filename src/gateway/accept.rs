@@ -46,7 +46,7 @@ pub(super) const HEADERS_MAX: usize = 100;
 ///
 /// # Errors
 /// The problem to answer with; nothing is recorded but a count, since nobody has been identified yet.
-pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
+pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String], trace: TraceContext) -> Result<Accepted, Problem> {
     let (head, body) = request.into_parts();
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Code::HttpVersion.into());
@@ -69,7 +69,6 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
         tracing::debug!(%error, "target refused");
         if error == TargetError::TooLong { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
-    let trace = TraceContext::from_headers(&head.headers);
     let certificate = connection.certificate().map_err(|_distrusted| {
         tracing::info!("the certificate of an open connection counts no longer");
         Code::Unauthenticated
@@ -188,10 +187,14 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 pub(super) struct TraceContext {
     pub(super) trace_id: [u8; 16],
     pub(super) span_id: [u8; 8],
+    /// The span it is a part of.
+    pub(super) parent: Option<[u8; 8]>,
+    /// As the caller says; else as `chooses` says, of a trace's id.
+    pub(super) is_sampled: bool,
 }
 
 impl TraceContext {
-    fn from_headers(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap, chooses: impl FnOnce([u8; 16]) -> bool) -> Self {
         let mut fresh = [0_u8; 24];
         if aws_lc_rs::rand::fill(&mut fresh).is_err() {
             tracing::warn!("no random bytes for a trace id");
@@ -202,22 +205,36 @@ impl TraceContext {
         trace_id.copy_from_slice(first);
         span_id.copy_from_slice(second);
         let mut given = headers.get_all("traceparent").iter();
-        if let (Some(value), None) = (given.next(), given.next())
-            && let Some(id) = value.to_str().ok().and_then(parse_trace_id)
-        {
-            trace_id = id;
+        let given = match (given.next(), given.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(parse_traceparent),
+            (Some(_), Some(_)) | (None, _) => None,
+        };
+        match given {
+            Some((trace_id, parent, is_sampled)) => Self { trace_id, span_id, parent: Some(parent), is_sampled },
+            None => Self { trace_id, span_id, parent: None, is_sampled: chooses(trace_id) },
         }
-        Self { trace_id, span_id }
     }
 
-    /// `00-<trace id>-<span id>-01`.
+    /// A span within this one. Where nothing is recorded, the upstream is told of this one itself.
+    #[must_use]
+    pub(super) fn child(&self) -> Self {
+        let mut span_id = self.span_id;
+        if self.is_sampled && aws_lc_rs::rand::fill(&mut span_id).is_err() {
+            tracing::warn!("no random bytes for a span id");
+        }
+        Self { span_id, parent: Some(self.span_id), ..*self }
+    }
+
+    /// `00-<trace id>-<span id>-<01 if it is recorded>`.
     #[must_use]
     pub(super) fn header(&self) -> String {
-        format!("00-{:032x}-{:016x}-01", u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id))
+        let flags = u8::from(self.is_sampled);
+        format!("00-{:032x}-{:016x}-{flags:02x}", u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id))
     }
 }
 
-fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
+/// Trace id, span id, and whether the caller records it.
+fn parse_traceparent(text: &str) -> Option<([u8; 16], [u8; 8], bool)> {
     let mut fields = text.split('-');
     let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let lower_hex = |t: &str, n: usize| t.len() == n && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -225,7 +242,9 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let value = u128::from_str_radix(id, 16).ok().filter(|v| *v != 0)?;
-    Some(value.to_be_bytes())
+    let span = u64::from_str_radix(span, 16).ok().filter(|v| *v != 0)?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some((value.to_be_bytes(), span.to_be_bytes(), flags & 1 == 1))
 }
 
 #[cfg(test)]
@@ -277,22 +296,35 @@ mod tests {
 
     #[test]
     fn a_malformed_traceparent_starts_a_new_trace() {
-        assert!(parse_trace_id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").is_some());
+        let read = |flags: &str| parse_traceparent(&format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"));
+        assert_eq!(read("01").map(|(_, span, is_sampled)| (span, is_sampled)), Some((0x00f0_67aa_0ba9_02b7_u64.to_be_bytes(), true)));
+        assert_eq!(["00", "03", "02"].map(|flags| read(flags).unwrap().2), [false, true, false]);
         for bad in [
             "",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            assert!(parse_trace_id(bad).is_none(), "{bad}");
+            assert!(parse_traceparent(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn a_trace_goes_on_in_the_form_of_the_standard() {
-        let trace = TraceContext { trace_id: [0, 0xab, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], span_id: [0, 0, 0, 0, 0, 0, 1, 0x0c] };
+        let trace = TraceContext {
+            trace_id: [0, 0xab, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            span_id: [0, 0, 0, 0, 0, 0, 1, 0x0c],
+            parent: None,
+            is_sampled: true,
+        };
         assert_eq!("00-00ab0000000000000000000000000001-000000000000010c-01", trace.header());
+        let child = trace.child();
+        assert_eq!((child.trace_id, child.parent), (trace.trace_id, Some(trace.span_id)));
+        assert_ne!(child.span_id, trace.span_id);
+        let untold = TraceContext { is_sampled: false, ..trace };
+        assert_eq!("00-00ab0000000000000000000000000001-000000000000010c-00", untold.child().header());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::activity::{Activity, LOOKS, Streams, noted};
 use super::listener::{Barred, Gate, Limits};
+use super::running::stopping;
 use super::wire::Wire;
 
 /// HTTP/2 as TLS names it.
@@ -36,6 +37,10 @@ const RESETS_PENDING_MAX: usize = 20;
 const RESETS_OWN_MAX: usize = 100;
 /// Silence after which a client of HTTP/2 is asked whether it is there, and for its answer.
 const PING_AFTER: Duration = Duration::from_secs(20);
+
+/// How much of the drain is left to connections on which no request has come yet, and how often they are looked at.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(2);
+const FIRST_REQUEST_LOOK: Duration = Duration::from_millis(20);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -154,8 +159,11 @@ where
             biased;
             ended = connection.as_mut() => return Ended::Http(ended),
             () = activity.enough() => return Ended::TakenBack,
-            _ = stop.wait_for(|stop| *stop), if !is_closing => {
+            () = stopping(&mut stop), if !is_closing => {
                 is_closing = true;
+                if let Some(ended) = first_request(connection.as_mut(), activity).await {
+                    return ended;
+                }
                 connection.as_mut().graceful_shutdown();
             }
             () = tokio::time::sleep(idle / LOOKS) => {
@@ -174,6 +182,23 @@ where
             }
         }
     }
+}
+
+/// Waits for the first request of a connection, or for its end. hyper ends a connection at once on which it has seen none, though its
+/// client may have sent one by now: what was accepted is also answered.
+async fn first_request<C>(mut connection: Pin<&mut C>, activity: &Activity) -> Option<Ended>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    for _ in 0..FIRST_REQUEST_MAX.as_millis() / FIRST_REQUEST_LOOK.as_millis() {
+        if activity.has_begun() {
+            break;
+        }
+        if let Ok(ended) = tokio::time::timeout(FIRST_REQUEST_LOOK, connection.as_mut()).await {
+            return Some(Ended::Http(ended));
+        }
+    }
+    None
 }
 
 /// Ends a connection on which no request comes in time.
@@ -218,6 +243,22 @@ mod tests {
     }
 
     const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_was_accepted_before_a_stop_is_answered() {
+        let (address, stop) = listening(Limits::default(), 2).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        // A second one that is answered shows that the first was accepted.
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(ASK).await.unwrap();
+        let mut some = [0; 15];
+        other.read_exact(&mut some).await.unwrap();
+        stop.send_replace(true);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.write_all(ASK).await.unwrap();
+        let answer = closed(&mut client).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    }
 
     #[tokio::test]
     async fn a_head_has_to_come_in_its_time_however_it_drips() {

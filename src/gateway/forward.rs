@@ -11,9 +11,11 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accept::TraceContext;
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
 use super::pool::{Answer, Pool, PoolError};
+use super::state::Shared;
 use super::targets::{Picked, Targets};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
@@ -201,7 +203,7 @@ pub struct Outgoing {
     /// Headers that the API lets through, and `authorization` if its credentials are forwarded.
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub traceparent: String,
+    pub(super) trace: TraceContext,
     pub reading: Reading,
 }
 
@@ -377,7 +379,7 @@ impl Upstream {
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         headers.insert("accept-encoding", self.settings.accept_encoding.clone());
-        headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
+        headers.insert("traceparent", HeaderValue::from_str(&outgoing.trace.header()).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -393,12 +395,37 @@ impl Upstream {
 ///
 /// # Errors
 /// When no whole answer was to be had; nothing of it goes out then.
-pub async fn forward(permitted: &Permitted, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+pub async fn forward(permitted: &Permitted, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
     tracing::trace!(action = %permitted.action(), "forwarding");
-    upstream.send(outgoing).await
+    counted(shared, upstream, outgoing).await
 }
 
 /// Reads the record that a write is about, to learn whose it is; the answer is never released.
-pub(super) async fn look_up(_allowed: &Lookup, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
-    upstream.send(outgoing).await
+pub(super) async fn look_up(_allowed: &Lookup, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    counted(shared, upstream, outgoing).await
+}
+
+async fn counted(shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    let began = shared.clock.monotonic();
+    let result = upstream.send(outgoing).await;
+    let word = match &result {
+        Ok(unfiltered) => match unfiltered.status.as_u16() {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(ForwardError::Unavailable) => "unavailable",
+        Err(ForwardError::Timeout) => "timeout",
+        Err(ForwardError::TooLarge) => "too-large",
+        Err(ForwardError::Broken) => "broken",
+    };
+    let (name, took) = (upstream.settings.name.as_str(), shared.clock.monotonic().saturating_sub(began));
+    shared.metrics.upstream(name, word, took);
+    if let Some(tracer) = shared.tracer.get() {
+        let status = result.as_ref().ok().map(|unfiltered| unfiltered.status.as_u16());
+        tracer.asked(outgoing.trace, &outgoing.method, name, word, status, took);
+    }
+    result
 }

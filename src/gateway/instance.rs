@@ -131,6 +131,13 @@ impl Instance for GatewayInstance {
     }
 
     fn metrics(&self) -> String {
+        let readiness = self.readiness();
+        let states = readiness.checks.iter().map(|check| match check.state {
+            Health::Ok => (check.name, 0),
+            Health::Degraded => (check.name, 1),
+            Health::Failed => (check.name, 2),
+        });
+        self.shared.metrics.set_checks(readiness.is_ready(), states);
         self.shared.metrics.render()
     }
 

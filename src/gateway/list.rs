@@ -305,7 +305,6 @@ impl Place {
         let Released { cut, basis, recorded, is_last } = first;
         let (shared, routed) = (&self.shared, &self.routed);
         let decision = self.head.decision_id().to_string();
-        shared.metrics.decided("redact");
         note_drift(routed, shared, &cut.report);
         tracing::debug!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
         // What is known of the whole answer only is said of one part only.
@@ -316,7 +315,11 @@ impl Place {
             status: own.status(unfiltered.status).as_u16(),
             rows: AtomicU64::new(cut.report.rows.into()),
             started: call.started,
+            outcome: "redact",
+            trace: call.trace,
+            facts: Arc::clone(&routed.facts),
         };
+        shared.metrics.decided(ending.outcome);
         let head = Head {
             status: unfiltered.status,
             headers: response_headers(shared, routed, unfiltered, None),

@@ -232,7 +232,7 @@ where
         let (served, http, make_service) = (Arc::clone(&served), Arc::clone(&http), Arc::clone(&make_service));
         let (peers, stop, open) = (peers.clone(), stop.clone(), open.clone());
         tokio::spawn(async move {
-            let _open = open;
+            let (_open, _counted) = (open, served.rejects.as_ref().map(ListenerRejects::connection));
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");
             }
@@ -346,6 +346,7 @@ mod tests {
     use hyper::service::service_fn;
     use tokio::io::AsyncWriteExt as _;
 
+    use super::super::accept::{TraceContext, accept};
     use super::*;
 
     /// What `Debug` shows of a request whose head was taken.
@@ -357,8 +358,9 @@ mod tests {
         let (shown, mut showing) = tokio::sync::mpsc::unbounded_channel();
         let make = move |connection: Connection| {
             let shown = shown.clone();
-            service_fn(move |request| {
-                let accepted = super::super::accept::accept(request, &connection, &["gw.example.com".to_owned()]);
+            service_fn(move |request: Request<Incoming>| {
+                let trace = TraceContext::from_headers(request.headers(), |_| false);
+                let accepted = accept(request, &connection, &["gw.example.com".to_owned()], trace);
                 shown.send(format!("{accepted:?} {accepted:#?} {connection:?}")).unwrap();
                 async { Ok(Response::new(Empty::<bytes::Bytes>::new())) }
             })

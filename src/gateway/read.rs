@@ -65,7 +65,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         let accept = framing.content_types().first().copied().unwrap_or_default();
         outgoing.headers.insert(ACCEPT, HeaderValue::from_static(accept));
     }
-    let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
+    let (recorded, result) = tokio::join!(pending, forward(&permitted, shared, &routed.upstream, &outgoing));
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
@@ -358,17 +358,13 @@ fn let_go(
         status: own.status(unfiltered.status).as_u16(),
         rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
+        outcome: released(&cut.report),
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
+    shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
     let filtered = cut.report.withheld.len();
-    let is_cut = filtered > 0 || cut.report.dropped > 0;
-    shared.metrics.decided(if cut.report.unenforced {
-        "unenforced"
-    } else if is_cut {
-        "redact"
-    } else {
-        "permit"
-    });
     tracing::debug!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,
@@ -385,4 +381,15 @@ fn let_go(
 
 fn with_contact(problem: Problem, routed: &Routed) -> Problem {
     if problem.code == Code::Denied { denied(contact(routed)) } else { problem }
+}
+
+/// How an answer that goes out is counted.
+fn released(report: &Report) -> &'static str {
+    if report.unenforced {
+        "unenforced"
+    } else if !report.withheld.is_empty() || report.dropped > 0 {
+        "redact"
+    } else {
+        "permit"
+    }
 }

@@ -16,11 +16,12 @@ use super::build;
 use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
 use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
+use super::service;
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
 use super::tls::Secured;
 use crate::audit::Entry;
-use crate::config::{AuditMode, Config, ExportSettings, Limits, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, Limits, PolicySource, TelemetrySettings, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -46,6 +47,7 @@ struct Fixed {
     keys: [Option<Vec<u8>>; 3],
     witnesses: Vec<WitnessSettings>,
     exports: Vec<ExportSettings>,
+    telemetry: Option<TelemetrySettings>,
     consent: PathBuf,
     /// Folder or bundle, and where the latter is kept.
     bundle: Option<PathBuf>,
@@ -71,6 +73,7 @@ impl Fixed {
             keys: [Some(&audit.signing_key), audit.previous_key.as_ref(), audit.secrets_key.as_ref()].map(|key| Some(key?.expose().to_vec())),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),
+            telemetry: config.telemetry.clone(),
             consent: config.consent.sqlite.clone(),
             bundle: match &config.policy {
                 PolicySource::Folder(_) => None,
@@ -154,8 +157,17 @@ impl Reloader {
     /// Takes the files anew and returns the generation that is active then.
     pub(super) async fn reload(self: &Arc<Self>) -> Result<u64, String> {
         let _one = self.busy.lock().await;
+        service::reloading();
         let this = Arc::clone(self);
-        let built = tokio::task::spawn_blocking(move || this.build()).await.map_err(|error| error.to_string())?;
+        let built = tokio::task::spawn_blocking(move || this.build()).await;
+        let taken = self.settle(built.unwrap_or_else(|panicked| Err((1, panicked.to_string()))));
+        // The manager waits for the end of every reload, also of one that came to nothing.
+        service::reloaded(self.shared.generation(), self.stale().map(|stale| stale.findings));
+        taken
+    }
+
+    /// Tells what has become of a reload.
+    fn settle(&self, built: Result<u64, (usize, String)>) -> Result<u64, String> {
         match built {
             Ok(generation) => {
                 *lock(&self.stale) = None;
@@ -274,7 +286,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, limits and balancers of listeners, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, limits and balancers of listeners, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }

@@ -317,7 +317,7 @@ impl Routed {
                 headers.entry(http::header::CONTENT_TYPE).or_insert(JSON_API);
             }
         }
-        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header(), reading: Reading::Whole }
+        Outgoing { method, path, headers, body: call.in_envelope(body), trace: call.trace.child(), reading: Reading::Whole }
     }
 }
 

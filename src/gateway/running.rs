@@ -16,6 +16,7 @@ use super::build::{self, BuildError, derived_key};
 use super::exporters::Exporters;
 use super::governance::{Memory, Refusal, take_first};
 use super::indexing::Indexing;
+use super::inherited::Inherited;
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
 use super::listener::{self, Connection, Limits, Served};
@@ -24,10 +25,12 @@ use super::proxied::Balancers;
 use super::reload::{Reloader, keep_current};
 use super::report;
 use super::retention::Keeping;
+use super::service::Watchdog;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
 use super::targets::health::keep_checking;
 use super::tls::{self, Secured, TlsError};
+use super::tracer::Tracer;
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
@@ -35,7 +38,7 @@ use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
 use crate::console::{self, AdminState, ChangeSignal, Links, Outbox, ReceiptKey, Webhooks};
 use crate::model::Findings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogState, Metrics};
 
 /// Entries that wait for the log's writer at most; a full queue is a 503.
 const LOG_QUEUE_MAX: usize = 16_384;
@@ -65,6 +68,8 @@ pub enum StartError {
     Bundle(#[from] Refusal),
     #[error("`{address}` cannot be listened on: {cause}; check that the address is free and ours")]
     Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("the service manager's sockets do not fit: {0}")]
+    Inherited(String),
 }
 
 impl From<TlsError> for StartError {
@@ -107,18 +112,26 @@ pub struct Running {
 /// TLS settings by listener, replaced at reload.
 pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<Secured>>)>;
 
-/// Reads the configuration, opens log and ledger, and serves.
+/// Reads the configuration, opens log and ledger, and serves on sockets of its own.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left listening.
 pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    start_on(path, clock, Inherited::default()).await
+}
+
+/// The same with sockets that were handed over where their address is a listener's.
+///
+/// # Errors
+/// [`StartError`], also when one of the sockets is no listener's.
+pub async fn start_on(path: &Path, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Running, StartError> {
     let (config, policies, candidate) = build::load_signed(path, None)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let mut snapshot = build::snapshot(&config, &policies, 1, &clock)?;
     let staff = Arc::new(ArcSwap::from_pointee(Staff::new(&config, &clock)?));
-    let sockets = Sockets::bind(&config).await?;
+    let sockets = Sockets::bind(&config, inherited).await?;
     let (log, recovery) = Log::open(log_settings(&config), Arc::clone(&clock))?;
     let tiles = Arc::new(Tiles::new(&config.audit.dir));
     let witnesses = Witnesses::new(&config.audit.witnesses, &tiles, config.audit.dir.clone())?;
@@ -152,6 +165,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
 
     let shared = Shared::new(snapshot, ledger, log, Arc::clone(&clock), Metrics::new(), derived_key(&config, "field pseudonyms"));
+    shared.metrics.set_started(clock.now());
     let signal = ChangeSignal::of(&shared.ledger);
     let webhooks =
         Webhooks::open(&shared.ledger, &signal, &clock, &shared.metrics, build::webhooks(&config, &policies)?).map_err(ConsentError::from)?;
@@ -187,11 +201,21 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
         links: Arc::new(Links::new(&derived_key(&config, "links v1")).map_err(|_unspecified| BuildError::Links)?),
     };
+    let sending = match &config.telemetry {
+        None => None,
+        Some(settings) => {
+            let (tracer, sending) = Tracer::new(settings, &config.gateway.name, &config.audit.origin, &clock, &shared.metrics)?;
+            shared.tracer.get_or_init(|| tracer);
+            Some(sending)
+        }
+    };
     let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let mut background = exporters.start(&stopped)?;
+    background.extend(sending.map(|sending| tokio::spawn(sending.run(stopped.clone()))));
+    let watchdog = Watchdog::new(listeners.iter().map(JoinHandle::abort_handle).collect());
     background.extend([
-        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, stopped.clone())),
+        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, watchdog, stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
@@ -298,24 +322,17 @@ const PUBLIC: &str = "[public]";
 const HEALTH: &str = "[health]";
 
 impl Sockets {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
+    async fn bind(config: &Config, mut inherited: Inherited) -> Result<Self, StartError> {
         let mut apps = Vec::new();
         for listener in &config.listeners {
-            apps.push((listener.clone(), bind(listener.address).await?));
+            apps.push((listener.clone(), bind(listener.address, &mut inherited).await?));
         }
-        let bound = |address: Option<SocketAddr>| async move {
-            match address {
-                Some(address) => bind(address).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        Ok(Self {
-            apps,
-            admin: bound(config.admin.as_ref().map(|a| a.address)).await?,
-            capture: bound(config.capture.as_ref().map(|c| c.address)).await?,
-            public: bound(config.public.as_ref().map(|p| p.address)).await?,
-            health: bound(config.health.as_ref().map(|h| h.address)).await?,
-        })
+        let admin = bind_if(config.admin.as_ref().map(|a| a.address), &mut inherited).await?;
+        let capture = bind_if(config.capture.as_ref().map(|c| c.address), &mut inherited).await?;
+        let public = bind_if(config.public.as_ref().map(|p| p.address), &mut inherited).await?;
+        let health = bind_if(config.health.as_ref().map(|h| h.address), &mut inherited).await?;
+        inherited.none_is_left()?;
+        Ok(Self { apps, admin, capture, public, health })
     }
 
     fn addresses(&self) -> Addresses {
@@ -420,8 +437,19 @@ pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<Secured>)>
     Ok(all)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, StartError> {
+    let bound = match inherited.at(address) {
+        Some(handed_over) => handed_over,
+        None => TcpListener::bind(address).await,
+    };
+    bound.map_err(|cause| StartError::Listen { address, cause })
+}
+
+async fn bind_if(address: Option<SocketAddr>, inherited: &mut Inherited) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => bind(address, inherited).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Waits until the gateway is told to stop.
@@ -437,6 +465,7 @@ async fn tick(
     outbox: Arc<Outbox>,
     webhooks: Arc<Webhooks>,
     exporters: Arc<Exporters>,
+    watchdog: Watchdog,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
@@ -476,8 +505,8 @@ async fn tick(
         compare_clocks(&shared, before, after);
         before = after;
         let log = shared.log.metrics();
-        let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
-        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        let state = LogState { entries: log.entries, batches: log.batches, syncs: log.syncs, commit_time: log.commit_time, queue: log.queue_depth };
+        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, state);
         let grants = shared.ledger.grant_counts();
         shared.metrics.set_break_glass(grants.active, grants.overdue);
         let delivered = webhooks.health();
@@ -490,6 +519,7 @@ async fn tick(
         if stopping {
             return;
         }
+        watchdog.feed();
     }
 }
 

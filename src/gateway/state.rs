@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -19,6 +19,7 @@ use super::graphql::Plans;
 use super::in_flight::InFlight;
 use super::rejects::Rejects;
 use super::shadow::{Shadow, Watch};
+use super::tracer::Tracer;
 use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
@@ -106,6 +107,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub(super) rejects: Arc<Rejects>,
+    /// Set before anything is served, if traces are recorded.
+    pub(super) tracer: OnceLock<Tracer>,
     /// Key for pseudonyms of field values; of this installation, never in the log.
     pub pseudonym_key: [u8; 32],
     request_no: AtomicU64,
@@ -124,7 +127,21 @@ impl Shared {
         let (snapshot, shadow, rejects) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty(), Rejects::new(metrics.clone()));
         let (drift, request_no) = (Drift::default(), AtomicU64::new(1));
         let (budgets, in_flight) = (Budgets::new(Arc::clone(&clock)), InFlight::default());
-        Arc::new(Self { snapshot, budgets, in_flight, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
+        Arc::new(Self {
+            snapshot,
+            budgets,
+            in_flight,
+            drift,
+            shadow,
+            ledger,
+            log,
+            clock,
+            metrics,
+            rejects,
+            tracer: OnceLock::new(),
+            pseudonym_key,
+            request_no,
+        })
     }
 
     #[must_use]

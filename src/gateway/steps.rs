@@ -87,7 +87,7 @@ impl Steps {
             target,
             host,
             headers,
-            trace: TraceContext { trace_id: [7; 16], span_id: [7; 8] },
+            trace: TraceContext { trace_id: [7; 16], span_id: [7; 8], parent: None, is_sampled: false },
             principal,
             request_no: shared.next_request(),
             started: shared.clock.monotonic(),

@@ -45,8 +45,16 @@ pub(super) fn release(
     if !is_stream || unfiltered.is_encoded() {
         return Err(Halt::refuse_of(&routed.facts, &head, Code::UpstreamUnreadable, Vec::new()));
     }
-    let ending =
-        Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: AtomicU64::new(0),
+        started: call.started,
+        outcome: "redact",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
+    };
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(shared, &routed, &unfiltered, None),
@@ -57,7 +65,7 @@ pub(super) fn release(
         bodiless: call.method == Method::HEAD,
         own: compressed(&routed, call),
     };
-    shared.metrics.decided("redact");
+    shared.metrics.decided(ending.outcome);
     tracing::debug!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
     let source = Source::new(BytesMut::from(unfiltered.body), unfiltered.rest, 2 * routed.snapshot.limits.answer_body_max);
     let place = Place::new(shared, routed, head.clone(), customer);

@@ -191,7 +191,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             Ok(Target::New { matches: found })
         }
         Customer::Lookup { at, shape, call: by, .. } => {
-            let id = looked_up(call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
+            let id = looked_up(shared, call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
@@ -212,6 +212,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
 
 /// Reads the record that is about to change, unreleased, and takes the customer from it.
 async fn looked_up(
+    shared: &Shared,
     call: &Authenticated,
     routed: &Routed,
     entitled: &Entitled,
@@ -230,7 +231,7 @@ async fn looked_up(
     };
     // It speaks of the body that is written.
     drop(outgoing.headers.remove(CONTENT_TYPE));
-    let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
+    let result = forward_lookup(&entitled.look_up(), shared, &routed.upstream, &outgoing).await;
     let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     if by.is_some() && !call::is_record(&answer, &limits(routed)) {
         return Err(refuse(denied(contact(routed))));
@@ -370,7 +371,7 @@ async fn send(
         Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, routed.sent_as(content_type))),
         None => drop(outgoing.headers.remove(CONTENT_TYPE)),
     }
-    let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
+    let result = forward(&judged.permitted, shared, &routed.upstream, &outgoing).await;
     let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
     let head = match call::look_at(shared, call, routed, head, &unfiltered, true)? {
         Answered::Result(head) => head,
@@ -444,14 +445,17 @@ async fn release(
     let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
     let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
-    shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
         rows: AtomicU64::new(if holds { report.rows.into() } else { 0 }),
         started: call.started,
+        outcome: if report.unenforced { "unenforced" } else { "permit" },
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
+    shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };
     let answer_head = Head {
         status: unfiltered.status,

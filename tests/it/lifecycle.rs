@@ -113,7 +113,7 @@ fn address_and_limits_cannot_change_while_the_gateway_runs() {
         gateway.signal("HUP");
         site.ready_until(|status, document| status == 200 && config_check(document)["state"] == "degraded");
         let trace = gateway.trace();
-        let told = "addresses, limits and balancers of listeners, log, witnesses, exports, consent store and the place of the policies cannot change \
+        let told = "addresses, limits and balancers of listeners, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change \
                     while the gateway runs; restart it, or put them back";
         assert!(trace.contains(told), "{trace}");
         fs::write(site.path().join("consentry.toml"), good).unwrap();

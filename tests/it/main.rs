@@ -112,6 +112,8 @@ mod rotation;
 #[cfg(test)]
 mod screens;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stops;
@@ -121,6 +123,8 @@ mod streams;
 mod tickets;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tracing;
 #[cfg(test)]
 mod traps;
 #[cfg(test)]

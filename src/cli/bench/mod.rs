@@ -126,7 +126,9 @@ impl BenchArgs {
                 for (child, target, tally) in &mut tallies {
                     let is_warm_up = round == 0;
                     let time = if is_warm_up { each / 10 } else { each / ROUNDS };
-                    let (measured, usage) = load::run(target, connections, time, || child.usage()).await.with_context(|| format!("{} of the {}", scenario.name(child), child.name))?;
+                    let (measured, usage) = load::run(target, connections, time, || child.usage())
+                        .await
+                        .with_context(|| format!("{} of the {}", scenario.name(child), child.name))?;
                     if !is_warm_up {
                         tally.add(measured, usage);
                     }
