@@ -222,6 +222,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::super::listener::{Served, serve};
+    use super::super::tls::Secured;
     use super::*;
 
     const SOON: Duration = Duration::from_millis(200);
@@ -329,7 +330,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let limits = Limits { handshake_timeout: SOON, connections_max: 2, connections_per_ip_max: 1, ..Limits::default() };
-        let served = Served { tls: Some(Arc::new(arc_swap::ArcSwap::from_pointee(config))), ..Served::plain(limits) };
+        let served = Served { tls: Some(Arc::new(arc_swap::ArcSwap::from_pointee(Secured::from(config)))), ..Served::plain(limits) };
         let make = |_| service_fn(|_| async { Ok(Response::new(Full::new(Bytes::new()))) });
         tokio::spawn(serve(listener, served, stopped, make));
         for begun in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {

@@ -429,3 +429,20 @@ async fn counted(shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> R
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_prints_neither_ids_nor_credentials() {
+        let trace = TraceContext { trace_id: [7; 16], span_id: [7; 8], parent: None, is_sampled: false };
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer of-the-test"));
+        headers.insert("x-customer", HeaderValue::from_static("crm:of-the-test"));
+        let (path, body) = ("/v7/customers/of-the-test".to_owned(), Bytes::from_static(b"of-the-test"));
+        let outgoing = Outgoing { method: Method::POST, path, headers, body, trace, reading: Reading::Whole };
+        let shown = format!("{outgoing:?} {outgoing:#?}");
+        assert!(shown.contains("POST") && !shown.contains("of-the-test"), "{shown}");
+    }
+}

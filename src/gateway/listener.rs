@@ -355,7 +355,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let (shown, mut showing) = tokio::sync::mpsc::unbounded_channel();
+        let (shown, mut showing) = mpsc::unbounded_channel();
         let make = move |connection: Connection| {
             let shown = shown.clone();
             service_fn(move |request: Request<Incoming>| {
