@@ -42,6 +42,8 @@ fn given() -> BTreeMap<String, (String, BTreeSet<String>)> {
     metrics.set_started(Timestamp::UNIX_EPOCH);
     drop((metrics.connection("apps"), metrics.request()));
     metrics.upstream("crm", "2xx", Duration::ZERO);
+    let target = TargetState { upstream: "crm", target: "https://crm.internal".to_owned(), in_flight: 0, is_up: true, is_ejected: false };
+    metrics.set_targets([target].into_iter());
     metrics.set_checks(true, [("audit", 0)].into_iter());
     metrics.decided("permit");
     metrics.answered("permit", Duration::ZERO);

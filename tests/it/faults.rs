@@ -4,13 +4,14 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use consentry::audit;
 use consentry::cli::demo::Reply;
 use serde_json::{Value, json};
 
-use crate::process::{MINA, MINAS, QUOTE, Script, Site, UNKNOWN, Upstream, code, import_many, index, text};
+use crate::process::{MINA, MINAS, OUTREACH, QUOTE, Script, Site, UNKNOWN, Upstream, code, import_many, index, read, text};
 
 /// The state and reason of one part in `/readyz`.
 fn check(document: &Value, name: &str) -> (String, String) {
@@ -239,4 +240,25 @@ fn assert_problem(site: &Site, name: &str, status: u16, problem: &str) {
     }
     let head = &site.entries()[index(&reply).unwrap_or_else(|| panic!("{name}: no decision"))];
     assert_eq!(head["kind"], "intent", "{name}: {head}");
+}
+
+#[test]
+fn who_comes_together_after_a_silence_is_answered() {
+    let site = Site::new();
+    let _gateway = site.start();
+    site.prepare();
+    site.say(MINA, "given");
+    let app = Arc::new(site.app("crm"));
+    let ask_all = || {
+        let ask = || {
+            let (app, at) = (Arc::clone(&app), site.addresses.apps);
+            site.spawn(async move { read(&app, at, MINAS, OUTREACH).await.unwrap().status.as_u16() })
+        };
+        let asked: Vec<_> = (0..32).map(|_| ask()).collect();
+        asked.into_iter().map(|answer| site.block(answer).unwrap()).collect::<Vec<u16>>()
+    };
+    assert_eq!(vec![200; 32], ask_all(), "connections are open");
+    // An answer about the store's health counts for three seconds.
+    std::thread::sleep(Duration::from_millis(3_300));
+    assert_eq!(vec![200; 32], ask_all());
 }

@@ -116,6 +116,8 @@ mod service;
 #[cfg(test)]
 mod snapshots;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod stops;
 #[cfg(test)]
 mod streams;
