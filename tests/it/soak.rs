@@ -60,17 +60,17 @@ fn serve(stream: &TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
         let path = first.split(' ').nth(1).unwrap_or_default();
         let id: usize = path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0);
         let nth = asked.fetch_add(1, Ordering::Relaxed);
-        if nth % 17 == 0 {
+        if nth.is_multiple_of(17) {
             thread::sleep(Duration::from_millis(30));
         }
-        let body = record(if nth % 43 == 0 { id + 1 } else { id });
+        let body = record(if nth.is_multiple_of(43) { id + 1 } else { id });
         let head = |status: &str, length: usize| format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
         match nth {
-            _ if nth % 29 == 0 => out.write_all((head("500 Broken", SECRET.len()) + SECRET).as_bytes())?,
+            _ if nth.is_multiple_of(29) => out.write_all((head("500 Broken", SECRET.len()) + SECRET).as_bytes())?,
             // Breaks off, goes without a word, or sends what nobody asked for.
-            _ if nth % 31 == 0 => return out.write_all((head("200 OK", body.len() + 9) + &body).as_bytes()),
-            _ if nth % 37 == 0 => return Ok(()),
-            _ if nth % 41 == 0 => out.write_all((head("200 OK", body.len()) + &body + &head("200 OK", 2) + "{}").as_bytes())?,
+            _ if nth.is_multiple_of(31) => return out.write_all((head("200 OK", body.len() + 9) + &body).as_bytes()),
+            _ if nth.is_multiple_of(37) => return Ok(()),
+            _ if nth.is_multiple_of(41) => out.write_all((head("200 OK", body.len()) + &body + &head("200 OK", 2) + "{}").as_bytes())?,
             _ => out.write_all((head("200 OK", body.len()) + &body).as_bytes())?,
         }
     }
@@ -152,6 +152,11 @@ async fn ask(app: AppClient, at: SocketAddr, first: usize, minds: Arc<Vec<Mind>>
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is nobody's configuration")]
+fn seconds() -> u64 {
+    std::env::var("SOAK_SECONDS").ok().map_or(10, |text| text.parse().unwrap())
+}
+
 /// Memory and descriptors of the gateway now.
 fn used(gateway: &Gateway) -> (u64, usize) {
     (gateway.memory_now_kib(), gateway.descriptors())
@@ -166,7 +171,7 @@ fn gauge(site: &Site, name: &str) -> f64 {
 #[test]
 #[expect(clippy::print_stdout, reason = "an hour without a word looks like a test that hangs")]
 fn nothing_goes_wrong_for_as_long_as_it_is_tried() {
-    let seconds: u64 = std::env::var("SOAK_SECONDS").ok().map_or(10, |text| text.parse().unwrap());
+    let seconds = seconds();
     let site = Arc::new(Site::new());
     let (api, asked) = failing_api();
     let real = format!("[upstream.crm]\ntargets = [\"https://{}\"]\ntls = {{ ca = \"certs/internal-ca.pem\" }}\n", site.apis.crm);
