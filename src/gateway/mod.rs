@@ -43,6 +43,7 @@ mod staff;
 mod state;
 mod stream;
 mod tls;
+mod unwind;
 mod validator;
 mod witnesses;
 mod write;
