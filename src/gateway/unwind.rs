@@ -11,8 +11,7 @@ pub(super) struct BrokeDown;
 
 /// The outcome of the work, unless it panics.
 ///
-/// What several requests share stays usable: it is behind locks whose holders do not panic between two changes that belong together,
-/// or that take a poisoned state for a failed one.
+/// What several requests share goes on as it is: whoever takes a lock next takes it over, poisoned or not, as everywhere here.
 pub(super) async fn unbroken<F: Future>(work: F) -> Result<F::Output, BrokeDown> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

@@ -119,7 +119,7 @@ fn keys(dir: &Path, found: &mut Vec<String>) {
         } else if let Some((_, rest)) = fs::read_to_string(&path).ok().as_deref().and_then(|text| text.split_once("PRIVATE KEY-----\n")) {
             // All but the last line, which may be short, and the first, which says the algorithm.
             let lines: Vec<&str> = rest.lines().take_while(|line| !line.starts_with("---")).collect();
-            found.extend(lines.iter().filter(|line| line.len() > 20).map(|line| line[line.len() - 20..].to_owned()));
+            found.extend(lines.iter().filter_map(|line| line.get(line.len().checked_sub(20)?..)).map(str::to_owned));
         }
     }
 }
