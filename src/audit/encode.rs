@@ -19,19 +19,21 @@ use super::error::AuditError;
 use super::free_text::Written;
 use super::json::{Class, Draft, Json, Object};
 use super::log::Bounds;
+use super::memo::Memo;
 use super::segment::ENTRY_BYTES_MAX;
 use super::{parties, tree};
 use crate::model::{CategoryVerdict, Department, Grounds, PartyFacts, PartyNo, Why};
 
 /// The entry with holes for its dictionary entries, and the decision it must belong to. None that holds free text.
 pub(super) fn draft(entry: Entry, now: Timestamp) -> Result<(Draft, Option<u64>), AuditError> {
-    draft_with(entry, now, |text| Err(AuditError::TextKey { id: text.class.as_str().to_owned(), why: "is not at hand".to_owned() }))
+    draft_with(entry, now, &Memo::default(), |text| Err(AuditError::TextKey { id: text.class.as_str().to_owned(), why: "is not at hand".to_owned() }))
 }
 
-/// `encrypt` makes of free text what stands in the entry.
+/// `memo` has what many entries share; `encrypt` makes of free text what stands in the entry.
 pub(super) fn draft_with(
     entry: Entry,
     now: Timestamp,
+    memo: &Memo,
     encrypt: impl FnOnce(&Written<'_>) -> Result<Object, AuditError>,
 ) -> Result<(Draft, Option<u64>), AuditError> {
     let locked = Written::of(&entry).map(|text| Ok::<_, AuditError>((text.member, encrypt(&text)?))).transpose()?;
@@ -42,18 +44,18 @@ pub(super) fn draft_with(
     };
     let object = match entry {
         Entry::Deny { facts, of, status, code, groups, paths } => {
-            let object = head("deny", now).with("status", status).with("code", code).with_some("paths", path_list(paths));
+            let object = head("deny", now).with("status", status).with("code", code).with_some("paths", path_list(paths, memo));
             let object = match of {
                 Some(of) => part_of(object, of),
-                None => decision(object, &facts, now)?,
+                None => decision(object, &facts, now, memo)?,
             };
-            with_groups(object, groups)?
+            with_groups(object, groups, memo)?
         }
-        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts, now)?, groups)?,
-        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts, now)?, groups)?,
+        Entry::Permit { facts, groups } => with_groups(decision(head("permit", now), &facts, now, memo)?, groups, memo)?,
+        Entry::Intent { facts, groups } => with_groups(decision(head("intent", now), &facts, now, memo)?, groups, memo)?,
         Entry::Part { of, rows, dropped, groups, withheld } => {
             let object = part_of(head("part", now), of).with("rows", rows).with("dropped", dropped);
-            with_groups(object.with_some("withheld", path_list(withheld)), groups)?
+            with_groups(object.with_some("withheld", path_list(withheld, memo)), groups, memo)?
         }
         Entry::End { of, status, bytes, rows, complete, latency_us } => part_of(head("end", now), of)
             .with("status", status)
@@ -117,7 +119,7 @@ pub(super) fn draft_with(
         Entry::ConfigRejected { findings } => head("config_rejected", now).with("findings", findings),
         Entry::Rejects { count, listener, code, network } => {
             let network = network.map(|n| token("network", n)).transpose()?;
-            head("rejects", now).with("count", count).with("listener", &*listener).with("code", code).with_some("network", network)
+            head("rejects", now).with("count", count).with("listener", listener.as_ref().to_owned()).with("code", code).with_some("network", network)
         }
         Entry::Prune { before_index, classes, dictionary, remains, keys } => {
             let classes: Vec<Json> = classes.into_iter().map(|class| pruned_class(class).into()).collect();
@@ -136,7 +138,7 @@ pub(super) fn draft_with(
         Entry::Start { torn_bytes, clean, origin, bounded } => head("start", now)
             .with("torn_bytes", torn_bytes)
             .with("clean", clean)
-            .with("origin", &*origin)
+            .with("origin", origin.as_ref().to_owned())
             .with("software", concat!("consentry/", env!("CARGO_PKG_VERSION")))
             .with_some("bounded", bounded.map(bounds)),
         Entry::Gap { from, bounds: of } => head("gap", now).with("from", from).with("bounds", bounds(of)),
@@ -174,22 +176,10 @@ fn head(kind: &'static str, now: Timestamp) -> Object {
     Object::default().with("v", 1u64).with("kind", kind).with("t", now.as_microsecond())
 }
 
-fn decision(object: Object, facts: &DecisionFacts, now: Timestamp) -> Result<Object, AuditError> {
+fn decision(object: Object, facts: &DecisionFacts, now: Timestamp, memo: &Memo) -> Result<Object, AuditError> {
     let actor = facts.actor.clone().map(|a| token("actor", a)).transpose()?;
     let grant = facts.grant.as_deref().map(|g| token("grant", g.to_owned())).transpose()?;
-    let mut roles = facts.roles.clone();
-    roles.sort();
-    roles.dedup();
-    let roles: Vec<Json> = roles.iter().map(|r| r.as_str().into()).collect();
-    let class = Object::default()
-        .with_some("purpose", facts.purpose.map(|p| p.as_str()))
-        .with("channel", facts.channel.as_str())
-        .with("environment", facts.environment.as_str())
-        .with("gpc", facts.gpc)
-        .with_some("roles", Some(roles).filter(|r| !r.is_empty()))
-        .with("policy_set", token("policy_set", facts.policy_set.as_ref().to_owned())?)
-        .with("policies", token("policies", facts.policies.as_ref().to_owned())?)
-        .class("facts");
+    let class = memo.facts(facts, facts_class)?;
     Ok(object
         .with("lag_us", now.as_microsecond() - facts.now.as_microsecond())
         .with("rid", facts.rid)
@@ -211,22 +201,39 @@ fn decision(object: Object, facts: &DecisionFacts, now: Timestamp) -> Result<Obj
         .with("facts", class))
 }
 
+/// What the decisions for one purpose share while one configuration is in force.
+fn facts_class(facts: &DecisionFacts) -> Result<Class, AuditError> {
+    let mut roles = facts.roles.clone();
+    roles.sort();
+    roles.dedup();
+    let roles: Vec<Json> = roles.iter().map(|r| r.as_str().into()).collect();
+    Ok(Object::default()
+        .with_some("purpose", facts.purpose.map(|p| p.as_str()))
+        .with("channel", facts.channel.as_str())
+        .with("environment", facts.environment.as_str())
+        .with("gpc", facts.gpc)
+        .with_some("roles", Some(roles).filter(|r| !r.is_empty()))
+        .with("policy_set", token("policy_set", facts.policy_set.as_ref().to_owned())?)
+        .with("policies", token("policies", facts.policies.as_ref().to_owned())?)
+        .class("facts"))
+}
+
 fn names(departments: &[Department]) -> Option<Vec<Json>> {
     (!departments.is_empty()).then(|| departments.iter().map(|department| department.as_str().into()).collect())
 }
 
-fn path_list(mut paths: Vec<String>) -> Option<Class> {
+fn path_list(mut paths: Vec<String>, memo: &Memo) -> Option<Class> {
     paths.sort();
     paths.dedup();
-    let list: Vec<Json> = paths.into_iter().map(Json::from).collect();
-    (!list.is_empty()).then(|| Json::List(list).class("paths"))
+    let class = |paths: &[String]| Json::List(paths.iter().cloned().map(Json::from).collect()).class("paths");
+    (!paths.is_empty()).then(|| memo.paths(paths, class))
 }
 
-fn with_groups(object: Object, groups: Vec<Group>) -> Result<Object, AuditError> {
+fn with_groups(object: Object, groups: Vec<Group>, memo: &Memo) -> Result<Object, AuditError> {
     let single = single_event_verdicts(&groups);
     let mut merged: BTreeMap<(&'static str, Class), (Vec<PartyNo>, u64)> = BTreeMap::new();
     for group in groups {
-        let key = (group.outcome.as_str(), verdict_class(&group));
+        let key = (group.outcome.as_str(), memo.verdicts(&group, verdict_class));
         let (parties, unknown) = merged.entry(key).or_default();
         parties.extend(group.parties);
         *unknown += u64::from(group.unknown);
@@ -272,7 +279,7 @@ fn events(verdicts: &crate::model::Verdicts) -> Vec<Json> {
 }
 
 /// What a group shares: the verdicts without events, and the facts of its customers.
-fn verdict_class(group: &Group) -> Class {
+pub(super) fn verdict_class(group: &Group) -> Class {
     let verdicts: Vec<Json> = group.verdicts.iter().map(|v| verdict(v).into()).collect();
     Object::default().with("verdicts", verdicts).with_some("facts", group.facts.as_ref().map(party_facts)).class("verdicts")
 }

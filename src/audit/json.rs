@@ -4,17 +4,32 @@
 //! What many entries share is a [`Class`]: the entry carries `{"dict":<index>}`, the index of a dictionary entry. The index
 //! is known only to the writer, so an entry is prepared as a [`Draft`] with holes.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 /// A value that is written once as a dictionary entry and then referred to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub(super) struct Class {
     /// What kind of value: `facts`, `verdicts`, `paths`.
     pub(super) name: &'static str,
     /// Canonical JSON.
     pub(super) value: Arc<str>,
+    /// Over both, once: values are long, and looked up for each entry.
+    hash: u64,
+}
+
+impl PartialEq for Class {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.name == other.name && (Arc::ptr_eq(&self.value, &other.value) || self.value == other.value)
+    }
+}
+
+impl Hash for Class {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -22,19 +37,19 @@ pub(super) enum Json {
     Uint(u64),
     Int(i64),
     Bool(bool),
-    Text(String),
+    Text(Cow<'static, str>),
     List(Vec<Self>),
     Object(Object),
     Class(Class),
 }
 
-/// Members sorted by their names.
+/// Members in any order, each once; written sorted by their names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Object(BTreeMap<&'static str, Json>);
+pub(super) struct Object(Vec<(&'static str, Json)>);
 
 impl Object {
     pub(super) fn with(mut self, key: &'static str, value: impl Into<Json>) -> Self {
-        self.0.insert(key, value.into());
+        self.0.push((key, value.into()));
         self
     }
 
@@ -62,7 +77,9 @@ impl Json {
         let mut draft = Draft::default();
         draft.write(self);
         debug_assert!(draft.holes.is_empty(), "a class refers to a class");
-        Class { name, value: draft.text.into() }
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = KEYS.hash_one((name, &draft.text));
+        Class { name, value: draft.text.into(), hash }
     }
 }
 
@@ -114,7 +131,9 @@ impl Draft {
                 }
                 self.text.push(']');
             }
-            Json::Object(Object(members)) => {
+            Json::Object(Object(mut members)) => {
+                members.sort_unstable_by_key(|(key, _)| *key);
+                debug_assert!(members.is_sorted_by(|(a, _), (b, _)| a < b), "a member stands twice");
                 self.text.push('{');
                 for (i, (key, member)) in members.into_iter().enumerate() {
                     if i > 0 {
@@ -135,6 +154,11 @@ const REFERENCE_BYTES_MAX: usize = 8 + 20 + 1;
 
 fn escape(out: &mut String, text: &str) {
     out.push('"');
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -166,7 +190,7 @@ from! {
     u64 => Uint,
     i64 => Int,
     bool => Bool,
-    &str => Text,
+    &'static str => Text,
     String => Text,
     Vec<Self> => List,
     Object => Object,

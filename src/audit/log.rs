@@ -18,6 +18,7 @@ use super::error::AuditError;
 use super::key::{SigningKey, SigningKeySource, Vkey, is_name};
 use super::lag::{self, Lag};
 use super::lock::DirLock;
+use super::memo::Memo;
 use super::note::{self, Checkpoint};
 use super::prune::RetentionClass;
 use super::queue::{DecisionId, Job, Queue, Slot, lock};
@@ -98,6 +99,8 @@ pub struct LogMetrics {
     /// Durable entries.
     pub entries: u64,
     pub batches: u64,
+    /// That batches took, with what they wait for.
+    pub commit_time: Duration,
     pub syncs: u64,
     pub queue_depth: usize,
     pub checkpoint_size: u64,
@@ -210,6 +213,7 @@ impl Log {
             locks: Mutex::new(locks),
             rewriting: Mutex::default(),
             texts,
+            memo: Memo::default(),
         });
         if standing.replaced().is_some() {
             // In this order: the key beside the log is the newest one only where its checkpoints are signed by it. A start after a kill
@@ -259,7 +263,7 @@ impl Log {
             return Err(AuditError::Unsigned);
         }
         let (now, durable) = (shared.clock.now(), !entry.is_of_decision());
-        let (draft, of) = encode::draft_with(entry, now, |text| {
+        let (draft, of) = encode::draft_with(entry, now, &shared.memo, |text| {
             shared.holds_locks()?;
             shared.texts.encrypt(text, now)
         })?;
@@ -321,7 +325,15 @@ impl Log {
             (signed.size, signed.root.clone())
         };
         let progress = lock(&shared.progress);
-        LogMetrics { entries: progress.tree.size(), batches: progress.batches, syncs: progress.syncs, queue_depth, checkpoint_size, checkpoint_root }
+        LogMetrics {
+            entries: progress.tree.size(),
+            batches: progress.batches,
+            commit_time: progress.commit_time,
+            syncs: progress.syncs,
+            queue_depth,
+            checkpoint_size,
+            checkpoint_root,
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared {

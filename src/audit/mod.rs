@@ -34,6 +34,7 @@ mod lag;
 mod line;
 mod lock;
 mod log;
+mod memo;
 mod note;
 mod parties;
 mod past;

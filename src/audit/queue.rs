@@ -62,19 +62,23 @@ pub(super) struct Slot {
 struct SlotState {
     answer: Option<Answer>,
     waker: Option<Waker>,
+    /// A thread sleeps until there is an answer. To wake one costs a system call, also when there is none.
+    thread_sleeps: bool,
 }
 
 impl Slot {
     pub(super) fn put(&self, answer: Answer) {
-        let waker = {
+        let (waker, thread_sleeps) = {
             let mut state = lock(&self.state);
             if state.answer.is_some() {
                 return;
             }
             state.answer = Some(answer);
-            state.waker.take()
+            (state.waker.take(), state.thread_sleeps)
         };
-        self.answered.notify_all();
+        if thread_sleeps {
+            self.answered.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -86,6 +90,7 @@ impl Slot {
             if let Some(answer) = &state.answer {
                 return answer.clone();
             }
+            state.thread_sleeps = true;
             state = self.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -113,6 +118,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// How many of them are waited for.
     waited: usize,
+    /// The writer sleeps until it is woken.
+    writer_sleeps: bool,
     /// Who waits for the batch that is being written.
     in_flight: Vec<Arc<Slot>>,
     /// Monotonic time at which the batch was taken.
@@ -144,7 +151,7 @@ impl Queue {
         if state.jobs.len() >= self.jobs_max {
             return Err(AuditError::QueueFull);
         }
-        let wakes = job.slot.is_some() || state.jobs.is_empty();
+        let wakes = state.writer_sleeps && (job.slot.is_some() || state.jobs.is_empty());
         state.waited += usize::from(job.slot.is_some());
         state.jobs.push_back(job);
         drop(state);
@@ -173,12 +180,14 @@ impl Queue {
     /// The next batch, empty after a [`Self::nudge`]; waits for one. `None` when the log closes and nothing is left, or it has ended.
     pub(super) fn take(&self, monotonic: impl Fn() -> Duration) -> Option<Vec<Job>> {
         let mut state = lock(&self.state);
+        state.writer_sleeps = true;
         while state.jobs.is_empty() && !state.closing && !state.nudged && state.ended.is_none() {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         // What nobody waits for goes along with the next entry that somebody waits for, else it costs a flush of its own.
         let idle = |s: &mut State| s.waited == 0 && s.jobs.len() < BATCH_JOBS_MAX && !s.closing && !s.nudged && s.ended.is_none();
         (state, _) = self.filled.wait_timeout_while(state, LINGER, idle).unwrap_or_else(PoisonError::into_inner);
+        state.writer_sleeps = false;
         let nudged = std::mem::take(&mut state.nudged);
         if (state.jobs.is_empty() && !nudged) || state.ended.is_some() {
             return None;

@@ -16,6 +16,7 @@ use super::key::SigningKey;
 use super::lag::{Lag, Until};
 use super::lock::DirLock;
 use super::log::Mode;
+use super::memo::Memo;
 use super::note::Checkpoint;
 use super::queue::{DecisionId, Job, Queue, lock};
 use super::roots::RootsFile;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     /// Held by whoever writes a finished segment anew.
     pub(super) rewriting: Mutex<()>,
     pub(super) texts: TextKeys,
+    pub(super) memo: Memo,
 }
 
 impl Shared {
@@ -70,6 +72,8 @@ pub(super) struct Progress {
     /// Roots of full tiles that are not in their file yet.
     pub(super) roots: Vec<Hash>,
     pub(super) batches: u64,
+    /// Of all batches.
+    pub(super) commit_time: Duration,
     pub(super) syncs: u64,
     /// Somebody waits for a checkpoint.
     pub(super) wanted: bool,
@@ -96,9 +100,11 @@ pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
 pub(super) fn write(shared: &Shared, mut tape: Tape) {
     let _at_exit = Finish(shared);
     while let Some(jobs) = shared.queue.take(|| shared.clock.monotonic()) {
+        let began = shared.clock.monotonic();
         match commit(&mut tape, &jobs, shared, || shared.clock.now()) {
             Ok(placed) => {
-                publish(shared, &mut tape, 1);
+                let took = shared.clock.monotonic().saturating_sub(began);
+                publish(shared, &mut tape, Some(took));
                 for (job, answer) in jobs.iter().zip(placed) {
                     if let Some(slot) = &job.slot {
                         slot.put(answer.map(|index| DecisionId::new(shared.origin.clone(), index)));
@@ -118,7 +124,7 @@ pub(super) fn write(shared: &Shared, mut tape: Tape) {
     let last = commit(&mut tape, &[], shared, || shared.clock.now());
     let last = last.and_then(|_| tape.put(&tape::stop("shutdown", now), now)).and_then(|_| tape.sync());
     match last {
-        Ok(()) => publish(shared, &mut tape, 1),
+        Ok(()) => publish(shared, &mut tape, Some(Duration::ZERO)),
         Err(failure) => poison(shared, &mut tape, &failure),
     }
 }
@@ -154,12 +160,13 @@ fn place(tape: &mut Tape, jobs: &[Job], placed: &mut Placed, now: Timestamp) -> 
 fn poison(shared: &Shared, tape: &mut Tape, failure: &Failure) {
     shared.queue.end(AuditError::Poisoned { reason: failure.detail.clone() });
     match tape.stop_in_reserve(failure, shared.clock.now()) {
-        Ok(()) => publish(shared, tape, 0),
+        Ok(()) => publish(shared, tape, None),
         Err(second) => tracing::error!(cause = %second.detail, "the end of the decision log could not be logged"),
     }
 }
 
-fn publish(shared: &Shared, tape: &mut Tape, batches: u64) {
+/// `took`: how long a batch was committed, if it was one.
+fn publish(shared: &Shared, tape: &mut Tape, took: Option<Duration>) {
     let mut progress = lock(&shared.progress);
     if tape.synced().size() > progress.tree.size() {
         progress.tree = tape.synced().clone();
@@ -167,7 +174,10 @@ fn publish(shared: &Shared, tape: &mut Tape, batches: u64) {
     progress.dir = tape.dir();
     progress.growing = tape.growing();
     progress.roots.append(&mut tape.take_roots());
-    progress.batches += batches;
+    if let Some(took) = took {
+        progress.batches += 1;
+        progress.commit_time = progress.commit_time.saturating_add(took);
+    }
     progress.syncs += tape.take_syncs();
     let size = progress.tree.size();
     drop(progress);

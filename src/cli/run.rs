@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArg, Exit, Failure, Output};
 use crate::clock::SystemClock;
-use crate::gateway::{self, StartError};
+use crate::gateway::{self, Inherited, StartError, service};
 use crate::telemetry;
 
 /// Runs the gateway until SIGTERM or Ctrl-C; SIGHUP reloads.
@@ -23,10 +23,14 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub(super) fn execute(&self, _output: &Output) -> Result<Exit, Failure> {
         telemetry::start_tracing(&self.trace, !std::io::stderr().is_terminal());
+        // While this is the only thread.
+        let inherited = Inherited::take().map_err(|error| failure(&error))?;
         runtime()?.block_on(async {
             let told_to_stop = stop_signals()?;
-            let running = gateway::start(&self.config.config, SystemClock::shared()).await.map_err(|error| failure(&error))?;
+            let running = gateway::start_on(&self.config.config, SystemClock::shared(), inherited).await.map_err(|error| failure(&error))?;
+            service::ready(running.shared().generation());
             told_to_stop.await;
+            service::stopping();
             running.shutdown().await;
             Ok(Exit::Done)
         })
@@ -42,7 +46,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Why the gateway did not start, with the exit code of its kind.
 pub(super) fn failure(error: &StartError) -> Failure {
     let exit = match error {
-        StartError::Config(_) | StartError::Build(_) | StartError::Bundle(_) => Exit::Invalid,
+        StartError::Config(_) | StartError::Build(_) | StartError::Bundle(_) | StartError::Inherited(_) => Exit::Invalid,
         StartError::Audit(_) | StartError::Witness(_) | StartError::Consent(_) | StartError::Listen { .. } => Exit::Unavailable,
     };
     Failure::new(exit, error.to_string())

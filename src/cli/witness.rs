@@ -20,7 +20,7 @@ use super::run::{runtime, stop_signals};
 use super::{Exit, Failure, Output};
 use crate::audit::{self, SIZE_TYPE, SigningKeySource, Unsigned, Witness};
 use crate::clock::SystemClock;
-use crate::gateway::listener::{self, Limits};
+use crate::gateway::listener::{self, Limits, Served};
 use crate::telemetry;
 
 /// Serves a witness (C2SP tlog-witness): signs a log's checkpoint only if it goes on from the one before. Runs until SIGTERM or Ctrl-C.
@@ -73,7 +73,7 @@ impl WitnessArgs {
                 let witness = Arc::clone(&witness);
                 service_fn(move |request| answer(Arc::clone(&witness), request))
             };
-            let serving = tokio::spawn(listener::serve(socket, None, Limits::for_strangers(), stopped, None, make));
+            let serving = tokio::spawn(listener::serve(socket, Served::plain(Limits::for_strangers()), stopped, make));
             told_to_stop.await;
             stop.send_replace(true);
             serving.await.map_err(|error| Failure::new(Exit::Internal, format!("the witness ended badly: {error}")))?;

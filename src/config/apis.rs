@@ -14,7 +14,7 @@ use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Pl
 use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, RouteKey, Several, ShapeName, Step, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
-const OWNED_HEADERS: [&str; 32] = [
+const OWNED_HEADERS: [&str; 33] = [
     "accept-encoding",
     "accept-ranges",
     "authorization",
@@ -27,6 +27,7 @@ const OWNED_HEADERS: [&str; 32] = [
     "data-justification",
     "data-purpose",
     "digest",
+    "dpop",
     "etag",
     "expect",
     "forwarded",
@@ -101,7 +102,6 @@ pub(super) fn api(
     };
     let report = report::read(&mut table);
     let openapi = table.opt("openapi");
-    table.later(&["budget"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     let identity = name.zip(at.as_ref().map(|(_, prefix)| prefix.clone()));

@@ -6,8 +6,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::read::Value;
-use super::settings::{Algorithm, Claims, ClientSettings, Issuer, KeySource, SenderConstraint, TokenClient};
+use super::settings::{Algorithm, Claims, ClientSettings, Issuer, KeySource, Origin, SenderConstraint, TokenClient};
+use super::values::parse_url;
 use crate::model::{Client, ClientKind, IssuerName, Purpose, Vocabulary};
+
+/// Requests of one client under way at once, where nothing else is written, and at most.
+const CLIENT_IN_FLIGHT_DEFAULT: u32 = 1_000;
+const CLIENT_IN_FLIGHT_MAX: u32 = 100_000;
 
 /// Names that are declared, whether or not the rest of their declaration could be read.
 #[derive(Debug, Default)]
@@ -60,7 +65,7 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
     let name = table.need("name").and_then(Value::str);
     let issuer = table.need("issuer").and_then(Value::str);
     let audience = table.need("audience").and_then(Value::str);
-    let keys = table.need("keys").and_then(keys);
+    let keys = table.need("keys").and_then(|v| keys(v, issuer));
     let keys_max_age = table.opt("keys_max_age").map_or(Some(Duration::from_secs(86_400)), Value::duration);
     let algorithms = table.need("algorithms").and_then(|v| {
         if v.list_is_empty() {
@@ -69,11 +74,8 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
         v.each(|item| item.word("algorithm", &Algorithm::ALL))
     });
     let sender_constraint = table.need("sender_constraint").and_then(|v| {
-        if v.as_str() == Some("dpop") {
-            v.not_available("`dpop`");
-            return None;
-        }
-        let found = v.word("sender constraint", &[("mtls", SenderConstraint::Mtls), ("none", SenderConstraint::None)]);
+        let words = [("mtls", SenderConstraint::Mtls), ("dpop", SenderConstraint::Dpop), ("none", SenderConstraint::None)];
+        let found = v.word("sender constraint", &words);
         if found == Some(SenderConstraint::None) {
             v.warn("whoever finds a token of this issuer can use it");
         }
@@ -93,31 +95,47 @@ fn issuer(value: Value<'_>) -> Option<Issuer> {
     })
 }
 
-fn keys(value: Value<'_>) -> Option<KeySource> {
-    if value.as_str() == Some("discovery") {
-        value.not_available("`discovery`");
-        return None;
+fn keys(value: Value<'_>, issuer: Option<&str>) -> Option<KeySource> {
+    if value.as_str().is_some() {
+        value.word("source of keys", &[("discovery", ())])?;
+        return at_issuer(value, issuer?).map(KeySource::Discovery);
     }
     let mut table = value.table("`keys`")?;
-    let (file, url) = (table.opt("file"), table.opt("url"));
+    let (file, url, discovery) = (table.opt("file"), table.opt("url"), table.opt("discovery"));
     table.finish();
-    match (file, url) {
-        (Some(file), None) => file.file().map(KeySource::File),
-        (None, Some(url)) => {
-            let (origin, _) = url.url()?;
-            let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-            let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-            if !origin.tls && !loopback {
-                url.error_help("keys would come over a line without TLS", "write `https://…`");
-                return None;
-            }
-            url.str().map(|text| KeySource::Url(text.to_owned()))
-        }
+    match (file, url, discovery) {
+        (Some(file), None, None) => file.file().map(KeySource::File),
+        (None, Some(url), None) => fetched(url).map(KeySource::Url),
+        (None, None, Some(url)) => fetched(url).map(KeySource::Discovery),
         _ => {
-            value.error("keys come from either `{ file = … }` or `{ url = … }`");
+            value.error("keys come from one of `{ file = … }`, `{ url = … }`, `{ discovery = … }`, or are found with `\"discovery\"`");
             None
         }
     }
+}
+
+/// Where OpenID Connect Discovery puts the metadata of an issuer.
+fn at_issuer(value: Value<'_>, issuer: &str) -> Option<String> {
+    let url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
+    let Some((origin, _)) = parse_url(&url) else {
+        value.error_help("`issuer` is not a URL, so nothing can be found there", "write `{ discovery = \"https://…\" }`, or another source of keys");
+        return None;
+    };
+    in_confidence(value, &origin).then_some(url)
+}
+
+fn fetched(url: Value<'_>) -> Option<String> {
+    let (origin, _) = url.url()?;
+    in_confidence(url, &origin).then(|| url.str().map(str::to_owned)).flatten()
+}
+
+fn in_confidence(value: Value<'_>, origin: &Origin) -> bool {
+    let host = origin.host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !origin.tls && !loopback {
+        value.error_help("keys would come over a line without TLS", "write `https://…`");
+    }
+    origin.tls || loopback
 }
 
 fn claims(value: Value<'_>) -> Option<Claims> {
@@ -164,6 +182,7 @@ pub(super) fn clients(value: Value<'_>, callers: &Callers<'_>) -> Vec<ClientSett
             value.error(format!("client `{other}` has the same token"));
         }
         let purposes = entry.opt("purposes").map(|v| purposes(v, known, callers));
+        let in_flight_max = entry.opt("limits").map_or(Some(CLIENT_IN_FLIGHT_DEFAULT), limits);
         if certificate.is_none() && token.is_none() {
             entry.error_help(format!("client `{name}` has no credential"), "add `certificate`, `token` or both");
         }
@@ -180,9 +199,18 @@ pub(super) fn clients(value: Value<'_>, callers: &Callers<'_>) -> Vec<ClientSett
             certificate: certificate.and_then(Value::as_str).map(str::to_owned),
             token: token.and_then(|(_, token)| token),
             purposes: purposes.flatten(),
+            in_flight_max: in_flight_max.unwrap_or(CLIENT_IN_FLIGHT_DEFAULT),
         });
     }
     found
+}
+
+/// `limits = { requests_in_flight = 50 }`
+fn limits(value: Value<'_>) -> Option<u32> {
+    let mut table = value.table("`limits`")?;
+    let in_flight_max = table.need("requests_in_flight").and_then(|v| v.count(CLIENT_IN_FLIGHT_MAX));
+    table.finish();
+    in_flight_max
 }
 
 fn token(value: Value<'_>, callers: &Callers<'_>) -> Option<TokenClient> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use http::HeaderValue;
 
 use super::read::Value;
-use super::settings::{ExportSettings, ExportTo, Roots, UpstreamTls};
+use super::settings::{ExportSettings, ExportTo, Origin, Roots, UpstreamTls};
 use super::{upstreams, values};
 use crate::model::{EventFormat, ExportFormat};
 
@@ -108,13 +108,19 @@ fn destination(place: Value<'_>, dir: Option<&Path>) -> Option<ExportTo> {
         place.error_help("an export goes nowhere like that", "write `https://…`, `syslog+tls://host:6514` or `file:///…`");
         return None;
     }
+    let (origin, path) = secure_url(place, "the log")?;
+    Some(ExportTo::Https { url: format!("{origin}{path}"), is_tls: origin.tls })
+}
+
+/// `https://…`, or `http://` to a loopback address.
+pub(super) fn secure_url(place: Value<'_>, what: &str) -> Option<(Origin, String)> {
     let (origin, path) = place.url()?;
     let is_loopback = || origin.host == "localhost" || origin.host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if !origin.tls && !is_loopback() {
-        place.error_help("the log would be sent in the clear", "write `https://`, or send to a loopback address");
+        place.error_help(format!("{what} would be sent in the clear"), "write `https://`, or send to a loopback address");
         return None;
     }
-    Some(ExportTo::Https { url: format!("{origin}{path}"), is_tls: origin.tls })
+    Some((origin, path))
 }
 
 /// Whether events can be appended there.
@@ -136,7 +142,7 @@ fn file(place: Value<'_>, path: &Path, dir: Option<&Path>) -> bool {
 }
 
 /// What goes into `Authorization`, marked sensitive.
-fn bearer(place: Value<'_>) -> Option<HeaderValue> {
+pub(super) fn bearer(place: Value<'_>) -> Option<HeaderValue> {
     let secret = place.secret()?;
     let Ok(mut value) = HeaderValue::from_bytes(&[b"Bearer ", secret.expose()].concat()) else {
         place.error("the secret holds bytes that cannot stand in a header");

@@ -26,7 +26,7 @@ pub(super) fn draft<'a>(mut table: Table<'a>, declared: Value<'a>, names: &Names
     let parsed = head.and_then(parse_head);
     let action = table.opt("action");
     let departments = table.opt("departments").map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
-    table.later(&["budget", "mode", "report"]);
+    table.later(&["mode", "report"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     if let Some(action) = action.filter(|action| action.as_str() != Some("read")) {

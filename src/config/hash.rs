@@ -9,7 +9,7 @@ use super::read::Cx;
 use crate::model::Finding;
 
 /// Keys of the governed part.
-pub(super) const GOVERNED: [&str; 3] = ["ids", "shape", "api"];
+pub(super) const GOVERNED: [&str; 4] = ["ids", "shape", "api", "budget"];
 
 /// SHA-256 in hex over the governed tables of all files, in their order. A schema that cannot be read is noted.
 pub(super) fn governed<'a>(documents: impl Iterator<Item = (Cx<'a>, &'a DeTable<'a>)>) -> String {

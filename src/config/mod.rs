@@ -7,10 +7,11 @@
 //! ```
 //!
 //! Two parts: the *runtime* part (listeners, credentials, folders) stands in the main file only; the *governed* part
-//! (`[ids]`, `[shape]`, `[[api]]`) also in included ones, and is hashed. INVARIANT: a key that this version does not obey is a
+//! (`[ids]`, `[shape]`, `[budget]`, `[[api]]`) also in included ones, and is hashed. INVARIANT: a key that this version does not obey is a
 //! mistake, never passed over.
 
 mod apis;
+mod budgets;
 mod callers;
 mod customer;
 mod exports;
@@ -27,6 +28,8 @@ mod rpc;
 mod runtime;
 mod settings;
 mod shapes;
+mod telemetry;
+mod trust;
 mod upstreams;
 mod values;
 
@@ -36,6 +39,8 @@ mod routed_tests;
 mod schema_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
 
 pub use retention::{Period, Retention};
 pub use settings::*;
@@ -188,7 +193,6 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     if let Some(list) = main.opt("include") {
         list.list();
     }
-    main.later(&["budget", "telemetry"]);
 
     let policy = main.need("policy").and_then(runtime::policy);
     let vocabulary = policy.as_ref().and_then(|(source, _)| match vocabulary_of(source) {
@@ -211,6 +215,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
     let consent = main.need("consent").and_then(runtime::consent);
     let audit = main.need("audit").and_then(runtime::audit);
     let webhooks = main.opt("webhooks").map(upstreams::webhooks);
+    let telemetry = main.opt("telemetry").map(telemetry::telemetry);
     let upstream_table = main.opt("upstream").and_then(|v| v.table("`[upstream]`"));
     let upstreams = upstream_table.as_ref().map(upstreams::upstreams).unwrap_or_default();
     for file in included {
@@ -219,7 +224,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
 
     let upstream_names = upstream_table.iter().flat_map(Table::named).map(|(name, _, _)| name.to_owned()).collect();
     let names = Names { upstreams: upstream_names, vocabulary: vocabulary.as_deref(), ..Names::default() };
-    let catalog = catalog(&mut tables, names);
+    let (catalog, budgets) = catalog(&mut tables, names);
     tables.into_iter().for_each(Table::finish);
 
     let optional = |failed: bool| (!failed).then_some(());
@@ -229,6 +234,7 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         matches!(capture, Some(None)),
         matches!(public, Some(None)),
         matches!(webhooks, Some(None)),
+        matches!(telemetry, Some(None)),
     ];
     optional(section_lacks.contains(&true))?;
     let (policy, policy_compiled) = policy?;
@@ -246,8 +252,10 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
         consent: consent?,
         audit: audit?,
         webhooks: webhooks.flatten(),
+        telemetry: telemetry.flatten(),
         upstreams,
         catalog,
+        budgets,
         governed_hash: hash::governed(documents.iter().map(|(file, document)| (Cx { file, notes }, document.get_ref()))),
         files: notes.files.borrow().clone(),
         warnings: notes.warnings.borrow().clone(),
@@ -255,13 +263,13 @@ fn check<'a>(documents: &'a [(&'a File, Spanned<DeTable<'a>>)], notes: &'a Notes
 }
 
 /// The governed part of all files. Id spaces before shapes before routes, so that each finds what it names.
-fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
+fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> (Catalog, Vec<Budget>) {
     let mut found = Catalog::default();
     let mut section = |key: &'static str| -> Vec<Table<'a>> {
         let values: Vec<Value<'a>> = tables.iter_mut().filter_map(|table| table.opt(key)).collect();
         values.into_iter().filter_map(|v| v.table(format!("`[{key}]`"))).collect()
     };
-    let (ids, shape_tables) = (section("ids"), section("shape"));
+    let (ids, shape_tables, budget_tables) = (section("ids"), section("shape"), section("budget"));
     names.spaces = declare_once(&ids, "id space");
     names.shapes = declare_once(&shape_tables, "shape");
     let mut spaces = BTreeMap::new();
@@ -280,7 +288,9 @@ fn catalog<'a>(tables: &mut [Table<'a>], mut names: Names<'_>) -> Catalog {
         found.apis.extend(api.map(Arc::new));
     }
     report::plan(&mut found);
-    found
+    declare_once(&budget_tables, "budget");
+    let budgets = budget_tables.iter().flat_map(|table| budgets::budgets(table, &names, &found)).collect();
+    (found, budgets)
 }
 
 /// Names across all files; the second of two is a mistake.

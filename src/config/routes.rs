@@ -74,7 +74,7 @@ pub(super) fn draft<'a>(value: Value<'a>, dialect: Dialect, names: &Names<'_>, c
     let cache_place = table.opt("cache");
     let cache = cache_place.map(cache);
     let departments = departments_place.map_or_else(|| Some(Vec::new()), |v| v.each(|item| department(item, names)));
-    table.later(&["stream", "budget", "mode", "report"]);
+    table.later(&["stream", "mode", "report"]);
     let place = place(table.cx, table.span.clone());
     table.finish();
     if let Some(empty) = departments_place.filter(|v| v.list_is_empty()) {

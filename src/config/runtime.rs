@@ -1,15 +1,17 @@
 //! The runtime part: listeners, admin, health, capture, policy folder, consent store, audit log.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::callers::Callers;
 use super::read::{Table, Value};
 use super::retention::Retention;
 use super::settings::{
-    Admin, AdminRole, AuditMode, AuditSettings, BundleSettings, CaptureListener, ClientCertificates, ConsentStore, Controller, GatewaySettings,
-    Health, Limits, Listener, PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
+    Admin, AdminRole, AuditMode, AuditSettings, BundleSettings, CaptureListener, ConsentStore, Controller, GatewaySettings, Health, Limits, Listener,
+    PolicySource, PublicListener, PublicPage, RoleHolder, RoleSource, Roots, Secret, UpstreamTls, WitnessSettings, Words,
 };
+use super::trust::{client_certificates, trust};
 use super::{exports, upstreams};
 use crate::model::{Environment, Purpose, Vocabulary};
 
@@ -18,6 +20,8 @@ const LINK_DAYS_MAX: u32 = 400;
 /// No break-glass grant may be asked for longer, and without the key for so long.
 const BREAK_GLASS_MAX: Duration = Duration::from_secs(24 * 3_600);
 const BREAK_GLASS_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
+/// Connections that a listener can be made to take.
+const CONNECTIONS_MAX: u32 = 1_000_000;
 /// What a power cut may take of the decision log at most, in `bounded` mode.
 const BOUNDED_MS_MAX: u32 = 1_000;
 const BOUNDED_RECORDS_MAX: u32 = 100_000;
@@ -57,6 +61,7 @@ pub(super) fn listeners(value: Option<Value<'_>>, document: &Table<'_>) -> Vec<L
         let certificates = server_certificates(&mut table);
         let client_certificates = table.need("client_certificates").and_then(client_certificates);
         let limits = table.opt("limits").map_or(Some(Limits::default()), limits);
+        let balancers = table.opt("proxy_protocol").map(balancers);
         table.later(&["protocol", "upstream"]);
         table.finish();
         let listener = (|| {
@@ -66,6 +71,10 @@ pub(super) fn listeners(value: Option<Value<'_>>, document: &Table<'_>) -> Vec<L
                 certificates: certificates?,
                 client_certificates: client_certificates?,
                 limits: limits?,
+                proxy_protocol: match balancers {
+                    Some(read) => Some(read?),
+                    None => None,
+                },
             })
         })();
         found.extend(listener);
@@ -81,31 +90,62 @@ fn server_certificates(table: &mut Table<'_>) -> Option<Vec<super::settings::Cer
     value.each(Value::certified)
 }
 
-fn client_certificates(value: Value<'_>) -> Option<ClientCertificates> {
-    if value.as_str() == Some("off") {
-        return Some(ClientCertificates::Off);
-    }
-    let mut table = value.table("`client_certificates`")?;
-    let mode = table.need("mode").and_then(|v| v.word("mode", &[("require", 0), ("accept", 1), ("off", 2)]));
-    let ca = if mode == Some(2) { table.opt("ca") } else { table.need("ca") };
-    let anchors = ca.and_then(Value::certificates);
-    table.finish();
-    match mode? {
-        0 => Some(ClientCertificates::Require(anchors?)),
-        1 => Some(ClientCertificates::Accept(anchors?)),
-        _ => Some(ClientCertificates::Off),
-    }
-}
-
 fn limits(value: Value<'_>) -> Option<Limits> {
     let mut table = value.table("`limits`")?;
     let defaults = Limits::default();
     let headers = table.opt("headers").map_or(Some(defaults.headers_bytes_max), Value::bytes);
-    let timeout = table.opt("header_timeout").map_or(Some(defaults.header_timeout), Value::duration);
+    let mut timeout = |key, default| table.opt(key).map_or(Some(default), Value::duration);
+    let header = timeout("header_timeout", defaults.header_timeout);
+    let (idle, send) = (timeout("idle_timeout", defaults.idle_timeout), timeout("send_timeout", defaults.send_timeout));
     let body = table.opt("request_body").map_or(Some(defaults.request_body_bytes_max), Value::bytes);
     let streams = table.opt("streams").map_or(Some(defaults.streams_max), |v| v.count(10_000));
+    let mut connections = |key, default| table.opt(key).map_or(Some(default), |v| v.count(CONNECTIONS_MAX).and_then(|n| usize::try_from(n).ok()));
+    let all = connections("connections", defaults.connections_max);
+    let per_ip = connections("connections_per_ip", defaults.connections_per_ip_max);
     table.finish();
-    Some(Limits { headers_bytes_max: headers?, header_timeout: timeout?, request_body_bytes_max: body?, streams_max: streams? })
+    Some(Limits {
+        headers_bytes_max: headers?,
+        header_timeout: header?,
+        idle_timeout: idle?,
+        send_timeout: send?,
+        request_body_bytes_max: body?,
+        streams_max: streams?,
+        connections_max: all?,
+        connections_per_ip_max: per_ip?,
+    })
+}
+
+/// `{ from = ["10.0.0.0/8", "2001:db8::7"] }`
+fn balancers(value: Value<'_>) -> Option<Vec<(IpAddr, u8)>> {
+    let mut table = value.table("`proxy_protocol`")?;
+    let from = table.need("from").and_then(|v| {
+        if v.list_is_empty() {
+            v.error("nobody could connect: name the balancers");
+        }
+        v.each(network).filter(|list| !list.is_empty())
+    });
+    table.finish();
+    from
+}
+
+/// An address, or a network whose bits behind its length are zero: else it is a slip, and one never sees of which part.
+fn network(value: Value<'_>) -> Option<(IpAddr, u8)> {
+    let text = value.str()?;
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
+        let bits = if address.is_ipv4() { 32_u8 } else { 128 };
+        let digits = |text: &str| text.parse::<u8>().ok().filter(|n| *n <= bits && text.bytes().all(|b| b.is_ascii_digit()));
+        let length = length.map_or(Some(bits), digits)?;
+        let behind = match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()).checked_shl(u32::from(length).saturating_add(96)),
+            IpAddr::V6(v6) => v6.to_bits().checked_shl(u32::from(length)),
+        };
+        (behind.unwrap_or(0) == 0).then_some((address, length))
+    });
+    if parsed.is_none() {
+        value.error_help(format!("`{text}` is no network"), "write an address or a network, such as `192.0.2.7`, `10.0.0.0/8` or `2001:db8::/32`");
+    }
+    parsed
 }
 
 pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
@@ -116,7 +156,7 @@ pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
         place.warn("the admin listener can be reached from other machines");
     }
     let certificates = server_certificates(&mut table);
-    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    let clients = trust(&mut table, "client_ca", "client_crl");
     let roles = table.need("roles").and_then(|v| roles(v, callers));
     let break_glass_max = table.opt("break_glass_max").map_or(Some(BREAK_GLASS_DEFAULT), |v| {
         let found = v.duration()?;
@@ -126,7 +166,7 @@ pub(super) fn admin(value: Value<'_>, callers: &Callers<'_>) -> Option<Admin> {
         Some(found)
     });
     table.finish();
-    Some(Admin { address: address?, certificates: certificates?, client_ca: client_ca?, roles: roles?, break_glass_max: break_glass_max? })
+    Some(Admin { address: address?, certificates: certificates?, clients: clients?, roles: roles?, break_glass_max: break_glass_max? })
 }
 
 fn roles(value: Value<'_>, callers: &Callers<'_>) -> Option<BTreeMap<AdminRole, Vec<RoleSource>>> {
@@ -192,9 +232,9 @@ pub(super) fn capture(value: Value<'_>) -> Option<CaptureListener> {
     let mut table = value.table("`[capture]`")?;
     let address = table.need("address").and_then(Value::address);
     let certificates = server_certificates(&mut table);
-    let client_ca = table.need("client_ca").and_then(Value::certificates);
+    let clients = trust(&mut table, "client_ca", "client_crl");
     table.finish();
-    Some(CaptureListener { address: address?, certificates: certificates?, client_ca: client_ca? })
+    Some(CaptureListener { address: address?, certificates: certificates?, clients: clients? })
 }
 
 pub(super) fn public(value: Value<'_>, callers: &Callers<'_>) -> Option<PublicListener> {
@@ -421,7 +461,7 @@ fn witness(value: Value<'_>) -> Option<WitnessSettings> {
     let url = table.need("url").and_then(|place| {
         let (origin, path) = place.url()?;
         // What a witness answers is signed, but not that it knows more of the log than there is.
-        let is_loopback = || origin.host == "localhost" || origin.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        let is_loopback = || origin.host == "localhost" || origin.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         if !origin.tls && !is_loopback() {
             place.error_help("a witness is asked in the clear", "write `https://`, or ask one on a loopback address");
             return None;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use jiff::Timestamp;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::retention::Retention;
 use crate::catalog::Catalog;
-use crate::model::{Client, ClientKind, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
+use crate::model::{ApiName, Client, ClientKind, Department, Environment, EventFormat, Finding, IssuerName, Purpose, UpstreamName};
 
 /// A whole configuration without a mistake.
 #[derive(Debug)]
@@ -31,8 +32,11 @@ pub struct Config {
     pub audit: AuditSettings,
     /// `None`: nobody is told of changes.
     pub webhooks: Option<Webhooks>,
+    /// `None`: nothing is traced.
+    pub telemetry: Option<TelemetrySettings>,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     pub catalog: Catalog,
+    pub budgets: Vec<Budget>,
     /// SHA-256 in hex over the governed tables of all files, whatever their order, comments and white space.
     pub governed_hash: String,
     /// All files that were read, for the watcher; the policies are not among them.
@@ -88,14 +92,26 @@ pub struct Listener {
     pub certificates: Vec<Certified>,
     pub client_certificates: ClientCertificates,
     pub limits: Limits,
+    /// Networks of balancers: who connects from there says for whom, and nobody else connects.
+    pub proxy_protocol: Option<Vec<(IpAddr, u8)>>,
 }
 
-/// Trust anchors for the certificates of callers.
+/// The certificates of callers.
 #[derive(Clone, Debug)]
 pub enum ClientCertificates {
-    Require(Vec<CertificateDer<'static>>),
-    Accept(Vec<CertificateDer<'static>>),
+    Require(ClientTrust),
+    Accept(ClientTrust),
     Off,
+}
+
+/// Whose client certificates are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTrust {
+    pub anchors: Vec<CertificateDer<'static>>,
+    /// Empty: revocation is not looked at. Else each certificate of a chain needs a list of its issuer's that has not run out.
+    pub revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// When the first of these lists runs out.
+    pub revoked_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,14 +119,30 @@ pub struct Limits {
     pub headers_bytes_max: usize,
     /// Until all headers have arrived.
     pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// For a client that takes nothing of its answer.
+    pub send_timeout: Duration,
     pub request_body_bytes_max: usize,
     /// Concurrent HTTP/2 streams of a connection.
     pub streams_max: u32,
+    pub connections_max: usize,
+    /// Of one IPv4 address or IPv6 /64.
+    pub connections_per_ip_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { headers_bytes_max: 64 << 10, header_timeout: Duration::from_secs(10), request_body_bytes_max: 1 << 20, streams_max: 100 }
+        Self {
+            headers_bytes_max: 64 << 10,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
+            request_body_bytes_max: 1 << 20,
+            streams_max: 100,
+            connections_max: 10_000,
+            connections_per_ip_max: 256,
+        }
     }
 }
 
@@ -138,7 +170,7 @@ impl fmt::Debug for Certified {
 pub struct Admin {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
     pub roles: BTreeMap<AdminRole, Vec<RoleSource>>,
     /// Longest time from now that a break-glass grant may be asked for.
     pub break_glass_max: Duration,
@@ -197,7 +229,7 @@ pub struct Health {
 pub struct CaptureListener {
     pub address: SocketAddr,
     pub certificates: Vec<Certified>,
-    pub client_ca: Vec<CertificateDer<'static>>,
+    pub clients: ClientTrust,
 }
 
 /// `[public]`: withdrawal links work here, without login.
@@ -247,6 +279,8 @@ pub enum KeySource {
     File(PathBuf),
     /// `https://`, or `http://` to a loopback address.
     Url(String),
+    /// The same of the issuer's metadata, which say where the keys are.
+    Discovery(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,6 +298,8 @@ impl Algorithm {
 pub enum SenderConstraint {
     /// RFC 8705: `cnf.x5t#S256` must be the client certificate's.
     Mtls,
+    /// RFC 9449: each request proves that its sender has the key of `cnf.jkt`.
+    Dpop,
     /// Written out.
     None,
 }
@@ -304,6 +340,8 @@ pub struct ClientSettings {
     pub token: Option<TokenClient>,
     /// Narrower than what the catalogue registers; `None` = all of that.
     pub purposes: Option<Vec<Purpose>>,
+    /// Requests under way at once.
+    pub in_flight_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -400,12 +438,26 @@ pub struct Webhooks {
     pub tls: UpstreamTls,
 }
 
+/// `[telemetry] otlp`: where traces go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// With the path of the signal.
+    pub url: String,
+    /// One trace in so many is recorded where the caller says nothing of it.
+    pub one_in: u32,
+    /// `Bearer …`, marked sensitive.
+    pub token: Option<HeaderValue>,
+    pub tls: UpstreamTls,
+}
+
 /// `[upstream.NAME]`
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: UpstreamName,
-    /// Exactly one in this version.
+    /// At least one; all with TLS or none.
     pub targets: Vec<Origin>,
+    pub ejection: Ejection,
+    pub health: Option<HealthCheck>,
     /// Empty, or `/services/data`, canonical and without a slash at its end.
     pub base_path: String,
     /// `None` for `http://`.
@@ -419,6 +471,58 @@ pub struct Upstream {
     pub decode_ratio_max: u32,
     /// Of a list that is released in parts.
     pub list_bytes_max: usize,
+}
+
+/// When a target is left out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Requests that fail in a row.
+    pub failures: u32,
+    /// For how long at first; twice as long each time that it fails again.
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { failures: 5, first: Duration::from_secs(10), longest: Duration::from_secs(5 * 60) }
+    }
+}
+
+/// How targets are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// As it is sent: not below `base_path`.
+    pub path: String,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Checks in a row that make a target count as down, and as well again.
+    pub failures: u32,
+    pub successes: u32,
+}
+
+/// `[budget.NAME]`: how much those who are meant may have in a time. All that is given must be true of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub name: String,
+    pub client: Option<Client>,
+    pub department: Option<Department>,
+    /// With all below it.
+    pub purpose: Option<Purpose>,
+    pub api: Option<ApiName>,
+    /// Each client has the budget for itself; else all that are meant have it together.
+    pub each_client: bool,
+    pub requests: Option<Allowance>,
+    pub rows: Option<Allowance>,
+    /// Different ones.
+    pub customers: Option<Allowance>,
+}
+
+/// At most so many in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub most: u64,
+    pub within: Duration,
 }
 
 /// `https://host:port` without a path.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::catalog::{Customer, Target};
@@ -247,6 +248,24 @@ fn a_controller_has_a_name_and_may_have_more() {
 }
 
 #[test]
+fn budgets_are_read_from_all_files_and_are_governed() {
+    let example = Example::new();
+    let before = example.load().unwrap();
+    let each = "\n[budget.everybody]\nfor = { each = \"client\", purpose = \"sales\" }\nrequests = \"500/1s\"\ncustomers = \"20000/1d\"\n";
+    example.append(SALES, each);
+    let config = example.load().unwrap();
+    let [.., budget] = config.budgets.as_slice() else { panic!("{:?}", config.budgets) };
+    let allowance = |most, seconds| Some(Allowance { most, within: Duration::from_secs(seconds) });
+    assert_eq!(("everybody", true, None), (budget.name.as_str(), budget.each_client, budget.client));
+    assert_eq!(Some("sales"), budget.purpose.map(|purpose| purpose.as_str()));
+    assert_eq!((allowance(500, 1), None, allowance(20_000, 86_400)), (budget.requests, budget.rows, budget.customers));
+    assert_ne!(before.governed_hash, config.governed_hash, "another budget is another policy set");
+    example.append(MARKETING, each);
+    let said = example.load().unwrap_err().to_string();
+    assert!(said.contains("budget `everybody` is declared in another file too"), "{said}");
+}
+
+#[test]
 fn the_governed_hash_sees_rules_and_nothing_else() {
     let example = Example::new();
     let before = example.load().unwrap().governed_hash;
@@ -302,10 +321,34 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "version = 1\n", "version = \"1\"\n", "expected a number, found a string"),
     (MAIN, "include = [\"apis/*.toml\"]", "include = [\"apis/*.toml\", \"more/*.toml\"]", "no file matches `more/*.toml`"),
     (MAIN, "[health] ", "[helth] ", "unknown key `helth` in the file"),
-    (MAIN, "[health] ", "[budget]\nrows = 5\n[health] ", "`budget` is not available in this version"),
+    (MAIN, "[health] ", "[budget]\nrows = 5\n[health] ", "expected a table, found a number"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { client = \"crm\" }\n[health] ", "budget `b` bounds nothing"),
+    (MAIN, "[health] ", "[budget.b]\nrows = \"5/1h\"\n[health] ", "`for` is missing in `[budget.b]`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = {}\nrows = \"5/1h\"\n[health] ", "nobody is named"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { client = \"crn\" }\nrows = \"5/1h\"\n[health] ", "unknown client `crn`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { api = \"crn\" }\nrows = \"5/1h\"\n[health] ", "unknown api `crn`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { purpose = \"crn\" }\nrows = \"5/1h\"\n[health] ", "unknown purpose `crn`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"app\" }\nrows = \"5/1h\"\n[health] ", "unknown each `app`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrow = \"5/1h\"\nrows = \"5/1h\"\n[health] ", "unknown key `row`"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrows = \"5 per hour\"\n[health] ", "this is not a number in a time"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrows = \"+5/1h\"\n[health] ", "this is not a number in a time"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrows = \"0/1h\"\n[health] ", "expected a number from 1 to"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\ncustomers = \"100001/1h\"\n[health] ", "expected a number from 1 to 100000"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrows = \"5/32d\"\n[health] ", "expected a time from 1s to 31d"),
+    (MAIN, "[health] ", "[budget.b]\nfor = { each = \"client\" }\nrows = \"5/500ms\"\n[health] ", "expected a time from 1s to 31d"),
     (SERVICE, "[shape.ticket]\n", "[admin]\n[shape.ticket]\n", "unknown key `admin` in the file"),
     (SERVICE, "several = \"each\" ", "several = ", "this is not TOML"),
     (SERVICE, "several = \"each\" ", "several = \"each\"\nseveral = \"all\" ", "this is not TOML: duplicate key"),
+    // telemetry
+    (MAIN, "# [telemetry]  ", "[telemetry]\nsampling = 1\notlp = { url = \"https://a\" } #", "unknown key `sampling`"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"https://a\", one_in = 0 } #", "expected a number from 1 to 1000000"),
+    (MAIN, "# [telemetry]  ", "[telemetry]\notlp = { url = \"http://collector\" } #", "spans would be sent in the clear"),
+    (
+        MAIN,
+        "# [telemetry]  ",
+        "[telemetry]\notlp = { url = \"http://127.0.0.1:4318\", tls = { roots = \"system\" } } #",
+        "`tls` stands beside an `http://` address",
+    ),
     // webhooks
     (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "hosts = []", "no host stands there"),
     (MAIN, "hosts = [\"hooks.crm.example.com\", \"hooks.internal:8443\"]", "host = \"a\"\nhosts = [\"a\"]", "unknown key `host`"),
@@ -325,6 +368,15 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "header_timeout = \"10s\"", "header_timeout = 10", "expected a string, found a number"),
     (MAIN, "headers = \"64KiB\"", "headers = \"64KB\"", "this is not a size"),
     (MAIN, "streams = 100", "streams = 0", "expected a number from 1 to 10000"),
+    (MAIN, "idle_timeout = \"75s\"", "idle_timeout = \"75\"", "this is not a duration"),
+    (MAIN, "send_timeout = \"60s\"", "send_timeout = \"0s\"", "this is not a duration"),
+    (MAIN, "connections = 10000", "connections = 0", "expected a number from 1 to 1000000"),
+    (MAIN, "connections_per_ip = 256", "connections_per_ip = 2000000", "expected a number from 1 to 1000000"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [] }", "nobody could connect"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"10.0.0.1/8\"] }", "`10.0.0.1/8` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"2001:db8::/129\"] }", "`2001:db8::/129` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = { from = [\"balancer\"] }", "`balancer` is no network"),
+    (MAIN, "# proxy_protocol = { from = [\"10.0.0.0/8\"] }", "proxy_protocol = {}", "`from` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"require\" }", "`ca` is missing"),
     (MAIN, "{ mode = \"require\", ca = \"certs/apps-ca.pem\" }", "{ mode = \"maybe\", ca = \"certs/apps-ca.pem\" }", "unknown mode `maybe`"),
     (
@@ -405,7 +457,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     (MAIN, "\"sales.outreach\" = {", "\"sales.outreech\" = {", "unknown purpose `sales.outreech`"),
     (MAIN, ", da = \"tilbud fra vores salgsafdeling\"", "", "`da` is missing in purpose `sales.outreach`"),
     // who calls
-    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discovery\"", "`discovery` is not available in this version"),
+    (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = \"discover\"", "unknown source of keys `discover`"),
     (
         MAIN,
         "keys = { file = \"certs/issuer-jwks.json\" }",
@@ -414,7 +466,7 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
     ),
     (MAIN, "keys = { file = \"certs/issuer-jwks.json\" }", "keys = { file = \"jwks.json\" }", "does not exist"),
     (MAIN, "\"ES256\", \"RS256\"", "\"ES256\", \"HS256\"", "unknown algorithm `HS256`"),
-    (MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"dpop\"", "`dpop` is not available in this version"),
+    (MAIN, "sender_constraint = \"mtls\"", "sender_constraint = \"DPoP\"", "unknown sender constraint `DPoP`"),
     (MAIN, "sender_constraint = \"mtls\"", "# none", "`sender_constraint` is missing"),
     (MAIN, "ledger            = {", "legder            = {", "unknown client `legder`"),
     (MAIN, "{ certificate = \"spiffe://example.com/app/ledger\" }", "{ }", "client `ledger` has no credential"),
@@ -566,12 +618,14 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "`tls` stands beside an `http://` address",
     ),
     // upstreams
-    (
-        MAIN,
-        "\"https://cpq.internal:8443\"",
-        "\"https://cpq-1.internal\", \"https://cpq-2.internal\"",
-        "a second target is not available in this version",
-    ),
+    (MAIN, "\"https://cpq.internal:8443\"", "\"http://cpq-1.internal\", \"http://cpq-2.internal\"", "`tls` stands beside an `http://` target"),
+    (MAIN, "\"https://cpq.internal:8443\"", "\"https://cpq.internal\", \"https://cpq.internal:443\"", "this target stands there twice"),
+    (MAIN, "[\"https://cpq.internal:8443\"]", "[\"https://a.internal\", \"http://b.internal\"]", "stand beside each other"),
+    (MAIN, "[upstream.tickets]\n", "[upstream.tickets]\nhealth = { every = \"5s\" }\n", "`path` is missing in `health`"),
+    (MAIN, "[upstream.tickets]\n", "[upstream.tickets]\nhealth = { path = \"/h\", every = \"50ms\" }\n", "every 100ms at most"),
+    (MAIN, "[upstream.tickets]\n", "[upstream.tickets]\nhealth = { path = \"/h/{id}\" }\n", "this path cannot hold parameters"),
+    (MAIN, "[upstream.tickets]\n", "[upstream.tickets]\nejection = { first = \"10m\" }\n", "`first` is longer than `longest`"),
+    (MAIN, "[upstream.tickets]\n", "[upstream.tickets]\nejection = { failure = 3 }\n", "unknown key `failure` in `ejection`"),
     (MAIN, "\"https://cpq.internal:8443\"", "\"https://cpq.internal:8443/v1\"", "an upstream address has no path"),
     (MAIN, "\"https://cpq.internal:8443\"", "\"https://cpq.internal:99999\"", "this is not a URL"),
     (MAIN, "\"https://cpq.internal:8443\"", "\"http://cpq.internal:8443\"", "`tls` stands beside an `http://` target"),
@@ -900,7 +954,7 @@ fn what_weakens_a_default_is_a_warning() {
     let warnings = example.load().unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
-        warnings.iter().any(|w| (w.line, w.column) == (25, 11) && w.message == "the admin listener can be reached from other machines"),
+        warnings.iter().any(|w| (w.line, w.column) == (26, 11) && w.message == "the admin listener can be reached from other machines"),
         "{warnings:?}"
     );
 }

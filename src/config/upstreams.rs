@@ -1,14 +1,22 @@
 //! Where requests go, and whom webhooks may tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::read::{Table, Value};
-use super::settings::{Credentials, Origin, Roots, Timeouts, Upstream, UpstreamTls, Webhooks};
+use super::settings::{Credentials, Ejection, HealthCheck, Origin, Roots, Timeouts, Upstream, UpstreamTls, Webhooks};
 use crate::model::UpstreamName;
 
 const IN_FLIGHT_DEFAULT: usize = 200;
+/// A request is tried at each of them at most once.
+const TARGETS_MAX: usize = 16;
+/// Health checks: more often they would be load, and longer nobody waits for one.
+const HEALTH_EVERY_MIN: Duration = Duration::from_millis(100);
+const HEALTH_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const IN_A_ROW_MAX: u32 = 1_000;
+const EJECTED_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Lists of like rows pack some thirty times; a thousand times is a bomb.
 const DECODE_RATIO_DEFAULT: u32 = 100;
 /// Bytes of a list that is cut while it comes; memory holds a few parts of it.
@@ -40,11 +48,15 @@ fn upstream(name: &str, value: Value<'_>) -> Option<Upstream> {
     let accept_gzip = accept_encoding.map_or(Some(false), |v| v.word("coding", &[("identity", false), ("gzip", true)]));
     let decode_ratio_max = table.opt("decode_ratio_max").map_or(Some(DECODE_RATIO_DEFAULT), |v| v.count(10_000));
     let list_bytes_max = table.opt("list_max").map_or(Some(LIST_BYTES_DEFAULT), Value::bytes);
-    table.later(&["via", "health", "protocol"]);
+    let ejection = table.opt("ejection").map_or(Some(Ejection::default()), ejection);
+    let health = table.opt("health").map_or(Some(None), |v| health(v).map(Some));
+    table.later(&["via", "protocol"]);
     table.finish();
     Some(Upstream {
         name: UpstreamName::intern(name),
         targets: targets?,
+        ejection: ejection?,
+        health: health?,
         base_path: base_path?,
         tls: tls?,
         credentials: credentials?,
@@ -62,10 +74,73 @@ fn targets(value: Value<'_>) -> Option<Vec<Origin>> {
         value.error("one target is needed");
         return None;
     }
-    if let Some(second) = items.get(1) {
-        second.not_available("a second target");
+    if items.len() > TARGETS_MAX {
+        value.error(format!("an upstream has {TARGETS_MAX} targets at most"));
+        return None;
     }
-    value.each(Value::origin)
+    let targets = value.each(Value::origin)?;
+    for (at, (item, target)) in items.into_iter().zip(&targets).enumerate() {
+        if targets.iter().take(at).any(|other| other == target) {
+            item.error("this target stands there twice");
+            return None;
+        }
+        if targets.first().is_some_and(|first| first.tls != target.tls) {
+            item.error_help(
+                "`http://` and `https://` stand beside each other",
+                "whoever may read one may read all: write one of them for all targets",
+            );
+            return None;
+        }
+    }
+    Some(targets)
+}
+
+/// When a target is left out by itself.
+fn ejection(value: Value<'_>) -> Option<Ejection> {
+    let mut table = value.table("`ejection`")?;
+    let defaults = Ejection::default();
+    let failures = table.opt("failures").map_or(Some(defaults.failures), |v| v.count(IN_A_ROW_MAX));
+    let first = table.opt("first").map_or(Some(defaults.first), |v| at_most(v, EJECTED_MAX));
+    let longest_place = table.opt("longest");
+    let longest = longest_place.map_or(Some(defaults.longest), |v| at_most(v, EJECTED_MAX));
+    table.finish();
+    let (failures, first, longest) = (failures?, first?, longest?);
+    if first > longest {
+        value.error("`first` is longer than `longest`");
+        return None;
+    }
+    Some(Ejection { failures, first, longest })
+}
+
+/// `health = { path = "/healthz" }`
+fn health(value: Value<'_>) -> Option<HealthCheck> {
+    let mut table = value.table("`health`")?;
+    let path = table.need("path").and_then(|v| {
+        let path = v.plain_path(v.str()?)?;
+        Some(if path.is_empty() { "/".to_owned() } else { path })
+    });
+    let every = table.opt("every").map_or(Some(Duration::from_secs(5)), |v| {
+        let every = at_most(v, EJECTED_MAX)?;
+        if every < HEALTH_EVERY_MIN {
+            v.error("targets are checked every 100ms at most");
+            return None;
+        }
+        Some(every)
+    });
+    let timeout = table.opt("timeout").map_or(Some(Duration::from_secs(1)), |v| at_most(v, HEALTH_TIMEOUT_MAX));
+    let failures = table.opt("failures").map_or(Some(3), |v| v.count(IN_A_ROW_MAX));
+    let successes = table.opt("successes").map_or(Some(2), |v| v.count(IN_A_ROW_MAX));
+    table.finish();
+    Some(HealthCheck { path: path?, every: every?, timeout: timeout?, failures: failures?, successes: successes? })
+}
+
+fn at_most(value: Value<'_>, most: Duration) -> Option<Duration> {
+    let duration = value.duration()?;
+    if duration > most {
+        value.error(format!("expected at most {} s", most.as_secs()));
+        return None;
+    }
+    Some(duration)
 }
 
 pub(super) fn webhooks(value: Value<'_>) -> Option<Webhooks> {

@@ -20,8 +20,7 @@ pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 impl Value<'_> {
     /// `500ms`, `10s`, `5m`, `24h`, `7d`; more than nothing.
     pub(super) fn duration(self) -> Option<Duration> {
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-        let found = number_and_unit(self.str()?, &units).map(Duration::from_millis);
+        let found = time(self.str()?);
         if found.is_none() {
             self.error_help("this is not a duration", "write a number with its unit: `500ms`, `10s`, `5m`, `24h` or `7d`");
         }
@@ -275,6 +274,11 @@ impl Value<'_> {
     }
 }
 
+pub(super) fn time(text: &str) -> Option<Duration> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    number_and_unit(text, &units).map(Duration::from_millis)
+}
+
 fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
     let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
@@ -288,7 +292,7 @@ pub(super) fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
     (path == "/" && !text.contains(['/', '?', '*'])).then_some((origin.host, if is_written { origin.port } else { usual }))
 }
 
-fn parse_url(text: &str) -> Option<(Origin, String)> {
+pub(super) fn parse_url(text: &str) -> Option<(Origin, String)> {
     let uri: Uri = text.parse().ok()?;
     let tls = match uri.scheme_str()? {
         "https" => true,

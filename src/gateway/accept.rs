@@ -1,11 +1,13 @@
 //! **Accepted**: the first value of a request's life. The head is checked here, once, so that nothing behind it meets an
 //! ambiguous target, a foreign host or a second framing. Attack rows 14, 19, 22-25, 57-64, 68, 73 of the threat catalogue.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
@@ -37,11 +39,14 @@ impl std::fmt::Debug for Accepted {
 /// Methods that are understood; everything else is 501, and the two that make tunnels or echoes 405.
 const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
+/// Lines of a head, over either HTTP.
+pub(super) const HEADERS_MAX: usize = 100;
+
 /// Checks the head of a request.
 ///
 /// # Errors
 /// The problem to answer with; nothing is recorded but a count, since nobody has been identified yet.
-pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String]) -> Result<Accepted, Problem> {
+pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts: &[String], trace: TraceContext) -> Result<Accepted, Problem> {
     let (head, body) = request.into_parts();
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Code::HttpVersion.into());
@@ -53,20 +58,32 @@ pub(super) fn accept(request: Request<Incoming>, connection: &Connection, hosts:
     if !METHODS.contains(&head.method) {
         return Err(Code::NotImplemented.into());
     }
-    let host = check_host(&head, hosts)?;
+    // HTTP/1.1 has counted them before.
+    if head.headers.len() > HEADERS_MAX {
+        return Err(Code::HeadersTooLarge.into());
+    }
+    let host = check_host(&head, connection, hosts)?;
     check_framing(&head, &body)?;
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = Target::parse(path_and_query).map_err(|error| {
         tracing::debug!(%error, "target refused");
         if error == TargetError::TooLong { Code::UriTooLong } else { Code::AmbiguousRequest }
     })?;
-    let trace = TraceContext::from_headers(&head.headers);
-    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate: connection.certificate.clone(), trace })
+    let certificate = connection.certificate().map_err(|_distrusted| {
+        tracing::info!("the certificate of an open connection counts no longer");
+        Code::Unauthenticated
+    })?;
+    Ok(Accepted { method: head.method, target, host, headers: head.headers, body, certificate, trace })
 }
 
-/// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared, since
-/// it may be mapped on the way here.
-fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, Problem> {
+/// One host, and one of ours: `Host`, `:authority` and an absolute-form target must agree. The port is not compared with ours, since
+/// it may be mapped on the way here. A name of ours that was asked for in the handshake must be the one that is asked now; a balancer
+/// may have asked for any other.
+fn check_host(head: &http::request::Parts, connection: &Connection, hosts: &[String]) -> Result<String, Problem> {
+    let spoken = if connection.tls { Scheme::HTTPS } else { Scheme::HTTP };
+    if head.uri.scheme().is_some_and(|scheme| *scheme != spoken) {
+        return Err(Code::AmbiguousRequest.into());
+    }
     let mut named = head.headers.get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (_, Some(_)) => return Err(Code::AmbiguousRequest.into()),
@@ -83,7 +100,13 @@ fn check_host(head: &http::request::Parts, hosts: &[String]) -> Result<String, P
         return Err(Code::AmbiguousRequest.into());
     }
     let name = host_without_port(host);
-    if hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) { Ok(name.to_ascii_lowercase()) } else { Err(Code::Misdirected.into()) }
+    let is_ours = |name: &str| hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+    let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
+    let is_other = |asked: &str| !is_address && is_ours(asked) && !asked.eq_ignore_ascii_case(name);
+    if !is_ours(name) || connection.server_name.as_deref().is_some_and(is_other) {
+        return Err(Code::Misdirected.into());
+    }
+    Ok(name.to_ascii_lowercase())
 }
 
 /// `example.com:8443` -> `example.com`, `[::1]:8443` -> `[::1]`.
@@ -129,7 +152,10 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Incoming, limit: usize,
 ///
 /// # Errors
 /// 413 over the limit, 408 when it does not arrive in time, 400 when it breaks off.
-pub(super) async fn read_whole(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn read_whole<B>(body: B, limit: usize, patience: Duration) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
         Err(_) => Err(Code::RequestTimeout.into()),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
@@ -161,10 +187,14 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 pub(super) struct TraceContext {
     pub(super) trace_id: [u8; 16],
     pub(super) span_id: [u8; 8],
+    /// The span it is a part of.
+    pub(super) parent: Option<[u8; 8]>,
+    /// As the caller says; else as `chooses` says, of a trace's id.
+    pub(super) is_sampled: bool,
 }
 
 impl TraceContext {
-    fn from_headers(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap, chooses: impl FnOnce([u8; 16]) -> bool) -> Self {
         let mut fresh = [0_u8; 24];
         if aws_lc_rs::rand::fill(&mut fresh).is_err() {
             tracing::warn!("no random bytes for a trace id");
@@ -175,22 +205,36 @@ impl TraceContext {
         trace_id.copy_from_slice(first);
         span_id.copy_from_slice(second);
         let mut given = headers.get_all("traceparent").iter();
-        if let (Some(value), None) = (given.next(), given.next())
-            && let Some(id) = value.to_str().ok().and_then(parse_trace_id)
-        {
-            trace_id = id;
+        let given = match (given.next(), given.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(parse_traceparent),
+            (Some(_), Some(_)) | (None, _) => None,
+        };
+        match given {
+            Some((trace_id, parent, is_sampled)) => Self { trace_id, span_id, parent: Some(parent), is_sampled },
+            None => Self { trace_id, span_id, parent: None, is_sampled: chooses(trace_id) },
         }
-        Self { trace_id, span_id }
     }
 
-    /// `00-<trace id>-<span id>-01`.
+    /// A span within this one. Where nothing is recorded, the upstream is told of this one itself.
+    #[must_use]
+    pub(super) fn child(&self) -> Self {
+        let mut span_id = self.span_id;
+        if self.is_sampled && aws_lc_rs::rand::fill(&mut span_id).is_err() {
+            tracing::warn!("no random bytes for a span id");
+        }
+        Self { span_id, parent: Some(self.span_id), ..*self }
+    }
+
+    /// `00-<trace id>-<span id>-<01 if it is recorded>`.
     #[must_use]
     pub(super) fn header(&self) -> String {
-        format!("00-{:032x}-{:016x}-01", u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id))
+        let flags = u8::from(self.is_sampled);
+        format!("00-{:032x}-{:016x}-{flags:02x}", u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id))
     }
 }
 
-fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
+/// Trace id, span id, and whether the caller records it.
+fn parse_traceparent(text: &str) -> Option<([u8; 16], [u8; 8], bool)> {
     let mut fields = text.split('-');
     let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let lower_hex = |t: &str, n: usize| t.len() == n && t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -198,11 +242,16 @@ fn parse_trace_id(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let value = u128::from_str_radix(id, 16).ok().filter(|v| *v != 0)?;
-    Some(value.to_be_bytes())
+    let span = u64::from_str_radix(span, 16).ok().filter(|v| *v != 0)?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some((value.to_be_bytes(), span.to_be_bytes(), flags & 1 == 1))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
 
     fn content_type(value: &str) -> HeaderMap {
@@ -225,24 +274,57 @@ mod tests {
         assert!(!is_json(&HeaderMap::new()));
     }
 
+    /// Comes bit by bit, and never whole.
+    struct Dripping(tokio::time::Interval);
+
+    impl Body for Dripping {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            self.0.poll_tick(cx).map(|_| Some(Ok(hyper::body::Frame::data(Bytes::from_static(b" ")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_has_to_come_in_its_time() {
+        let dripping = || Dripping(tokio::time::interval(Duration::from_millis(5)));
+        let read = async |limit, patience| read_whole(dripping(), limit, patience).await.unwrap_err().code;
+        assert_eq!(Code::RequestTimeout, read(1 << 20, Duration::from_millis(100)).await);
+        assert_eq!(Code::PayloadTooLarge, read(4, Duration::from_secs(10)).await);
+    }
+
     #[test]
     fn a_malformed_traceparent_starts_a_new_trace() {
-        assert!(parse_trace_id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").is_some());
+        let read = |flags: &str| parse_traceparent(&format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"));
+        assert_eq!(read("01").map(|(_, span, is_sampled)| (span, is_sampled)), Some((0x00f0_67aa_0ba9_02b7_u64.to_be_bytes(), true)));
+        assert_eq!(["00", "03", "02"].map(|flags| read(flags).unwrap().2), [false, true, false]);
         for bad in [
             "",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            assert!(parse_trace_id(bad).is_none(), "{bad}");
+            assert!(parse_traceparent(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn a_trace_goes_on_in_the_form_of_the_standard() {
-        let trace = TraceContext { trace_id: [0, 0xab, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], span_id: [0, 0, 0, 0, 0, 0, 1, 0x0c] };
+        let trace = TraceContext {
+            trace_id: [0, 0xab, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            span_id: [0, 0, 0, 0, 0, 0, 1, 0x0c],
+            parent: None,
+            is_sampled: true,
+        };
         assert_eq!("00-00ab0000000000000000000000000001-000000000000010c-01", trace.header());
+        let child = trace.child();
+        assert_eq!((child.trace_id, child.parent), (trace.trace_id, Some(trace.span_id)));
+        assert_ne!(child.span_id, trace.span_id);
+        let untold = TraceContext { is_sampled: false, ..trace };
+        assert_eq!("00-00ab0000000000000000000000000001-000000000000010c-00", untold.child().header());
     }
 
     #[test]

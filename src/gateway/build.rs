@@ -18,11 +18,12 @@ use super::governance::Candidate;
 use super::graphql::Plans;
 use super::report;
 use super::state::{RequestLimits, Snapshot};
+use super::targets::{Targets, health};
 use super::tls::{self, TlsError};
 use super::validator::Validators;
 use crate::audit;
 use crate::clock::Clock;
-use crate::config::{self, Config, PolicySource};
+use crate::config::{self, ClientCertificates, Config, PolicySource};
 use crate::console::{BadSeed, WebhookSettings};
 use crate::filter::Cutters;
 use crate::identity::{self, Authenticator, ClaimNames, HttpsKeyFetch, IdentityError, KeyFetch};
@@ -125,7 +126,7 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         Arc::clone(clock),
         derived_key(config, EMPLOYEES),
     )?;
-    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
+    let upstreams = config.upstreams.values().map(|u| Ok((u.name, upstream(u, clock)?))).collect::<Result<BTreeMap<_, _>, BuildError>>()?;
     Ok(Snapshot {
         generation,
         set_id: set_id(config, policies).into(),
@@ -140,10 +141,13 @@ pub fn snapshot(config: &Config, policies: &Arc<Policies>, generation: u64, cloc
         hosts: hosts(config),
         origin: origin(config),
         validators: Validators::new(&derived_key(config, VALIDATORS)).map_err(|_unusable| BuildError::Validators)?,
+        budgets: config.budgets.clone(),
+        in_flight_max: config.clients.iter().map(|client| (client.client, client.in_flight_max)).collect(),
         limits: RequestLimits { request_body_timeout: REQUEST_BODY_TIMEOUT, answer_body_max: ANSWER_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX },
         controller: config.consent.controller.clone(),
         break_glass_max: config.admin.as_ref().map_or(Duration::ZERO, |admin| admin.break_glass_max),
         retention: config.audit.retention,
+        revocation: revocation(config),
         bundle: None,
         public: config.public.as_ref().map(|public| Arc::new(public.page.clone())),
     })
@@ -196,6 +200,17 @@ fn origin(config: &Config) -> String {
     end.and_then(|end| url.get(..end)).unwrap_or(url).to_owned()
 }
 
+fn revocation(config: &Config) -> Vec<(String, Timestamp)> {
+    let trust = |clients| match clients {
+        &ClientCertificates::Require(ref trust) | &ClientCertificates::Accept(ref trust) => Some(trust),
+        &ClientCertificates::Off => None,
+    };
+    let apps = config.listeners.iter().map(|listener| (listener.name.as_str(), trust(&listener.client_certificates)));
+    let admin = config.admin.iter().map(|admin| ("[admin]", Some(&admin.clients)));
+    let capture = config.capture.iter().map(|capture| ("[capture]", Some(&capture.clients)));
+    apps.chain(admin).chain(capture).filter_map(|(name, trust)| Some((name.to_owned(), trust?.revoked_until?))).collect()
+}
+
 fn hosts(config: &Config) -> Vec<String> {
     let public = config.gateway.public_url.split_once("://").map_or(config.gateway.public_url.as_str(), |(_, rest)| rest);
     let public = public.split('/').next().unwrap_or_default();
@@ -206,13 +221,16 @@ fn hosts(config: &Config) -> Vec<String> {
     hosts
 }
 
-fn upstream(settings: &config::Upstream) -> Result<Arc<Upstream>, BuildError> {
+fn upstream(settings: &config::Upstream, clock: &Arc<dyn Clock>) -> Result<Arc<Upstream>, BuildError> {
+    let tls = tls::client(settings.tls.as_ref())?;
+    let check = settings.health.clone().map(|check| health::Check::new(check, tls.clone()));
     let target = |origin: &config::Origin| origin.to_string().parse().map_err(|_invalid| BuildError::Target(origin.to_string()));
+    let targets = settings.targets.iter().map(target).collect::<Result<_, _>>()?;
     Ok(Upstream::new(UpstreamSettings {
         name: settings.name,
-        targets: settings.targets.iter().map(target).collect::<Result<_, _>>()?,
+        targets: Targets::new(settings.name, targets, settings.ejection, check, Arc::clone(clock)),
         base_path: settings.base_path.clone(),
-        tls: tls::client(settings.tls.as_ref())?,
+        tls,
         credentials: match &settings.credentials {
             config::Credentials::None => Credentials::None,
             config::Credentials::Forward => Credentials::Forward,
@@ -244,11 +262,13 @@ pub(super) fn issuer(issuer: &config::Issuer) -> identity::IssuerSettings {
         keys: match &issuer.keys {
             config::KeySource::File(path) => identity::KeySource::File(path.clone()),
             config::KeySource::Url(url) => identity::KeySource::Url(url.clone()),
+            config::KeySource::Discovery(url) => identity::KeySource::Discovery(url.clone()),
         },
         keys_max_age: issuer.keys_max_age,
         algorithms: issuer.algorithms.iter().map(algorithm).collect(),
         sender_constraint: match issuer.sender_constraint {
             config::SenderConstraint::Mtls => identity::SenderConstraint::Mtls,
+            config::SenderConstraint::Dpop => identity::SenderConstraint::Dpop,
             config::SenderConstraint::None => identity::SenderConstraint::None,
         },
         claims: ClaimNames { client, employee, agent, roles, purpose, task, customer },

@@ -180,11 +180,19 @@ pub(super) fn look_at(
     if !shared.still_decides(routed.snapshot.generation) || !routed.asked.premises.still_hold(&shared.ledger) {
         return Err(of(denied(contact(routed))));
     }
-    let ending =
-        Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: AtomicU64::new(0),
+        started: call.started,
+        outcome: "permit",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
+    };
     let premises = routed.asked.premises.clone();
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises };
-    shared.metrics.decided("permit");
+    shared.metrics.decided(ending.outcome);
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(shared, routed, unfiltered, None),

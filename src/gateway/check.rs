@@ -60,7 +60,7 @@ pub(super) fn check(shared: &Shared, question: &CheckQuestion) -> Result<Checked
             let outcome = if list.allowed() == 0 { "deny" } else { "permit" };
             shared.metrics.decided(outcome);
             let decision = head.decision_id().to_string();
-            tracing::info!(decision, app = %question.client, ids = question.ids.len(), "checked");
+            tracing::debug!(decision, app = %question.client, ids = question.ids.len(), "checked");
             return Ok(Checked { decision, index: head.index(), allowed: list.answers, revision: shared.ledger.revision().0 });
         }
         is_anew = true;

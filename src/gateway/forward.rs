@@ -2,22 +2,21 @@
 //! of them nothing can be sent. What comes back is [`Unfiltered`] and can only be cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accept::TraceContext;
 use super::decode::{self, DecodeError, Decoder};
 use super::permit::{Lookup, Permitted};
+use super::pool::{Answer, Pool, PoolError};
+use super::state::Shared;
+use super::targets::{Picked, Targets};
 use crate::clock::Clock;
 use crate::model::UpstreamName;
 
@@ -44,8 +43,8 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
     pub name: UpstreamName,
-    /// `scheme://host[:port]`, at least one; used in turn.
-    pub targets: Vec<Uri>,
+    /// `scheme://host[:port]`, at least one.
+    pub targets: Arc<Targets>,
     /// Empty, or a canonical path without a slash at its end.
     pub base_path: String,
     pub tls: rustls::ClientConfig,
@@ -68,9 +67,8 @@ pub struct UpstreamSettings {
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pools: Vec<Arc<Pool>>,
     room: Arc<Semaphore>,
-    turn: AtomicUsize,
 }
 
 /// Why no answer can be used.
@@ -97,7 +95,7 @@ pub struct Unfiltered {
 
 /// What is yet to come of an answer.
 pub(super) struct Rest {
-    body: Incoming,
+    body: Answer,
     decoder: Option<Decoder>,
     /// Came, and is not decoded yet: a little that becomes much is decoded as it is wanted.
     packed: Bytes,
@@ -108,8 +106,11 @@ pub(super) struct Rest {
     /// How long the upstream may be waited for, at once and in all.
     idle_timeout: Duration,
     time_left: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// What a request takes up until its answer has come to its end.
+type Place = (OwnedSemaphorePermit, Picked);
 
 impl Rest {
     /// Waits for more, not longer than `at_most` if that is given. Nothing is lost when it is not waited for to its end.
@@ -137,7 +138,7 @@ impl Rest {
     async fn next_received(&mut self, clock: &dyn Clock, at_most: Option<Duration>) -> Result<Came, ForwardError> {
         let patience = self.idle_timeout.min(self.time_left);
         let asked = clock.monotonic();
-        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), next_data(&mut self.body)).await;
+        let frame = tokio::time::timeout(at_most.unwrap_or(patience).min(patience), self.body.next()).await;
         // Also what was waited in vain counts, else an upstream that drips is waited for without end.
         self.time_left = self.time_left.saturating_sub(clock.monotonic().saturating_sub(asked));
         let bytes = match frame {
@@ -172,18 +173,6 @@ pub(super) enum Came {
     Nothing,
 }
 
-async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
-    while let Some(frame) = body.frame().await {
-        // Trailers are not passed on.
-        if let Ok(data) = frame?.into_data()
-            && !data.is_empty()
-        {
-            return Ok(Some(data));
-        }
-    }
-    Ok(None)
-}
-
 fn broken(name: UpstreamName, error: &hyper::Error) -> ForwardError {
     tracing::warn!(upstream = %name, %error, "upstream answer broke off");
     ForwardError::Broken
@@ -214,7 +203,7 @@ pub struct Outgoing {
     /// Headers that the API lets through, and `authorization` if its credentials are forwarded.
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub traceparent: String,
+    pub(super) trace: TraceContext,
     pub reading: Reading,
 }
 
@@ -250,18 +239,8 @@ impl std::fmt::Debug for Outgoing {
 impl Upstream {
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(settings.connect_timeout));
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http().enable_http1().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(settings.in_flight_max)
-            .build(connector);
-        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), turn: AtomicUsize::new(0), client, settings })
+        let pools = settings.targets.uris().iter().map(|target| Pool::new(target.clone(), settings.tls.clone(), settings.connect_timeout)).collect();
+        Arc::new(Self { room: Arc::new(Semaphore::new(settings.in_flight_max)), pools, settings })
     }
 
     #[must_use]
@@ -270,7 +249,7 @@ impl Upstream {
     }
 
     #[must_use]
-    pub fn targets(&self) -> &[Uri] {
+    pub const fn targets(&self) -> &Arc<Targets> {
         &self.settings.targets
     }
 
@@ -294,31 +273,37 @@ impl Upstream {
     }
 
     async fn exchange(&self, outgoing: &Outgoing, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let mut last = ForwardError::Unavailable;
-        for _ in 0..self.settings.targets.len() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.settings.targets.len().max(1);
-            let Some(target) = self.settings.targets.get(turn) else { break };
-            let request = self.request(target, outgoing).ok_or(ForwardError::Unavailable)?;
-            match tokio::time::timeout(self.settings.first_byte_timeout, self.client.request(request)).await {
-                Err(_) => return Err(ForwardError::Timeout),
-                // Another target is tried only when no byte can have been sent.
-                Ok(Err(error)) if error.is_connect() => {
-                    tracing::warn!(upstream = %self.settings.name, %error, "upstream connection failed");
-                    last = ForwardError::Unavailable;
+        let mut tried = Vec::new();
+        while let Some(picked) = self.settings.targets.pick(&tried) {
+            let pool = self.pools.get(picked.at()).ok_or(ForwardError::Unavailable)?;
+            let request = self.request(pool.target(), outgoing).ok_or(ForwardError::Unavailable)?;
+            match tokio::time::timeout(self.settings.first_byte_timeout, pool.send(request)).await {
+                Err(_) => {
+                    picked.failed();
+                    return Err(ForwardError::Timeout);
                 }
-                Ok(Err(error)) => {
+                // Another target is tried only when no byte of the request can have been sent.
+                Ok(Err(error @ PoolError::Connect(_))) => {
+                    tracing::warn!(upstream = %self.settings.name, %error, "upstream connection failed");
+                    picked.failed();
+                    tried.push(picked.at());
+                }
+                Ok(Err(error @ PoolError::Broken(_))) => {
                     tracing::warn!(upstream = %self.settings.name, %error, "upstream request failed");
+                    picked.failed();
                     return Err(ForwardError::Broken);
                 }
-                Ok(Ok(response)) => return self.read(response, outgoing.reading, place).await,
+                Ok(Ok((head, body))) => {
+                    picked.answered(head.status);
+                    return self.read(head, body, outgoing.reading, (place, picked)).await;
+                }
             }
         }
-        Err(last)
+        Err(ForwardError::Unavailable)
     }
 
     /// Reads an answer to its end, or as much of it as is wanted to begin with.
-    async fn read(&self, response: http::Response<Incoming>, reading: Reading, place: OwnedSemaphorePermit) -> Result<Unfiltered, ForwardError> {
-        let (mut head, mut body) = response.into_parts();
+    async fn read(&self, mut head: Parts, mut body: Answer, reading: Reading, place: Place) -> Result<Unfiltered, ForwardError> {
         let (name, bytes_max) = (self.settings.name, self.settings.answer_bytes_max);
         // Error bodies are no lists.
         let reading = if head.status.is_success() { reading } else { Reading::Whole };
@@ -331,7 +316,7 @@ impl Upstream {
                 Reading::Stream => break,
                 Reading::Whole | Reading::List => {}
             }
-            let Some(data) = next_data(&mut body).await.map_err(|error| broken(name, &error))? else {
+            let Some(data) = body.next().await.map_err(|error| broken(name, &error))? else {
                 let body = if whole.is_empty() { first } else { whole.freeze() };
                 return Ok(self.plain(head.status, head.headers, body));
             };
@@ -386,15 +371,15 @@ impl Upstream {
     }
 
     fn request(&self, target: &Uri, outgoing: &Outgoing) -> Option<Request<Full<Bytes>>> {
-        let authority = target.authority()?.clone();
-        let uri = Uri::builder().scheme(target.scheme()?.clone()).authority(authority.clone()).path_and_query(outgoing.path.as_str()).build().ok()?;
-        let mut request = Request::builder().method(outgoing.method.clone()).uri(uri).body(Full::new(outgoing.body.clone())).ok()?;
+        let authority = target.authority()?;
+        let mut request =
+            Request::builder().method(outgoing.method.clone()).uri(outgoing.path.as_str()).body(Full::new(outgoing.body.clone())).ok()?;
         let headers = request.headers_mut();
         headers.clone_from(&outgoing.headers);
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         headers.insert("accept-encoding", self.settings.accept_encoding.clone());
-        headers.insert("traceparent", HeaderValue::from_str(&outgoing.traceparent).ok()?);
+        headers.insert("traceparent", HeaderValue::from_str(&outgoing.trace.header()).ok()?);
         headers.insert("forwarded", HeaderValue::from_static("by=consentry"));
         if !outgoing.body.is_empty() {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -410,12 +395,54 @@ impl Upstream {
 ///
 /// # Errors
 /// When no whole answer was to be had; nothing of it goes out then.
-pub async fn forward(permitted: &Permitted, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+pub async fn forward(permitted: &Permitted, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
     tracing::trace!(action = %permitted.action(), "forwarding");
-    upstream.send(outgoing).await
+    counted(shared, upstream, outgoing).await
 }
 
 /// Reads the record that a write is about, to learn whose it is; the answer is never released.
-pub(super) async fn look_up(_allowed: &Lookup, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
-    upstream.send(outgoing).await
+pub(super) async fn look_up(_allowed: &Lookup, shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    counted(shared, upstream, outgoing).await
+}
+
+async fn counted(shared: &Shared, upstream: &Upstream, outgoing: &Outgoing) -> Result<Unfiltered, ForwardError> {
+    let began = shared.clock.monotonic();
+    let result = upstream.send(outgoing).await;
+    let word = match &result {
+        Ok(unfiltered) => match unfiltered.status.as_u16() {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(ForwardError::Unavailable) => "unavailable",
+        Err(ForwardError::Timeout) => "timeout",
+        Err(ForwardError::TooLarge) => "too-large",
+        Err(ForwardError::Broken) => "broken",
+    };
+    let (name, took) = (upstream.settings.name.as_str(), shared.clock.monotonic().saturating_sub(began));
+    shared.metrics.upstream(name, word, took);
+    if let Some(tracer) = shared.tracer.get() {
+        let status = result.as_ref().ok().map(|unfiltered| unfiltered.status.as_u16());
+        tracer.asked(outgoing.trace, &outgoing.method, name, word, status, took);
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_prints_neither_ids_nor_credentials() {
+        let trace = TraceContext { trace_id: [7; 16], span_id: [7; 8], parent: None, is_sampled: false };
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer of-the-test"));
+        headers.insert("x-customer", HeaderValue::from_static("crm:of-the-test"));
+        let (path, body) = ("/v7/customers/of-the-test".to_owned(), Bytes::from_static(b"of-the-test"));
+        let outgoing = Outgoing { method: Method::POST, path, headers, body, trace, reading: Reading::Whole };
+        let shown = format!("{outgoing:?} {outgoing:#?}");
+        assert!(shown.contains("POST") && !shown.contains("of-the-test"), "{shown}");
+    }
 }

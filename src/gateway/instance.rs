@@ -77,6 +77,13 @@ impl GatewayInstance {
                 check("policies", Health::Ok, None, None)
             });
         }
+        let now = self.shared.clock.now();
+        for (listener, until) in self.shared.snapshot().revocation.iter().filter(|(_, until)| *until <= now) {
+            let why = format!(
+                "the revocation list of listener `{listener}` ran out at {until}: its client certificates are refused until there is a newer one"
+            );
+            checks.push(check("certificates", Health::Degraded, Some(why), Some(*until)));
+        }
         if let Some(sentence) = self.indexing.trouble() {
             checks.push(check("index", Health::Degraded, Some(sentence), None));
         }
@@ -91,6 +98,14 @@ impl GatewayInstance {
         }
         for (sentence, since) in self.exporters.troubles() {
             checks.push(check("export", Health::Degraded, Some(sentence), since));
+        }
+        if let Some(why) = self.shared.budgets.trouble() {
+            let why = format!("what was counted before the start is not known in full: {why}");
+            checks.push(check("budgets", Health::Degraded, Some(why), None));
+        }
+        // Other targets may answer, and routes of other APIs do: degraded, not failed.
+        for sentence in self.shared.snapshot().upstreams.values().filter_map(|upstream| upstream.targets().trouble()) {
+            checks.push(check("upstream", Health::Degraded, Some(sentence), None));
         }
         for sentence in report::sentences(&self.shared.snapshot(), self.shared.clock.now()) {
             checks.push(check("report-mode", Health::Degraded, Some(sentence), None));
@@ -116,6 +131,13 @@ impl Instance for GatewayInstance {
     }
 
     fn metrics(&self) -> String {
+        let readiness = self.readiness();
+        let states = readiness.checks.iter().map(|check| match check.state {
+            Health::Ok => (check.name, 0),
+            Health::Degraded => (check.name, 1),
+            Health::Failed => (check.name, 2),
+        });
+        self.shared.metrics.set_checks(readiness.is_ready(), states);
         self.shared.metrics.render()
     }
 

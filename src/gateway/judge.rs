@@ -330,6 +330,8 @@ pub(super) struct Judging<'a> {
     pub(super) pseudonym_key: &'a [u8; 32],
     /// Where links in the body may lead; without it nowhere.
     pub(super) links: Option<(&'a Shared, &'a Routed)>,
+    /// Of the head entry, as long as it is judged by the same policies about the same question.
+    pub(super) covered: Option<&'a Covered>,
     /// Of the customer whom the request named.
     decided_on: Vec<DecidedOn>,
     /// Equal consent and facts have equal verdicts: decided once for each request.
@@ -344,11 +346,52 @@ pub(super) struct Judging<'a> {
     failed: Option<Unavailable>,
 }
 
+/// What the head entry already says of the one customer whom the request names: an answer about nobody else needs no entry of its own,
+/// and while they are as they were, they need not be judged again.
+pub(super) struct Covered {
+    pub(super) verdicts: Arc<Verdicts>,
+    categories: Vec<(Category, bool)>,
+    /// As of which change, with which facts, and what was known; `None` for an unknown customer.
+    known: Option<(PartyNo, Revision, PartyFacts, Known)>,
+}
+
+impl Covered {
+    pub(super) fn judge(policies: &Policies, asked: &Asked, standing: Option<&Standing>, categories: Vec<(Category, bool)>) -> Self {
+        let Some(standing) = standing else {
+            return Self { verdicts: Arc::new(verdicts(policies, asked, About::Unknown, &categories)), categories, known: None };
+        };
+        let made = counted_verdicts(policies, asked, About::Known(standing), &categories);
+        if let Some(watch) = &asked.shadow {
+            watch.count(Some(standing.party), &made.differences);
+        }
+        let known = Known::new(standing, made);
+        Self { verdicts: Arc::clone(&known.verdicts), categories, known: Some((standing.party, standing.revision, standing.facts, known)) }
+    }
+
+    pub(super) fn party(&self) -> Option<PartyNo> {
+        self.known.as_ref().map(|(party, ..)| *party)
+    }
+
+    /// What would be judged again, if nothing has changed.
+    fn still_known(&self, standing: &Standing, categories: &[(Category, bool)]) -> Option<&Known> {
+        let (party, revision, facts, known) = self.known.as_ref()?;
+        let is_same =
+            (*party, *revision, *facts) == (standing.party, standing.revision, standing.facts) && Arc::ptr_eq(&known.profile, &standing.profile);
+        (is_same && self.categories == categories).then_some(known)
+    }
+}
+
+impl Known {
+    fn new(standing: &Standing, Made { verdicts, counted, differences }: Made) -> Self {
+        Self { profile: Arc::clone(&standing.profile), verdicts: Arc::new(verdicts), counted: Arc::new(counted), differences: differences.into() }
+    }
+}
+
 /// Verdicts, and the grants of limited uses behind them.
 #[derive(Clone)]
 struct Known {
     /// Profiles are interned; each one is held, so that its address stays its own.
-    _profile: Arc<Profile>,
+    profile: Arc<Profile>,
     verdicts: Arc<Verdicts>,
     counted: Arc<BTreeSet<Position>>,
     differences: Arc<[Difference]>,
@@ -435,6 +478,7 @@ impl<'a> Judging<'a> {
             requested,
             pseudonym_key,
             links: None,
+            covered: None,
             decided_on: Vec::new(),
             memo: HashMap::new(),
             last: None,
@@ -498,11 +542,17 @@ impl<'a> Judging<'a> {
 
     /// Rows share verdicts by profile, so they carry no event; the customer whom the request named carries the events.
     fn known(&self, standing: &Standing, is_requested: Option<bool>) -> Known {
-        let Made { verdicts: mut found, counted, differences } = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
-        if is_requested != Some(true) {
-            found = Verdicts::new(found.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect());
+        if is_requested == Some(true)
+            && let Some(known) = self.covered.and_then(|covered| covered.still_known(standing, self.categories))
+        {
+            return known.clone();
         }
-        Known { _profile: Arc::clone(&standing.profile), verdicts: Arc::new(found), counted: Arc::new(counted), differences: differences.into() }
+        let mut made = counted_verdicts(self.policies, self.asked, About::Known(standing), self.categories);
+        if is_requested != Some(true) {
+            made.verdicts =
+                Verdicts::new(made.verdicts.iter().map(|v| CategoryVerdict { event: None, overridden: Vec::new(), ..v.clone() }).collect());
+        }
+        Known::new(standing, made)
     }
 
     fn withhold(&self, is_requested: Option<bool>) -> Judged {

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::error::SendTimeoutError;
 use super::answer::{
     Recording, append_part, compressed, contact, cut_problem, error_groups, forward_problem, json, limits, note_drift, own, without_grounds,
 };
+use super::budgets::Charged;
 use super::forward::{Came, ForwardError, Reading, Rest, Unfiltered};
 use super::judge::{Basis, Judging, log_groups, still_hold};
 use super::passed::response_headers;
@@ -82,10 +83,11 @@ pub(super) async fn release(
         return Err(place.refuse(Code::UpstreamUnreadable, Vec::new()));
     }
     let mut source = Source::new(BytesMut::from(body), rest, 2 * place.routed.snapshot.limits.answer_body_max);
-    let mut taken = Taken::default();
+    let (mut taken, mut charged) = (Taken::default(), Charged::default());
     for _ in 0..ATTEMPTS_MAX {
         let mut flow = place.flow();
-        let Cutting { cut, mut basis, recording, is_last } = place.record(place.next(&mut flow, &mut source, None).await?)?;
+        let piece = place.next(&mut flow, &mut source, None).await?;
+        let Cutting { cut, mut basis, recording, is_last } = place.record(piece, &mut charged)?;
         let recorded = recording.durable().await?;
         let holds = place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis);
         if holds {
@@ -235,9 +237,10 @@ impl Place {
         }
     }
 
-    /// Has the entry of a part written.
-    pub(super) fn record(&self, piece: Piece) -> Result<Cutting, Halt> {
+    /// Has the entry of a part written, once it is counted. `charged` is what was counted when the same part was cut before.
+    pub(super) fn record(&self, piece: Piece, charged: &mut Charged) -> Result<Cutting, Halt> {
         let Piece { cut, basis, is_last } = piece;
+        self.shared.budgets.release(&self.routed, &cut.report, charged).map_err(|problem| self.refuse(problem, Vec::new()))?;
         let mut groups = self.told(log_groups(&cut.report.groups, &basis.facts));
         if cut.report.unenforced {
             report::mark(&mut groups);
@@ -302,9 +305,8 @@ impl Place {
         let Released { cut, basis, recorded, is_last } = first;
         let (shared, routed) = (&self.shared, &self.routed);
         let decision = self.head.decision_id().to_string();
-        shared.metrics.decided("redact");
         note_drift(routed, shared, &cut.report);
-        tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
+        tracing::debug!(decision, app = %routed.facts.app, route = %routed.facts.route, "releasing a list in parts");
         // What is known of the whole answer only is said of one part only.
         let own = if is_last { own(routed, call, unfiltered, &cut.filtered) } else { compressed(routed, call) };
         let ending = Ending {
@@ -313,7 +315,11 @@ impl Place {
             status: own.status(unfiltered.status).as_u16(),
             rows: AtomicU64::new(cut.report.rows.into()),
             started: call.started,
+            outcome: "redact",
+            trace: call.trace,
+            facts: Arc::clone(&routed.facts),
         };
+        shared.metrics.decided(ending.outcome);
         let head = Head {
             status: unfiltered.status,
             headers: response_headers(shared, routed, unfiltered, None),
@@ -363,7 +369,7 @@ impl Place {
                 // Whatever is recorded now would not go out.
                 return;
             }
-            match next.and_then(|piece| self.record(piece)) {
+            match next.and_then(|piece| self.record(piece, &mut Charged::default())) {
                 Ok(cutting) => {
                     let is_last = cutting.is_last;
                     if to_disk.send(cutting).await.is_err() || is_last {

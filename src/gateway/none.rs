@@ -72,7 +72,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
     let pending = shared.log.append(Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] })?;
     let path = routed.found.upstream_target(routed.upstream.base_path());
     let outgoing = routed.outgoing(call, path, upstream_method(&call.method), NO_BODY);
-    let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
+    let (recorded, result) = tokio::join!(pending, forward(&permitted, shared, &routed.upstream, &outgoing));
     let head = recorded?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
     let unfiltered = success(result, false, None).map_err(of)?;
@@ -94,10 +94,13 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         status: own.status(unfiltered.status).as_u16(),
         rows: AtomicU64::new(0),
         started: call.started,
+        outcome: "permit",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
     let footing =
         Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on: Vec::new(), premises: Premises::default() };
-    shared.metrics.decided("permit");
+    shared.metrics.decided(ending.outcome);
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(shared, &routed, &unfiltered, None),

@@ -98,7 +98,7 @@ fn parameter_of(text: &str) -> Option<(&str, &str, &str)> {
 
 /// The gateway's URL for one that stands in a body, in data of `party` or beside all data.
 pub(super) fn body_link(shared: &Shared, routed: &Routed, party: Option<PartyNo>, url: &str) -> Option<String> {
-    let behind = Behind { targets: routed.upstream.targets(), base_path: routed.upstream.base_path() };
+    let behind = Behind { targets: routed.upstream.targets().uris(), base_path: routed.upstream.base_path() };
     let link = routed.found.api.own_url(behind, &routed.snapshot.origin, Some(&routed.found), url)?;
     let of_party = || {
         let (space, raw) = link.customer()?;
@@ -110,7 +110,7 @@ pub(super) fn body_link(shared: &Shared, routed: &Routed, party: Option<PartyNo>
 }
 
 fn own_url(shared: &Shared, routed: &Routed, created: Option<&Identifier>, url: &str) -> Option<String> {
-    let behind = Behind { targets: routed.upstream.targets(), base_path: routed.upstream.base_path() };
+    let behind = Behind { targets: routed.upstream.targets().uris(), base_path: routed.upstream.base_path() };
     let link = routed.found.api.own_url(behind, &routed.snapshot.origin, Some(&routed.found), url)?;
     may_be_named(shared, routed, created, &link).then_some(link.url)
 }

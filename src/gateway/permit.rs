@@ -73,10 +73,11 @@ impl Entitled {
 /// `not-entitled`, naming categories, purpose and whom to ask: it is the same for every customer.
 pub(super) fn entitle(routed: &Routed, shape: &Shape) -> Result<Entitled, Halt> {
     let (policies, asked) = (&routed.snapshot.policies, &routed.asked);
-    let categories: Vec<(Category, bool)> = shape.categories().into_iter().map(|c| (c, masked(shape, c))).collect();
+    let mut categories = judged_apart(shape);
     if categories.iter().any(|(c, with_mask)| asked.could_permit(policies, *c, *with_mask)) {
         return Ok(Entitled(()));
     }
+    categories.sort();
     let vocabulary = policies.vocabulary();
     let owners = categories.iter().filter_map(|(c, _)| vocabulary.categories.get(c)).map(|info| info.owner.as_str());
     let owners: Vec<&str> = owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
@@ -128,6 +129,26 @@ pub(super) fn masked(shape: &Shape, category: Category) -> bool {
     })
 }
 
+/// Categories of a shape itself, each once, with whether a masked form exists.
+fn judged_apart(shape: &Shape) -> Vec<(Category, bool)> {
+    let mut found = Vec::new();
+    note_categories(shape, &mut found);
+    found
+}
+
+fn note_categories(shape: &Shape, found: &mut Vec<(Category, bool)>) {
+    let of_fields = shape.fields.iter().filter_map(|field| match &field.rule {
+        FieldRule::Category { category, on_deny } => Some((*category, matches!(on_deny, OnDeny::Mask(_)))),
+        FieldRule::Embed(_) => None,
+    });
+    for (category, is_masked) in of_fields.chain(shape.also.iter().map(|category| (*category, false))) {
+        match found.iter_mut().find(|(known, _)| *known == category) {
+            Some((_, mask)) => *mask |= is_masked,
+            None => found.push((category, is_masked)),
+        }
+    }
+}
+
 /// Categories of a shape and of all that is embedded in it, with whether a masked form exists.
 pub(super) fn categories_with_embedded(shape: &Arc<Shape>, shapes: &crate::model::Shapes) -> Vec<(Category, bool)> {
     let mut found: Vec<(Category, bool)> = Vec::new();
@@ -138,13 +159,7 @@ pub(super) fn categories_with_embedded(shape: &Arc<Shape>, shapes: &crate::model
             continue;
         }
         seen.push(shape.name);
-        for category in shape.categories() {
-            let with_mask = masked(&shape, category);
-            match found.iter_mut().find(|(c, _)| *c == category) {
-                Some((_, mask)) => *mask |= with_mask,
-                None => found.push((category, with_mask)),
-            }
-        }
+        note_categories(&shape, &mut found);
         for field in &shape.fields {
             if let FieldRule::Embed(name) = &field.rule
                 && let Some(inner) = shapes.get(name)

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::accept::accept;
+use super::accept::{TraceContext, accept};
 use super::answer::portions;
+use super::in_flight::Admitted;
 use super::judge::{DecidedOn, still_hold};
 use super::listener::Connection;
 use super::problem::{Code, Problem};
@@ -24,6 +25,7 @@ use super::rejects::ListenerRejects;
 use super::respond::{self, Reply};
 use super::route::{Authenticated, Routed, authenticate, route};
 use super::state::Shared;
+use super::tracer::Done;
 use super::unwind::{BrokeDown, unbroken};
 use super::{call, none, read, write};
 use crate::audit::{AuditError, DecisionFacts, Entry, Group, Outcome, Recorded};
@@ -83,18 +85,28 @@ pub(super) struct Caller {
     pub(super) rejects: ListenerRejects,
 }
 
+/// When a request came, and the trace it is a part of.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    started: Duration,
+    trace: TraceContext,
+}
+
 /// Answers one request of the data plane.
 pub(super) async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
+    let chooses = |id| shared.tracer.get().is_none_or(|tracer| tracer.chooses(id));
+    let begun = Begun { started: shared.clock.monotonic(), trace: TraceContext::from_headers(request.headers(), chooses) };
+    let _under_way = shared.metrics.request();
     let is_head = request.method() == Method::HEAD;
     let about = OnceLock::new();
-    let ended = match unbroken(run(shared, caller, request, &about)).await {
+    let ended = match unbroken(run(shared, caller, request, begun, &about)).await {
         Ok(ended) => ended,
         Err(BrokeDown) => Err(broken_down(&about)),
     };
     match ended {
         Ok(response) => response,
-        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt).await),
-        Err(halt) => halted(shared, caller, halt).await,
+        Err(halt) if is_head => respond::without_body(halted(shared, caller, halt, begun).await),
+        Err(halt) => halted(shared, caller, halt, begun).await,
     }
 }
 
@@ -110,24 +122,32 @@ fn broken_down(about: &About) -> Halt {
     }
 }
 
-async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, about: &About) -> Result<Response<Reply>, Halt> {
+async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, begun: Begun, about: &About) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
-    let accepted = accept(request, &caller.connection, &snapshot.hosts).map_err(Halt::Rejected)?;
+    let accepted = accept(request, &caller.connection, &snapshot.hosts, begun.trace).map_err(Halt::Rejected)?;
     let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
     let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
     about.get_or_init(|| Arc::clone(&routed.facts));
+    let refused = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
+    let client = routed.facts.app;
+    // Whoever is authenticated is configured.
+    let most = snapshot.in_flight_max.get(&client).copied().unwrap_or_default();
+    let admitted = shared.in_flight.admit(client, most).map_err(refused)?;
+    shared.budgets.admit(&routed).map_err(refused)?;
     match (&routed.found.route.customer, routed.found.route.action) {
-        (Customer::None, _) => none::serve(shared, &call, routed).await,
-        (_, Action::Read | Action::Export | Action::ReadReduced) => read::serve(shared, &call, routed, body).await,
+        (Customer::None, _) => none::serve(shared, &call, routed).await.map(|response| under_way(response, admitted)),
+        (_, Action::Read | Action::Export | Action::ReadReduced) => {
+            read::serve(shared, &call, routed, body).await.map(|response| under_way(response, admitted))
+        }
         (_, Action::Create | Action::Update | Action::Delete) => {
             let (shared, caller) = (Arc::clone(shared), Arc::clone(caller));
             // A task of its own: a client that hangs up does not stop a write between its intent and its end, and does not
             // keep a customer whom it created from being linked.
             let written = tokio::spawn(async move {
                 match write::serve(&shared, &call, routed, body).await {
-                    Ok(response) => response,
-                    Err(halt) => halted(&shared, &caller, halt).await,
+                    Ok(response) => under_way(response, admitted),
+                    Err(halt) => halted(&shared, &caller, halt, begun).await,
                 }
             });
             match written.await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -140,8 +160,14 @@ async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incomi
     }
 }
 
+/// A request is under way until its answer is out.
+fn under_way(mut response: Response<Reply>, admitted: Admitted) -> Response<Reply> {
+    response.body_mut().hold(admitted);
+    response
+}
+
 /// Records a refusal and makes its answer; without a record there is only a 503.
-async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply> {
+async fn halted(shared: &Shared, caller: &Caller, halt: Halt, begun: Begun) -> Response<Reply> {
     let refusal = match halt {
         Halt::Rejected(problem) => {
             caller.rejects.stranger(problem.code.as_str(), caller.connection.peer.ip());
@@ -168,7 +194,14 @@ async fn halted(shared: &Shared, caller: &Caller, halt: Halt) -> Response<Reply>
         Ok(recorded) => {
             let decision = head.map_or_else(|| recorded.decision_id().to_string(), |(_, id)| id);
             shared.metrics.decided(Outcome::Deny.as_str());
-            tracing::info!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
+            let took = shared.clock.monotonic().saturating_sub(begun.started);
+            shared.metrics.answered(Outcome::Deny.as_str(), took);
+            if let Some(tracer) = shared.tracer.get() {
+                let of = of.unwrap_or_else(|| recorded.index());
+                let status = problem.code.status().as_u16();
+                tracer.answered(begun.trace, &Done { facts: &facts, outcome: Outcome::Deny.as_str(), status, of, took });
+            }
+            tracing::debug!(decision, code = problem.code.as_str(), app = %facts.app, route = %facts.route, "denied");
             respond::refuse(&problem, &recorded, &decision)
         }
         Err(error) => audit_unavailable(caller, &error),
@@ -227,6 +260,10 @@ pub(super) struct Ending {
     pub(super) status: u16,
     pub(super) rows: AtomicU64,
     pub(super) started: Duration,
+    /// As it is counted.
+    pub(super) outcome: &'static str,
+    pub(super) trace: TraceContext,
+    pub(super) facts: Arc<DecisionFacts>,
 }
 
 impl respond::Watch for Ending {
@@ -237,7 +274,11 @@ impl respond::Watch for Ending {
     fn ended(&self, bytes: u64, complete: bool) {
         let latency = self.shared.clock.monotonic().saturating_sub(self.started);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.shared.metrics.answered(latency);
+        self.shared.metrics.answered(self.outcome, latency);
+        if let Some(tracer) = self.shared.tracer.get() {
+            let (facts, outcome) = (&*self.facts, self.outcome);
+            tracer.answered(self.trace, &Done { facts, outcome, status: self.status, of: self.of, took: latency });
+        }
         let rows = self.rows.load(Ordering::Relaxed);
         let entry = Entry::End { of: self.of, status: self.status, bytes, rows, complete, latency_us };
         // The answer's own entry is durable; without this one, search shows the decision as unresolved.

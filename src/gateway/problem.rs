@@ -30,6 +30,7 @@ pub enum Code {
     EmergencyNotGranted,
     NotEntitled,
     Denied,
+    OverBudget,
     FieldNotPermitted,
     MaskedWrite,
     PreconditionFailed,
@@ -122,6 +123,7 @@ impl Code {
                 (403, "not-entitled", "no policy could permit this", "no consent changes this: use another purpose, or ask the owner for a policy")
             }
             Self::Denied => (403, "denied", "not permitted", "do not retry; give this decision to those who can see the reason"),
+            Self::OverBudget => (429, "over-budget", "this is more than may be asked for in a time", "ask for less, or later"),
             Self::FieldNotPermitted => {
                 (403, "field-not-permitted", "a field is not permitted to this app", "leave the named fields out, or ask their owner")
             }
@@ -177,6 +179,12 @@ pub struct Details {
     pub fields: Vec<String>,
     pub remedy: Option<String>,
     pub allow: Option<String>,
+    /// How to show who one is, for a 401; without it `Bearer`.
+    pub challenge: Option<&'static str>,
+    /// The budget that is used up.
+    pub budget: Option<String>,
+    /// Seconds after which there may be room again.
+    pub retry_after: Option<u64>,
 }
 
 /// A refusal on its way out.
@@ -209,6 +217,8 @@ impl Problem {
             purpose: Option<&'a str>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             fields: &'a Vec<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            budget: Option<&'a str>,
             remedy: &'a str,
         }
         let wire = Wire {
@@ -220,6 +230,7 @@ impl Problem {
             categories: &self.details.categories,
             purpose: self.details.purpose.as_deref(),
             fields: &self.details.fields,
+            budget: self.details.budget.as_deref(),
             remedy: self.details.remedy.as_deref().unwrap_or(self.code.remedy()),
         };
         // A struct of texts and numbers always serialises.

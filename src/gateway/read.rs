@@ -13,10 +13,11 @@ use super::answer::{
     contact, content_type, denied, error_groups, error_plan, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     upstream_method, without_grounds,
 };
+use super::budgets::Charged;
 use super::call::{self, Answered};
 use super::forward::{Reading, Unfiltered, forward};
 use super::graphql::{self, Body};
-use super::judge::{About, Basis, DecidedOn, Judging, log_groups, still_hold, verdicts};
+use super::judge::{Basis, Covered, DecidedOn, Judging, log_groups, still_hold};
 use super::list;
 use super::passed::response_headers;
 use super::permit::{Entitled, Permitted, categories_with_embedded, entitle, not_selectable, selectable};
@@ -32,12 +33,12 @@ use crate::audit::{Entry, Group, Recorded};
 use crate::catalog::Customer;
 use crate::consent::{ConsentError, Moved, Standing};
 use crate::filter::{self, Report};
-use crate::model::{Category, EventId, Identifier, PartyNo, Release, ResponsePlan, Shape, Subject, Verdicts};
+use crate::model::{Category, EventId, Identifier, Release, ResponsePlan, Shape, Subject, Verdicts};
 
 /// How often an answer is decided anew when the ledger or the policies change between decision and release.
 pub(super) const ATTEMPTS_MAX: usize = 8;
 
-type Requested = (Identifier, Option<Standing>);
+pub(super) type Requested = (Identifier, Option<Standing>);
 
 pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Routed, body: Option<Incoming>) -> Result<Response<Reply>, Halt> {
     let (mut routed, body) = graphql::read(call, routed, body).await?;
@@ -64,7 +65,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, call: &Authenticated, routed: Ro
         let accept = framing.content_types().first().copied().unwrap_or_default();
         outgoing.headers.insert(ACCEPT, HeaderValue::from_static(accept));
     }
-    let (recorded, result) = tokio::join!(pending, forward(&permitted, &routed.upstream, &outgoing));
+    let (recorded, result) = tokio::join!(pending, forward(&permitted, shared, &routed.upstream, &outgoing));
     let recorded = recorded?;
 
     let hide_404 = requested.is_none();
@@ -108,15 +109,8 @@ pub(super) fn look_up(shared: &Shared, routed: &Routed, customer: Option<Identif
     }
 }
 
-/// What the head entry already says of the one customer: an answer about nobody else needs no entry of its own.
-#[derive(Debug)]
-struct Covered {
-    party: Option<PartyNo>,
-    verdicts: Arc<Verdicts>,
-}
-
 /// The permit and the head entry of a read.
-fn head(
+pub(super) fn head(
     routed: &Routed,
     entitled: &Entitled,
     shape: &Arc<Shape>,
@@ -126,8 +120,8 @@ fn head(
         return Ok((Permitted::of_answer(entitled, &routed.asked), Entry::Intent { facts: Arc::clone(&routed.facts), groups: Vec::new() }, None));
     };
     let categories = categories_with_embedded(shape, routed.shapes());
-    let about = standing.as_ref().map_or(About::Unknown, About::Known);
-    let judged = Arc::new(verdicts(&routed.snapshot.policies, &routed.asked, about, &categories));
+    let covered = Covered::judge(&routed.snapshot.policies, &routed.asked, standing.as_ref(), categories);
+    let judged = Arc::clone(&covered.verdicts);
     match Permitted::of_party(entitled, &routed.asked, shape, &judged) {
         None => {
             let group = single_group(standing.as_ref(), &judged, false);
@@ -136,7 +130,6 @@ fn head(
         Some(permitted) => {
             selection_is_permitted(routed, shape, &judged)?;
             let group = single_group(standing.as_ref(), &judged, true);
-            let covered = Covered { party: standing.as_ref().map(|s| s.party), verdicts: judged };
             Ok((permitted, Entry::Permit { facts: Arc::clone(&routed.facts), groups: vec![group] }, Some(covered)))
         }
     }
@@ -162,8 +155,11 @@ async fn release(
     let mut covered = covered;
     let mut reserved = BTreeSet::new();
     let mut is_anew = false;
+    let mut charged = Charged::default();
     for _ in 0..ATTEMPTS_MAX {
-        let (cut, mut basis, groups) = cut(shared, &routed, &head, &unfiltered, customer.clone(), is_anew)?;
+        let (cut, mut basis, groups) = cut(shared, &routed, &head, &unfiltered, customer.clone(), covered.as_ref(), is_anew)?;
+        let over = |problem| Halt::refuse_of(&routed.facts, &head, problem, Vec::new());
+        shared.budgets.release(&routed, &cut.report, &mut charged).map_err(over)?;
         // The head's own proof serves for an answer of which it says everything.
         let part = match &covered {
             Some(known) if head_says_all(known, &cut.report) => None,
@@ -252,12 +248,13 @@ pub(super) fn route_anew(shared: &Shared, call: &Authenticated, before: &Routed,
 }
 
 /// Cuts the answer, with the groups for the log. `is_anew`: not by the question that the head tells.
-fn cut(
+pub(super) fn cut(
     shared: &Shared,
     routed: &Routed,
     head: &Recorded,
     unfiltered: &Unfiltered,
     customer: Option<Identifier>,
+    covered: Option<&Covered>,
     is_anew: bool,
 ) -> Result<(filter::Cut, Basis, Vec<Group>), Halt> {
     let snapshot = &routed.snapshot;
@@ -298,6 +295,7 @@ fn cut(
     let mut judging =
         Judging::new(&snapshot.policies, &snapshot.catalog, &shared.ledger, &routed.asked, &categories, requested, &shared.pseudonym_key);
     judging.links = Some((shared, routed));
+    judging.covered = covered;
     let result = filter::cut(&unfiltered.body, &plan, routed.cutters(), &limits, &routed.selected_by, &mut judging);
     let basis = judging.finish().map_err(|_away| refuse(Code::ConsentUnavailable.into(), Vec::new()))?;
     let mut groups = match &result {
@@ -336,7 +334,7 @@ fn subject_of_request(plan: &ResponsePlan) -> ResponsePlan {
 /// Whether the cut found only the customer of the head, released on the head's verdicts, and dropped nothing.
 fn head_says_all(head: &Covered, report: &Report) -> bool {
     let same = |group: &filter::Group| {
-        group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party) && *group.verdicts == *head.verdicts
+        group.released && group.unknown == 0 && group.parties.iter().all(|p| Some(*p) == head.party()) && group.verdicts == head.verdicts
     };
     !report.unenforced && report.dropped == 0 && !report.groups.is_empty() && report.groups.iter().all(same)
 }
@@ -360,18 +358,14 @@ fn let_go(
         status: own.status(unfiltered.status).as_u16(),
         rows: AtomicU64::new(cut.report.rows.into()),
         started: call.started,
+        outcome: released(&cut.report),
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
+    shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: routed.asked.premises.clone() };
     let filtered = cut.report.withheld.len();
-    let is_cut = filtered > 0 || cut.report.dropped > 0;
-    shared.metrics.decided(if cut.report.unenforced {
-        "unenforced"
-    } else if is_cut {
-        "redact"
-    } else {
-        "permit"
-    });
-    tracing::info!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
+    tracing::debug!(decision, app = %routed.facts.app, route = %routed.facts.route, withheld = filtered, dropped = cut.report.dropped, "released");
     let head_of_answer = Head {
         status: unfiltered.status,
         headers: response_headers(shared, routed, unfiltered, None),
@@ -387,4 +381,15 @@ fn let_go(
 
 fn with_contact(problem: Problem, routed: &Routed) -> Problem {
     if problem.code == Code::Denied { denied(contact(routed)) } else { problem }
+}
+
+/// How an answer that goes out is counted.
+fn released(report: &Report) -> &'static str {
+    if report.unenforced {
+        "unenforced"
+    } else if !report.withheld.is_empty() || report.dropped > 0 {
+        "redact"
+    } else {
+        "permit"
+    }
 }

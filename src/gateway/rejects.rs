@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::audit::{Entry, Log};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, UnderWay};
 
 /// Rows with a network of their own in one second.
 const NETWORKS_MAX: usize = 64;
@@ -60,14 +60,18 @@ impl Rejects {
     }
 }
 
-/// Counts what one listener refuses.
+/// Counts what one listener refuses, and its connections.
 #[derive(Clone, Debug)]
-pub struct ListenerRejects {
+pub(crate) struct ListenerRejects {
     all: Arc<Rejects>,
     listener: Arc<str>,
 }
 
 impl ListenerRejects {
+    pub(super) fn connection(&self) -> UnderWay {
+        self.all.metrics.connection(&self.listener)
+    }
+
     /// Nobody is known: by the network from which it came.
     pub(super) fn stranger(&self, code: &'static str, peer: IpAddr) {
         self.count(code, Some(Network::of(peer)));

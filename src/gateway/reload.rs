@@ -2,13 +2,13 @@
 //! logged, counted, recorded and shown by readiness until it is mended.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -16,10 +16,12 @@ use super::build;
 use super::governance::{ActiveBundle, Candidate, Memory, Refusal, State};
 use super::report;
 use super::running::{TlsSlots, note, stopping, tls_configs};
+use super::service;
 use super::staff::Staff;
 use super::state::{Shared, Snapshot};
+use super::tls::Secured;
 use crate::audit::Entry;
-use crate::config::{AuditMode, Config, ExportSettings, PolicySource, WitnessSettings};
+use crate::config::{AuditMode, Config, ExportSettings, Limits, PolicySource, TelemetrySettings, WitnessSettings};
 use crate::consent::IdempotencyKey;
 use crate::console::{WebhookSettings, Webhooks};
 use crate::model::ConsentRules;
@@ -29,19 +31,23 @@ use crate::policy::bundle::Bundle;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Name, address, limits and balancers.
+type FixedListener = (String, SocketAddr, Limits, Option<Vec<(IpAddr, u8)>>);
+
 /// What cannot change while the gateway runs: it would take new sockets or another log.
 #[derive(Clone, PartialEq, Eq)]
 struct Fixed {
-    listeners: Vec<(String, std::net::SocketAddr)>,
-    admin: Option<std::net::SocketAddr>,
-    capture: Option<std::net::SocketAddr>,
-    public: Option<std::net::SocketAddr>,
-    health: Option<std::net::SocketAddr>,
+    listeners: Vec<FixedListener>,
+    admin: Option<SocketAddr>,
+    capture: Option<SocketAddr>,
+    public: Option<SocketAddr>,
+    health: Option<SocketAddr>,
     audit: (PathBuf, Option<PathBuf>, String, AuditMode),
     /// The log's key, the one before, and the one for secrets.
     keys: [Option<Vec<u8>>; 3],
     witnesses: Vec<WitnessSettings>,
     exports: Vec<ExportSettings>,
+    telemetry: Option<TelemetrySettings>,
     consent: PathBuf,
     /// Folder or bundle, and where the latter is kept.
     bundle: Option<PathBuf>,
@@ -58,7 +64,7 @@ impl Fixed {
     fn of(config: &Config) -> Self {
         let audit = &config.audit;
         Self {
-            listeners: config.listeners.iter().map(|l| (l.name.clone(), l.address)).collect(),
+            listeners: config.listeners.iter().map(|l| (l.name.clone(), l.address, l.limits, l.proxy_protocol.clone())).collect(),
             admin: config.admin.as_ref().map(|a| a.address),
             capture: config.capture.as_ref().map(|c| c.address),
             public: config.public.as_ref().map(|p| p.address),
@@ -67,6 +73,7 @@ impl Fixed {
             keys: [Some(&audit.signing_key), audit.previous_key.as_ref(), audit.secrets_key.as_ref()].map(|key| Some(key?.expose().to_vec())),
             witnesses: audit.witnesses.clone(),
             exports: audit.exports.clone(),
+            telemetry: config.telemetry.clone(),
             consent: config.consent.sqlite.clone(),
             bundle: match &config.policy {
                 PolicySource::Folder(_) => None,
@@ -88,7 +95,7 @@ pub(super) struct Next {
     snapshot: Snapshot,
     rules: ConsentRules,
     staff: Staff,
-    tls: Vec<(String, Arc<ServerConfig>)>,
+    tls: Vec<(String, Arc<Secured>)>,
     webhooks: WebhookSettings,
     governed_hash: String,
 }
@@ -150,8 +157,17 @@ impl Reloader {
     /// Takes the files anew and returns the generation that is active then.
     pub(super) async fn reload(self: &Arc<Self>) -> Result<u64, String> {
         let _one = self.busy.lock().await;
+        service::reloading();
         let this = Arc::clone(self);
-        let built = tokio::task::spawn_blocking(move || this.build()).await.map_err(|error| error.to_string())?;
+        let built = tokio::task::spawn_blocking(move || this.build()).await;
+        let taken = self.settle(built.unwrap_or_else(|panicked| Err((1, panicked.to_string()))));
+        // The manager waits for the end of every reload, also of one that came to nothing.
+        service::reloaded(self.shared.generation(), self.stale().map(|stale| stale.findings));
+        taken
+    }
+
+    /// Tells what has become of a reload.
+    fn settle(&self, built: Result<u64, (usize, String)>) -> Result<u64, String> {
         match built {
             Ok(generation) => {
                 *lock(&self.stale) = None;
@@ -270,7 +286,7 @@ impl Reloader {
     fn prepare(&self, config: Config, policies: &Arc<Policies>, active: Option<ActiveBundle>) -> Result<Next, String> {
         if Fixed::of(&config) != self.fixed {
             return Err(
-                "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
+                "addresses, limits and balancers of listeners, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
                     .to_owned(),
             );
         }
@@ -280,6 +296,7 @@ impl Reloader {
         }
         let generation = self.shared.generation() + 1;
         let mut snapshot = build::snapshot(&config, policies, generation, &self.shared.clock).map_err(|e| e.to_string())?;
+        snapshot.authenticator = snapshot.authenticator.remembering(&self.shared.snapshot().authenticator);
         snapshot.bundle = active.map(Arc::new);
         let staff = Staff::new(&config, &self.shared.clock).map_err(|e| e.to_string())?;
         let tls = tls_configs(&config).map_err(|e| e.to_string())?;

@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::encode::{Choice, Encoder};
+use super::in_flight::Admitted;
 use super::problem::{Code, Problem};
 use crate::audit::Recorded;
 use crate::filter::Filtered;
@@ -26,8 +27,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct Part {
     filtered: Filtered,
     recorded: Recorded,
-    /// What they were decided on; asked before each piece. Before the first, too: an HTTP/2 client that opens no window may
-    /// wait with it for as long as it likes.
+    /// What they were decided on; asked before each piece is handed to hyper, also the first. A client of HTTP/2 that opens no window
+    /// may have that one wait there, until its stream is reset (`activity.rs`).
     holds: Arc<dyn Holds>,
 }
 
@@ -70,6 +71,8 @@ pub struct Reply {
     more: Option<mpsc::Receiver<Next>>,
     /// Compresses further parts.
     packer: Option<Encoder>,
+    /// Its request is under way until all of it is out.
+    admitted: Option<Admitted>,
 }
 
 impl std::fmt::Debug for Reply {
@@ -89,7 +92,11 @@ pub enum BrokenOff {
 
 impl Reply {
     fn whole(bytes: Bytes) -> Self {
-        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None, packer: None }
+        Self { rest: bytes, sent: 0, holds: None, watch: None, more: None, packer: None, admitted: None }
+    }
+
+    pub(super) fn hold(&mut self, admitted: Admitted) {
+        self.admitted = Some(admitted);
     }
 
     fn finish(&mut self, complete: bool) {
@@ -224,7 +231,7 @@ pub fn answer_in_parts(head: Head, first: Part, more: Option<mpsc::Receiver<Next
     let first = if is_known { Bytes::new() } else { packed(filtered.into_bytes(), &mut packer, is_whole) };
     let length = first.len();
     let (bytes, more) = if head.bodiless { (Bytes::new(), None) } else { (first, more) };
-    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more, packer });
+    let mut response = Response::new(Reply { rest: bytes, sent: 0, holds: Some(holds), watch: Some(watch), more, packer, admitted: None });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     *headers = head.headers;
@@ -315,10 +322,17 @@ fn problem_response(problem: &Problem, decision: Option<&str>) -> Response<Reply
     {
         headers.insert(ALLOW, value);
     }
+    if let Some(seconds) = problem.details.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
     match problem.code.status() {
         StatusCode::UNAUTHORIZED => {
             let challenge = if problem.code == Code::TokenInvalid { "Bearer error=\"invalid_token\"" } else { "Bearer" };
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(problem.details.challenge.unwrap_or(challenge)));
+        }
+        // An upstream that is at its limit, or away, may be there again.
+        StatusCode::BAD_GATEWAY if problem.code == Code::UpstreamUnavailable => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -384,6 +398,7 @@ mod tests {
             watch: Some(Arc::clone(&watch) as Arc<dyn Watch>),
             more,
             packer: None,
+            admitted: None,
         };
         let (mut received, mut broken) = (0, None);
         while let Some(frame) = reply.frame().await {

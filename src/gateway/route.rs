@@ -21,7 +21,7 @@ use super::problem::{Code, Details, Problem};
 use super::state::{Shared, Snapshot};
 use crate::audit::{DecisionFacts, Mandate};
 use crate::catalog::{ApiPurpose, Customer, Dialect, Found, ParamError, RouteError, Target};
-use crate::identity::{AuthError, Principal, PurposeError, PurposeRule, choose_purpose};
+use crate::identity::{AuthError, Authenticator, Principal, PurposeError, PurposeRule, Sent, TokenFault, choose_purpose};
 use crate::model::{ApiName, Behalf, Caller, Category, ClientKind, Identifier, Purpose, RouteKey, Space, Vocabulary};
 
 /// A request whose caller is established.
@@ -59,16 +59,30 @@ pub(super) async fn authenticate(
 ) -> Result<(Authenticated, Incoming), Problem> {
     let started = shared.clock.monotonic();
     let certificate = accepted.certificate.as_deref();
-    let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers).await.map_err(|error| {
-        tracing::info!(%error, "credentials refused");
-        match error {
+    let origin = snapshot.origin_of(&accepted.host);
+    let sent = Sent { method: &accepted.method, origin: &origin, path: accepted.target.path() };
+    let principal = snapshot.authenticator.authenticate(certificate, &accepted.headers, sent).await.map_err(|error| {
+        tracing::debug!(%error, "credentials refused");
+        let code = match error {
             AuthError::Unauthenticated => Code::Unauthenticated,
             AuthError::TokenInvalid(_) | AuthError::KeysUnavailable | AuthError::CredentialsDisagree => Code::TokenInvalid,
-        }
+        };
+        Problem::with(code, Details { challenge: challenge(error, &accepted.headers, &snapshot.authenticator), ..Details::default() })
     })?;
     let Accepted { method, target, host, headers, body, trace, .. } = accepted;
     let request_no = shared.next_request();
     Ok((Authenticated { method, target, host, headers, trace, principal, request_no, started, body_max, said: None }, body))
+}
+
+/// How to do it better, where `Bearer` is not the answer ([RFC 9449, 7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1)).
+fn challenge(error: AuthError, headers: &HeaderMap, authenticator: &Authenticator) -> Option<&'static str> {
+    let scheme = headers.get(http::header::AUTHORIZATION).and_then(|value| value.as_bytes().split(|byte| *byte == b' ').next());
+    match error {
+        AuthError::TokenInvalid(TokenFault::Proof(_)) => Some("DPoP error=\"invalid_dpop_proof\", algs=\"ES256 RS256 EdDSA\""),
+        _ if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"dpop")) => Some("DPoP error=\"invalid_token\", algs=\"ES256 RS256 EdDSA\""),
+        AuthError::Unauthenticated if authenticator.asks_for_proofs() => Some("Bearer, DPoP algs=\"ES256 RS256 EdDSA\""),
+        AuthError::Unauthenticated | AuthError::TokenInvalid(_) | AuthError::KeysUnavailable | AuthError::CredentialsDisagree => None,
+    }
 }
 
 /// A request whose route, purpose and parameters are declared and registered.
@@ -303,7 +317,7 @@ impl Routed {
                 headers.entry(http::header::CONTENT_TYPE).or_insert(JSON_API);
             }
         }
-        Outgoing { method, path, headers, body: call.in_envelope(body), traceparent: call.trace.header(), reading: Reading::Whole }
+        Outgoing { method, path, headers, body: call.in_envelope(body), trace: call.trace.child(), reading: Reading::Whole }
     }
 }
 
@@ -317,6 +331,7 @@ const NEVER_SENT: &[&str] = &[
     "content-length",
     "cookie",
     "data-justification",
+    "dpop",
     "expect",
     "forwarded",
     "host",

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,16 +16,21 @@ use super::build::{self, BuildError, derived_key};
 use super::exporters::Exporters;
 use super::governance::{Memory, Refusal, take_first};
 use super::indexing::Indexing;
+use super::inherited::Inherited;
 use super::instance::GatewayInstance;
 use super::keep::{keep_snapshot, write_snapshot};
-use super::listener::{self, Connection, Limits};
+use super::listener::{self, Connection, Limits, Served};
 use super::pipeline::{self, Caller};
+use super::proxied::Balancers;
 use super::reload::{Reloader, keep_current};
 use super::report;
 use super::retention::Keeping;
+use super::service::Watchdog;
 use super::staff::{ConsoleService, Door, Staff};
 use super::state::Shared;
-use super::tls::{self, TlsError};
+use super::targets::health::keep_checking;
+use super::tls::{self, Secured, TlsError};
+use super::tracer::Tracer;
 use super::witnesses::Witnesses;
 use crate::audit::{AuditError, Bounds, Entry, LiveIndex, Log, LogSettings, Mode, SigningKeySource, Tiles};
 use crate::clock::Clock;
@@ -34,7 +38,7 @@ use crate::config::{self, Config};
 use crate::consent::{ConsentError, Ledger};
 use crate::console::{self, AdminState, ChangeSignal, Links, Outbox, ReceiptKey, Webhooks};
 use crate::model::Findings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogState, Metrics};
 
 /// Entries that wait for the log's writer at most; a full queue is a 503.
 const LOG_QUEUE_MAX: usize = 16_384;
@@ -64,6 +68,8 @@ pub enum StartError {
     Bundle(#[from] Refusal),
     #[error("`{address}` cannot be listened on: {cause}; check that the address is free and ours")]
     Listen { address: SocketAddr, cause: std::io::Error },
+    #[error("the service manager's sockets do not fit: {0}")]
+    Inherited(String),
 }
 
 impl From<TlsError> for StartError {
@@ -104,20 +110,28 @@ pub struct Running {
 }
 
 /// TLS settings by listener, replaced at reload.
-pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<ServerConfig>>)>;
+pub(super) type TlsSlots = Vec<(String, Arc<ArcSwap<Secured>>)>;
 
-/// Reads the configuration, opens log and ledger, and serves.
+/// Reads the configuration, opens log and ledger, and serves on sockets of its own.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left listening.
 pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    start_on(path, clock, Inherited::default()).await
+}
+
+/// The same with sockets that were handed over where their address is a listener's.
+///
+/// # Errors
+/// [`StartError`], also when one of the sockets is no listener's.
+pub async fn start_on(path: &Path, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Running, StartError> {
     let (config, policies, candidate) = build::load_signed(path, None)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let mut snapshot = build::snapshot(&config, &policies, 1, &clock)?;
     let staff = Arc::new(ArcSwap::from_pointee(Staff::new(&config, &clock)?));
-    let sockets = Sockets::bind(&config).await?;
+    let sockets = Sockets::bind(&config, inherited).await?;
     let (log, recovery) = Log::open(log_settings(&config), Arc::clone(&clock))?;
     let tiles = Arc::new(Tiles::new(&config.audit.dir));
     let witnesses = Witnesses::new(&config.audit.witnesses, &tiles, config.audit.dir.clone())?;
@@ -151,6 +165,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     log.append(Entry::ConfigLoaded { hash: config.governed_hash.clone(), generation: snapshot.generation })?.await?;
 
     let shared = Shared::new(snapshot, ledger, log, Arc::clone(&clock), Metrics::new(), derived_key(&config, "field pseudonyms"));
+    shared.metrics.set_started(clock.now());
     let signal = ChangeSignal::of(&shared.ledger);
     let webhooks =
         Webhooks::open(&shared.ledger, &signal, &clock, &shared.metrics, build::webhooks(&config, &policies)?).map_err(ConsentError::from)?;
@@ -159,6 +174,7 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
     let slots = sockets.tls(&config)?;
     let reloader = Arc::new(Reloader::new(path, &config, Arc::clone(&shared), Arc::clone(&staff), slots.clone(), Arc::clone(&webhooks), memory));
     let index = LiveIndex::new(shared.log.clone(), &config.audit.dir);
+    recount(&shared, &index).await;
     let indexing = Indexing::new(Arc::clone(&index));
     let exporters = Exporters::new(&config.audit, &shared.log, &clock, &shared.metrics)?;
     let keeping = Keeping::new(Arc::clone(&shared), Arc::clone(&index), recovery.last);
@@ -185,16 +201,27 @@ pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Running, StartE
         receipts: Arc::new(ReceiptKey::new(&derived_key(&config, "receipts")).map_err(BuildError::from)?),
         links: Arc::new(Links::new(&derived_key(&config, "links v1")).map_err(|_unspecified| BuildError::Links)?),
     };
+    let sending = match &config.telemetry {
+        None => None,
+        Some(settings) => {
+            let (tracer, sending) = Tracer::new(settings, &config.gateway.name, &config.audit.origin, &clock, &shared.metrics)?;
+            shared.tracer.get_or_init(|| tracer);
+            Some(sending)
+        }
+    };
     let current = keep_current(Arc::clone(&reloader), stopped.clone());
     let listeners = sockets.serve(&config, &shared, &state, &staff, &slots, &stopped);
     let mut background = exporters.start(&stopped)?;
+    background.extend(sending.map(|sending| tokio::spawn(sending.run(stopped.clone()))));
+    let watchdog = Watchdog::new(listeners.iter().map(JoinHandle::abort_handle).collect());
     background.extend([
-        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, stopped.clone())),
+        tokio::spawn(tick(Arc::clone(&shared), Arc::clone(&reloader), outbox, Arc::clone(&webhooks), exporters, watchdog, stopped.clone())),
         tokio::spawn(webhooks.deliver(stopped.clone())),
         tokio::spawn(refresh_keys(Arc::clone(&shared), Arc::clone(&staff), stopped.clone())),
         tokio::spawn(witnesses.keep_offering(shared.log.clone(), stopped.clone())),
         tokio::spawn(indexing.keep_following(stopped.clone())),
         tokio::spawn(keeping.keep_pruning(stopped.clone())),
+        tokio::spawn(keep_checking(Arc::clone(&shared), stopped.clone())),
         tokio::spawn(keep_snapshot(Arc::clone(&shared), stopped)),
         tokio::spawn(current),
     ]);
@@ -223,7 +250,8 @@ impl Running {
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "only loopback is served without TLS"));
         }
         let body_max = config::Limits::default().request_body_bytes_max;
-        self.listeners.push(serve_apps(&self.shared, "loopback", body_max, socket, None, Limits::default(), self.stop.subscribe()));
+        let served = Served::plain(Limits::for_one());
+        self.listeners.push(serve_apps(&self.shared, "loopback", body_max, socket, served, self.stop.subscribe()));
         Ok(address)
     }
 
@@ -294,24 +322,17 @@ const PUBLIC: &str = "[public]";
 const HEALTH: &str = "[health]";
 
 impl Sockets {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
+    async fn bind(config: &Config, mut inherited: Inherited) -> Result<Self, StartError> {
         let mut apps = Vec::new();
         for listener in &config.listeners {
-            apps.push((listener.clone(), bind(listener.address).await?));
+            apps.push((listener.clone(), bind(listener.address, &mut inherited).await?));
         }
-        let bound = |address: Option<SocketAddr>| async move {
-            match address {
-                Some(address) => bind(address).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        Ok(Self {
-            apps,
-            admin: bound(config.admin.as_ref().map(|a| a.address)).await?,
-            capture: bound(config.capture.as_ref().map(|c| c.address)).await?,
-            public: bound(config.public.as_ref().map(|p| p.address)).await?,
-            health: bound(config.health.as_ref().map(|h| h.address)).await?,
-        })
+        let admin = bind_if(config.admin.as_ref().map(|a| a.address), &mut inherited).await?;
+        let capture = bind_if(config.capture.as_ref().map(|c| c.address), &mut inherited).await?;
+        let public = bind_if(config.public.as_ref().map(|p| p.address), &mut inherited).await?;
+        let health = bind_if(config.health.as_ref().map(|h| h.address), &mut inherited).await?;
+        inherited.none_is_left()?;
+        Ok(Self { apps, admin, capture, public, health })
     }
 
     fn addresses(&self) -> Addresses {
@@ -341,14 +362,14 @@ impl Sockets {
         let mut tasks = Vec::new();
         let slot = |name: &str| slots.iter().find(|(n, _)| n == name).map(|(_, tls)| Arc::clone(tls));
         for (settings, socket) in self.apps {
-            let limits = Limits {
-                headers_bytes_max: settings.limits.headers_bytes_max,
-                header_timeout: settings.limits.header_timeout,
-                streams_max: settings.limits.streams_max,
-                ..Limits::default()
-            };
             let body_max = settings.limits.request_body_bytes_max;
-            tasks.push(serve_apps(shared, &settings.name, body_max, socket, slot(&settings.name), limits, stopped.clone()));
+            let served = Served {
+                tls: slot(&settings.name),
+                limits: Limits::of(&settings.limits),
+                balancers: settings.proxy_protocol.map(|networks| Arc::new(Balancers(networks))),
+                rejects: None,
+            };
+            tasks.push(serve_apps(shared, &settings.name, body_max, socket, served, stopped.clone()));
         }
         let consoles = [
             (Door::Admin, ADMIN, self.admin, console::admin_router(state.clone()), Limits::default()),
@@ -369,7 +390,8 @@ impl Sockets {
                 let (router, staff, rejects) = (router.clone(), Arc::clone(&staff), counted.clone());
                 ConsoleService { door, router, staff, connection, rejects }
             };
-            tasks.push(tokio::spawn(listener::serve(socket, tls, limits, stopped.clone(), Some(rejects), make)));
+            let served = Served { tls, limits, balancers: None, rejects: Some(rejects) };
+            tasks.push(tokio::spawn(listener::serve(socket, served, stopped.clone(), make)));
         }
         tracing::debug!(listeners = config.listeners.len(), "listening");
         tasks
@@ -382,33 +404,32 @@ fn serve_apps(
     name: &str,
     body_max: usize,
     socket: TcpListener,
-    tls: Option<Arc<ArcSwap<ServerConfig>>>,
-    limits: Limits,
+    served: Served,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let (shared, rejects) = (Arc::clone(shared), shared.rejects.of(name));
-    let counted = rejects.clone();
+    let served = Served { rejects: Some(rejects.clone()), ..served };
     let make = move |connection: Connection| {
-        let (shared, caller) = (Arc::clone(&shared), Arc::new(Caller { connection, body_max, rejects: counted.clone() }));
+        let (shared, caller) = (Arc::clone(&shared), Arc::new(Caller { connection, body_max, rejects: rejects.clone() }));
         service_fn(move |request| {
             let (shared, caller) = (Arc::clone(&shared), Arc::clone(&caller));
             async move { Ok(pipeline::handle(&shared, &caller, request).await) }
         })
     };
-    tokio::spawn(listener::serve(socket, tls, limits, stopped, Some(rejects), make))
+    tokio::spawn(listener::serve(socket, served, stopped, make))
 }
 
 /// The TLS settings of every listener that has some.
-pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<ServerConfig>)>, TlsError> {
+pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<Secured>)>, TlsError> {
     let mut all = Vec::new();
     for listener in &config.listeners {
         all.push((listener.name.clone(), tls::server(&listener.certificates, &listener.client_certificates)?));
     }
     if let Some(admin) = &config.admin {
-        all.push((ADMIN.to_owned(), tls::server(&admin.certificates, &config::ClientCertificates::Require(admin.client_ca.clone()))?));
+        all.push((ADMIN.to_owned(), tls::server(&admin.certificates, &config::ClientCertificates::Require(admin.clients.clone()))?));
     }
     if let Some(capture) = &config.capture {
-        all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.client_ca.clone()))?));
+        all.push((CAPTURE.to_owned(), tls::server(&capture.certificates, &config::ClientCertificates::Require(capture.clients.clone()))?));
     }
     if let Some(public) = &config.public {
         all.push((PUBLIC.to_owned(), tls::server(&public.certificates, &config::ClientCertificates::Off)?));
@@ -416,8 +437,19 @@ pub(super) fn tls_configs(config: &Config) -> Result<Vec<(String, Arc<ServerConf
     Ok(all)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, StartError> {
+    let bound = match inherited.at(address) {
+        Some(handed_over) => handed_over,
+        None => TcpListener::bind(address).await,
+    };
+    bound.map_err(|cause| StartError::Listen { address, cause })
+}
+
+async fn bind_if(address: Option<SocketAddr>, inherited: &mut Inherited) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => bind(address, inherited).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Waits until the gateway is told to stop.
@@ -433,6 +465,7 @@ async fn tick(
     outbox: Arc<Outbox>,
     webhooks: Arc<Webhooks>,
     exporters: Arc<Exporters>,
+    watchdog: Watchdog,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut before = (shared.clock.now(), shared.clock.monotonic());
@@ -444,6 +477,10 @@ async fn tick(
         let (ledger, log, outbox, now) = (Arc::clone(&shared.ledger), shared.log.clone(), Arc::clone(&outbox), shared.clock.now());
         let reloader = Arc::clone(&reloader);
         let work = tokio::task::spawn_blocking(move || {
+            // Asked each second, also while nobody else asks: who comes after a silence finds an answer that counts.
+            if let Err(error) = ledger.healthy() {
+                tracing::debug!(%error, "the consent store is away");
+            }
             if let Err(error) = ledger.tick(now) {
                 tracing::error!(%error, "expiries could not be stored");
             }
@@ -468,8 +505,8 @@ async fn tick(
         compare_clocks(&shared, before, after);
         before = after;
         let log = shared.log.metrics();
-        let queue = u64::try_from(log.queue_depth).unwrap_or(u64::MAX);
-        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, log.entries, log.syncs, queue);
+        let state = LogState { entries: log.entries, batches: log.batches, syncs: log.syncs, commit_time: log.commit_time, queue: log.queue_depth };
+        shared.metrics.set_state(shared.generation(), shared.ledger.revision().0, state);
         let grants = shared.ledger.grant_counts();
         shared.metrics.set_break_glass(grants.active, grants.overdue);
         let delivered = webhooks.health();
@@ -477,10 +514,26 @@ async fn tick(
         exporters.measure();
         shared.metrics.set_snapshot(shared.ledger.snapshot_revision().0);
         let snapshot = shared.snapshot();
+        shared.metrics.set_targets(snapshot.upstreams.values().flat_map(|upstream| upstream.targets().states()));
         shared.metrics.set_report_mode(report::in_force(&snapshot.catalog, shared.clock.now()).map(|(api, _)| api.name.as_str()));
         if stopping {
             return;
         }
+        watchdog.feed();
+    }
+}
+
+/// What was asked for before the start still counts.
+async fn recount(shared: &Arc<Shared>, index: &Arc<LiveIndex>) {
+    let (counting, index) = (Arc::clone(shared), Arc::clone(index));
+    let work = move || {
+        let (snapshot, now) = (counting.snapshot(), counting.clock.now());
+        counting.budgets.recount(&index, &snapshot.budgets, snapshot.policies.vocabulary(), now)
+    };
+    let counted = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+    if let Err(why) = counted {
+        tracing::error!(why, "what was counted before the start is not known in full; budgets begin anew");
+        shared.budgets.begins_anew(why);
     }
 }
 

@@ -1,29 +1,34 @@
 //! What the listeners share. A [`Snapshot`] is everything that a reload replaces, swapped as one; a request keeps the one
 //! it was decided with, and before anything is released it is asked whether that one still decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
+use super::accept::host_without_port;
+use super::budgets::Budgets;
 use super::drift::Drift;
 use super::forward::Upstream;
 use super::governance::ActiveBundle;
 use super::graphql::Plans;
+use super::in_flight::InFlight;
 use super::rejects::Rejects;
 use super::shadow::{Shadow, Watch};
+use super::tracer::Tracer;
 use super::validator::Validators;
 use crate::audit::Log;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Controller, PublicPage, Retention};
+use crate::config::{Budget, Controller, PublicPage, Retention};
 use crate::consent::Ledger;
 use crate::filter::Cutters;
 use crate::identity::Authenticator;
-use crate::model::{Environment, UpstreamName};
+use crate::model::{Client, Environment, UpstreamName};
 use crate::policy::Policies;
 use crate::telemetry::Metrics;
 
@@ -50,6 +55,9 @@ pub struct Snapshot {
     /// What the gateway's absolute URLs begin with: `https://host`.
     pub origin: String,
     pub validators: Validators,
+    pub budgets: Vec<Budget>,
+    /// Requests of each client under way at once.
+    pub in_flight_max: BTreeMap<Client, u32>,
     pub limits: RequestLimits,
     /// Named in receipts.
     pub controller: Option<Controller>,
@@ -57,6 +65,8 @@ pub struct Snapshot {
     pub break_glass_max: Duration,
     /// How long entries of the decision log are kept.
     pub retention: Retention,
+    /// When the revocation lists of a listener run out.
+    pub revocation: Vec<(String, Timestamp)>,
     /// The signed bundle; `None` when the policies come from an unsigned folder.
     pub bundle: Option<Arc<ActiveBundle>>,
     /// What the public page says; `None` without a public listener.
@@ -64,6 +74,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What URLs of this host begin with, as callers write them: an API's own host with the port that is declared for it.
+    pub(super) fn origin_of(&self, host: &str) -> Cow<'_, str> {
+        let own = self.catalog.apis.iter().filter_map(|api| api.host.as_deref()).find(|own| host_without_port(own).eq_ignore_ascii_case(host));
+        own.map_or(Cow::Borrowed(&self.origin), |own| Cow::Owned(format!("https://{own}")))
+    }
+
     /// Whether the policies have run out: nothing is decided by them any more.
     pub(super) fn has_run_out(&self, now: Timestamp) -> bool {
         self.bundle.as_ref().is_some_and(|bundle| bundle.has_run_out(now))
@@ -80,6 +96,8 @@ pub struct RequestLimits {
 /// The gateway's state for as long as it runs.
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    pub(super) budgets: Budgets,
+    pub(super) in_flight: InFlight,
     /// Members of answers that no shape maps.
     pub(super) drift: Drift,
     /// Policies that are asked beside those of the snapshot.
@@ -89,6 +107,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub(super) rejects: Arc<Rejects>,
+    /// Set before anything is served, if traces are recorded.
+    pub(super) tracer: OnceLock<Tracer>,
     /// Key for pseudonyms of field values; of this installation, never in the log.
     pub pseudonym_key: [u8; 32],
     request_no: AtomicU64,
@@ -106,7 +126,22 @@ impl Shared {
     pub fn new(snapshot: Snapshot, ledger: Arc<Ledger>, log: Log, clock: Arc<dyn Clock>, metrics: Metrics, pseudonym_key: [u8; 32]) -> Arc<Self> {
         let (snapshot, shadow, rejects) = (ArcSwap::from_pointee(snapshot), ArcSwapOption::empty(), Rejects::new(metrics.clone()));
         let (drift, request_no) = (Drift::default(), AtomicU64::new(1));
-        Arc::new(Self { snapshot, drift, shadow, ledger, log, clock, metrics, rejects, pseudonym_key, request_no })
+        let (budgets, in_flight) = (Budgets::new(Arc::clone(&clock)), InFlight::default());
+        Arc::new(Self {
+            snapshot,
+            budgets,
+            in_flight,
+            drift,
+            shadow,
+            ledger,
+            log,
+            clock,
+            metrics,
+            rejects,
+            tracer: OnceLock::new(),
+            pseudonym_key,
+            request_no,
+        })
     }
 
     #[must_use]
@@ -130,6 +165,7 @@ impl Shared {
     }
 
     pub(super) fn swap(&self, next: Snapshot) {
+        self.budgets.adopt(&next.budgets);
         self.snapshot.store(Arc::new(next));
     }
 

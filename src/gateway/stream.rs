@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Response};
 use tokio::sync::mpsc;
 
 use super::answer::{compressed, content_type, note_drift};
+use super::budgets::Charged;
 use super::forward::Unfiltered;
 use super::judge::Basis;
 use super::list::{Cutting, Place, Source, Taken};
@@ -44,8 +45,16 @@ pub(super) fn release(
     if !is_stream || unfiltered.is_encoded() {
         return Err(Halt::refuse_of(&routed.facts, &head, Code::UpstreamUnreadable, Vec::new()));
     }
-    let ending =
-        Ending { shared: Arc::clone(shared), of: head.index(), status: unfiltered.status.as_u16(), rows: AtomicU64::new(0), started: call.started };
+    let ending = Ending {
+        shared: Arc::clone(shared),
+        of: head.index(),
+        status: unfiltered.status.as_u16(),
+        rows: AtomicU64::new(0),
+        started: call.started,
+        outcome: "redact",
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
+    };
     let answer_head = Head {
         status: unfiltered.status,
         headers: response_headers(shared, &routed, &unfiltered, None),
@@ -56,8 +65,8 @@ pub(super) fn release(
         bodiless: call.method == Method::HEAD,
         own: compressed(&routed, call),
     };
-    shared.metrics.decided("redact");
-    tracing::info!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
+    shared.metrics.decided(ending.outcome);
+    tracing::debug!(decision = answer_head.decision, app = %routed.facts.app, route = %routed.facts.route, "a stream begins");
     let source = Source::new(BytesMut::from(unfiltered.body), unfiltered.rest, 2 * routed.snapshot.limits.answer_body_max);
     let place = Place::new(shared, routed, head.clone(), customer);
     let first = Part::new(Filtered::empty(), head, place.footing(Basis::default()));
@@ -101,7 +110,7 @@ async fn go_on(mut place: Place, call: Authenticated, mut source: Source, to_cli
 /// The next part that may go out.
 async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> Result<Next, Halt> {
     source.wait(place).await?;
-    let mut taken = Taken::default();
+    let (mut taken, mut charged) = (Taken::default(), Charged::default());
     for _ in 0..ATTEMPTS_MAX {
         if !place.decides() {
             place.routed = route_anew(&place.shared, call, &place.routed, &place.head)?;
@@ -120,7 +129,7 @@ async fn next(place: &mut Place, call: &Authenticated, source: &mut Source) -> R
             source.again();
             continue;
         }
-        let Cutting { cut, mut basis, recording, is_last } = place.record(piece)?;
+        let Cutting { cut, mut basis, recording, is_last } = place.record(piece, &mut charged)?;
         let recorded = recording.durable().await?;
         if place.reserve(&mut basis, &cut, &mut taken).await? && place.holds(&basis) {
             source.let_go();

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientCertVerifierBuilder, ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::config::{Certified, ClientCertificates, Roots, UpstreamTls};
+use crate::config::{Certified, ClientCertificates, ClientTrust, Roots, UpstreamTls};
 
 /// Trust or certificates that rustls does not take, although each could be parsed.
 #[derive(Debug, thiserror::Error)]
@@ -27,24 +28,75 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// What a listener needs for TLS, and whom it lets in.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    pub(super) config: Arc<ServerConfig>,
+    /// `None`: client certificates are not asked for.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Secured {
+    /// By the clock of the handshakes.
+    pub(super) fn now(&self) -> Option<UnixTime> {
+        self.config.time_provider.current_time()
+    }
+
+    /// Whether a handshake with this chain, end entity first, would be let in.
+    pub(super) fn lets_in(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        let (Some(verifier), Some((leaf, others))) = (&self.verifier, chain.split_first()) else { return false };
+        verifier.verify_client_cert(leaf, others, now).is_ok()
+    }
+}
+
+#[cfg(test)]
+impl Secured {
+    /// The same at another time.
+    pub(super) fn at(&self, time: Arc<dyn rustls::time_provider::TimeProvider>) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.time_provider = time;
+        Self { config: Arc::new(config), verifier: self.verifier.clone() }
+    }
+}
+
+/// Settings that ask nobody for a certificate.
+impl From<ServerConfig> for Secured {
+    fn from(config: ServerConfig) -> Self {
+        Self { config: Arc::new(config), verifier: None }
+    }
+}
+
 /// The settings of a listener.
 ///
 /// # Errors
 /// When certificates or trust anchors cannot be used together.
-pub(super) fn server(certificates: &[Certified], clients: &ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) fn server(certificates: &[Certified], clients: &ClientCertificates) -> Result<Arc<Secured>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let trust = |anchors| Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(Arc::new(store(anchors)?), provider()));
-    let builder = match clients {
-        ClientCertificates::Off => builder.with_no_client_auth(),
-        ClientCertificates::Require(anchors) => builder.with_client_cert_verifier(trust(anchors)?.build()?),
-        ClientCertificates::Accept(anchors) => builder.with_client_cert_verifier(trust(anchors)?.allow_unauthenticated().build()?),
+    let verifier = match clients {
+        ClientCertificates::Off => None,
+        ClientCertificates::Require(trust) => Some(trusting(trust)?.build()?),
+        ClientCertificates::Accept(trust) => Some(trusting(trust)?.allow_unauthenticated().build()?),
+    };
+    let builder = match &verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName::new(certificates)?));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(Secured { config: Arc::new(config), verifier }))
+}
+
+/// With revocation lists, the whole chain but the anchor is looked for in them; a certificate of whose issuer there is no list,
+/// or one that has run out, is as bad as one that is in it.
+fn trusting(trust: &ClientTrust) -> Result<ClientCertVerifierBuilder, TlsError> {
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store(&trust.anchors)?), provider());
+    if trust.revoked.is_empty() {
+        return Ok(builder);
+    }
+    Ok(builder.with_crls(trust.revoked.iter().cloned()).enforce_revocation_expiration())
 }
 
 /// The certificate whose names fit what the client asks for; the first one for everybody else.

@@ -13,6 +13,7 @@ use super::answer::{
     contact, content_type, denied, error_groups, error_plan, json, limits, note_drift, own, plan, record_part, single_group, success, uncut,
     validator_of,
 };
+use super::budgets::Charged;
 use super::call::{self, Answered};
 use super::forward::{Outgoing, Unfiltered, forward, look_up as forward_lookup};
 use super::judge::{About, DecidedOn, Judging, log_groups, still_hold, verdicts};
@@ -190,7 +191,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
             Ok(Target::New { matches: found })
         }
         Customer::Lookup { at, shape, call: by, .. } => {
-            let id = looked_up(call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
+            let id = looked_up(shared, call, routed, entitled, (at, shape), by.as_ref(), raw).await?;
             let standing = look_up(shared, routed, Some(id))?;
             standing.map(|(id, standing)| Target::OnRecord { id, standing }).ok_or_else(|| refuse(denied(contact(routed))))
         }
@@ -211,6 +212,7 @@ async fn target(shared: &Shared, call: &Authenticated, routed: &Routed, entitled
 
 /// Reads the record that is about to change, unreleased, and takes the customer from it.
 async fn looked_up(
+    shared: &Shared,
     call: &Authenticated,
     routed: &Routed,
     entitled: &Entitled,
@@ -229,7 +231,7 @@ async fn looked_up(
     };
     // It speaks of the body that is written.
     drop(outgoing.headers.remove(CONTENT_TYPE));
-    let result = forward_lookup(&entitled.look_up(), &routed.upstream, &outgoing).await;
+    let result = forward_lookup(&entitled.look_up(), shared, &routed.upstream, &outgoing).await;
     let answer = success(result, true, None).map_err(|p| refuse(if p.code == Code::Denied { denied(contact(routed)) } else { p }))?;
     if by.is_some() && !call::is_record(&answer, &limits(routed)) {
         return Err(refuse(denied(contact(routed))));
@@ -343,6 +345,11 @@ async fn send(
     judged: Judgement,
     condition: Condition,
 ) -> Result<Response<Reply>, Halt> {
+    let about =
+        judged.groups.iter().flat_map(|group| if group.parties.is_empty() { vec![None] } else { group.parties.iter().copied().map(Some).collect() });
+    // Of a create nobody is known yet; the customer counts when the answer is released.
+    let about = about.filter(|_| matches!(target, Target::OnRecord { .. }));
+    shared.budgets.write(routed, about).map_err(|problem| Halt::refuse(Arc::clone(&routed.facts), problem))?;
     let head = record(shared, Entry::Intent { facts: Arc::clone(&routed.facts), groups: judged.groups.clone() }).await?;
     let of = |problem: Problem| Halt::refuse_of(&routed.facts, &head, problem, judged.groups.clone());
     // The record took a flush; a stop that came meanwhile binds this write.
@@ -364,7 +371,7 @@ async fn send(
         Some(content_type) => drop(outgoing.headers.insert(CONTENT_TYPE, routed.sent_as(content_type))),
         None => drop(outgoing.headers.remove(CONTENT_TYPE)),
     }
-    let result = forward(&judged.permitted, &routed.upstream, &outgoing).await;
+    let result = forward(&judged.permitted, shared, &routed.upstream, &outgoing).await;
     let unfiltered = success(result, false, routed.found.route.error.as_ref()).map_err(of)?;
     let head = match call::look_at(shared, call, routed, head, &unfiltered, true)? {
         Answered::Result(head) => head,
@@ -432,19 +439,23 @@ async fn release(
         }
     };
     let (ledger, premises) = (&shared.ledger, &routed.asked.premises);
-    let holds = shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && still_hold(&decided_on, ledger);
-    // The write is done; when the right to read what it answers has just gone, only the bytes are kept back.
+    let is_within = shared.budgets.release(routed, &report, &mut Charged::default()).is_ok();
+    let holds = is_within && shared.still_decides(routed.snapshot.generation) && premises.still_hold(ledger) && still_hold(&decided_on, ledger);
+    // The write is done; when the right to read what it answers has just gone, or a budget is used up, only the bytes are kept back.
     let filtered = call.done(unfiltered.status, if holds { filtered } else { Filtered::empty() });
     let own = own(routed, call, &unfiltered, &filtered);
     note_drift(routed, shared, &report);
-    shared.metrics.decided(if report.unenforced { "unenforced" } else { "permit" });
     let ending = Ending {
         shared: Arc::clone(shared),
         of: head.index(),
         status: unfiltered.status.as_u16(),
         rows: AtomicU64::new(if holds { report.rows.into() } else { 0 }),
         started: call.started,
+        outcome: if report.unenforced { "unenforced" } else { "permit" },
+        trace: call.trace,
+        facts: Arc::clone(&routed.facts),
     };
+    shared.metrics.decided(ending.outcome);
     let footing = Footing { shared: Arc::clone(shared), generation: routed.snapshot.generation, decided_on, premises: premises.clone() };
     let answer_head = Head {
         status: unfiltered.status,

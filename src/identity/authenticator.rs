@@ -8,7 +8,8 @@ use http::HeaderMap;
 
 use super::principal::{self, Credentials, Mandate, UnknownTask};
 use super::{
-    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, TokenFault, VerifiedToken, Verifier,
+    AuthError, ClientSettings, IdentityError, IssuerSettings, KeyFetch, KeyStatus, PeerCertificate, Principal, Sent, TokenFault, VerifiedToken,
+    Verifier,
 };
 use crate::clock::Clock;
 use crate::model::{Caller, Client, ClientInfo, ClientKind, Employee, IssuerName, Purpose, Role, Vocabulary};
@@ -93,12 +94,19 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Who sent this request. `peer` is the certificate of the connection, its chain verified by TLS.
+    /// Takes over from the one of the configuration before: what was used once there does not count once more here.
+    #[must_use]
+    pub fn remembering(self, before: &Self) -> Self {
+        Self { verifier: self.verifier.remembering(&before.verifier), ..self }
+    }
+
+    /// Who sent this request. `peer` is the certificate of the connection, its chain verified by TLS; `sent` is what a proof of
+    /// possession must have been made for. To be asked once for a request: a proof counts once.
     ///
     /// # Errors
     /// [`AuthError`]: nobody was recognised and no further step is taken.
-    pub async fn authenticate(&self, peer: Option<&PeerCertificate>, headers: &HeaderMap) -> Result<Principal, AuthError> {
-        let token = self.verifier.token(headers, peer).await?;
+    pub async fn authenticate(&self, peer: Option<&PeerCertificate>, headers: &HeaderMap, sent: Sent<'_>) -> Result<Principal, AuthError> {
+        let token = self.verifier.token(headers, peer, Some(sent)).await?;
         let certified = match peer {
             Some(peer) => self.certified(peer)?,
             None => None,
@@ -236,6 +244,12 @@ impl Authenticator {
         Ok(Employee { pseudonym, roles: roles.into_iter().collect() })
     }
 
+    /// Whether tokens of some issuer count only with a proof of possession.
+    #[must_use]
+    pub fn asks_for_proofs(&self) -> bool {
+        self.verifier.asks_for_proofs()
+    }
+
     /// Reads keys again that are missing or due; see [`Verifier::refresh_keys`].
     pub async fn refresh_keys(&self) {
         self.verifier.refresh_keys().await;
@@ -277,7 +291,7 @@ fn actors(token: &VerifiedToken) -> Result<Vec<&str>, TokenFault> {
     while let Some(actor) = next {
         // An actor that cannot be read is not overlooked, and neither is one of another issuer.
         let actor = actor.as_object().ok_or(TokenFault::Claim)?;
-        let text = actor.get(name).and_then(|value| value.as_str()).ok_or(TokenFault::Claim)?;
+        let text = actor.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty()).ok_or(TokenFault::Claim)?;
         if found.len() == ACTORS_MAX || (found.is_empty() && actor.get("iss").is_some_and(|issuer| issuer != token.settings.issuer.as_str())) {
             return Err(TokenFault::Claim);
         }

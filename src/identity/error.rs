@@ -26,7 +26,7 @@ pub enum AuthError {
 pub enum TokenFault {
     #[error("more than one authorization header")]
     TwoHeaders,
-    #[error("the authorization header is not `Bearer` and one token")]
+    #[error("the authorization header is not `Bearer` or `DPoP` and one token")]
     Scheme,
     #[error("longer than {} bytes", super::token::TOKEN_BYTES_MAX)]
     TooLong,
@@ -50,12 +50,49 @@ pub enum TokenFault {
     Audience,
     #[error("`exp` is missing or past, or `nbf` or `iat` is ahead")]
     Time,
-    #[error("not bound to the certificate of this connection")]
+    #[error("not bound to the certificate of this connection, or bound otherwise than it is shown")]
     Confirmation,
+    #[error("the DPoP proof: {0}")]
+    Proof(ProofFault),
     #[error("a claim has the wrong type")]
     Claim,
     #[error("the client claim is missing or not registered")]
     UnknownClient,
+}
+
+/// What is wrong with a proof of possession; for the trace only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ProofFault {
+    #[error("not exactly one `DPoP` header")]
+    Count,
+    #[error("this listener takes none")]
+    NotTaken,
+    #[error("not a signed JWT of the type `dpop+jwt` with its claims")]
+    Malformed,
+    #[error("`jwk` is missing, not a public key of RS256, ES256 or EdDSA, or not of the algorithm")]
+    Key,
+    #[error("made with another key than the token is bound to")]
+    OtherKey,
+    #[error("the signature does not fit")]
+    Signature,
+    #[error("made for another method")]
+    Method,
+    #[error("made for another address")]
+    Address,
+    #[error("made for another token")]
+    Token,
+    #[error("`iat` is too long ago, ahead, or before the gateway's start")]
+    Time,
+    #[error("used before")]
+    Replayed,
+    #[error("more proofs were used than can be remembered")]
+    Full,
+}
+
+impl From<ProofFault> for AuthError {
+    fn from(fault: ProofFault) -> Self {
+        Self::TokenInvalid(TokenFault::Proof(fault))
+    }
 }
 
 impl From<TokenFault> for AuthError {
@@ -87,7 +124,7 @@ pub enum IdentityError {
     NoAlgorithm(IssuerName),
     #[error("the issuer `{0}` has an empty `{1}`; it must be written out")]
     EmptyIssuerSetting(IssuerName, &'static str),
-    #[error("the keys of issuer `{issuer}`: `{url}` is neither `https:` nor `http:` to a loopback address")]
+    #[error("issuer `{issuer}`: `{url}`, where its keys or its metadata are, is neither `https:` nor `http:` to a loopback address")]
     KeyUrl { issuer: IssuerName, url: String },
     #[error("the keys of issuer `{issuer}`: cannot read `{}`: {source}", path.display())]
     KeyFile { issuer: IssuerName, path: PathBuf, source: std::io::Error },

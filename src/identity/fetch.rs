@@ -1,4 +1,4 @@
-//! Fetching a key set from its fixed address. No redirect is followed, the size is bounded here, the time by the key ring.
+//! Fetching a key set, or the metadata that say where it is. No redirect is followed, the size is bounded here, the time by the key ring.
 
 use std::fmt;
 use std::pin::Pin;
@@ -80,16 +80,19 @@ pub(super) fn key_url(url: &str) -> Option<http::Uri> {
     if uri.authority()?.as_str().contains('@') {
         return None;
     }
-    let host = uri.host()?;
-    let loopback = || {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-    };
     match uri.scheme_str()? {
         "https" => Some(uri),
-        "http" if loopback() => Some(uri),
+        "http" if is_loopback(&uri) => Some(uri),
         _ => None,
     }
+}
+
+/// Whether an address is on this machine.
+pub(super) fn is_loopback(uri: &http::Uri) -> bool {
+    uri.host().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || bare.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    })
 }
 
 #[cfg(test)]

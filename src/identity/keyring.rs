@@ -1,4 +1,4 @@
-//! One issuer's keys over time: read from a file or a fixed address, used for as long as they are young enough, read again
+//! One issuer's keys over time: read from a file, a fixed address or where the issuer's metadata say, used for as long as they are young enough, read again
 //! when a token names a key that is not there. However many such tokens come, the source is asked by one at a time and
 //! once in [`REFETCH_PAUSE`].
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
+use super::discovery::keys_at;
 use super::fetch::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX, key_url};
 use super::keys::{Key, KeySet};
 use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, KeySource, KeyState, TokenFault};
@@ -44,8 +45,8 @@ impl KeyRing {
     pub(super) fn new(settings: Arc<IssuerSettings>, fetch: Arc<dyn KeyFetch>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, IdentityError> {
         let issuer = settings.name;
         let loaded = match &settings.keys {
-            KeySource::Url(url) if key_url(url).is_some() => None,
-            KeySource::Url(url) => return Err(IdentityError::KeyUrl { issuer, url: url.clone() }),
+            KeySource::Url(url) | KeySource::Discovery(url) if key_url(url).is_some() => None,
+            KeySource::Url(url) | KeySource::Discovery(url) => return Err(IdentityError::KeyUrl { issuer, url: url.clone() }),
             KeySource::File(path) => {
                 let bytes = read(path).map_err(|source| IdentityError::KeyFile { issuer, path: path.clone(), source })?;
                 let set = KeySet::parse(&bytes).map_err(|reason| IdentityError::KeySet { issuer, reason })?;
@@ -130,15 +131,22 @@ impl KeyRing {
                 let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(|error| error.to_string())?;
                 read.map_err(|error| error.to_string())?
             }
-            KeySource::Url(url) => {
-                let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.fetch(url)).await;
-                fetched.map_err(|_elapsed| format!("no answer within {} s", FETCH_TIMEOUT.as_secs()))??.to_vec()
+            KeySource::Url(url) => self.fetched(url).await?,
+            // Where they are is asked each time: keys that moved are found as soon as keys that changed.
+            KeySource::Discovery(url) => {
+                let metadata = self.fetched(url).await?;
+                self.fetched(&keys_at(&metadata, url, &self.settings.issuer)?).await?
             }
         };
-        if bytes.len() > KEY_SET_BYTES_MAX {
-            return Err(format!("the key set is longer than {KEY_SET_BYTES_MAX} bytes"));
-        }
+        bounded(&bytes)?;
         KeySet::parse(&bytes)
+    }
+
+    async fn fetched(&self, url: &str) -> Result<Vec<u8>, String> {
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.fetch(url)).await;
+        let bytes = fetched.map_err(|_elapsed| format!("no answer within {} s", FETCH_TIMEOUT.as_secs()))??;
+        bounded(&bytes)?;
+        Ok(bytes.to_vec())
     }
 }
 
@@ -146,6 +154,10 @@ impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing").field("issuer", &self.settings.name).field("state", &self.state()).finish_non_exhaustive()
     }
+}
+
+fn bounded(bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() > KEY_SET_BYTES_MAX { Err(format!("the answer is longer than {KEY_SET_BYTES_MAX} bytes")) } else { Ok(()) }
 }
 
 /// A key file, one byte more than allowed at most, so that its length tells.

@@ -27,15 +27,38 @@ pub(super) struct Key {
 impl Key {
     /// Whether the key's owner signed this token.
     pub(super) fn verifies(&self, token: &Token<'_>) -> bool {
+        token.algorithm == self.algorithm && self.has_signed(token.signed.as_bytes(), token.signature)
+    }
+
+    /// Whether this is the owner's signature, in base64url, under these bytes.
+    pub(super) fn has_signed(&self, bytes: &[u8], signature: &str) -> bool {
         let algorithm = match self.algorithm {
             Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
             Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
             Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         };
-        token.algorithm == self.algorithm
-            && jsonwebtoken::crypto::verify(token.signature, token.signed.as_bytes(), &self.decoding, algorithm).unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, bytes, &self.decoding, algorithm).unwrap_or(false)
     }
 }
+
+/// The key that a proof brings along, with its thumbprint ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)); `None` if it is
+/// not a public key of ours or says more than a public key may.
+pub(super) fn brought(jwk: &Map<String, Value>) -> Option<(Key, String)> {
+    let is_private = PRIVATE.iter().any(|member| jwk.contains_key(*member));
+    let key = if is_private { None } else { usable(jwk) }?;
+    let members: &[&str] = match key.algorithm {
+        Algorithm::Rs256 => &["e", "kty", "n"],
+        Algorithm::Es256 => &["crv", "kty", "x", "y"],
+        Algorithm::EdDsa => &["crv", "kty", "x"],
+    };
+    let member = |name: &&str| Some(format!("\"{name}\":{}", Value::String(jwk.get(*name)?.as_str()?.to_owned())));
+    let members: Option<Vec<String>> = members.iter().map(member).collect();
+    let hash = digest::digest(&digest::SHA256, format!("{{{}}}", members?.join(",")).as_bytes());
+    Some((key, URL_SAFE_NO_PAD.encode(hash)))
+}
+
+/// Members of private and of symmetric keys.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// The usable keys of a set.
 pub(super) struct KeySet(Vec<Arc<Key>>);
@@ -52,7 +75,7 @@ impl KeySet {
         let mut keys: Vec<Arc<Key>> = Vec::new();
         for jwk in list {
             let Value::Object(jwk) = jwk else { return Err("the key set lists something that is no key".to_owned()) };
-            if jwk.contains_key("d") || jwk.contains_key("k") {
+            if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
                 return Err("the key set contains a private or symmetric key; replace that key at the issuer".to_owned());
             }
             let Some(key) = usable(jwk) else { continue };

@@ -3,7 +3,8 @@
 //! - A certificate counts by an exact SAN URI or DNS name ([`PeerCertificate`]); never by its common name.
 //! - A token is a signed JWT ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519), [RFC 8725](https://www.rfc-editor.org/rfc/rfc8725))
 //!   of a configured issuer ([`Verifier`]), bound to the certificate
-//!   ([RFC 8705](https://www.rfc-editor.org/rfc/rfc8705)) unless the configuration says otherwise.
+//!   ([RFC 8705](https://www.rfc-editor.org/rfc/rfc8705)) or to a key of which each request proves possession
+//!   ([RFC 9449](https://www.rfc-editor.org/rfc/rfc9449)), unless the configuration says otherwise.
 //! - Both, when present, must name the same client ([`Authenticator`]).
 //! - What a principal may ask data for is [`choose_purpose`].
 //!
@@ -14,6 +15,8 @@ mod authenticator;
 mod cache;
 mod certificate;
 mod dev;
+mod discovery;
+mod dpop;
 mod error;
 mod fetch;
 mod json;
@@ -21,6 +24,7 @@ mod keyring;
 mod keys;
 mod principal;
 mod purpose;
+mod seen;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -31,7 +35,8 @@ mod verifier;
 pub use authenticator::Authenticator;
 pub use certificate::PeerCertificate;
 pub use dev::{SignError, TokenSigner};
-pub use error::{AuthError, IdentityError, PurposeError, TokenFault};
+pub use dpop::Sent;
+pub use error::{AuthError, IdentityError, ProofFault, PurposeError, TokenFault};
 pub use fetch::{BoxFuture, HttpsKeyFetch, KeyFetch};
 pub use principal::{Credentials, Principal, UnknownTask, pseudonym};
 pub use purpose::{PurposeRule, choose_purpose};

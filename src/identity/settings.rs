@@ -28,6 +28,10 @@ pub enum KeySource {
     File(PathBuf),
     /// `https:`; `http:` only towards a loopback address.
     Url(String),
+    /// The same kind of address, of the issuer's metadata
+    /// ([OpenID Connect Discovery](https://openid.net/specs/openid-connect-discovery-1_0.html),
+    /// [RFC 8414](https://www.rfc-editor.org/rfc/rfc8414)), which say where the keys are.
+    Discovery(String),
 }
 
 /// The signature algorithms that exist here. There is no `none` and nothing symmetric.
@@ -65,6 +69,9 @@ impl Algorithm {
 pub enum SenderConstraint {
     /// `cnf.x5t#S256` must be there and be the certificate of this connection.
     Mtls,
+    /// `cnf.jkt` must be there, and each request brings a proof made with that key
+    /// ([RFC 9449](https://www.rfc-editor.org/rfc/rfc9449)).
+    Dpop,
     /// A bearer token. A `cnf` that is there all the same is still obeyed.
     None,
 }

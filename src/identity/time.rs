@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::token::Times;
+pub(super) use super::token::Times;
 use crate::clock::Clock;
 
 /// The latest time that was ever shown, carried on by the monotonic clock.

@@ -24,25 +24,40 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 /// A longer key id is nobody's.
 const KID_BYTES_MAX: usize = 256;
 
-/// The one bearer token of a request; `None` without an `Authorization` header. Nowhere else is looked for one.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+/// How a token is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// [RFC 6750](https://www.rfc-editor.org/rfc/rfc6750): whoever holds it, or whose certificate it names.
+    Bearer,
+    /// [RFC 9449](https://www.rfc-editor.org/rfc/rfc9449): with a proof that its sender has the key it names.
+    Dpop,
+}
+
+/// The one token of a request; `None` without an `Authorization` header. Nowhere else is looked for one.
+pub(super) fn shown(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, AuthError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(TokenFault::TwoHeaders.into());
     }
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(TokenFault::Scheme)?;
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let scheme = match scheme {
+        bearer if bearer.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        dpop if dpop.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(TokenFault::Scheme.into()),
+    };
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokenFault::Scheme.into());
     }
-    Ok(Some(token))
+    Ok(Some((scheme, token)))
 }
 
 /// A token that could be read. Its signature has not been looked at.
 pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    typ: Option<String>,
+    /// In lower case.
+    pub(super) typ: Option<String>,
     pub(super) claims: Claims,
     /// What is signed: the first two parts with their dot.
     pub(super) signed: &'a str,
@@ -51,21 +66,26 @@ pub(super) struct Token<'a> {
 
 impl<'a> Token<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, TokenFault> {
-        let (mut token, payload) = Self::head(text)?;
+        Self::with_header(text).map(|(token, _)| token)
+    }
+
+    /// With the members of its header, for proofs: they bring their key along.
+    pub(super) fn with_header(text: &'a str) -> Result<(Self, Map<String, Value>), TokenFault> {
+        let (mut token, payload, header) = Self::head(text)?;
         token.claims = Claims(decoded(payload)?);
-        Ok(token)
+        Ok((token, header))
     }
 
     /// For vectors whose payloads are no claims.
     #[cfg(test)]
     pub(super) fn read_any_payload(text: &'a str) -> Result<Self, TokenFault> {
-        let (token, payload) = Self::head(text)?;
+        let (token, payload, _) = Self::head(text)?;
         URL_SAFE_NO_PAD.decode(payload).map_err(|_not_canonical| TokenFault::Malformed)?;
         Ok(token)
     }
 
-    /// All but the claims, and the payload they are in.
-    fn head(text: &'a str) -> Result<(Self, &'a str), TokenFault> {
+    /// All but the claims, the payload they are in, and the header.
+    fn head(text: &'a str) -> Result<(Self, &'a str, Map<String, Value>), TokenFault> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenFault::TooLong);
         }
@@ -88,17 +108,24 @@ impl<'a> Token<'a> {
         if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
             return Err(TokenFault::Malformed);
         }
-        Ok((Self { algorithm, kid, typ, claims: Claims(Map::new()), signed, signature }, payload))
+        Ok((Self { algorithm, kid, typ, claims: Claims(Map::new()), signed, signature }, payload, header))
     }
 
-    /// What the claims must say, whatever was cached: type, audience, times, binding.
-    pub(super) fn judge(&self, settings: &IssuerSettings, times: Times, peer: Option<&PeerCertificate>) -> Result<(), TokenFault> {
+    /// What the claims must say, whatever was cached: type, audience, times, binding. Returns the key of which the sender has
+    /// to prove that it is theirs.
+    pub(super) fn judge(
+        &self,
+        settings: &IssuerSettings,
+        times: Times,
+        scheme: Scheme,
+        peer: Option<&PeerCertificate>,
+    ) -> Result<Option<&str>, TokenFault> {
         self.refuse_other_types()?;
         if !is_exactly(self.claims.0.get("aud"), &settings.audience) {
             return Err(TokenFault::Audience);
         }
         self.claims.judge_times(times)?;
-        self.claims.judge_binding(settings.sender_constraint, peer)
+        self.claims.judge_binding(settings.sender_constraint, scheme, peer)
     }
 
     /// ID tokens, refresh tokens, logout tokens, proofs: signed by the same issuer, often for the same audience, and
@@ -123,7 +150,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// `jwk`, `jku`, `x5u` and `x5c` are not even looked at: keys come from the configuration alone.
+/// `jwk`, `jku`, `x5u` and `x5c` are not even looked at: keys come from the configuration alone, and of proofs from `jwk`.
 fn refuse_extensions(header: &Map<String, Value>) -> Result<(), TokenFault> {
     if ["crit", "b64", "zip", "enc", "cty"].iter().any(|name| header.contains_key(*name)) {
         return Err(TokenFault::Extension);
@@ -172,6 +199,11 @@ impl Claims {
         parts.try_fold(first, |value, part| value.as_object()?.get(part))
     }
 
+    /// A member by its exact name and nothing else.
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.at(name)?.as_str()
     }
@@ -214,7 +246,7 @@ impl Claims {
     }
 
     /// A NumericDate in whole seconds, rounded down.
-    fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
+    pub(super) fn seconds(&self, name: &str) -> Result<Option<i64>, TokenFault> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let whole = value.as_i64().or_else(|| {
             let seconds = Duration::try_from_secs_f64(value.as_f64()?).ok()?.as_secs();
@@ -223,18 +255,28 @@ impl Claims {
         whole.map(Some).ok_or(TokenFault::Time)
     }
 
-    /// RFC 8705: a token is bound to the certificate of the connection. A `cnf` of another kind cannot be checked here and
-    /// is refused even where no binding is asked for.
-    fn judge_binding(&self, constraint: SenderConstraint, peer: Option<&PeerCertificate>) -> Result<(), TokenFault> {
-        let bound = match (self.0.get("cnf"), constraint) {
-            (None, SenderConstraint::None) => return Ok(()),
-            (None, SenderConstraint::Mtls) => return Err(TokenFault::Confirmation),
-            (Some(cnf), SenderConstraint::None | SenderConstraint::Mtls) => cnf.get("x5t#S256").and_then(Value::as_str),
+    /// Whose hands the token counts in: RFC 8705 binds it to the certificate of the connection, RFC 9449 to a key, whose thumbprint
+    /// is returned. Both are obeyed wherever they stand, also where no binding is asked for, and a `cnf` of another kind is
+    /// refused. A token that is bound to a key never counts as a bearer token, and no other counts as bound to a key.
+    fn judge_binding(&self, constraint: SenderConstraint, scheme: Scheme, peer: Option<&PeerCertificate>) -> Result<Option<&str>, TokenFault> {
+        let cnf = self.0.get("cnf");
+        let member = |name: &str| match cnf.and_then(|cnf| cnf.get(name)) {
+            None => Ok(None),
+            Some(Value::String(thumbprint)) => Ok(Some(thumbprint.as_str())),
+            Some(_) => Err(TokenFault::Confirmation),
         };
-        match (bound, peer) {
-            (Some(bound), Some(peer)) if bound == peer.thumbprint() => Ok(()),
-            _ => Err(TokenFault::Confirmation),
-        }
+        let (certificate, key) = (member("x5t#S256")?, member("jkt")?);
+        let is_enough = match constraint {
+            SenderConstraint::Mtls => certificate.is_some(),
+            SenderConstraint::Dpop => key.is_some(),
+            SenderConstraint::None => cnf.is_none() || certificate.is_some() || key.is_some(),
+        };
+        let fits = certificate.is_none_or(|bound| peer.is_some_and(|peer| bound == peer.thumbprint()));
+        let is_shown_so = match scheme {
+            Scheme::Bearer => key.is_none(),
+            Scheme::Dpop => key.is_some(),
+        };
+        if is_enough && fits && is_shown_so { Ok(key) } else { Err(TokenFault::Confirmation) }
     }
 
     pub(super) fn is_bound(&self) -> bool {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::cache::SignatureCache;
+use super::dpop::{self, Sent};
 use super::keyring::KeyRing;
+use super::seen::SeenProofs;
 use super::time::Guard;
-use super::token::{self, Claims, Token};
-use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, TokenFault, principal};
+use super::token::{self, Claims, Scheme, Token};
+use super::{AuthError, IdentityError, IssuerSettings, KeyFetch, PeerCertificate, SenderConstraint, TokenFault, principal};
 use crate::clock::Clock;
 use crate::model::IssuerName;
 
@@ -20,6 +22,7 @@ use crate::model::IssuerName;
 pub struct Verifier {
     issuers: Vec<Issuer>,
     signatures: SignatureCache,
+    proofs: Arc<SeenProofs>,
     guard: Guard,
 }
 
@@ -35,7 +38,7 @@ impl Verifier {
     /// # Errors
     /// [`IdentityError`] for settings that cannot be used.
     pub fn new(settings: Vec<IssuerSettings>, fetch: Arc<dyn KeyFetch>, clock: Arc<dyn Clock>) -> Result<Self, IdentityError> {
-        let guard = Guard::new(Arc::clone(&clock));
+        let (guard, proofs) = (Guard::new(Arc::clone(&clock)), Arc::new(SeenProofs::new(clock.now())));
         let with_keys = move |settings: IssuerSettings| -> Result<Issuer, IdentityError> {
             check(&settings)?;
             let settings = Arc::new(settings);
@@ -49,26 +52,40 @@ impl Verifier {
             }
             issuers.push(with_keys(settings)?);
         }
-        Ok(Self { issuers, signatures: SignatureCache::default(), guard })
+        Ok(Self { issuers, signatures: SignatureCache::default(), proofs, guard })
     }
 
-    /// The verified token of a request. `peer` is the certificate of its connection.
+    /// Remembers the proofs that another one has seen used, and shares its memory from now on.
+    pub(super) fn remembering(self, before: &Self) -> Self {
+        Self { proofs: Arc::clone(&before.proofs), ..self }
+    }
+
+    /// The verified token of a request. `peer` is the certificate of its connection. A token that asks for a proof of possession is
+    /// none here: nobody says what it must have been made for.
     ///
     /// # Errors
     /// [`AuthError::Unauthenticated`] when there is no `Authorization` header, else what is wrong with it.
     pub async fn verify_token(&self, headers: &HeaderMap, peer: Option<&PeerCertificate>) -> Result<VerifiedToken, AuthError> {
-        self.token(headers, peer).await?.ok_or(AuthError::Unauthenticated)
+        self.token(headers, peer, None).await?.ok_or(AuthError::Unauthenticated)
     }
 
     /// As [`Self::verify_token`], but no header is no error.
-    pub(super) async fn token(&self, headers: &HeaderMap, peer: Option<&PeerCertificate>) -> Result<Option<VerifiedToken>, AuthError> {
-        match token::bearer(headers)? {
-            Some(text) => self.verify(text, peer).await.map(Some),
-            None => Ok(None),
+    pub(super) async fn token(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&PeerCertificate>,
+        sent: Option<Sent<'_>>,
+    ) -> Result<Option<VerifiedToken>, AuthError> {
+        let Some((scheme, text)) = token::shown(headers)? else { return Ok(None) };
+        let (token, key) = self.verify(scheme, text, peer).await?;
+        if let Some(key) = key {
+            dpop::check(headers, sent, &key, text, &self.proofs, self.guard.times())?;
         }
+        Ok(Some(token))
     }
 
-    async fn verify(&self, text: &str, peer: Option<&PeerCertificate>) -> Result<VerifiedToken, AuthError> {
+    /// The token, and the thumbprint of the key that its sender has to prove to have.
+    async fn verify(&self, scheme: Scheme, text: &str, peer: Option<&PeerCertificate>) -> Result<(VerifiedToken, Option<String>), AuthError> {
         let token = Token::read(text)?;
         let named = token.claims.text("iss").ok_or(TokenFault::Issuer)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == named).ok_or(TokenFault::Issuer)?;
@@ -76,7 +93,7 @@ impl Verifier {
             return Err(TokenFault::Algorithm.into());
         }
         // Before the signature, so that a stale or misdirected token never makes anybody fetch keys.
-        token.judge(&issuer.settings, self.guard.times(), peer)?;
+        let bound_to = token.judge(&issuer.settings, self.guard.times(), scheme, peer)?.map(str::to_owned);
 
         let key = issuer.keys.key(token.kid.as_deref()).await?;
         if key.algorithm != token.algorithm {
@@ -89,7 +106,7 @@ impl Verifier {
             }
             self.signatures.keep(name);
         }
-        Ok(VerifiedToken { settings: Arc::clone(&issuer.settings), claims: Arc::new(token.claims) })
+        Ok((VerifiedToken { settings: Arc::clone(&issuer.settings), claims: Arc::new(token.claims) }, bound_to))
     }
 
     /// Reads the keys again that are missing or due (10 minutes old, or half their maximum age). To be called at start and
@@ -104,6 +121,10 @@ impl Verifier {
     #[must_use]
     pub fn keys_status(&self) -> Vec<KeyStatus> {
         self.issuers.iter().map(|issuer| KeyStatus { issuer: issuer.settings.name, state: issuer.keys.state() }).collect()
+    }
+
+    pub(super) fn asks_for_proofs(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.settings.sender_constraint == SenderConstraint::Dpop)
     }
 
     /// The `iss` of an issuer by its name in the configuration.

@@ -1,19 +1,30 @@
 //! Diagnostics: traces to stderr and metrics for Prometheus. No personal data in either: labels are names that files
 //! declare or words of closed lists. Evidence is `audit`, not this.
 
-use std::collections::BTreeSet;
+mod process;
+mod spans;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use process::Process;
+
+pub use spans::{Attribute, Span, SpanKind, document};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -40,21 +51,102 @@ struct ExportLabel {
     export: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabel {
+    upstream: &'static str,
+    target: String,
+}
+
+/// How a target of an upstream does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetState {
+    pub upstream: &'static str,
+    pub target: String,
+    pub in_flight: usize,
+    pub is_up: bool,
+    pub is_ejected: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabel {
+    upstream: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamResultLabel {
+    upstream: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabel {
+    check: &'static str,
+}
+
+/// A gauge of seconds, or a counter of them, as the bits of a float.
+type SecondsGauge = Gauge<f64, AtomicU64>;
+type SecondsCounter = Counter<f64, AtomicU64>;
+
+/// What is open or under way; it is not any more when this goes.
+#[derive(Debug)]
+pub struct UnderWay(Gauge);
+
+impl UnderWay {
+    fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// How far the decision log is, since the start but for its entries.
+#[derive(Clone, Copy, Debug)]
+pub struct LogState {
+    pub entries: u64,
+    pub batches: u64,
+    pub syncs: u64,
+    /// That batches took, with what they wait for.
+    pub commit_time: Duration,
+    pub queue: usize,
+}
+
 /// What the gateway counts.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
+    started: SecondsGauge,
+    in_flight: Gauge,
+    connections: Family<ListenerLabel, Gauge>,
+    upstream_requests: Family<UpstreamResultLabel, Counter>,
+    upstream_duration: Family<UpstreamLabel, Histogram>,
+    ready: Gauge,
+    checks: Family<CheckLabel, Gauge>,
+    checks_seen: Arc<Mutex<BTreeSet<&'static str>>>,
+    spans_sent: Counter,
+    spans_dropped: Counter,
+    log_batches: Counter,
+    log_commit: SecondsCounter,
     decisions: Family<OutcomeLabel, Counter>,
     rejects: Family<CodeLabel, Counter>,
     drift: Family<ApiLabel, Counter>,
-    latency: Histogram,
+    latency: Family<OutcomeLabel, Histogram>,
     unlinked: Counter,
     reloads_failed: Counter,
     generation: Gauge,
     consent_revision: Gauge,
     snapshot_revision: Gauge,
     log_entries: Gauge,
-    log_syncs: Gauge,
+    log_syncs: Counter,
     log_queue: Gauge,
     webhook_posts: Family<OutcomeLabel, Counter>,
     break_glass_active: Gauge,
@@ -65,6 +157,9 @@ pub struct Metrics {
     export_failures: Family<ExportLabel, Counter>,
     export_behind: Family<ExportLabel, Gauge>,
     export_failing: Family<ExportLabel, Gauge>,
+    target_up: Family<TargetLabel, Gauge>,
+    target_ejected: Family<TargetLabel, Gauge>,
+    target_in_flight: Family<TargetLabel, Gauge>,
     shadow: Family<DirectionLabel, Counter>,
     report_mode: Family<ApiLabel, Gauge>,
     in_report_mode: Arc<Mutex<BTreeSet<&'static str>>>,
@@ -85,20 +180,32 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("consentry");
+        let mut root = Registry::default();
         let metrics = Self {
             registry: Arc::default(),
+            started: SecondsGauge::default(),
+            in_flight: Gauge::default(),
+            connections: Family::default(),
+            upstream_requests: Family::default(),
+            upstream_duration: Family::new_with_constructor(durations),
+            ready: Gauge::default(),
+            checks: Family::default(),
+            checks_seen: Arc::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
+            log_batches: Counter::default(),
+            log_commit: SecondsCounter::default(),
             decisions: Family::default(),
             rejects: Family::default(),
             drift: Family::default(),
-            latency: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
+            latency: Family::new_with_constructor(durations),
             unlinked: Counter::default(),
             reloads_failed: Counter::default(),
             generation: Gauge::default(),
             consent_revision: Gauge::default(),
             snapshot_revision: Gauge::default(),
             log_entries: Gauge::default(),
-            log_syncs: Gauge::default(),
+            log_syncs: Counter::default(),
             log_queue: Gauge::default(),
             webhook_posts: Family::default(),
             break_glass_active: Gauge::default(),
@@ -109,10 +216,42 @@ impl Metrics {
             export_failures: Family::default(),
             export_behind: Family::default(),
             export_failing: Family::default(),
+            target_up: Family::default(),
+            target_ejected: Family::default(),
+            target_in_flight: Family::default(),
             shadow: Family::default(),
             report_mode: Family::default(),
             in_report_mode: Arc::default(),
         };
+        root.register_with_unit("process_start_time", "When the process started, since 1970", Unit::Seconds, metrics.started.clone());
+        root.register_collector(Box::new(Process));
+        let registry = root.sub_registry_with_prefix("consentry");
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("requests_in_flight", "Requests of apps whose answer has not begun", metrics.in_flight.clone());
+        registry.register("connections", "Open connections by listener", metrics.connections.clone());
+        registry.register(
+            "upstream_requests",
+            "Requests to upstreams by how they went: the class of the status, or why there is none",
+            metrics.upstream_requests.clone(),
+        );
+        let upstream_duration = metrics.upstream_duration.clone();
+        registry.register_with_unit(
+            "upstream_duration",
+            "From sending a request to an upstream to its answer, or to the beginning of a list's",
+            Unit::Seconds,
+            upstream_duration,
+        );
+        registry.register("ready", "Whether requests are served, as `/readyz` says: 1", metrics.ready.clone());
+        registry.register("check_state", "How a part of readiness is: 0 well, 1 degraded, 2 failed", metrics.checks.clone());
+        registry.register("spans_sent", "Spans that the receiver of traces has taken", metrics.spans_sent.clone());
+        registry.register("spans_dropped", "Spans that the queue or the receiver did not take", metrics.spans_dropped.clone());
+        registry.register("log_batches", "Batches of entries that were committed to the decision log", metrics.log_batches.clone());
+        registry.register_with_unit(
+            "log_commit",
+            "Time in which batches were committed, flushes included",
+            Unit::Seconds,
+            metrics.log_commit.clone(),
+        );
         registry.register("decisions", "Recorded decisions by outcome", metrics.decisions.clone());
         registry.register(
             "rejects",
@@ -120,7 +259,12 @@ impl Metrics {
             metrics.rejects.clone(),
         );
         registry.register("drift_members", "Members of upstream answers that no shape maps; withheld, but for report mode", metrics.drift.clone());
-        registry.register_with_unit("request_duration", "From authentication to the last byte", Unit::Seconds, metrics.latency.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "From the head of a request to the last byte of its answer, by outcome",
+            Unit::Seconds,
+            metrics.latency.clone(),
+        );
         registry.register("unlinked_creates", "Created records without a usable id; the consent desk must link them", metrics.unlinked.clone());
         registry.register("reloads_failed", "Reloads that kept the last good configuration", metrics.reloads_failed.clone());
         registry.register("config_generation", "Generation of the active configuration", metrics.generation.clone());
@@ -139,6 +283,9 @@ impl Metrics {
         registry.register("export_failures", "Batches of events that were not acknowledged, tries included", metrics.export_failures.clone());
         registry.register("export_behind", "Entries of the log that wait for an export", metrics.export_behind.clone());
         registry.register("export_failing", "Whether a destination takes no events at present: 1", metrics.export_failing.clone());
+        registry.register("upstream_target_up", "Whether requests go to a target of an upstream as they come: 1", metrics.target_up.clone());
+        registry.register("upstream_target_ejected", "Whether a target is left out because requests to it failed: 1", metrics.target_ejected.clone());
+        registry.register("upstream_target_in_flight", "Requests under way to a target, their answers included", metrics.target_in_flight.clone());
         registry.register(
             "shadow_differences",
             "Answers that a shadow's policies would give otherwise, in very long answers perhaps twice (`more`), and questions they failed on",
@@ -146,7 +293,7 @@ impl Metrics {
         );
         let report_mode = metrics.report_mode.clone();
         registry.register("report_mode", "APIs of which members that no shape maps go out at present: 1", report_mode);
-        Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
+        Self { registry: Arc::new(Mutex::new(root)), ..metrics }
     }
 
     pub fn decided(&self, outcome: &'static str) {
@@ -161,8 +308,52 @@ impl Metrics {
         self.drift.get_or_create(&ApiLabel { api }).inc_by(u64::try_from(members).unwrap_or(u64::MAX));
     }
 
-    pub fn answered(&self, latency: Duration) {
-        self.latency.observe(latency.as_secs_f64());
+    pub fn answered(&self, outcome: &'static str, latency: Duration) {
+        self.latency.get_or_create(&OutcomeLabel { outcome }).observe(latency.as_secs_f64());
+    }
+
+    pub fn set_started(&self, at: Timestamp) {
+        self.started.set(at.as_duration().as_secs_f64());
+    }
+
+    #[must_use]
+    pub fn request(&self) -> UnderWay {
+        UnderWay::of(&self.in_flight)
+    }
+
+    #[must_use]
+    pub fn connection(&self, listener: &str) -> UnderWay {
+        UnderWay::of(&self.connections.get_or_create(&ListenerLabel { listener: listener.to_owned() }))
+    }
+
+    /// `1xx` to `5xx`, or why there is no answer.
+    pub fn upstream(&self, upstream: &'static str, result: &'static str, latency: Duration) {
+        self.upstream_requests.get_or_create(&UpstreamResultLabel { upstream, result }).inc();
+        self.upstream_duration.get_or_create(&UpstreamLabel { upstream }).observe(latency.as_secs_f64());
+    }
+
+    pub fn spans_sent(&self, spans: u64) {
+        self.spans_sent.inc_by(spans);
+    }
+
+    pub fn spans_dropped(&self, spans: u64) {
+        self.spans_dropped.inc_by(spans);
+    }
+
+    /// How the parts of readiness are: 0 well, 1 degraded, 2 failed. The worst of those with one name counts; one that is not
+    /// there any more is well.
+    pub fn set_checks(&self, is_ready: bool, checks: impl Iterator<Item = (&'static str, u8)>) {
+        let mut seen = self.checks_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut worst: BTreeMap<&'static str, u8> = seen.iter().map(|name| (*name, 0)).collect();
+        for (name, state) in checks {
+            let before = worst.entry(name).or_default();
+            *before = state.max(*before);
+        }
+        for (check, state) in worst {
+            self.checks.get_or_create(&CheckLabel { check }).set(state.into());
+            seen.insert(check);
+        }
+        self.ready.set(is_ready.into());
     }
 
     pub fn unlinked(&self) {
@@ -180,6 +371,18 @@ impl Metrics {
             self.report_mode.get_or_create(&ApiLabel { api }).set(1);
         }
         *before = now;
+    }
+
+    /// All targets of all upstreams; there are no others.
+    pub fn set_targets(&self, all: impl Iterator<Item = TargetState>) {
+        let gauges = [&self.target_up, &self.target_ejected, &self.target_in_flight];
+        gauges.iter().for_each(|gauge| gauge.clear());
+        for TargetState { upstream, target, in_flight, is_up, is_ejected } in all {
+            let label = TargetLabel { upstream, target };
+            self.target_up.get_or_create(&label).set(i64::from(is_up));
+            self.target_ejected.get_or_create(&label).set(i64::from(is_ejected));
+            self.target_in_flight.get_or_create(&label).set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        }
     }
 
     /// `gains`, `loses`, `more` or `failed`.
@@ -226,13 +429,16 @@ impl Metrics {
     }
 
     /// State that is read, not counted.
-    pub fn set_state(&self, generation: u64, consent_revision: u64, log_entries: u64, log_syncs: u64, log_queue: u64) {
+    pub fn set_state(&self, generation: u64, consent_revision: u64, log: LogState) {
         let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.generation.set(as_gauge(generation));
         self.consent_revision.set(as_gauge(consent_revision));
-        self.log_entries.set(as_gauge(log_entries));
-        self.log_syncs.set(as_gauge(log_syncs));
-        self.log_queue.set(as_gauge(log_queue));
+        self.log_entries.set(as_gauge(log.entries));
+        self.log_queue.set(i64::try_from(log.queue).unwrap_or(i64::MAX));
+        // Counted by the log itself.
+        self.log_batches.inner().store(log.batches, Ordering::Relaxed);
+        self.log_syncs.inner().store(log.syncs, Ordering::Relaxed);
+        self.log_commit.inner().store(log.commit_time.as_secs_f64().to_bits(), Ordering::Relaxed);
     }
 
     /// The `OpenMetrics` text form.
@@ -247,6 +453,11 @@ impl Metrics {
     }
 }
 
+/// 100 µs to 13 s.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
+}
+
 /// Starts tracing to stderr: one line an event, JSON when it is not a terminal. `RUST_LOG` chooses what is shown.
 pub fn start_tracing(filter: &str, json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_malformed| tracing_subscriber::EnvFilter::new("info"));
@@ -258,17 +469,4 @@ pub fn start_tracing(filter: &str, json: bool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_counted_is_rendered() {
-        let metrics = Metrics::new();
-        metrics.decided("deny");
-        metrics.rejected("unauthenticated");
-        metrics.rejected("unauthenticated");
-        let text = metrics.render();
-        assert!(text.contains("consentry_decisions_total{outcome=\"deny\"} 1"), "{text}");
-        assert!(text.contains("consentry_rejects_total{code=\"unauthenticated\"} 2"), "{text}");
-    }
-}
+mod tests;

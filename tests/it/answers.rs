@@ -105,7 +105,7 @@ response = { content_types = ["application/json"] }
 cache = "1h"
 "#;
 
-async fn world() -> (World, RawUpstream) {
+pub(crate) async fn world() -> (World, RawUpstream) {
     let raw = RawUpstream::start().await;
     let world = gateway().apis(&APIS.replace("{raw}", &raw.address.port().to_string())).start().await;
     (world, raw)

@@ -102,7 +102,7 @@ fn the_table_of_attacks_names_tests_where_they_stand() {
 #[test]
 fn links_between_documents_lead_somewhere() {
     let (mut checked, mut wrong) = (0, Vec::new());
-    for document in ["README.md", "src/ARCHITECTURE.md", "policies/README.md", "certs/README.md"] {
+    for document in ["README.md", "src/ARCHITECTURE.md", "policies/README.md", "certs/README.md", ".dist/RUNBOOK.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let dir: PathBuf = root().join(document).parent().unwrap().to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {

@@ -15,10 +15,6 @@ fn config_check(document: &Value) -> Value {
     document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "config").unwrap().clone()
 }
 
-fn generation(site: &Site) -> u64 {
-    serde_json::from_str::<Value>(&site.health("/readyz").1).unwrap()["generation"].as_u64().unwrap()
-}
-
 #[test]
 fn hangup_takes_a_new_route_and_a_new_policy() {
     let site = Site::new();
@@ -102,25 +98,28 @@ fn broken_configuration_or_policy_keeps_the_last_good() {
 }
 
 #[test]
-fn address_cannot_change_while_the_gateway_runs() {
+fn address_and_limits_cannot_change_while_the_gateway_runs() {
     let site = Site::new();
     let gateway = site.start();
     let address = site.addresses.capture.to_string();
-    site.edit(
-        "consentry.toml",
-        &format!("[capture]                                    # the preference centre records consent\naddress = \"{address}\""),
-        "[capture]\naddress = \"127.0.0.1:1\"",
-    );
-    gateway.signal("HUP");
-    site.ready_until(|status, document| status == 200 && config_check(document)["state"] == "degraded");
-    let trace = gateway.trace();
-    assert!(
-        trace.contains(
-            "addresses, log, witnesses, exports, consent store and the place of the policies cannot change while the gateway runs; restart it, or put them back"
-        ),
-        "{trace}"
-    );
-    assert_eq!(generation(&site), 1);
+    let capture = format!("[capture]                                    # the preference centre records consent\naddress = \"{address}\"");
+    for (from, to) in [
+        (capture.as_str(), "[capture]\naddress = \"127.0.0.1:1\""),
+        ("client_certificates", "limits = { send_timeout = \"1s\" }\nclient_certificates"),
+        ("client_certificates", "proxy_protocol = { from = [\"127.0.0.1\"] }\nclient_certificates"),
+    ] {
+        let good = fs::read_to_string(site.path().join("consentry.toml")).unwrap();
+        site.edit("consentry.toml", from, to);
+        gateway.signal("HUP");
+        site.ready_until(|status, document| status == 200 && config_check(document)["state"] == "degraded");
+        let trace = gateway.trace();
+        let told = "addresses, limits and balancers of listeners, log, witnesses, exports, telemetry, consent store and the place of the policies cannot change \
+                    while the gateway runs; restart it, or put them back";
+        assert!(trace.contains(told), "{trace}");
+        fs::write(site.path().join("consentry.toml"), good).unwrap();
+        gateway.signal("HUP");
+        site.ready_until(|_, document| config_check(document)["state"] == "ok");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod bench;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod canaries;
@@ -110,6 +112,8 @@ mod rotation;
 #[cfg(test)]
 mod screens;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stops;
@@ -120,7 +124,11 @@ mod tickets;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod tracing;
+#[cfg(test)]
 mod traps;
+#[cfg(test)]
+mod upstreams;
 #[cfg(test)]
 mod uses;
 #[cfg(test)]

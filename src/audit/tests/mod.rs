@@ -189,7 +189,7 @@ fn verdict(category: &str, release: Release, event: Option<u64>) -> CategoryVerd
 }
 
 /// A verdict as the gateway makes it, with all that it was judged on.
-fn judged(category: &str, release: Release) -> CategoryVerdict {
+pub(super) fn judged(category: &str, release: Release) -> CategoryVerdict {
     let grounds = Grounds {
         whom: Whom::Known,
         action: Action::Read,

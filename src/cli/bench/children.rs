@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::others::Other;
 use super::serve::Stack;
 
 /// What a child prints when it serves.
@@ -18,13 +19,14 @@ pub(super) struct Addresses {
     pub(super) tls: Option<SocketAddr>,
 }
 
-/// A serving process. It ends when its standard input is closed, so that it never outlives this one.
+/// A serving process. It ends when its standard input is closed, so that it never outlives this one; one of others is ended.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) name: &'static str,
     pub(super) addresses: Addresses,
     process: std::process::Child,
     ticks_per_second: u32,
+    is_foreign: bool,
 }
 
 /// What the figures of another proxy are called.
@@ -76,21 +78,44 @@ impl Child {
             let said = std::fs::read_to_string(trace).unwrap_or_default();
             bail!("the {name} does not serve ({status}): {}", said.trim());
         };
-        Ok(Self { name, addresses, process, ticks_per_second: ticks_per_second() })
+        Ok(Self { name, addresses, process, ticks_per_second: ticks_per_second(), is_foreign: false })
+    }
+
+    /// A plain proxy of others; `None` where it is not installed.
+    pub(super) fn other(other: Other, dir: &Path, upstream: SocketAddr) -> anyhow::Result<Option<Self>> {
+        let started = other.start(dir, upstream)?;
+        Ok(started.map(|(process, plain)| {
+            let addresses = Addresses { plain, tls: None };
+            Self { name: other.name, addresses, process, ticks_per_second: ticks_per_second(), is_foreign: true }
+        }))
     }
 
     pub(super) fn usage(&self) -> anyhow::Result<Usage> {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id()));
-        let ticks = cpu_ticks(&read("stat")?).context("`/proc/<pid>/stat` is not as proc(5) says")?;
-        let rss_kib = rss_kib(&read("status")?).context("the stack under test has ended")?;
-        Ok(Usage { cpu: Duration::from_secs(ticks) / self.ticks_per_second, rss_kib })
+        usage_of(&self.process.id().to_string(), self.ticks_per_second)
     }
+}
+
+/// Of this process.
+pub(super) fn own_usage() -> anyhow::Result<Usage> {
+    usage_of("self", ticks_per_second())
+}
+
+fn usage_of(process: &str, ticks_per_second: u32) -> anyhow::Result<Usage> {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}"));
+    let ticks = cpu_ticks(&read("stat")?).context("`/proc/<pid>/stat` is not as proc(5) says")?;
+    let rss_kib = rss_kib(&read("status")?).context("the stack under test has ended")?;
+    Ok(Usage { cpu: Duration::from_secs(ticks) / ticks_per_second, rss_kib })
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         // A gateway closes its log when its standard input is closed.
         drop(self.process.stdin.take());
+        if self.is_foreign
+            && let Err(error) = self.process.kill()
+        {
+            tracing::warn!(%error, "a proxy of others could not be ended");
+        }
         if let Err(error) = self.process.wait() {
             tracing::warn!(%error, "a stack under test did not end in order");
         }

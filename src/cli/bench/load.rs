@@ -146,13 +146,13 @@ fn check(head: &Parts, body: &Bytes, decided: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-enum Sender {
+pub(super) enum Sender {
     Http1(http1::SendRequest<Empty<Bytes>>),
     Http2(http2::SendRequest<Empty<Bytes>>),
 }
 
 impl Sender {
-    async fn send(&mut self, request: Request<Empty<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+    pub(super) async fn send(&mut self, request: Request<Empty<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
@@ -174,7 +174,7 @@ impl Sender {
     }
 }
 
-async fn connect(target: &Target) -> anyhow::Result<Sender> {
+pub(super) async fn connect(target: &Target) -> anyhow::Result<Sender> {
     let stream = TcpStream::connect(target.address).await?;
     stream.set_nodelay(true)?;
     match &target.tls {

@@ -2,7 +2,7 @@
 //! loopback, in one run. What counts is the ratio of CPU time: it is steady where times are not.
 //!
 //! Each stack runs in a process of its own, so that load driver and upstream are not counted; the two take turns, so that
-//! a noisy neighbour hits both. Parts of the gateway cannot be switched off one by one, hence the scenarios:
+//! a noisy neighbour hits both. nginx and HAProxy as plain proxies are measured, too, where they are installed. The scenarios:
 //!
 //! | scenario | pass-through | gateway |
 //! |---|---|---|
@@ -10,11 +10,15 @@
 //! | `list_60k` | a list of 100 customers, 60 KB, without TLS | the same, each row judged and cut |
 //! | `tls_h1`, `tls_h2` | the object over TLS, HTTP/1.1 and HTTP/2 | the same with everything on |
 //!
-//! Everything on: token, purpose, crosswalk, consent, Cedar, three members withheld, strict durable log, trace at `info`.
+//! Everything on: token, purpose, crosswalk, consent, Cedar, three members withheld, strict durable log, trace at `info`. Nothing of
+//! that can be switched off, so what each step costs is measured by itself (`steps.rs`).
 
 mod children;
 mod load;
+mod oracle;
+mod others;
 mod serve;
+mod steps;
 mod upstream;
 mod world;
 
@@ -26,7 +30,9 @@ use serde_json::{Value, json};
 
 use self::children::{Child, Usage};
 use self::load::{Measured, Protocol, Target};
+use self::others::OTHERS;
 use self::serve::{Serve, Stack};
+use self::steps::Cost;
 use self::upstream::Upstream;
 use self::world::World;
 use super::table::Table;
@@ -52,6 +58,12 @@ pub(super) struct BenchArgs {
     /// `{"plain": "ADDRESS"}` and serves there until its standard input is closed.
     #[arg(long, value_name = "PROGRAM")]
     pub beside: Option<PathBuf>,
+    /// Measures instead whether callers can tell customers who are unknown, do not agree or were erased apart by answers or their times.
+    #[arg(long, conflicts_with = "beside")]
+    pub oracle: bool,
+    /// Refusals of each kind that are compared.
+    #[arg(long, requires = "oracle", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    pub rounds: u32,
     /// Where log and store are written; their disk decides what a durable entry costs. A folder is made in it and removed.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -63,6 +75,7 @@ pub(super) struct BenchArgs {
 const ROUNDS: u32 = 3;
 const SMOKE: Duration = Duration::from_millis(300);
 const SMOKE_CONNECTIONS: u16 = 4;
+const SMOKE_ROUNDS: u32 = 200;
 
 impl BenchArgs {
     pub(super) fn execute(&self, output: &Output) -> Result<Exit, Failure> {
@@ -70,18 +83,27 @@ impl BenchArgs {
         if let Some(stack) = self.serve.stack() {
             return runtime.block_on(serve::serve(stack)).map(|()| Exit::Done).map_err(Failure::from);
         }
+        if self.oracle {
+            let rounds = if self.smoke { SMOKE_ROUNDS } else { self.rounds };
+            let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
+            runtime.block_on(oracle::run(&parent, rounds, output, self.json || output.is_json()))?;
+            return Ok(Exit::Done);
+        }
         let spinner = output.spinner("measuring");
-        let rows = runtime.block_on(self.measure())?;
+        let (rows, costs) = runtime.block_on(self.measure())?;
         spinner.finish_and_clear();
         if self.json || output.is_json() {
             rows.iter().try_for_each(|row| output.json(&row.json()))?;
+            costs.iter().try_for_each(|cost| output.json(&cost.json()))?;
         } else {
             output.line(table(&rows))?;
+            output.line("")?;
+            output.line(step_by_step(&rows, &costs))?;
         }
         Ok(Exit::Done)
     }
 
-    async fn measure(&self) -> anyhow::Result<Vec<Row>> {
+    async fn measure(&self) -> anyhow::Result<(Vec<Row>, Vec<Cost>)> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         let upstream = Upstream::start().await.context("the upstream does not start")?;
         let world = World::create(&parent, upstream.address)?;
@@ -89,6 +111,9 @@ impl BenchArgs {
             vec![Child::start(Stack::Passthrough, world.path(), upstream.address)?, Child::start(Stack::Gateway, world.path(), upstream.address)?];
         if let Some(program) = &self.beside {
             children.push(Child::beside(program, world.path(), upstream.address)?);
+        }
+        for other in OTHERS {
+            children.extend(Child::other(other, world.path(), upstream.address)?);
         }
         let (each, connections) = if self.smoke { (SMOKE, SMOKE_CONNECTIONS) } else { (Duration::from_secs(self.seconds), self.connections) };
         let mut rows = Vec::new();
@@ -101,7 +126,9 @@ impl BenchArgs {
                 for (child, target, tally) in &mut tallies {
                     let is_warm_up = round == 0;
                     let time = if is_warm_up { each / 10 } else { each / ROUNDS };
-                    let (measured, usage) = load::run(target, connections, time, || child.usage()).await?;
+                    let (measured, usage) = load::run(target, connections, time, || child.usage())
+                        .await
+                        .with_context(|| format!("{} of the {}", scenario.name(child), child.name))?;
                     if !is_warm_up {
                         tally.add(measured, usage);
                     }
@@ -110,7 +137,9 @@ impl BenchArgs {
             let passthrough = tallies.first().map_or(0.0, |(.., tally)| tally.cpu_us());
             rows.extend(tallies.into_iter().map(|(child, _, tally)| tally.row(scenario.name(child), child.name, passthrough)));
         }
-        Ok(rows)
+        drop(children);
+        let costs = steps::measure(&parent, &upstream, each / 3).await?;
+        Ok((rows, costs))
     }
 }
 
@@ -255,6 +284,21 @@ fn table(rows: &[Row]) -> String {
         ]);
     }
     format!("{}\n\nratio: CPU time of the serving process beside the pass-through's in the same scenario and run", table.render())
+}
+
+/// How the gateway's CPU time for an object comes about.
+fn step_by_step(rows: &[Row], costs: &[Cost]) -> String {
+    let of = |scenario| rows.iter().find(|row| row.scenario == scenario && (row.stack == "passthrough" || row.stack == "gateway"));
+    let (proxy, whole) = (of("proxy").map_or(0.0, |row| row.cpu_us), of("+log").map_or(0.0, |row| row.cpu_us));
+    let mut table = Table::new(&["step", "CPU µs", "so far"]);
+    let mut so_far = proxy;
+    table.row(["proxy".to_owned(), format!("{proxy:.1}"), format!("{proxy:.1}")]);
+    for Cost { step, cpu_us } in costs {
+        so_far += cpu_us;
+        table.row([(*step).to_owned(), format!("{cpu_us:.1}"), format!("{so_far:.1}")]);
+    }
+    table.row(["everything".to_owned(), format!("{:.1}", whole - so_far), format!("{whole:.1}")]);
+    format!("{}\n\neach step by itself, over and over; the last line is what is between them, and what caches have lost by then", table.render())
 }
 
 #[cfg(test)]

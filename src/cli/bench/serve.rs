@@ -96,10 +96,10 @@ async fn passthrough(world: &Path, upstream: SocketAddr) -> anyhow::Result<()> {
     };
     let (_stop, stopped) = watch::channel(false);
     let mut bound = Vec::new();
-    for tls in [None, Some(Arc::new(ArcSwap::from_pointee(server_tls(world)?)))] {
+    for tls in [None, Some(Arc::new(ArcSwap::from_pointee(server_tls(world)?.into())))] {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         bound.push(socket.local_addr()?);
-        tokio::spawn(listener::serve(socket, tls, Limits::default(), stopped.clone(), None, make.clone()));
+        tokio::spawn(listener::serve(socket, listener::Served { tls, ..listener::Served::plain(Limits::for_one()) }, stopped.clone(), make.clone()));
     }
     let [plain, tls] = bound.as_slice() else { return Ok(()) };
     serve_until_told(Addresses { plain: *plain, tls: Some(*tls) }).await

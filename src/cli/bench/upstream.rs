@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::gateway::listener::{self, Limits};
+use crate::gateway::listener::{self, Limits, Served};
 
 /// Customers of the list; ids are `1000` and on.
 pub(super) const CUSTOMERS: u32 = 100;
 const FIRST: u32 = 1000;
+/// Of the customer who is asked for alone: 2 KB in all.
+const ORDERS: u32 = 17;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What {
@@ -54,7 +56,7 @@ impl Upstream {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let objects: Vec<Bytes> = ids().map(|id| Bytes::from(customer(id, 17).to_string())).collect();
+        let objects: Vec<Bytes> = ids().map(|id| Bytes::from(customer(id, ORDERS).to_string())).collect();
         let list = Bytes::from(list().to_string());
         let bodies = Arc::new((objects, list));
         let make = move |_| {
@@ -68,9 +70,14 @@ impl Upstream {
                 async move { Ok::<_, Infallible>(response) }
             })
         };
-        tokio::spawn(listener::serve(socket, None, Limits::default(), stopped, None, make));
+        tokio::spawn(listener::serve(socket, Served::plain(Limits::for_one()), stopped, make));
         Ok(Self { address, _stop: stop })
     }
+}
+
+/// The answer about the first customer.
+pub(super) fn sample() -> Bytes {
+    Bytes::from(customer(FIRST, ORDERS).to_string())
 }
 
 /// Somebody made up. Three of the members stay with their owners: `dietaryNote`, `caseNote`, `iban`.
@@ -107,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_bodies_are_as_large_as_their_names_say() {
-        let (object, list) = (customer(1000, 17).to_string().len(), list().to_string().len());
+        let (object, list) = (customer(1000, ORDERS).to_string().len(), list().to_string().len());
         assert!((1_900..2_300).contains(&object), "{object} bytes");
         assert!((57_000..65_000).contains(&list), "{list} bytes");
     }

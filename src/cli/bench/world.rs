@@ -19,7 +19,7 @@ use super::upstream::ids;
 use crate::cli::certs::{self, DevCerts, DevNames, TOKEN_KID};
 use crate::cli::demo::write_policies;
 use crate::clock::SystemClock;
-use crate::consent::{Capturer, EventDraft, Ledger, State};
+use crate::consent::{Capturer, EventDraft, Ledger, PartyRef, State, StopDraft, StopKind};
 use crate::identity::TokenSigner;
 use crate::model::{Client, Identifier, Purpose, Space};
 use crate::policy::Policies;
@@ -79,14 +79,19 @@ impl World {
     }
 }
 
-/// Customers of the list in the crosswalk; each has agreed to be approached by sales.
+/// Customers who may not be told apart: nobody knows the first, the second has agreed to nothing, the third was erased.
+pub(super) const UNKNOWN: u32 = 2000;
+pub(super) const UNCONSENTED: u32 = 2001;
+pub(super) const ERASED: u32 = 2002;
+
+/// Customers of the list in the crosswalk; each has agreed to be approached by sales. Beside them those who are not to be told apart.
 fn seed(dir: &Path) -> anyhow::Result<()> {
     let policies = Policies::load(&dir.join("policies"))?;
     let clock = SystemClock::shared();
     let ledger = Ledger::open(&dir.join("consent.db"), Arc::clone(&clock))?;
     ledger.adopt(Arc::clone(policies.vocabulary()), policies.consent_rules().clone(), policies.captures().to_vec())?;
     let mut rows = b"identifiers,stage,age\n".to_vec();
-    for id in ids() {
+    for id in ids().chain([UNCONSENTED, ERASED]) {
         writeln!(rows, "crm:{id},opportunity,adult")?;
     }
     let identify = |space: &str, value: &str| Ok(Identifier { space: Space::intern(space), value: value.to_owned() });
@@ -104,6 +109,10 @@ fn seed(dir: &Path) -> anyhow::Result<()> {
         draft.scope.recipients = vocabulary.departments.keys().copied().collect();
         ledger.record(draft, &centre)?;
     }
+    let erased = Identifier { space: Space::intern("crm"), value: ERASED.to_string() };
+    let mut draft = StopDraft::new(PartyRef::Identifier(erased), StopKind::Erasure);
+    draft.reason = Some("asked for".to_owned());
+    ledger.add_stop(draft, &Capturer::Staff { pseudonym: "s_bench".to_owned() })?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn by_certificate(peer: &PeerCertificate) -> Result<Principal, AuthError> {
-    World::new().authenticator.authenticate(Some(peer), &HeaderMap::new()).await
+    World::new().authenticator.authenticate(Some(peer), &HeaderMap::new(), here()).await
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn names_that_only_resemble_a_client_are_nobody() {
     }
     let both = by_certificate(&certificate(&[CRM, HELPDESK], &[], "")).await.expect_err("two clients");
     assert_eq!(AuthError::CredentialsDisagree, both);
-    assert_eq!(AuthError::Unauthenticated, World::new().authenticator.authenticate(None, &HeaderMap::new()).await.expect_err("nothing"));
+    assert_eq!(AuthError::Unauthenticated, World::new().authenticator.authenticate(None, &HeaderMap::new(), here()).await.expect_err("nothing"));
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn dns_names_are_matched_exactly_too() {
     let world = World::with(issuer(), vec![client("crm", Some("crm.example.com"), None)]);
     let authenticate = async |uris: &[&str], dns: &[&str]| {
         let peer = certificate(uris, dns, "crm.example.com");
-        world.authenticator.authenticate(Some(&peer), &HeaderMap::new()).await.map(|principal| principal.caller().client)
+        world.authenticator.authenticate(Some(&peer), &HeaderMap::new(), here()).await.map(|principal| principal.caller().client)
     };
     assert_eq!(Ok(Client::intern("crm")), authenticate(&[], &["crm.example.com"]).await);
     for dns in ["CRM.example.com", "*.example.com", "a.crm.example.com", "crm.example.com.", "example.com"] {
@@ -79,7 +79,7 @@ async fn certificate_and_token_must_stand_for_one_client() {
     let nobody = certificate(&["spiffe://example.com/app/nobody"], &[], "");
     let bound = |peer: &PeerCertificate, client: &str| world.token(json!({ "azp": client, "cnf": { "x5t#S256": peer.thumbprint() } }));
     let send = async |peer: &PeerCertificate, client: &str| {
-        world.authenticator.authenticate(Some(peer), &bearer(&bound(peer, client))).await.map(|principal| principal.caller().client.as_str())
+        world.authenticator.authenticate(Some(peer), &bearer(&bound(peer, client)), here()).await.map(|principal| principal.caller().client.as_str())
     };
     assert_eq!(Ok("crm"), send(&world.crm, "crm").await);
     assert_eq!(Ok("helpdesk"), send(&helpdesk, "helpdesk").await);
@@ -91,15 +91,15 @@ async fn certificate_and_token_must_stand_for_one_client() {
 
     let free = World::with(IssuerSettings { sender_constraint: SenderConstraint::None, ..issuer() }, clients());
     let token = free.token(json!({ "azp": "tokens-only", "cnf": null }));
-    let unbound = free.authenticator.authenticate(Some(&nobody), &bearer(&token)).await.expect_err("not bound");
+    let unbound = free.authenticator.authenticate(Some(&nobody), &bearer(&token), here()).await.expect_err("not bound");
     assert_eq!(AuthError::CredentialsDisagree, unbound);
-    free.authenticator.authenticate(None, &bearer(&token)).await.expect("no certificate to disagree with");
+    free.authenticator.authenticate(None, &bearer(&token), here()).await.expect("no certificate to disagree with");
 }
 
 #[tokio::test]
 async fn a_bad_token_is_not_made_up_for_by_a_good_certificate() {
     let world = World::new();
-    world.authenticator.authenticate(Some(&world.crm), &HeaderMap::new()).await.expect("the certificate alone");
+    world.authenticator.authenticate(Some(&world.crm), &HeaderMap::new(), here()).await.expect("the certificate alone");
     world.refused("garbage", "x.y.z", TokenFault::Malformed).await;
 }
 
@@ -138,7 +138,7 @@ async fn an_agent_is_the_principal_and_inner_actors_are_only_recorded() {
     let copilot = certificate(&[COPILOT], &[], "");
     let send = async |peer: &PeerCertificate, act: Value| {
         let token = world.token(json!({ "act": act, "cnf": { "x5t#S256": peer.thumbprint() } }));
-        world.authenticator.authenticate(Some(peer), &bearer(&token)).await
+        world.authenticator.authenticate(Some(peer), &bearer(&token), here()).await
     };
     let principal = send(&copilot, json!({ "sub": "sales-copilot", "act": { "sub": "crm", "act": { "sub": "x" } } })).await.expect("agent");
     assert_eq!((Client::intern("sales-copilot"), ClientKind::Agent), (principal.caller().client, principal.caller().kind));
@@ -156,7 +156,7 @@ async fn an_agent_is_the_principal_and_inner_actors_are_only_recorded() {
     let alone = world.token(
         json!({ "sub": "sales-copilot", "azp": "sales-copilot", "act": { "sub": "sales-copilot" }, "cnf": { "x5t#S256": copilot.thumbprint() } }),
     );
-    let principal = world.authenticator.authenticate(Some(&copilot), &bearer(&alone)).await.expect("agent");
+    let principal = world.authenticator.authenticate(Some(&copilot), &bearer(&alone), here()).await.expect("agent");
     assert_eq!(None, principal.caller().employee, "an agent on its own behalf");
 }
 
@@ -171,7 +171,7 @@ async fn the_task_of_an_agent_narrows_its_purposes_and_must_be_its_own() {
         for (name, value) in more.as_object().expect("claims") {
             claims[name] = value.clone();
         }
-        world.authenticator.authenticate(Some(&copilot), &bearer(&world.token(claims))).await
+        world.authenticator.authenticate(Some(&copilot), &bearer(&world.token(claims)), here()).await
     };
     let sent = told(issuer(), json!({ "task": "prepare-call" })).await.expect("agent");
     assert_eq!((Ok(Some(Task::intern("prepare-call"))), purposes(&["sales.outreach"])), (sent.task(), sent.purposes().to_vec()));
@@ -218,7 +218,7 @@ async fn purposes_are_only_ever_taken_away() {
 #[tokio::test]
 async fn a_principal_chooses_among_its_purposes() {
     let world = World::new();
-    let principal = world.authenticator.authenticate(Some(&world.crm), &HeaderMap::new()).await.expect("crm");
+    let principal = world.authenticator.authenticate(Some(&world.crm), &HeaderMap::new(), here()).await.expect("crm");
     let header = HeaderValue::from_static("sales.outreach");
     assert_eq!(Ok(Purpose::intern("sales.outreach")), choose_purpose(&principal, [&header], PurposeRule::Any, &vocabulary()));
     let foreign = HeaderValue::from_static("marketing");
@@ -247,6 +247,7 @@ fn settings_that_leave_a_doubt_are_refused() {
         ("keys from a name that only begins like loopback", url("http://127.0.0.1.evil.example/k"), vec![]),
         ("keys from elsewhere", url("file:///etc/keys"), vec![]),
         ("keys without an address", url("keys"), vec![]),
+        ("metadata in the clear", vec![IssuerSettings { keys: KeySource::Discovery("http://login.example.com/m".to_owned()), ..issuer() }], vec![]),
         ("a missing key file", vec![IssuerSettings { keys: KeySource::File("/nowhere/keys.json".into()), ..issuer() }], vec![]),
         ("a client that is not in the catalogue", vec![issuer()], vec![client("ghost", Some(CRM), None)]),
         ("a client without credentials", vec![issuer()], vec![client("crm", None, None)]),

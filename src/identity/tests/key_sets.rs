@@ -73,7 +73,7 @@ async fn a_source_that_never_answers_is_given_up() {
     let authenticator =
         Authenticator::new(vec![issuer()], clients(), vocabulary(), Arc::clone(&server) as _, Arc::clone(&world.clock) as _, [7; 32]).unwrap();
     let before = SystemClock::shared();
-    let error = authenticator.authenticate(Some(&world.crm), &bearer(&world.token(json!({})))).await.expect_err("no keys");
+    let error = authenticator.authenticate(Some(&world.crm), &bearer(&world.token(json!({}))), here()).await.expect_err("no keys");
     assert_eq!(AuthError::KeysUnavailable, error);
     assert!(before.monotonic() < Duration::from_secs(10), "three seconds and not an hour");
     assert_eq!(KeyState::Missing, authenticator.keys_status()[0].state);

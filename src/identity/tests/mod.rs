@@ -2,6 +2,7 @@
 
 mod clients;
 mod key_sets;
+mod proofs;
 mod tokens;
 mod wycheproof;
 
@@ -14,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -152,6 +153,11 @@ fn bearer(token: &str) -> HeaderMap {
     headers
 }
 
+/// Where every request of these tests goes, unless it says otherwise.
+fn here() -> Sent<'static> {
+    Sent { method: &Method::GET, origin: "https://gw.example.com", path: "/crm/customers/0044" }
+}
+
 fn encoded(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
@@ -211,7 +217,7 @@ impl World {
     }
 
     async fn send(&self, token: &str) -> Result<Principal, AuthError> {
-        self.authenticator.authenticate(Some(&self.crm), &bearer(token)).await
+        self.authenticator.authenticate(Some(&self.crm), &bearer(token), here()).await
     }
 
     async fn refused(&self, case: &str, token: &str, fault: TokenFault) {

@@ -29,7 +29,7 @@ async fn good_tokens_of_each_spelling_are_taken() {
     }
     let mut lower = HeaderMap::new();
     lower.insert(AUTHORIZATION, HeaderValue::try_from(format!("bearer {}", world.token(json!({})))).unwrap());
-    world.authenticator.authenticate(Some(&world.crm), &lower).await.expect("the scheme has no case");
+    world.authenticator.authenticate(Some(&world.crm), &lower, here()).await.expect("the scheme has no case");
 }
 
 #[tokio::test]
@@ -80,6 +80,20 @@ async fn claims_that_are_not_exactly_right_are_refused() {
         ("roles with a number", json!({ "roles": ["on-call", 1] }), TokenFault::Claim),
         ("purposes a number", json!({ "authorization_details": 1 }), TokenFault::Claim),
         ("purposes nested", json!({ "authorization_details": [["sales"]] }), TokenFault::Claim),
+        ("purposes an object", json!({ "authorization_details": { "purpose": "sales" } }), TokenFault::Claim),
+        ("purposes with nothing among them", json!({ "authorization_details": ["sales", null] }), TokenFault::Claim),
+        ("purposes with yes among them", json!({ "authorization_details": [true] }), TokenFault::Claim),
+        ("details with both", json!({ "authorization_details": [{ "type": "x", "purpose": "sales", "purposes": ["sales"] }] }), TokenFault::Claim),
+        ("details with a list as a purpose", json!({ "authorization_details": [{ "type": "x", "purpose": ["sales"] }] }), TokenFault::Claim),
+        ("details with a text as purposes", json!({ "authorization_details": [{ "type": "x", "purposes": "sales" }] }), TokenFault::Claim),
+        ("details with a number", json!({ "authorization_details": [{ "type": "x", "purposes": ["sales", 1] }] }), TokenFault::Claim),
+        ("details after good ones", json!({ "authorization_details": [{ "purpose": "sales" }, { "purpose": null }] }), TokenFault::Claim),
+        ("actors a list", json!({ "act": [{ "sub": "sales-copilot" }] }), TokenFault::Claim),
+        ("actor with an empty name", json!({ "act": { "sub": "" } }), TokenFault::Claim),
+        ("actor with two names", json!({ "act": { "sub": ["a", "b"] } }), TokenFault::Claim),
+        ("inner actor nothing", json!({ "act": { "sub": "a", "act": null } }), TokenFault::Claim),
+        ("inner actor a text", json!({ "act": { "sub": "a", "act": "b" } }), TokenFault::Claim),
+        ("inner actor a list", json!({ "act": { "sub": "a", "act": { "sub": "b", "act": [{ "sub": "c" }] } } }), TokenFault::Claim),
         ("actor a text", json!({ "act": "sales-copilot" }), TokenFault::Claim),
         ("actor without a name", json!({ "act": {} }), TokenFault::Claim),
         ("actor a number", json!({ "act": { "sub": 1 } }), TokenFault::Claim),
@@ -88,8 +102,11 @@ async fn claims_that_are_not_exactly_right_are_refused() {
     ] {
         world.refused(case, &world.token(changes), fault).await;
     }
-    let deep = (0..9).fold(json!({ "sub": "a" }), |inner, _| json!({ "sub": "a", "act": inner }));
-    world.refused("actors without end", &world.token(json!({ "act": deep })), TokenFault::Claim).await;
+    let nested = |actors: usize| (1..actors).fold(json!({ "sub": "a" }), |inner, _| json!({ "sub": "a", "act": inner }));
+    assert_eq!(8, world.send(&world.token(json!({ "act": nested(8) }))).await.expect("as many as there may be").inner_actors().len());
+    for actors in [9, 10, 60] {
+        world.refused("actors without end", &world.token(json!({ "act": nested(actors) })), TokenFault::Claim).await;
+    }
 }
 
 #[tokio::test]
@@ -218,23 +235,27 @@ async fn one_authorization_header_with_one_bearer_token() {
         format!("Bearer\t{good}"),
         format!(" Bearer {good}"),
         format!("Token {good}"),
-        format!("DPoP {good}"),
         "Basic Y3JtOmNybQ==".to_owned(),
         good.clone(),
     ] {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::try_from(&value).unwrap());
-        let error = world.authenticator.authenticate(Some(&world.crm), &headers).await.expect_err(&value);
+        let error = world.authenticator.authenticate(Some(&world.crm), &headers, here()).await.expect_err(&value);
         assert_eq!(AuthError::TokenInvalid(TokenFault::Scheme), error, "{value:?}: the certificate does not make up for it");
     }
+    // A certificate's token is no key's.
+    let mut dpop = HeaderMap::new();
+    dpop.insert(AUTHORIZATION, HeaderValue::try_from(format!("DPoP {good}")).unwrap());
+    let error = world.authenticator.authenticate(Some(&world.crm), &dpop, here()).await.expect_err("dpop");
+    assert_eq!(AuthError::TokenInvalid(TokenFault::Confirmation), error);
     let mut twice = bearer(&good);
     twice.append(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {good}")).unwrap());
-    let error = world.authenticator.authenticate(Some(&world.crm), &twice).await.expect_err("two");
+    let error = world.authenticator.authenticate(Some(&world.crm), &twice, here()).await.expect_err("two");
     assert_eq!(AuthError::TokenInvalid(TokenFault::TwoHeaders), error);
     let mut elsewhere = HeaderMap::new();
     elsewhere.insert("x-forwarded-access-token", HeaderValue::try_from(&good).unwrap());
     elsewhere.insert("cookie", HeaderValue::try_from(format!("access_token={good}")).unwrap());
-    assert_eq!(AuthError::Unauthenticated, world.authenticator.authenticate(None, &elsewhere).await.expect_err("elsewhere"));
+    assert_eq!(AuthError::Unauthenticated, world.authenticator.authenticate(None, &elsewhere, here()).await.expect_err("elsewhere"));
 }
 
 #[tokio::test]
@@ -243,9 +264,9 @@ async fn times_and_binding_are_judged_on_every_request_also_for_a_cached_signatu
     let token = world.token(json!({}));
     world.send(&token).await.expect("good");
     let thief = certificate(&[CRM], &[], "crm");
-    let stolen = world.authenticator.authenticate(Some(&thief), &bearer(&token)).await.expect_err("stolen");
+    let stolen = world.authenticator.authenticate(Some(&thief), &bearer(&token), here()).await.expect_err("stolen");
     assert_eq!(AuthError::TokenInvalid(TokenFault::Confirmation), stolen);
-    let bare = world.authenticator.authenticate(None, &bearer(&token)).await.expect_err("no certificate");
+    let bare = world.authenticator.authenticate(None, &bearer(&token), here()).await.expect_err("no certificate");
     assert_eq!(AuthError::TokenInvalid(TokenFault::Confirmation), bare);
     world.clock.advance(Duration::from_secs(329));
     world.send(&token).await.expect("within the leeway");
@@ -273,16 +294,16 @@ async fn a_clock_that_is_set_back_revives_no_token() {
 async fn without_a_sender_constraint_a_cnf_is_still_obeyed() {
     let world = World::with(IssuerSettings { sender_constraint: SenderConstraint::None, ..issuer() }, clients());
     let free = world.token(json!({ "cnf": null }));
-    world.authenticator.authenticate(None, &bearer(&free)).await.expect("a bearer token");
+    world.authenticator.authenticate(None, &bearer(&free), here()).await.expect("a bearer token");
     let bound = world.token(json!({}));
     assert_eq!(
         AuthError::TokenInvalid(TokenFault::Confirmation),
-        world.authenticator.authenticate(None, &bearer(&bound)).await.expect_err("bound, no certificate")
+        world.authenticator.authenticate(None, &bearer(&bound), here()).await.expect_err("bound, no certificate")
     );
     let proof = world.token(json!({ "cnf": { "jkt": "x" } }));
     assert_eq!(
         AuthError::TokenInvalid(TokenFault::Confirmation),
-        world.authenticator.authenticate(None, &bearer(&proof)).await.expect_err("a binding that cannot be checked")
+        world.authenticator.authenticate(None, &bearer(&proof), here()).await.expect_err("a binding that cannot be checked")
     );
 }
 

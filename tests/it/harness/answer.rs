@@ -27,7 +27,7 @@ const HEADERS: &[&str] = &[
 /// Headers that never stand in a refusal.
 const NOT_IN_PROBLEMS: &[&str] =
     &["consentry-revision", "consentry-withheld", "content-encoding", "content-language", "etag", "link", "location", "vary"];
-const MEMBERS: &[&str] = &["type", "title", "status", "code", "decision", "categories", "purpose", "fields", "remedy"];
+const MEMBERS: &[&str] = &["type", "title", "status", "code", "decision", "categories", "purpose", "fields", "budget", "remedy"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {

@@ -28,7 +28,7 @@ use super::answer::Answer;
 pub(super) type Seen = Arc<Mutex<Vec<(String, u16, Option<String>)>>>;
 
 pub(crate) struct Client {
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(super) tls: ClientConfig,
     pub(super) token: Option<String>,
     /// As the gateway is called.
@@ -122,12 +122,21 @@ impl Client {
         self.opened.load(Ordering::Relaxed)
     }
 
-    async fn connect(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
+    /// A connection on which these protocols are offered. The name by which the gateway is called is told in the handshake, too, if
+    /// its certificate has it.
+    pub(crate) async fn connect(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.begin_tls(stream, protocols).await.unwrap()
+    }
+
+    /// The same on a TCP connection that is there.
+    pub(crate) async fn begin_tls(&self, stream: TcpStream, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+        // An address is not told.
+        let name = if self.host == "localhost" { "localhost" } else { "127.0.0.1" };
+        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from(name).unwrap(), stream).await
     }
 
     async fn open(&self) -> Link {

@@ -260,8 +260,26 @@ impl World {
         self.bound_token(&self.certs.clients[app], app, more)
     }
 
+    /// The issuer's key.
+    pub(crate) fn signer(&self) -> TokenSigner {
+        TokenSigner::from_pem(certs::TOKEN_KID, &fs::read_to_string(&self.certs.token_key).unwrap()).unwrap()
+    }
+
+    /// The certificates of everybody.
+    pub(crate) fn certs(&self) -> &DevCerts {
+        &self.certs
+    }
+
+    /// The claims of [`Self::token`].
+    pub(crate) fn claims(&self, app: &str, more: &Value) -> Value {
+        self.bound_claims(&self.certs.clients[app], app, more)
+    }
+
     fn bound_token(&self, pair: &certs::PemPair, client: &str, more: &Value) -> String {
-        let signer = TokenSigner::from_pem(certs::TOKEN_KID, &fs::read_to_string(&self.certs.token_key).unwrap()).unwrap();
+        self.signer().mint(&self.bound_claims(pair, client, more)).unwrap()
+    }
+
+    fn bound_claims(&self, pair: &certs::PemPair, client: &str, more: &Value) -> Value {
         let leaf = CertificateDer::from_pem_file(&pair.chain).unwrap();
         let thumbprint = PeerCertificate::from_der(&leaf).unwrap().thumbprint();
         let now = self.clock.now().as_second();
@@ -272,7 +290,8 @@ impl World {
         for (name, value) in more.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        signer.mint(&claims).unwrap()
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        claims
     }
 
     fn beside(&self, address: Option<std::net::SocketAddr>, pair: &certs::PemPair) -> Client {

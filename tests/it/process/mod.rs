@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -145,6 +146,23 @@ impl Site {
         gateway
     }
 
+    /// The same with variables of a service manager.
+    pub(crate) fn start_told(&self, variables: &[(&str, &str)]) -> Gateway {
+        let mut command = Command::new(binary());
+        let mut gateway = Gateway::spawn(command.args(["run", "--config"]).arg(&self.config).envs(variables.iter().copied()), self.path());
+        self.await_live(&mut gateway);
+        gateway
+    }
+
+    /// The same on sockets that outlive it, handed over as systemd does: from descriptor 3 on, to this process alone.
+    pub(crate) fn start_on(&self, sockets: [&TcpListener; 2]) -> Gateway {
+        let [first, second] = sockets.map(|socket| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        let mut shell = Command::new("sh");
+        let script = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_FDS=2 LISTEN_PID=$$; exec \"$0\" run --config \"$1\"";
+        shell.args(["-c", script]).arg(binary()).arg(&self.config).stdin(first).stdout(second);
+        Gateway::spawn_as_it_is(&mut shell, self.path())
+    }
+
     /// The same by a shell that lets writes over a file-size limit fail instead of ending the process.
     pub(crate) fn start_with_failing_writes(&self) -> Gateway {
         let mut shell = Command::new("sh");
@@ -154,7 +172,7 @@ impl Site {
         gateway
     }
 
-    fn await_live(&self, gateway: &mut Gateway) {
+    pub(crate) fn await_live(&self, gateway: &mut Gateway) {
         patiently(|| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
                 panic!("the gateway ended with {status}: {}", gateway.trace());
@@ -284,9 +302,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     fn spawn(command: &mut Command, dir: &Path) -> Self {
+        Self::spawn_as_it_is(command.stdin(Stdio::null()).stdout(Stdio::null()), dir)
+    }
+
+    fn spawn_as_it_is(command: &mut Command, dir: &Path) -> Self {
         let trace = dir.join("trace.log");
         let file = File::options().create(true).append(true).open(&trace).unwrap();
-        clean(command).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        clean(command).current_dir(dir).stderr(file);
         Self { child: command.spawn().unwrap(), trace }
     }
 
@@ -316,6 +338,12 @@ impl Gateway {
 
     pub(crate) fn wait(mut self) -> ExitStatus {
         patiently(|| self.child.try_wait().unwrap().ok_or("the gateway does not end"))
+    }
+
+    /// How it ended by itself, and what it wrote to stderr.
+    pub(crate) fn trace_at_end(mut self) -> (Option<i32>, String) {
+        let status = patiently(|| self.child.try_wait().unwrap().ok_or("the gateway does not end"));
+        (status.code(), self.trace())
     }
 
     /// What it wrote to stderr so far, earlier runs included.
