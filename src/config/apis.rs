@@ -14,7 +14,7 @@ use crate::catalog::{Api, ApiPurpose, Catalog, Customer, Dialect, LookupCall, Pl
 use crate::model::{Action, ApiName, Department, PathPattern, Purpose, ResponsePlan, RouteKey, Several, ShapeName, Step, UpstreamName};
 
 /// Headers that the gateway sets or drops itself, whatever is declared.
-const OWNED_HEADERS: [&str; 32] = [
+const OWNED_HEADERS: [&str; 33] = [
     "accept-encoding",
     "accept-ranges",
     "authorization",
@@ -43,6 +43,7 @@ const OWNED_HEADERS: [&str; 32] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-original-uri",
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",

@@ -741,6 +741,12 @@ pub(super) const SINGLE: &[(&str, &str, &str, &str)] = &[
         "`case` is not available in this version",
     ),
     (MARKETING, "\"accept-language\", \"content-type\"", "\"accept-language\", \"If-None-Match\"", "the header `if-none-match` cannot be passed on"),
+    (
+        MARKETING,
+        "\"accept-language\", \"content-type\"",
+        "\"accept-language\", \"X-Original-URI\"",
+        "the header `x-original-uri` cannot be passed on",
+    ),
     (MARKETING, "\"content-language\", \"sforce-limit-info\"", "\"set-cookie\"", "the header `set-cookie` cannot be passed on"),
     // routes
     (SALES, "match = \"GET /invoices\"", "match = \"get /invoices\"", "unknown method `get`"),

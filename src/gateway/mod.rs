@@ -57,6 +57,7 @@ mod strict;
 pub mod targets;
 mod tls;
 mod tracer;
+mod unwind;
 mod validator;
 mod wire;
 mod witnesses;

@@ -7,8 +7,8 @@
 //! INVARIANT: the head entry is durable before anything is answered; a write's intent before it is forwarded; a part's
 //! entry before its first byte. Customer, consent and generation are compared once more between the last entry and release.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use super::respond::{self, Reply};
 use super::route::{Authenticated, Routed, authenticate, route};
 use super::state::Shared;
 use super::tracer::Done;
+use super::unwind::{BrokeDown, unbroken};
 use super::{call, none, read, write};
 use crate::audit::{AuditError, DecisionFacts, Entry, Group, Outcome, Recorded};
 use crate::catalog::Customer;
@@ -97,19 +98,37 @@ pub(super) async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: 
     let begun = Begun { started: shared.clock.monotonic(), trace: TraceContext::from_headers(request.headers(), chooses) };
     let _under_way = shared.metrics.request();
     let is_head = request.method() == Method::HEAD;
-    match run(shared, caller, request, begun).await {
+    let about = OnceLock::new();
+    let ended = match unbroken(run(shared, caller, request, begun, &about)).await {
+        Ok(ended) => ended,
+        Err(BrokeDown) => Err(broken_down(&about)),
+    };
+    match ended {
         Ok(response) => response,
         Err(halt) if is_head => respond::without_body(halted(shared, caller, halt, begun).await),
         Err(halt) => halted(shared, caller, halt, begun).await,
     }
 }
 
-async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, begun: Begun) -> Result<Response<Reply>, Halt> {
+/// What a request is about, once that is known.
+type About = OnceLock<Arc<DecisionFacts>>;
+
+/// A denial of its own: what was recorded of the request before has no end, and search shows it as unresolved.
+fn broken_down(about: &About) -> Halt {
+    tracing::error!("a request broke down");
+    match about.get() {
+        Some(facts) => Halt::refuse(Arc::clone(facts), Code::Internal),
+        None => Halt::Rejected(Code::Internal.into()),
+    }
+}
+
+async fn run(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request<Incoming>, begun: Begun, about: &About) -> Result<Response<Reply>, Halt> {
     let snapshot = shared.snapshot();
     let accepted = accept(request, &caller.connection, &snapshot.hosts, begun.trace).map_err(Halt::Rejected)?;
     let (mut call, body) = authenticate(shared, &snapshot, accepted, caller.body_max).await.map_err(Halt::Rejected)?;
     let body = call::listen(&snapshot, &mut call, body).await;
     let routed = route(shared, &snapshot, &call)?;
+    about.get_or_init(|| Arc::clone(&routed.facts));
     let refused = |problem: Problem| Halt::refuse(Arc::clone(&routed.facts), problem);
     let client = routed.facts.app;
     // Whoever is authenticated is configured.

@@ -42,6 +42,8 @@ pub enum Code {
     AuditUnavailable,
     ConsentUnavailable,
     PolicyStale,
+    /// A defect of ours.
+    Internal,
 }
 
 impl Code {
@@ -151,6 +153,12 @@ impl Code {
                 "policy-stale",
                 "the policies have run out, so nothing is decided by them",
                 "try again later; the gateway's readiness says since when",
+            ),
+            Self::Internal => (
+                500,
+                "internal-error",
+                "the request broke down, so nothing is released",
+                "do not retry; give the time of this answer to the platform team, whose trace says where it broke",
             ),
             Self::ConsentUnavailable => (
                 503,

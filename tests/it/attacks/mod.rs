@@ -1,12 +1,21 @@
 //! The catalogue of attacks in ARCHITECTURE.md, a file for each of its parts: what is tried, and what must become of it.
 
+mod admin;
 mod answers;
+mod bodies;
 mod certificates;
+mod consent;
+mod customer;
 mod floods;
 mod frames;
 mod headers;
+mod heard;
+mod log;
+mod methods;
+mod paths;
 mod secrets;
 mod smuggling;
+mod supply;
 mod tokens;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
