@@ -168,7 +168,11 @@ fn tell(
     let shape = if writes { route.request.as_ref().map(|r| &r.shape) } else { route.response.shape() };
     let categories: Vec<(Category, bool)> = match shape {
         Some(shape) if writes => shape.categories().into_iter().map(|c| (c, masked(shape, c))).collect(),
-        Some(shape) => categories_with_embedded(shape, shapes),
+        Some(shape) => {
+            let mut found = categories_with_embedded(shape, shapes);
+            found.sort();
+            found
+        }
         None => Vec::new(),
     };
     let about = match customer {
