@@ -2,7 +2,7 @@
 //! request and its answer wake nobody on another thread. Each carries one request at a time, HTTP/1.1.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -113,17 +113,7 @@ impl Pool {
         idle.wires.push(wire);
         if !idle.is_watched {
             idle.is_watched = true;
-            tokio::spawn(Arc::clone(self).watch());
-        }
-    }
-
-    /// Closes connections that nobody uses, until there are none.
-    async fn watch(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(IDLE_LOOK_EVERY).await;
-            if !self.look() {
-                return;
-            }
+            tokio::spawn(watch(Arc::downgrade(self)));
         }
     }
 
@@ -137,6 +127,16 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes connections that nobody uses, until there are none; a pool that a reload has replaced goes by itself.
+async fn watch(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(IDLE_LOOK_EVERY).await;
+        if !pool.upgrade().is_some_and(|pool| pool.look()) {
+            return;
+        }
     }
 }
 
